@@ -1,0 +1,107 @@
+"""Weights on disk: a safetensors file plus a JSON that rebuilds the module. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from fakecore.errors import UserError
+from fakecore.files import read_json, write_bytes, write_json
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> str:
+    """Write `path`.safetensors, then `path`.json with `facts` and the weights' sha256, each atomically; return the sha256.
+
+    Equal tensors and facts make equal bytes.
+    """
+    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    write_bytes(_weights(path), data)
+    write_json(_facts(path), {**facts, "sha256": digest})
+    return digest
+
+
+def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors whose names start with `prefix` (without it), on the CPU, and the facts.
+
+    Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
+    """
+    facts = read_json(_facts(path))
+    weights = _weights(path)
+    if not weights.is_file():
+        raise UserError(f"{weights} is missing")
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    tensors = read_tensors(weights, prefix)  # first, since it says what is wrong with a damaged file
+    if found != facts.get("sha256"):
+        raise UserError(
+            f"{weights} does not belong to {_facts(path).name}",
+            got=f"sha256 {found[:12]}",
+            expected=str(facts.get("sha256"))[:12],
+            remedy="One of the two was replaced or damaged: copy both again.",
+        )
+    return tensors, facts
+
+
+def read_tensors(weights: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file whose names start with `prefix`, without it. Raises UserError if it is not one."""
+    with weights.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise UserError(
+            f"{weights} is a pickle, which could run code; it is refused",
+            expected="a safetensors file written by fakelab",
+        )
+    try:
+        with safe_open(weights, framework="pt", device="cpu") as file:
+            return {name[len(prefix) :]: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(
+            f"{weights} is not a whole safetensors file", got=str(error), remedy="It was cut short or damaged."
+        ) from None
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str) -> None:
+    """Fill `module` with `tensors`. Raises UserError that names the layers when they are of another architecture."""
+    own = module.state_dict()
+    missing = [name for name in own if name not in tensors]
+    foreign = [name for name in tensors if name not in own]
+    resized = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if missing or foreign or resized:
+        differences = [f"missing {name}" for name in missing] + [f"unknown {name}" for name in foreign] + resized
+        shown = ", ".join(differences[:3]) + (f" and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise UserError(f"{what} holds weights of another architecture", got=shown)
+    module.load_state_dict(tensors)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:
+    """An optimiser's state as named tensors: `prefix`INDEX.KEY."""
+    state = optimiser.state_dict()["state"]
+    return {f"{prefix}{i}.{key}": torch.as_tensor(value) for i, slot in state.items() for key, value in slot.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `optimiser_tensors` gave (names without the prefix); rates and such stay as constructed."""
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        slots.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _weights(path: Path) -> Path:
+    return path.with_name(path.name + ".safetensors")
+
+
+def _facts(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

@@ -1,0 +1,87 @@
+"""Device, precision, seeds and memory: chosen once, from what the machine reports, and written into every run."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import sys
+from typing import Literal
+
+import torch
+
+from fakecore.errors import UserError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """ "auto" is a CUDA GPU where there is one, else the CPU. Raises UserError for a device this machine has not."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError("there is no such device", got=repr(name), expected="auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError("this device is not supported", got=repr(name), expected="auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError("there is no such GPU", got=repr(name), expected=f"{torch.cuda.device_count()} CUDA device(s)")
+    return device
+
+
+def choose_precision(wish: str, device: torch.device) -> Precision:
+    """ "auto" is bf16 where the processor has bf16 arithmetic, else fp32; elsewhere bf16 is emulated and slower."""
+    if wish != "auto":
+        return wish
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.cpu._is_avx512_bf16_supported()  # torch 2.11 and before have no public question for it
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which networks run at `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def make_fabric(device: torch.device, precision: Precision):
+    """Lightning Fabric for one training run: where it runs, in which precision, over how many processes."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module="lightning.*")
+    from lightning.fabric import Fabric
+
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces the precision; run.json records it
+    devices = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(
+        accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
+    )
+
+
+def derive_seed(*parts: int | str) -> int:
+    """One 63-bit seed from several parts, such as (seed, "latents", step): equal parts, equal seed, on any machine."""
+    text = "\0".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def keep_freed_memory() -> None:
+    """Stop glibc's malloc from giving each large buffer back to the system, only to fault its pages in again next step.
+
+    Training on a CPU allocates the same megabytes every step; measured in `benchmarks/speed.py`. Does nothing elsewhere.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # not glibc
+    m_trim_threshold, m_mmap_max = -1, -4
+    mallopt(m_mmap_max, 0)  # large blocks come from the heap ...
+    mallopt(m_trim_threshold, 2**31 - 1)  # ... and the heap's free end is kept

@@ -1,0 +1,61 @@
+"""Errors that are the user's to mend: one line each, saying what, what was got, what was expected, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A request that cannot be carried out as it stands. Printed as one line, never as a traceback; exit code 2."""
+
+    def __init__(self, what: str, *, got: object = None, expected: object = None, remedy: str | None = None):
+        super().__init__(what)
+        self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
+
+    def __str__(self) -> str:
+        facts = []
+        if self.got is not None:
+            facts.append(f"got {self.got}")
+        if self.expected is not None:
+            facts.append(f"expected {self.expected}")
+        line = self.what
+        if facts:
+            line += f" ({'; '.join(facts)})"
+        if self.remedy:
+            line += f". {self.remedy}"
+        return " ".join(line.split())  # a file name with a newline must not break the one line
+
+
+class Interrupted(Exception):
+    """Long work was stopped by Ctrl-C or SIGTERM at a point from which it can go on. Its text says how."""
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str], *, remedy: str | None = None) -> UserError:
+    """The error for a name that is not among `choices`: lists them, and puts the nearest one first."""
+    choices = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else remedy
+    return UserError(f"there is no {kind} {str(name)!r}", expected="one of " + ", ".join(choices), remedy=hint)
+
+
+def explain_os_error(error: OSError) -> UserError:
+    """An `OSError` from anywhere in the work, as the line that its user needs."""
+    where = f" at {error.filename!r}" if error.filename else ""
+    remedies = {
+        errno.ENOSPC: ("the disk is full", "Free some space and repeat the command: what was finished is kept."),
+        errno.EDQUOT: (
+            "the disk quota is used up",
+            "Free some space and repeat the command: what was finished is kept.",
+        ),
+        errno.EACCES: ("permission denied", "Choose a place you may read and write."),
+        errno.EPERM: ("permission denied", "Choose a place you may read and write."),
+        errno.EROFS: ("the file system is read-only", "Choose another --out."),
+        errno.ENOENT: ("no such file or folder", "Check the spelling of the path."),
+        errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another path."),
+        errno.EISDIR: ("a folder stands where a file is needed", "Choose another path."),
+        errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter path."),
+    }
+    what, remedy = remedies.get(error.errno, (error.strerror or str(error), None))
+    return UserError(what + where, remedy=remedy)

@@ -1,0 +1,97 @@
+"""Writing that survives being killed: whole files appear at once or not at all; logs are cut back to whole lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fakecore.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; what was written under it becomes `path` when the block ends without error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, indented, with NaN refused (it is not JSON)."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises UserError when it is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON", got=str(error), remedy="It may have been cut short.") from None
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Every whole line of a JSON-lines file; a last line that was cut short by a kill is left out."""
+    return [record for record, _ in _whole_lines(path)]
+
+
+def cut_jsonl(path: Path, keep: int) -> list[dict]:
+    """Shorten a JSON-lines file to its first `keep` whole lines, and return those."""
+    lines = _whole_lines(path)[:keep]
+    if path.exists():
+        os.truncate(path, lines[-1][1] if lines else 0)
+    return [record for record, _ in lines]
+
+
+def append_jsonl(path: Path, records: Iterable[dict]) -> None:
+    """Append records, one line each, in one write."""
+    text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+    with path.open("ab") as file:
+        file.write(text.encode())
+
+
+def _whole_lines(path: Path) -> list[tuple[dict, int]]:
+    """(record, byte offset of the line's end) for each whole line, up to the first that is not."""
+    if not path.exists():
+        return []
+    lines, end = [], 0
+    with path.open("rb") as file:
+        for line in file:
+            end += len(line)
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break
+            if not isinstance(record, dict):
+                break
+            lines.append((record, end))
+    return lines
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,83 @@
+"""A run folder describes itself: run.json says what was asked, from what, with which versions, and how far it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from fakecore.errors import UserError
+
+RECORDED_PACKAGES = (
+    "fakelab",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "lightning",
+    "timm",
+)
+
+
+def new_folder(path: Path, *, made_by: str, marker: str, resume_hint: str | None = None) -> Path:
+    """Create a folder for results. One that already holds something is never overwritten: UserError.
+
+    `marker` is the file by which a finished or unfinished result is known (run.json, detector.json).
+    """
+    if path.is_file():
+        raise UserError(f"{path} is a file", expected="a new folder", remedy="Choose another --out.")
+    if (path / marker).exists():
+        remedy = f"{resume_hint}, or choose another --out." if resume_hint else "Choose another --out."
+        raise UserError(f"{path} already holds {made_by}; it is never overwritten", remedy=remedy)
+    if path.exists() and any(entry.name != ".lock" for entry in path.iterdir()):
+        raise UserError(f"{path} is not empty", expected="a new or empty folder", remedy="Choose another --out.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or `path-2`, `path-3` ... : the first that does not exist. For defaults that the user did not choose."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate
+
+
+def newest(root: Path, marker: str) -> Path | None:
+    """The folder below `root` (two levels) that holds the most recently written `marker`, or None."""
+    found = [*root.glob(f"*/{marker}"), *root.glob(f"*/*/{marker}")]
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second process. The lock dies with its process, so a kill never leaves it behind."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another process is at work in {folder}", remedy="Wait for it, stop it, or choose another --out."
+            ) from None
+        yield
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on. Same seed, device kind and versions: same result."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def host() -> dict[str, str | int | None]:
+    """The machine, as far as results and timings depend on it. No names of people or computers."""
+    return {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()}

@@ -1,0 +1,97 @@
+"""Settings as frozen dataclasses: each field is written once, with its unit, range, reason and source beside it.
+
+`--set field=value` on the command line reaches every field through `override`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from fakecore.errors import UserError, unknown_name
+
+S = TypeVar("S")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    why: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """A dataclass field that knows its reason (`why`: unit, purpose, source), its inclusive range, or its choices."""
+    return dataclasses.field(default=default, metadata={"why": why, "low": low, "high": high, "choices": choices})
+
+
+def override(settings: S, changes: dict[str, Any]) -> S:
+    """`settings` with `changes` applied; values may be strings as typed on a command line.
+
+    Raises UserError for an unknown field (the nearest is named), a value of the wrong kind, or one out of range.
+    """
+    kinds = typing.get_type_hints(type(settings))
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    parsed = {}
+    for name, value in changes.items():
+        if name not in fields:
+            raise unknown_name("field", name, sorted(fields))
+        parsed[name] = _parse(name, value, kinds[name])
+        _check(fields[name], parsed[name])
+    return dataclasses.replace(settings, **parsed)
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """`["lr=1e-4", "batch=64"]` as a dict. Raises UserError for one without `=`."""
+    changes = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise UserError("--set could not be read", got=repr(assignment), expected="field=value, such as batch=64")
+        changes[name.strip()] = value.strip()
+    return changes
+
+
+def describe(settings: Any) -> list[tuple[str, Any, str]]:
+    """(field, value, why) for every field, in the order in which they are written."""
+    return [(f.name, getattr(settings, f.name), f.metadata.get("why", "")) for f in dataclasses.fields(settings)]
+
+
+def _parse(name: str, value: Any, kind: Any) -> Any:
+    optional = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    kinds = [k for k in typing.get_args(kind) if k is not type(None)] if optional else [kind]
+    if optional and (value is None or str(value).lower() == "none"):
+        return None
+    target = kinds[0]
+    try:
+        if target is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+        if target is int:
+            number = float(value)
+            if number != int(number):
+                raise ValueError
+            return int(number)
+        if target is float:
+            return float(value)
+    except (KeyError, ValueError, OverflowError):
+        words = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise UserError(f"{name} could not be read", got=repr(value), expected=words[target]) from None
+    return str(value)
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
+    if choices is not None and value not in choices:
+        if isinstance(value, str):
+            raise unknown_name(field.name, value, [str(choice) for choice in choices])
+        raise UserError(f"{field.name} has a value it cannot take", got=value, expected=f"one of {list(choices)}")
+    if value is None or isinstance(value, (str, bool)):
+        return
+    too_low = low is not None and not value >= low  # written so that NaN is out of range too
+    too_high = high is not None and not value <= high
+    if too_low or too_high:
+        span = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
+        raise UserError(f"{field.name} is out of range", got=value, expected=span)

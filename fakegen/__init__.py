@@ -1,0 +1,8 @@
+"""Makes fakes: trains GANs, and mass-produces image sets from their checkpoints."""
+
+from fakegen.generate import Generated, resume, train
+from fakegen.presets import PRESETS, Preset, get_preset
+from fakegen.production import sample
+from fakegen.sampling import Generator, load_generator
+
+__all__ = ["PRESETS", "Generated", "Generator", "Preset", "get_preset", "load_generator", "resume", "sample", "train"]

@@ -1,0 +1,180 @@
+"""`generate`: train a GAN, draw its plots, write its matched set; each part goes on where it was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakecore.device import choose_device, choose_precision
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import append_jsonl
+from fakecore.progress import say
+from fakecore.runfolder import locked, new_folder
+from fakecore.settings import override
+from fakecore.splits import DEFAULT_SPLIT
+from fakegen.plots import plot_run
+from fakegen.presets import Preset, get_preset
+from fakegen.production import write_matched_set
+from fakegen.reals import Reals, load_reals
+from fakegen.run import Run, check_same_settings, create_run, open_run
+from fakegen.training import train_gan
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `train` leaves behind."""
+
+    run: Path
+    set: Path
+    epochs: int
+    counts: dict  # {split: {"real": n, "fake": n}}
+    train_s: float
+    unused: list[dict]  # source images that could not be used: {"path", "status", "error"}
+
+
+def train(
+    preset: str = "digits",
+    *,
+    out: Path | str,
+    real: str | None = None,
+    changes: dict[str, Any] | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    split: tuple[int, int, int] = DEFAULT_SPLIT,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> Generated:
+    """Train a GAN from a named preset and write its run folder, matched set included.
+
+    `real` is a source (see fakecore.sources), `changes` overrides fields of the preset, `count` fakes are written
+    (default: as many as there are reals). Raises UserError when the request is wrong, Interrupted when stopped.
+    """
+    out = Path(out)
+    chosen = get_preset(preset, changes)
+    if count is not None and count < 3:
+        raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
+    place = choose_device(device)
+    # The reals first: a source that cannot be used must not leave a folder behind.
+    _refuse_used(out)
+    reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
+    _check_batch(reals, chosen)
+    if reals.smallest < chosen.resolution and real not in (None, chosen.real):
+        say(
+            f"note: the smallest of {real} is {reals.smallest} pixels high or wide; it is enlarged to {chosen.resolution}"
+        )
+    asked = {
+        "seed": seed,
+        "split": list(split),
+        "count": count if count is not None else len(reals.images),
+        "precision": choose_precision(chosen.precision, place),
+        "device": place.type,
+        "threads": torch.get_num_threads(),
+    }
+    with locked(out):
+        run = create_run(out, chosen, reals, asked)
+        append_jsonl(out / "unused.jsonl", reals.unused)
+        return _work(run, reals, device)
+
+
+def resume(
+    out: Path | str,
+    *,
+    preset: str | None = None,
+    real: str | None = None,
+    changes: dict[str, Any] | None = None,
+    count: int | None = None,
+    seed: int | None = None,
+    split: tuple[int, int, int] | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> Generated:
+    """Go on with a run: train to its last epoch (or to more, if `changes` says so), then finish its set.
+
+    Whatever is given must be what the run was begun with. Raises UserError naming the differences.
+    """
+    out = Path(out)
+    run = open_run(out)
+    with locked(out):
+        wanted = _wanted_preset(run, preset, changes or {})
+        reals = load_reals(
+            real or run.facts["source"]["spec"],
+            resolution=wanted.resolution,
+            shares=tuple(split or run.facts["split"]),
+            seed=run.facts["seed"] if seed is None else seed,
+            data_root=data_root,
+        )
+        asked = {
+            "seed": run.facts["seed"] if seed is None else seed,
+            "split": list(split or run.facts["split"]),
+        }
+        check_same_settings(run, wanted, reals, asked)
+        if choose_device(device).type != run.facts["device"]:
+            say(
+                f"note: begun on {run.facts['device']}, resumed on {choose_device(device).type}: results will differ slightly"
+            )
+        _extend(run, wanted, count)
+        return _work(run, reals, device)
+
+
+def _work(run: Run, reals: Reals, device: str) -> Generated:
+    run.save(status="running")
+    try:
+        train_gan(run, reals, device)
+        plot_run(run, reals)
+        facts = write_matched_set(run, reals, device)
+    except Interrupted as stopped:
+        run.save(status="interrupted")
+        if (run.path / "metrics.jsonl").exists():
+            plot_run(run, reals)
+        raise Interrupted(f"{stopped}. Go on with: fakelab generate --resume --out {run.path}") from None
+    except UserError as error:
+        run.save(status="failed", error=str(error))
+        raise
+    run.save(status="done")
+    return Generated(
+        run=run.path,
+        set=run.path / "set",
+        epochs=run.facts["epoch"],
+        counts=facts["counts"],
+        train_s=run.facts["timings"]["train_s"],
+        unused=reals.unused,
+    )
+
+
+def _refuse_used(out: Path) -> None:
+    new_folder(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
+
+
+def _check_batch(reals: Reals, preset: Preset) -> None:
+    images = int((reals.splits == "train").sum())
+    if images < preset.batch:
+        raise UserError(
+            "there are fewer training images than one batch takes",
+            got=f"{images} images for a batch of {preset.batch}",
+            remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
+        )
+
+
+def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Preset:
+    if preset is not None and preset != run.preset.name:
+        raise UserError(f"{run.path} is a run of another preset", got=preset, expected=run.preset.name)
+    return override(run.preset, changes)
+
+
+def _extend(run: Run, wanted: Preset, count: int | None) -> None:
+    """More epochs or images than first asked for: the set must then be made of the new last epoch."""
+    if wanted.epochs < run.facts["epoch"]:
+        raise UserError(
+            "the run is past that epoch already", got=wanted.epochs, expected=f"{run.facts['epoch']} or more"
+        )
+    set_exists = (run.path / "set" / "metadata.jsonl").exists()
+    count = run.facts["count"] if count is None else count
+    if set_exists and (wanted.epochs > run.preset.epochs or count != run.facts["count"]):
+        raise UserError(
+            f"{run.path} has its set already, made of epoch {run.facts['epoch']}",
+            remedy="Use `sample` for more images, or delete its folder set/ and resume again.",
+        )
+    run.save(preset=asdict(wanted), count=count)

@@ -1,0 +1,200 @@
+"""Mass production: the matched set of a run, and more fakes from any checkpoint with no real images at hand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.device import derive_seed
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import read_json, read_jsonl
+from fakecore.imageset import ImageRecord, ImageSetWriter
+from fakecore.interrupt import StopRequest
+from fakecore.labels import SPLITS
+from fakecore.progress import Bar, progress_bar
+from fakecore.runfolder import locked, new_folder
+from fakecore.splits import DEFAULT_SPLIT, split_of_fake
+from fakegen.reals import Reals
+from fakegen.run import Run, open_run
+from fakegen.sampling import Generator, load_generator
+
+_REALS_PER_BATCH = 64
+
+
+def write_matched_set(run: Run, reals: Reals, device: str = "auto") -> dict:
+    """Write RUN/set: `count` fakes of the last epoch, and as many matched reals (or all there are); its imageset.json.
+
+    Goes on where an earlier call was stopped. The reals are the run's own images at its own resolution, through the
+    same encoder as the fakes.
+    """
+    count, shares = run.facts["count"], tuple(run.facts["split"])
+    epoch = run.facts["epoch"]
+    generator = load_generator(run.checkpoint(epoch), device)
+    chosen = choose_reals(reals, count, run.facts["seed"])
+    began = time.perf_counter()
+    writer = ImageSetWriter(run.path / "set", resolution=generator.resolution, channels=generator.channels)
+    try:
+        done = writer.done["real"] + writer.done["fake"]
+        with progress_bar("writing the set", len(chosen) + count, "images", done) as bar, StopRequest() as stop:
+            _write_reals(writer, reals, chosen, bar, stop)
+            _write_fakes(writer, generator, run, epoch, run.facts["seed"], count, shares, bar, stop)
+        origin = {
+            "made_by": "generate",
+            "run": run.path.name,
+            "preset": run.preset.name,
+            "epoch": epoch,
+            "checkpoint_sha256": generator.facts["sha256"],
+            "latent_seed": run.facts["seed"],
+            "source": run.facts["source"],
+            "split": list(shares),
+        }
+        facts = writer.finish(origin=origin)
+    finally:
+        writer.close()
+    run.facts["timings"]["set_s"] = round(time.perf_counter() - began, 2)
+    return facts
+
+
+def sample(
+    run_path: Path,
+    out: Path,
+    *,
+    count: int,
+    epoch: int | None = None,
+    image_format: str = "png",
+    seed: int | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> dict:
+    """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
+
+    `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
+    Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
+    """
+    run = open_run(run_path)
+    epochs = run.epochs_on_disk()
+    epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
+    if epoch not in epochs:
+        raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
+    if count < 1:
+        raise UserError("--count is out of range", got=count, expected="1 or more")
+    seed = run.facts["seed"] + 1 if seed is None else seed
+    generator = load_generator(run.checkpoint(epoch), device)
+    origin = {
+        "made_by": "sample",
+        "run": run.path.name,
+        "preset": run.preset.name,
+        "epoch": epoch,
+        "checkpoint_sha256": generator.facts["sha256"],
+        "latent_seed": seed,
+        "split": list(DEFAULT_SPLIT),
+    }
+    if resume:
+        _check_resumable(out, origin)
+    else:
+        new_folder(out, made_by="a set of images", marker="metadata.jsonl", resume_hint="Add --resume to go on with it")
+    with locked(out):
+        writer = ImageSetWriter(
+            out, resolution=generator.resolution, channels=generator.channels, image_format=image_format
+        )
+        try:
+            with progress_bar("sampling", count, "images", writer.done["fake"]) as bar, StopRequest() as stop:
+                _write_fakes(writer, generator, run, epoch, seed, count, DEFAULT_SPLIT, bar, stop)
+            return writer.finish(origin=origin)
+        finally:
+            writer.close()
+
+
+def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
+    """Indices of at most `count` reals, ascending, each split cut by the same share; the same for the same seed."""
+    if count >= len(reals.images):
+        return np.arange(len(reals.images))
+    random = np.random.default_rng(derive_seed(seed, "reals"))
+    kept = []
+    for split in SPLITS:
+        own = np.flatnonzero(reals.splits == split)
+        share = max(1, round(len(own) * count / len(reals.images)))
+        kept.append(random.choice(own, min(share, len(own)), replace=False))
+    return np.sort(np.concatenate(kept))
+
+
+def _write_reals(writer: ImageSetWriter, reals: Reals, chosen: np.ndarray, bar: Bar, stop: StopRequest) -> None:
+    for start in range(writer.done["real"], len(chosen), _REALS_PER_BATCH):
+        places = range(start, min(start + _REALS_PER_BATCH, len(chosen)))
+        records = []
+        for place in places:
+            row = int(chosen[place])
+            split = str(reals.splits[row])
+            records.append(
+                ImageRecord(
+                    file_name=writer.file_name(split, "real", place),
+                    label="real",
+                    split=split,
+                    index=place,
+                    class_=reals.classes[row],
+                    group=reals.groups[row],
+                    source=reals.names[row],
+                    source_sha256=reals.sha256[row],
+                )
+            )
+        writer.add(records, reals.images[chosen[places.start : places.stop]])
+        bar.advance(len(records))
+        _honour(stop, writer)
+
+
+def _write_fakes(
+    writer, generator: Generator, run: Run, epoch, seed, count, shares, bar: Bar, stop: StopRequest
+) -> None:
+    checkpoint = generator.facts["sha256"]
+    start = writer.done["fake"]
+    for first, images in generator.images(seed, start, count - start):
+        records = []
+        for index in range(first, first + len(images)):
+            split = split_of_fake(index, shares)
+            records.append(
+                ImageRecord(
+                    file_name=writer.file_name(split, "fake", index),
+                    label="fake",
+                    split=split,
+                    index=index,
+                    run=run.path.name,
+                    epoch=epoch,
+                    checkpoint_sha256=checkpoint,
+                    latent_seed=seed,
+                )
+            )
+        writer.add(records, images)
+        bar.advance(len(records))
+        _honour(stop, writer)
+
+
+def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:
+    if stop.asked:
+        writer.flush()
+        raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+
+
+def _check_resumable(out: Path, origin: dict) -> None:
+    """Refuse to go on with a set that other settings made: what is there already must be what would be made again."""
+    if (out / "imageset.json").is_file():
+        before = read_json(out / "imageset.json").get("origin", {})
+    else:
+        lines = read_jsonl(out / "metadata.jsonl")
+        before = lines[0] if lines else {}
+    changed = [
+        f"{name}: {before[name]} -> {origin[name]}"
+        for name in shared
+        if name in before and before[name] != origin[name]
+    ]
+    if changed:
+        raise UserError(
+            f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
+        )
+
+
+def _ranges(epochs: list[int]) -> str:
+    if not epochs:
+        return "nothing: the run has no checkpoint yet"
+    return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]} to {epochs[-1]} ({len(epochs)} of them)"

@@ -1,0 +1,68 @@
+"""The real images of a run: decoded once, split once, with everything the manifest will say of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.device import derive_seed
+from fakecore.duplicates import same_picture_groups
+from fakecore.errors import UserError
+from fakecore.pixelcache import cached_pixels, source_channels
+from fakecore.sources import Source, open_source
+from fakecore.splits import split_groups
+
+
+@dataclass(frozen=True)
+class Reals:
+    """`images` uint8 (N, C, R, R) memory-mapped; the lists run parallel. `unused` names what could not be decoded."""
+
+    spec: str
+    images: np.ndarray
+    splits: np.ndarray  # (N,) "train" | "val" | "test"
+    names: list[str]
+    classes: list[str | None]
+    groups: list[str | None]
+    sha256: list[str]
+    unused: list[dict]
+    fingerprint: str  # changes when any image does
+    smallest: int  # the shortest side of the source's images, pixels
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    def train_images(self) -> np.ndarray:
+        """The train split, uint8 (n, C, R, R): all that a GAN sees."""
+        return self.images[np.flatnonzero(self.splits == "train")]
+
+
+def load_reals(
+    spec: str, *, resolution: int, shares: tuple[int, int, int], seed: int, data_root: Path | None = None
+) -> Reals:
+    """Open, decode and split a source. Grey sources give one channel, others three.
+
+    Raises UserError when the source does not exist, or too few of its images can be used.
+    """
+    source: Source = open_source(spec, data_root)
+    channels = source_channels(source.names, source.read)
+    pixels = cached_pixels(source.names, source.read, source.stamp, resolution=resolution, channels=channels)
+    unused = pixels.unused + [{"path": path, "status": "unreadable", "error": why} for path, why in source.problems]
+    if len(pixels.images) < 3:
+        raise UserError(
+            f"{spec} holds too few images that can be used",
+            got=f"{len(pixels.images)} of {len(source)}",
+            expected="3 or more, and for a GAN worth looking at some hundreds",
+        )
+    names = [source.names[row] for row in pixels.rows]
+    classes = [source.classes[row] for row in pixels.rows]
+    groups = [source.groups[row] for row in pixels.rows]
+    together = same_picture_groups(pixels.images, pixels.sha256, groups)
+    splits = split_groups(together, shares, derive_seed(seed, "split"))
+    fingerprint = hashlib.sha256("".join(pixels.sha256).encode()).hexdigest()
+    return Reals(
+        spec, pixels.images, splits, names, classes, groups, pixels.sha256, unused, fingerprint, pixels.smallest
+    )

@@ -1,0 +1,143 @@
+"""A GAN's run folder: what was asked and resolved (run.json), the log, the checkpoints, and the state to go on from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from fakecore.checkpoint import read_tensors, save_checkpoint
+from fakecore.errors import UserError
+from fakecore.files import read_json, write_bytes, write_json
+from fakecore.runfolder import host, versions
+from fakegen.networks import discriminator_arguments, generator_arguments
+from fakegen.presets import Preset
+from fakegen.reals import Reals
+
+RUN_VERSION = 1
+VALUE_RANGE = (-1.0, 1.0)
+
+
+@dataclass
+class Run:
+    """An open run folder; `facts` is run.json, written back by `save`."""
+
+    path: Path
+    facts: dict
+
+    @property
+    def preset(self) -> Preset:
+        return Preset(**self.facts["preset"])
+
+    @property
+    def channels(self) -> int:
+        return self.facts["source"]["channels"]
+
+    def save(self, **changes) -> None:
+        self.facts.update(changes)
+        write_json(self.path / "run.json", self.facts)
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Where the checkpoint of an epoch stands, without suffix."""
+        return self.path / "checkpoints" / f"epoch-{epoch:04d}"
+
+    def epochs_on_disk(self) -> list[int]:
+        found = (self.path / "checkpoints").glob("epoch-*.safetensors")
+        return sorted(int(path.stem.removeprefix("epoch-")) for path in found)
+
+    def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> str:
+        preset = self.preset
+        facts = {
+            "kind": "gan",
+            "architecture": preset.architecture,
+            "generator": generator_arguments(preset, self.channels),
+            "discriminator": discriminator_arguments(preset, self.channels),
+            "value_range": VALUE_RANGE,
+            "precision": self.facts["precision"],
+            "preset": preset.name,
+            "seed": self.facts["seed"],
+            "epoch": epoch,
+            "step": step,
+        }
+        return save_checkpoint(self.checkpoint(epoch), tensors, facts)
+
+    def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
+        """What resume needs, in one file that appears at once. Random numbers and data order follow from the step."""
+        from safetensors.torch import save
+
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        whole["step"] = torch.tensor(step)
+        write_bytes(self.path / "state" / "latest.safetensors", save(whole))
+
+    def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
+        path = self.path / "state" / "latest.safetensors"
+        if not path.is_file():
+            return None
+        tensors = read_tensors(path)
+        return int(tensors.pop("step")), tensors
+
+
+def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
+    """Write the first run.json of a new run. `asked` holds seed, split, count, precision, device and threads."""
+    counts = {split: int((reals.splits == split).sum()) for split in ("train", "val", "test")}
+    source = {
+        "spec": reals.spec,
+        "fingerprint": reals.fingerprint,
+        "images": counts,
+        "channels": reals.channels,
+        "unused": len(reals.unused),
+        "smallest_side": reals.smallest,
+    }
+    facts = {
+        "version": RUN_VERSION,
+        "status": "running",
+        "preset": asdict(preset),
+        "source": source,
+        **asked,
+        "epoch": 0,
+        "step": 0,
+        "versions": versions(),
+        "host": host(),
+        "timings": {"train_s": 0.0, "set_s": 0.0},
+    }
+    for name in ("checkpoints", "state", "snapshots", "plots"):
+        (path / name).mkdir(exist_ok=True)
+    run = Run(path, facts)
+    run.save()
+    return run
+
+
+def open_run(path: Path) -> Run:
+    """Open a run folder. Raises UserError when it is not one."""
+    if not path.is_dir():
+        raise UserError(f"there is no run in {path}", expected="the folder that `generate` made")
+    if not (path / "run.json").is_file():
+        raise UserError(f"{path} is not a run", expected="a folder with run.json, made by `generate`")
+    facts = read_json(path / "run.json")
+    if not isinstance(facts, dict) or facts.get("version") != RUN_VERSION:
+        raise UserError(f"{path}/run.json is of another version or kind", expected=f"version {RUN_VERSION}")
+    return Run(path, facts)
+
+
+def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:
+    """Raise UserError, naming the fields, when a run is to be resumed with other settings than it was begun with.
+
+    More epochs and another count are no contradiction: they only go further.
+    """
+    before, now = {**run.facts["preset"], **run.facts}, {**asdict(preset), **asked}
+    settled = [name for name in now if name != "epochs"]
+    changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
+    if changed:
+        raise UserError(
+            f"{run.path} was begun with other settings",
+            got="; ".join(changed),
+            remedy="Resume without them, or start a new run with another --out.",
+        )
+    if reals.fingerprint != run.facts["source"]["fingerprint"]:
+        raise UserError(
+            f"the real images have changed since {run.path} was begun",
+            got=reals.spec,
+            expected=f"the images of {run.facts['source']['spec']} as they were",
+            remedy="Put them back, or start a new run.",
+        )

@@ -1,0 +1,89 @@
+"""Fakes from a checkpoint. Image i is a function of (checkpoint, seed, i) alone: not of batch size, order or restarts.
+
+Latents are drawn, and the network run, in fixed blocks of 64 images: image i always stands at place i % 64 of block
+i // 64. A network's rounding depends on the shape of its batch, so that is what makes the promise hold to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fakecore.checkpoint import load_checkpoint, load_into
+from fakecore.device import autocast, choose_device
+from fakecore.errors import UserError
+from fakegen.networks import GENERATORS, build
+
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator, ready to make images, with what the manifest must say of it."""
+
+    network: nn.Module
+    facts: dict  # the checkpoint's own JSON
+    device: torch.device
+
+    @property
+    def resolution(self) -> int:
+        return self.facts["generator"]["resolution"]
+
+    @property
+    def channels(self) -> int:
+        return self.facts["generator"]["channels"]
+
+    def images(self, seed: int, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(first index, uint8 (n, C, R, R)) for images `start` to `start + count`, a block or part of one at a time."""
+        z_dim = self.facts["generator"]["z_dim"]
+        for number in range(start // BLOCK, -(-(start + count) // BLOCK)):
+            z = torch.from_numpy(block_latents(seed, number, z_dim)).to(self.device)
+            block = self.render(z)
+            first, last = max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK)
+            yield first, block[first - number * BLOCK : last - number * BLOCK]
+
+    @torch.inference_mode()
+    def render(self, z: torch.Tensor) -> np.ndarray:
+        """Latents (B, z_dim) -> uint8 (B, C, R, R)."""
+        with autocast(self.device, self.facts["precision"]):
+            return to_pixels(self.network(z), self.facts["value_range"])
+
+
+def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
+    """The generator of `checkpoint` (a path without suffix); its averaged weights where the run kept them.
+
+    Raises UserError for a checkpoint that is missing, damaged, or of another kind.
+    """
+    tensors, facts = load_checkpoint(checkpoint, "generator")
+    if facts.get("kind") != "gan":
+        raise UserError(f"{checkpoint} is not a checkpoint of a GAN", got=f"kind {facts.get('kind')!r}")
+    averaged = {name.removeprefix("_ema."): t for name, t in tensors.items() if name.startswith("_ema.")}
+    raw = {name.removeprefix("."): t for name, t in tensors.items() if name.startswith(".")}
+    network = build(GENERATORS, facts["architecture"], facts["generator"])
+    load_into(network, averaged or raw, str(checkpoint))
+    place = choose_device(device)
+    network = network.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Generator(network, facts, place)
+
+
+def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:
+    """Standard normal latents of block `number`, float32 (64, z_dim), the same on any device."""
+    return np.random.default_rng([seed, number]).standard_normal((BLOCK, z_dim), dtype=np.float32)
+
+
+def to_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> np.ndarray:
+    """A network's float images in `value_range` -> uint8 [0, 255], rounded to nearest."""
+    low, high = value_range
+    scaled = (images.float() - low) * (255.0 / (high - low))
+    return scaled.round().clamp_(0, 255).to(torch.uint8).contiguous().cpu().numpy()
+
+
+def from_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
+    """uint8 [0, 255] -> float32 in `value_range`: the inverse of `to_pixels`."""
+    low, high = value_range
+    return images.float().mul_((high - low) / 255.0).add_(low)
