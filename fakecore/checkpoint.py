@@ -21,11 +21,17 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict
 
     Equal tensors and facts make equal bytes.
     """
-    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    data = tensor_bytes(tensors)
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(_weights(path), data)
     write_json(_facts(path), {**facts, "sha256": digest})
     return digest
+
+
+def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Tensors, on any device and in any memory layout, as the bytes of a safetensors file."""
+    plain = torch.contiguous_format
+    return to_bytes({name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()})
 
 
 def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -92,9 +98,14 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put back what `optimiser_tensors` gave (names without the prefix); rates and such stay as constructed."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            # In the parameter's own memory layout: fused optimisers walk both side by side and never look at strides.
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
         slots.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
 

@@ -58,7 +58,8 @@ def make_fabric(device: torch.device, precision: Precision):
     warnings.filterwarnings("ignore", module="lightning.*")
     from lightning.fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)  # it announces the precision; run.json records it
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # they announce the precision; run.json records it
     devices = [device.index or 0] if device.type == "cuda" else 1
     return Fabric(
         accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"

@@ -38,7 +38,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, indented, with NaN refused (it is not JSON)."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -66,7 +66,7 @@ def cut_jsonl(path: Path, keep: int) -> list[dict]:
 
 def append_jsonl(path: Path, records: Iterable[dict]) -> None:
     """Append records, one line each, in one write."""
-    text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     with path.open("ab") as file:
         file.write(text.encode())
 

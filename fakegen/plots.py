@@ -60,7 +60,7 @@ def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: 
         tops = [np.quantile(log[name], 0.995) for name, *_ in curves]
         axes.set_ylim(0, max(tops) * 1.1 + 1e-6)
     axes.set(title=title, xlabel="step", ylabel=ylabel)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(curves), fontsize=9)
     _add_epoch_axis(axes, log)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

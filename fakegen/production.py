@@ -185,7 +185,7 @@ def _check_resumable(out: Path, origin: dict) -> None:
         before = lines[0] if lines else {}
     changed = [
         f"{name}: {before[name]} -> {origin[name]}"
-        for name in shared
+        for name in ("checkpoint_sha256", "latent_seed", "epoch")
         if name in before and before[name] != origin[name]
     ]
     if changed:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fakecore.checkpoint import read_tensors, save_checkpoint
+from fakecore.checkpoint import read_tensors, save_checkpoint, tensor_bytes
 from fakecore.errors import UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.runfolder import host, versions
@@ -64,11 +64,8 @@ class Run:
 
     def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """What resume needs, in one file that appears at once. Random numbers and data order follow from the step."""
-        from safetensors.torch import save
-
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        whole["step"] = torch.tensor(step)
-        write_bytes(self.path / "state" / "latest.safetensors", save(whole))
+        data = tensor_bytes({**tensors, "step": torch.tensor(step)})
+        write_bytes(self.path / "state" / "latest.safetensors", data)
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         path = self.path / "state" / "latest.safetensors"

@@ -1,0 +1,1 @@
+"""Joins makers and catchers: the demo, and measurements of speed."""

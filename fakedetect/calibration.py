@@ -1,0 +1,89 @@
+"""From logits to honest probabilities, and from those to verdicts: all chosen on validation data alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from fakecore.labels import FAKE, REAL
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """On p_fake. `fake` at `fake_from` and above, `real` below `real_below`, `unsure` between."""
+
+    fake_from: float
+    real_below: float
+    name: str  # how the first was chosen, such as "fpr<=5%"
+    max_fpr: float
+    max_fnr: float
+    chosen_on: str  # how many of what they were chosen on
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
+    return expit(np.asarray(logits, dtype=np.float64) / temperature)
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The temperature, 0.05 to 20, that minimises the cross-entropy of validation logits (Guo et al. 2017, section 4.2).
+
+    Classes weigh alike, so p_fake is meant for as many fakes as reals. Targets are pulled in by Platt's rule
+    ((n + 1) / (n + 2), Platt 1999), so that a detector which makes no mistake on few images does not claim certainty.
+    """
+    fakes = labels == FAKE
+    n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
+    targets = np.where(fakes, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
+    weights = np.where(fakes, 0.5 / max(n_fake, 1), 0.5 / max(n_real, 1))
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        # log(1 + e^x) - t x, in the form that does not overflow
+        return float((weights * (np.logaddexp(0, scaled) - targets * scaled)).sum())
+
+    bounds = (np.log(0.05), np.log(20.0))
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
+
+
+def choose_thresholds(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, max_fnr: float) -> Thresholds:
+    """Thresholds from validation data: at most `max_fpr` of its reals called fake, at most `max_fnr` of its fakes real.
+
+    Where the classes overlap, what lies between the two is `unsure`. Where they do not, any threshold in the gap
+    keeps both promises; the one nearest to 0.5 is taken for both.
+    """
+    reals, fakes = np.sort(p_fake[labels == REAL]), np.sort(p_fake[labels == FAKE])
+    allowed = int(np.floor(max_fpr * len(reals)))  # reals that may lie at or above fake_from
+    highest_kept = reals[len(reals) - 1 - allowed]
+    lowest_fake_from = float(np.nextafter(highest_kept, 2.0))
+    highest_real_below = float(fakes[int(np.floor(max_fnr * len(fakes)))])
+    if highest_real_below >= lowest_fake_from:
+        fake_from = real_below = float(np.clip(0.5, lowest_fake_from, highest_real_below))
+    else:
+        fake_from, real_below = lowest_fake_from, highest_real_below
+    chosen_on = f"validation split: {len(reals)} real, {len(fakes)} fake"
+    return Thresholds(fake_from, real_below, f"fpr<={max_fpr:.3g}", max_fpr, max_fnr, chosen_on)
+
+
+def reliability(labels: np.ndarray, p_fake: np.ndarray, bins: int = 10) -> list[dict]:
+    """Equal-width bins of p_fake: {"low", "high", "n", "mean_p", "share_fake"} for each that holds an image."""
+    place = np.minimum((p_fake * bins).astype(int), bins - 1)
+    found = []
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            mean_p, share = float(p_fake[inside].mean()), float((labels[inside] == FAKE).mean())
+            edge = {"low": number / bins, "high": (number + 1) / bins}
+            found.append({**edge, "n": int(inside.sum()), "mean_p": mean_p, "share_fake": share})
+    return found
+
+
+def expected_calibration_error(labels: np.ndarray, p_fake: np.ndarray, bins: int = 10) -> float:
+    """Mean distance between stated and found share of fakes over bins, weighted by images (Guo et al. 2017, section 2)."""
+    table = reliability(labels, p_fake, bins)
+    return float(sum(row["n"] * abs(row["mean_p"] - row["share_fake"]) for row in table) / len(labels))

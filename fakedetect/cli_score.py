@@ -1,0 +1,53 @@
+"""What `score` prints: a line per image as it comes, rows on disk, and a count at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+from fakecore.errors import Interrupted
+from fakecore.interrupt import StopRequest
+from fakecore.progress import progress_bar, say
+from fakedetect.detector import Detector
+from fakedetect.scoring import ResultsFile, list_inputs, score_files
+
+
+def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, device: str, as_json: bool) -> int:
+    """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
+    detector = Detector.load(detector_path, device)
+    results = ResultsFile(out, detector) if out else None
+    inputs = list_inputs(paths)
+    todo = [item for item in inputs if item[0] not in results.seen] if results else inputs
+    if len(todo) < len(inputs):
+        say(f"{len(inputs) - len(todo):,} of {len(inputs):,} are in {out} already")
+    counts: Counter[str] = Counter()
+    quiet = results is not None and not as_json
+    with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
+        for rows in score_files(todo, detector):
+            if results:
+                results.append(rows)
+            for row in rows:
+                counts[row["verdict"] or row["status"]] += 1
+                if as_json:
+                    print(json.dumps(row))
+                elif not quiet:
+                    print(_line(row))
+            sys.stdout.flush()
+            bar.advance(len(rows))
+            if stop.asked:
+                raise Interrupted("what is in --out is whole; the same command goes on" if results else "")
+    told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none judged"
+    lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
+    if lost:
+        told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
+    say(f"{sum(counts.values()):,} files: {told}" + (f"; rows in {out}" if out else ""))
+    return 1 if lost else 0
+
+
+def _line(row: dict) -> str:
+    name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
+    if row["status"] != "ok":
+        return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
+    return f"{row['p_fake']:8.4f}  {row['verdict']:<11} {name}"

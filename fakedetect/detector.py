@@ -1,0 +1,120 @@
+"""A trained detector: network, preprocessing, temperature and thresholds, in one folder that explains itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint
+from fakecore.device import autocast, choose_device
+from fakecore.errors import UserError
+from fakecore.labels import LABEL_NUMBERS, decide
+from fakecore.pixels import fit_square, read_image
+from fakedetect.calibration import Thresholds, probability
+from fakedetect.networks import build_network
+
+DETECTOR_VERSION = 1
+SCORE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a detector says of one image. `p_fake` is calibrated, [0, 1]."""
+
+    p_fake: float
+    verdict: str  # "real" | "fake" | "unsure"
+    threshold: float  # the p_fake from which the verdict is "fake"
+
+
+@dataclass
+class Detector:
+    """`facts` is detector.json."""
+
+    network: nn.Module
+    facts: dict
+    device: torch.device
+
+    @staticmethod
+    def load(path: Path | str, device: str = "auto") -> Detector:
+        """Load a detector's folder. Raises UserError when it is missing, damaged, or not a detector."""
+        path = Path(path)
+        if not (path / "detector.json").is_file():
+            raise UserError(f"{path} is not a detector", expected="a folder with detector.json, made by `detect-train`")
+        tensors, facts = load_checkpoint(path / "detector")
+        if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
+            got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
+            raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
+        if facts["label_convention"] != LABEL_NUMBERS:
+            raise UserError(
+                f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
+            )
+        network = build_network(facts["model"], facts["arguments"])
+        load_into(network, tensors, str(path))
+        place = choose_device(device)
+        return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place)
+
+    def save(self, path: Path) -> None:
+        self.facts["sha256"] = save_checkpoint(path / "detector", self.network.state_dict(), self.facts)
+
+    @property
+    def resolution(self) -> int:
+        return self.facts["preprocessing"]["resolution"]
+
+    @property
+    def channels(self) -> int:
+        return self.facts["preprocessing"]["channels"]
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(**self.facts["thresholds"])
+
+    @property
+    def id(self) -> str:
+        """Twelve characters that stand for these weights in tables of results."""
+        return self.facts["sha256"][:12]
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """uint8 RGB (H, W, 3) of any size -> uint8 (C, R, R), the way the training images came."""
+        return fit_square(image, self.resolution, self.channels)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Prepared uint8 (N, C, R, R) -> float64 logits (N,), high for fake."""
+        return network_logits(self.network, images, self.device)
+
+    def judge(self, logits: np.ndarray) -> list[Judgement]:
+        """Logits (N,) -> judgements, by the detector's own temperature and thresholds."""
+        limits = self.thresholds
+        p_fakes = probability(logits, self.facts["temperature"])
+        return [
+            Judgement(float(p), decide(p, real_below=limits.real_below, fake_from=limits.fake_from), limits.fake_from)
+            for p in p_fakes
+        ]
+
+    def score(self, images: Sequence[np.ndarray | Path | str]) -> list[Judgement]:
+        """Judge images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for a path that cannot be read.
+
+        For folders, unreadable files and results on disk, see fakedetect.scoring.
+        """
+        arrays = [image if isinstance(image, np.ndarray) else read_image(Path(image)) for image in images]
+        if not arrays:
+            return []
+        return self.judge(self.logits(np.stack([self.prepare(array) for array in arrays])))
+
+
+@torch.inference_mode()
+def network_logits(network: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """uint8 (N, C, R, R) -> float64 logits (N,), in batches, in fp32: a score should not depend on its neighbours."""
+    was_training = network.training
+    network.eval()
+    found = []
+    for start in range(0, len(images), SCORE_BATCH):
+        batch = torch.from_numpy(np.array(images[start : start + SCORE_BATCH])).to(device)
+        with autocast(device, "fp32"):
+            found.append(network(batch.to(memory_format=torch.channels_last)).double().cpu().numpy())
+    network.train(was_training)
+    return np.concatenate(found) if found else np.empty(0)

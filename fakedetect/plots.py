@@ -1,0 +1,121 @@
+"""The plots of a report, drawn with seaborn; each function draws one figure and returns its PNG bytes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from fakecore.labels import FAKE
+from fakedetect.calibration import Thresholds, reliability
+
+REAL_COLOUR, FAKE_COLOUR, NEUTRAL = "#55A868", "#C44E52", "#4C72B0"
+_SQUARE = (5.2, 4.8)
+
+
+def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
+    """ROC with AUROC and its interval; the dot is the chosen threshold."""
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE)
+    figure, axes = _figure(_SQUARE)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="a coin")
+    axes.plot(fpr, tpr, color=NEUTRAL, linewidth=2.2, label=f"AUROC {_with_interval(metrics, 'auroc')}")
+    axes.plot(metrics["fpr"], metrics["tpr"], "o", color=FAKE_COLOUR, markersize=8, label="chosen threshold", zorder=5)
+    axes.set(title="ROC", xlabel="reals called fake (FPR)", ylabel="fakes called fake (TPR)")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower right", frameon=True)
+    return _png(figure)
+
+
+def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
+    """Precision against recall of `fake`, with the share of fakes that a coin would reach."""
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(labels, p_fake, pos_label=FAKE)
+    figure, axes = _figure(_SQUARE)
+    share = float((labels == FAKE).mean())
+    axes.axhline(share, color="0.6", linestyle="--", linewidth=1, label="a coin")
+    axes.plot(recall, precision, color=NEUTRAL, linewidth=2.2, label=f"AP {_with_interval(metrics, 'ap')}")
+    axes.set(title="Precision and recall of “fake”", xlabel="recall", ylabel="precision")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+    axes.legend(loc="lower left", frameon=True)
+    return _png(figure)
+
+
+def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
+    """What became of reals and fakes: counts of each verdict, `unsure` between."""
+    import seaborn as sns
+
+    order = ("real", "unsure", "fake")
+    counts = np.array([[metrics["verdicts"][truth][verdict] for verdict in order] for truth in ("real", "fake")])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    text = np.array(
+        [[f"{n:,}\n{share:.1%}" for n, share in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
+    )
+    figure, axes = _figure((5.6, 4.2))
+    sns.heatmap(
+        shares, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=False, linewidths=2, ax=axes,
+        annot_kws={"fontsize": 12}, xticklabels=order, yticklabels=("real", "fake"),
+    )  # fmt: skip
+    axes.set(xlabel="verdict", ylabel="truth")
+    axes.set_title(
+        f"Verdicts: fake from p ≥ {thresholds.fake_from:.3f}, real below {thresholds.real_below:.3f}", fontsize=11
+    )
+    return _png(figure)
+
+
+def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
+    """Stated p_fake against the share of fakes found there; bars below say how many images each bin holds."""
+    table = reliability(labels, p_fake)
+    figure, (axes, below) = _figure((5.2, 5.4), rows=2, height_ratios=(4, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="honest")
+    stated, found = [row["mean_p"] for row in table], [row["share_fake"] for row in table]
+    axes.plot(stated, found, "o-", color=NEUTRAL, linewidth=2, label=f"ECE {metrics['ece']:.3f}")
+    axes.set(title="Calibration", ylabel="share of fakes found", ylim=(-0.03, 1.03))
+    axes.legend(loc="upper left", frameon=True)
+    edges = np.linspace(0, 1, 21)
+    below.hist(p_fake[labels != FAKE], bins=edges, color=REAL_COLOUR, alpha=0.7, label="real")
+    below.hist(p_fake[labels == FAKE], bins=edges, color=FAKE_COLOUR, alpha=0.6, label="fake")
+    below.set(xlabel="stated p_fake", ylabel="images", xlim=(-0.02, 1.02))
+    below.set_yscale("symlog", linthresh=10)
+    below.legend(loc="upper center", fontsize=8, ncols=2, frameon=True)
+    return _png(figure)
+
+
+def history_plot(history: list[dict], best_epoch: int) -> bytes:
+    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the kept epoch is marked."""
+    epochs = [line["epoch"] for line in history]
+    figure, (left, right) = _figure((10.4, 4.0), columns=2)
+    left.plot(epochs, [line["train_loss"] for line in history], "o-", color=NEUTRAL, label="training (augmented)")
+    left.plot(epochs, [line["val_loss"] for line in history], "o-", color=FAKE_COLOUR, label="validation")
+    left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    right.plot(epochs, [line["val_auroc"] for line in history], "o-", color=NEUTRAL, label="AUROC")
+    right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label="accuracy at logit 0")
+    right.set(title="Validation", xlabel="epoch", ylabel="share")
+    right.set_ylim(min(0.5, *(line["val_accuracy"] for line in history)) - 0.02, 1.02)
+    for axes in (left, right):
+        axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")
+        axes.legend(frameon=True, fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **subplots):
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.95):
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots(rows, columns, **subplots)
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    return buffer.getvalue()
+
+
+def _with_interval(metrics: dict, name: str) -> str:
+    low, high = metrics[f"{name}_interval"]
+    return f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,140 @@
+"""A report that a person enjoys reading: one HTML file that carries its own pictures, with PNGs and JSON beside it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.files import write_bytes, write_json
+from fakecore.labels import LABEL_NAMES
+from fakecore.pixels import encode_png, enlarge
+from fakedetect import plots
+from fakedetect.data import LabelledImages
+from fakedetect.detector import Detector
+
+WORST_SHOWN = 16
+ROWS = (
+    ("auroc", "AUROC", "chance that a fake scores above a real; 0.5 is a coin"),
+    ("ap", "Average precision", "area under precision and recall of “fake”"),
+    ("eer", "Equal error rate", "error where both kinds of error are equal; lower is better"),
+    ("tpr_at_fpr1", "TPR at 1 % FPR", "fakes caught when 1 in 100 reals may be called fake"),
+    ("tpr_at_fpr5", "TPR at 5 % FPR", "fakes caught when 1 in 20 reals may be called fake"),
+    ("fpr", "False-positive rate", "reals called fake at the chosen threshold; lower is better"),
+    ("tpr", "True-positive rate", "fakes called fake at the chosen threshold"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of both classes' accuracy at the chosen threshold"),
+    ("ece", "Calibration error (ECE)", "distance between stated and found probability; lower is better"),
+    ("brier_loss", "Brier loss", "mean squared error of p_fake; lower is better"),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The images a report is about: `rows` of `data`, with their p_fake (N,), and metrics of them."""
+
+    data: LabelledImages
+    rows: np.ndarray
+    p_fake: np.ndarray
+    metrics: dict
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.data.labels[self.rows]
+
+
+def write_report(
+    folder: Path, detector: Detector, judged: Judged, *, title: str, history: list[dict] | None = None
+) -> Path:
+    """Write metrics.json, the plots and report.html into `folder`; the path of the last.
+
+    `history` adds the learning curves; without it the report is of an evaluation on other images.
+    """
+    thresholds = detector.thresholds
+    figures = {
+        "roc": plots.roc_plot(judged.labels, judged.p_fake, judged.metrics),
+        "pr": plots.pr_plot(judged.labels, judged.p_fake, judged.metrics),
+        "confusion": plots.confusion_plot(judged.metrics, thresholds),
+        "calibration": plots.calibration_plot(judged.labels, judged.p_fake, judged.metrics),
+    }
+    if history:
+        figures["history"] = plots.history_plot(history, detector.facts["best_epoch"])
+    for name, png in figures.items():
+        write_bytes(folder / f"{name}.png", png)
+    write_json(folder / "metrics.json", judged.metrics)
+    page = _environment().get_template("report.html.j2").render(
+        title=title,
+        metrics=judged.metrics,
+        rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
+        figures={name: _data_uri(png) for name, png in figures.items()},
+        worst=_worst(judged, detector),
+        detector=detector.facts,
+        detector_id=detector.id,
+        thresholds=thresholds,
+        tested_on=judged.data.origin,
+        headline=headline(judged.metrics),
+        caution=_caution(judged.metrics),
+        today=date.today().isoformat(),
+    )  # fmt: skip
+    write_bytes(folder / "report.html", page.encode())
+    return folder / "report.html"
+
+
+def headline(metrics: dict) -> str:
+    """The one sentence that a reader takes away, computed from the numbers."""
+    caught, accused = metrics["tpr"], metrics["fpr"]
+    n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
+    return (
+        f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, "
+        "none of which it was trained on."
+    )
+
+
+def _caution(metrics: dict) -> str | None:
+    smallest = min(metrics["n_real"], metrics["n_fake"])
+    if smallest < 200:
+        return f"Only {smallest} images of one class were tested: mind the width of the intervals."
+    return None
+
+
+def _worst(judged: Judged, detector: Detector) -> list[dict]:
+    """The most confident mistakes first: thumbnails with truth, p_fake and path."""
+    error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
+    verdicts = judged.p_fake >= detector.thresholds.fake_from
+    wrong = np.flatnonzero(verdicts != (judged.labels == 1))
+    shown = []
+    for place in wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]:
+        row = int(judged.rows[place])
+        label = LABEL_NAMES[int(judged.labels[place])]
+        image = judged.data.images[row]
+        picture = encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label)
+        truth = {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row]}
+        shown.append({**truth, "picture": _data_uri(picture)})
+    return shown
+
+
+def _value(metrics: dict, name: str) -> str:
+    return f"{metrics[name]:.3f}"
+
+
+def _interval(metrics: dict, name: str) -> str:
+    interval = metrics.get(f"{name}_interval")
+    return f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else ""
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _environment():
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("fakedetect"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
