@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -72,6 +74,22 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run networks on the calling thread alone. Work that is split over threads as whole batches, one batch a thread,
+    is faster than every batch split over all threads, and its rounding does not depend on how many there are.
+    """
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def keep_freed_memory() -> None:
     """Stop glibc's malloc from giving each large buffer back to the system, only to fault its pages in again next step.
 
@@ -83,6 +101,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # not glibc
-    m_trim_threshold, m_mmap_max = -1, -4
-    mallopt(m_mmap_max, 0)  # large blocks come from the heap ...
-    mallopt(m_trim_threshold, 2**31 - 1)  # ... and the heap's free end is kept
+    m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
+    mallopt(m_mmap_max, 0)  # large blocks come from the heap,
+    mallopt(m_trim_threshold, 2**31 - 1)  # the heap's free end is kept,
+    mallopt(m_arena_max, 1)  # and threads share that heap, for their own ones are too small for this

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,7 +22,6 @@ from fakecore.runfolder import versions
 
 FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
-_IN_FLIGHT = 8  # encoded batches that may wait: enough to keep threads busy, few enough to keep memory flat
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ImageRecord:
     source_sha256: str | None = None
 
     def to_json(self) -> dict:
-        return {name.rstrip("_"): value for name, value in asdict(self).items() if value is not None}
+        return {name.rstrip("_"): value for name, value in vars(self).items() if value is not None}
 
     @staticmethod
     def from_json(line: dict) -> ImageRecord:
@@ -83,8 +82,9 @@ class ImageSetWriter:
         self.root, self._format = root, image_format
         self._facts = {"resolution": resolution, "channels": channels}
         self._encode, self._suffix = FORMATS[image_format]
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        self._waiting: deque[tuple[list[Future], list[ImageRecord]]] = deque()
+        self._threads = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._waiting: deque[tuple[Future, Sequence[ImageRecord]]] = deque()
         for split in SPLITS:
             for label in LABEL_NUMBERS:
                 (root / split / label).mkdir(parents=True, exist_ok=True)
@@ -94,13 +94,13 @@ class ImageSetWriter:
     def file_name(self, split: Split, label: Label, index: int) -> str:
         return f"{split}/{label}/{index:06d}{self._suffix}"
 
-    def add(self, records: Sequence[ImageRecord], images: np.ndarray) -> None:
-        """Queue a batch, uint8 (N, C, R, R), to be encoded and written. Blocks while too many batches wait."""
-        step = max(1, -(-len(records) // (2 * (os.cpu_count() or 1))))
-        parts = [slice(start, start + step) for start in range(0, len(records), step)]
-        futures = [self._pool.submit(self._write, records[part], images[part]) for part in parts]
-        self._waiting.append((futures, list(records)))
-        while len(self._waiting) > _IN_FLIGHT:
+    def add(self, records: Sequence[ImageRecord], make: Callable[[], np.ndarray]) -> None:
+        """Queue a batch: a thread calls `make` for its pixels, uint8 (N, C, R, R), encodes and writes them.
+
+        Blocks while too many batches wait.
+        """
+        self._waiting.append((self._pool.submit(self._write, records, make), records))
+        while len(self._waiting) > 2 * self._threads:
             self._complete_oldest()
 
     def finish(self, *, origin: dict) -> dict:
@@ -128,14 +128,13 @@ class ImageSetWriter:
         """Stop without finishing: what is complete stays listed, and a later writer goes on from there."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _write(self, records: Iterable[ImageRecord], images: np.ndarray) -> None:
-        for record, image in zip(records, images, strict=True):
+    def _write(self, records: Sequence[ImageRecord], make: Callable[[], np.ndarray]) -> None:
+        for record, image in zip(records, make(), strict=True):
             (self.root / record.file_name).write_bytes(self._encode(image, record.label))
 
     def _complete_oldest(self) -> None:
-        futures, records = self._waiting.popleft()
-        for future in futures:
-            future.result()
+        future, records = self._waiting.popleft()
+        future.result()
         append_jsonl(self.root / "metadata.jsonl", (record.to_json() for record in records))
 
 

@@ -53,7 +53,7 @@ def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
     text = np.array(
         [[f"{n:,}\n{share:.1%}" for n, share in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
     )
-    figure, axes = _figure((5.6, 4.2))
+    figure, axes = _figure(_SQUARE)
     sns.heatmap(
         shares, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=False, linewidths=2, ax=axes,
         annot_kws={"fontsize": 12}, xticklabels=order, yticklabels=("real", "fake"),
@@ -68,7 +68,7 @@ def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
 def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
     """Stated p_fake against the share of fakes found there; bars below say how many images each bin holds."""
     table = reliability(labels, p_fake)
-    figure, (axes, below) = _figure((5.2, 5.4), rows=2, height_ratios=(4, 1), sharex=True)
+    figure, (axes, below) = _figure(_SQUARE, rows=2, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="honest")
     stated, found = [row["mean_p"] for row in table], [row["share_fake"] for row in table]
     axes.plot(stated, found, "o-", color=NEUTRAL, linewidth=2, label=f"ECE {metrics['ece']:.3f}")

@@ -17,6 +17,7 @@ from fakedetect.data import LabelledImages
 from fakedetect.detector import Detector
 
 WORST_SHOWN = 16
+SAMPLE_SHOWN = 12
 ROWS = (
     ("auroc", "AUROC", "chance that a fake scores above a real; 0.5 is a coin"),
     ("ap", "Average precision", "area under precision and recall of “fake”"),
@@ -70,6 +71,7 @@ def write_report(
         rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
         figures={name: _data_uri(png) for name, png in figures.items()},
         worst=_worst(judged, detector),
+        samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
         detector=detector.facts,
         detector_id=detector.id,
         thresholds=thresholds,
@@ -93,10 +95,24 @@ def headline(metrics: dict) -> str:
 
 
 def _caution(metrics: dict) -> str | None:
-    smallest = min(metrics["n_real"], metrics["n_fake"])
-    if smallest < 200:
-        return f"Only {smallest} images of one class were tested: mind the width of the intervals."
+    n_real, n_fake = metrics["n_real"], metrics["n_fake"]
+    if metrics["auroc"] == 1:
+        # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
+        return (
+            f"No mistake on so few images still allows up to {3 / n_real:.1%} of reals and {3 / n_fake:.1%} of fakes "
+            "to be misjudged; a bootstrap interval cannot show that."
+        )
+    if min(n_real, n_fake) < 200:
+        return f"Only {min(n_real, n_fake)} images of one class were tested: mind the width of the intervals."
     return None
+
+
+def _sample(judged: Judged, label: int) -> list[dict]:
+    """Images of one class, spread evenly over the test, so that a reader sees what was judged."""
+    own = np.flatnonzero(judged.labels == label)
+    return [
+        _shown(judged, place) for place in own[np.linspace(0, len(own) - 1, min(SAMPLE_SHOWN, len(own))).astype(int)]
+    ]
 
 
 def _worst(judged: Judged, detector: Detector) -> list[dict]:
@@ -104,15 +120,16 @@ def _worst(judged: Judged, detector: Detector) -> list[dict]:
     error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
     verdicts = judged.p_fake >= detector.thresholds.fake_from
     wrong = np.flatnonzero(verdicts != (judged.labels == 1))
-    shown = []
-    for place in wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]:
-        row = int(judged.rows[place])
-        label = LABEL_NAMES[int(judged.labels[place])]
-        image = judged.data.images[row]
-        picture = encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label)
-        truth = {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row]}
-        shown.append({**truth, "picture": _data_uri(picture)})
-    return shown
+    return [_shown(judged, place) for place in wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]]
+
+
+def _shown(judged: Judged, place: int) -> dict:
+    """One judged image as the page shows it: truth, p_fake, path and a thumbnail."""
+    row = int(judged.rows[place])
+    label = LABEL_NAMES[int(judged.labels[place])]
+    image = judged.data.images[row]
+    picture = _data_uri(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+    return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": picture}
 
 
 def _value(metrics: dict, name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.device import one_thread
 from fakecore.errors import UserError
 from fakecore.files import cut_jsonl, write_bytes
 from fakecore.pixels import ImageError, decode_image, read_bytes
@@ -21,7 +22,6 @@ from fakecore.sources import walk_files
 from fakedetect.detector import SCORE_BATCH, Detector
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error", "detector")
-_BATCHES_AHEAD = 3  # decoded beside the network
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -39,38 +39,29 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
 
 
 def score_files(inputs: Iterable[tuple[str, str | None]], detector: Detector) -> Iterator[list[dict]]:
-    """Rows, a batch at a time, in the order of `inputs`. Decoding runs in threads beside the network; memory stays flat."""
+    """Rows, a batch at a time, in the order of `inputs`. Each thread reads, decodes and judges its own batch; few
+    batches are under way at once, so memory stays flat however many files there are.
+    """
     inputs = iter(inputs)
-
-    def prepare(item: tuple[str, str | None]) -> np.ndarray | ImageError:
-        path, problem = item
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            if problem is not None:
-                raise ImageError("unreadable", problem)
-            return detector.prepare(decode_image(read_bytes(Path(path))))
-        except ImageError as error:
-            return error
-
-    def start(pool: ThreadPoolExecutor) -> tuple[list, list[Future]] | None:
-        batch = list(islice(inputs, SCORE_BATCH))
-        return (batch, [pool.submit(prepare, item) for item in batch]) if batch else None
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            waiting = deque(batch for _ in range(_BATCHES_AHEAD) if (batch := start(pool)))
-            while waiting:
-                items, futures = waiting.popleft()
-                outcomes = [future.result() for future in futures]
-                if following := start(pool):
-                    waiting.append(following)
-                yield _rows(items, outcomes, detector)
+            waiting: deque[Future] = deque()
+            while True:
+                while len(waiting) < 2 * threads and (batch := list(islice(inputs, SCORE_BATCH))):
+                    waiting.append(pool.submit(_judge_batch, batch, detector))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _rows(items: list, outcomes: list, detector: Detector) -> list[dict]:
+def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> list[dict]:
+    outcomes = [_prepare(path, problem, detector) for path, problem in items]
     good = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
-    judgements = iter(detector.judge(detector.logits(np.stack(good))) if good else ())
+    with one_thread():
+        judgements = iter(detector.judge(detector.logits(np.stack(good))) if good else ())
     rows = []
     for (path, _), outcome in zip(items, outcomes, strict=True):
         row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
@@ -82,6 +73,15 @@ def _rows(items: list, outcomes: list, detector: Detector) -> list[dict]:
             row |= {"threshold": round(judgement.threshold, 6)}
         rows.append(row)
     return rows
+
+
+def _prepare(path: str, problem: str | None, detector: Detector) -> np.ndarray | ImageError:
+    try:
+        if problem is not None:
+            raise ImageError("unreadable", problem)
+        return detector.prepare(decode_image(read_bytes(Path(path))))
+    except ImageError as error:
+        return error
 
 
 class ResultsFile:

@@ -72,7 +72,6 @@ PRESETS: dict[str, Preset] = {
             real="celeba",
             resolution=64,
             epochs=5,  # as in the work it follows: 202,599 faces x 5 epochs
-            log_every=10,
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from fakecore.runfolder import locked, new_folder
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakegen.reals import Reals
 from fakegen.run import Run, open_run
-from fakegen.sampling import Generator, load_generator
+from fakegen.sampling import BLOCK, Generator, load_generator
 
 _REALS_PER_BATCH = 64
 
@@ -139,7 +140,7 @@ def _write_reals(writer: ImageSetWriter, reals: Reals, chosen: np.ndarray, bar: 
                     source_sha256=reals.sha256[row],
                 )
             )
-        writer.add(records, reals.images[chosen[places.start : places.stop]])
+        writer.add(records, partial(reals.images.__getitem__, chosen[places.start : places.stop]))
         bar.advance(len(records))
         _honour(stop, writer)
 
@@ -149,9 +150,9 @@ def _write_fakes(
 ) -> None:
     checkpoint = generator.facts["sha256"]
     start = writer.done["fake"]
-    for first, images in generator.images(seed, start, count - start):
+    for number, indices in generator.blocks(start, count - start):
         records = []
-        for index in range(first, first + len(images)):
+        for index in indices:
             split = split_of_fake(index, shares)
             records.append(
                 ImageRecord(
@@ -165,9 +166,15 @@ def _write_fakes(
                     latent_seed=seed,
                 )
             )
-        writer.add(records, images)
+        writer.add(records, partial(_part_of_block, generator, seed, number, indices))
         bar.advance(len(records))
         _honour(stop, writer)
+
+
+def _part_of_block(generator: Generator, seed: int, number: int, indices: range) -> np.ndarray:
+    """The whole block is made even where only a part is wanted: see fakegen.sampling."""
+    first = number * BLOCK
+    return generator.block(seed, number)[indices.start - first : indices.stop - first]
 
 
 def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:

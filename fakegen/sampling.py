@@ -1,7 +1,8 @@
 """Fakes from a checkpoint. Image i is a function of (checkpoint, seed, i) alone: not of batch size, order or restarts.
 
 Latents are drawn, and the network run, in fixed blocks of 64 images: image i always stands at place i % 64 of block
-i // 64. A network's rounding depends on the shape of its batch, so that is what makes the promise hold to the last bit.
+i // 64, and on a CPU each block is one thread's work. A network's rounding depends on the shape of its batch and on how
+its sums are divided among threads, so that is what makes the promise hold to the last bit, whatever the machine's size.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import torch
 from torch import nn
 
 from fakecore.checkpoint import load_checkpoint, load_into
-from fakecore.device import autocast, choose_device
+from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError
+from fakegen.inference import for_inference
 from fakegen.networks import GENERATORS, build
 
 BLOCK = 64
@@ -29,6 +31,7 @@ class Generator:
     network: nn.Module
     facts: dict  # the checkpoint's own JSON
     device: torch.device
+    dtype: torch.dtype  # bf16 where the run was trained in it, so that the fakes are those of the snapshots
 
     @property
     def resolution(self) -> int:
@@ -38,20 +41,27 @@ class Generator:
     def channels(self) -> int:
         return self.facts["generator"]["channels"]
 
-    def images(self, seed: int, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first index, uint8 (n, C, R, R)) for images `start` to `start + count`, a block or part of one at a time."""
-        z_dim = self.facts["generator"]["z_dim"]
+    def blocks(self, start: int, count: int) -> Iterator[tuple[int, range]]:
+        """(number of a block, indices wanted of it) for images `start` to `start + count`."""
         for number in range(start // BLOCK, -(-(start + count) // BLOCK)):
-            z = torch.from_numpy(block_latents(seed, number, z_dim)).to(self.device)
-            block = self.render(z)
-            first, last = max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK)
-            yield first, block[first - number * BLOCK : last - number * BLOCK]
+            yield number, range(max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK))
+
+    def block(self, seed: int, number: int) -> np.ndarray:
+        """The 64 images of a block, uint8 (64, C, R, R). Safe to call from several threads at once."""
+        z = torch.from_numpy(block_latents(seed, number, self.facts["generator"]["z_dim"])).to(self.device)
+        with one_thread():
+            return self.render(z)
+
+    def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
+        """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
+        for number, indices in self.blocks(start, count):
+            block = self.block(seed, number)
+            yield from (block[index - number * BLOCK] for index in indices)
 
     @torch.inference_mode()
     def render(self, z: torch.Tensor) -> np.ndarray:
         """Latents (B, z_dim) -> uint8 (B, C, R, R)."""
-        with autocast(self.device, self.facts["precision"]):
-            return to_pixels(self.network(z), self.facts["value_range"])
+        return to_pixels(self.network(z.to(self.dtype)), self.facts["value_range"])
 
 
 def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
@@ -67,8 +77,11 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     network = build(GENERATORS, facts["architecture"], facts["generator"])
     load_into(network, averaged or raw, str(checkpoint))
     place = choose_device(device)
-    network = network.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Generator(network, facts, place)
+    network = for_inference(network.eval())
+    keep_freed_memory()
+    dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
+    network = network.to(place, dtype, memory_format=torch.channels_last).requires_grad_(False)
+    return Generator(network, facts, place, dtype)
 
 
 def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:
@@ -79,8 +92,8 @@ def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:
 def to_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> np.ndarray:
     """A network's float images in `value_range` -> uint8 [0, 255], rounded to nearest."""
     low, high = value_range
-    scaled = (images.float() - low) * (255.0 / (high - low))
-    return scaled.round().clamp_(0, 255).to(torch.uint8).contiguous().cpu().numpy()
+    scaled = images.to(torch.float32, copy=True).sub_(low).mul_(255.0 / (high - low))
+    return scaled.round_().clamp_(0, 255).to(torch.uint8).contiguous().cpu().numpy()
 
 
 def from_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:

@@ -1,0 +1,185 @@
+"""Speed against the plain way, as ratios measured in one run: `python -m benchmarks.speed [--real FOLDER]`.
+
+Every measurement runs in a process of its own, plain and ours in turn, `--repeat` times; the table shows medians and the
+spread of the ratio. Machines differ and are shared: trust ratios, not single figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+TARGETS = {"train dcgan-64": 2.7, "sample, PNG, 64x64": 4.0, "score, cnn": None, "--help": None}
+HELP_LIMIT_S = 0.4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table: images per second, plain and ours, a pair per repetition."""
+
+    name: str
+    pairs: list[tuple[float, float]]
+
+    def row(self) -> tuple[str, ...]:
+        plain, ours = (statistics.median(values) for values in zip(*self.pairs, strict=True))
+        ratios = sorted(mine / theirs for theirs, mine in self.pairs)
+        target = TARGETS[self.name]
+        median = statistics.median(ratios)
+        wanted = f"{target:g}x, {'reached' if median >= target else 'MISSED'}" if target else ""
+        return (
+            self.name,
+            f"{plain:,.0f}",
+            f"{ours:,.0f}",
+            f"{median:.2f}x",
+            f"{ratios[0]:.2f} – {ratios[-1]:.2f}",
+            wanted,
+        )
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", type=Path, help="folder with one sub-folder per class, such as cifar10-dog/train")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
+    parser.add_argument("--count", type=int, default=4000, help="fakes to write")
+    parser.add_argument("--only", choices=("train", "sample", "score", "help"), action="append")
+    options = parser.parse_args()
+    wanted = options.only or ["train", "sample", "score", "help"]
+    with tempfile.TemporaryDirectory(prefix="fakelab-speed-") as scratch:
+        work = Path(scratch)
+        os.environ["FAKELAB_CACHE"] = str(work / "cache")
+        real = options.real or _made_up_images(work / "images")
+        table = []
+        if "train" in wanted:
+            table.append(_compare_training(real, work, options))
+        if "sample" in wanted:
+            table.append(_compare_sampling(real, work, options))
+        if "score" in wanted:
+            table.append(_compare_scoring(real, work, options))
+        _print(table, real)
+        if "help" in wanted:
+            _print_help_time()
+
+
+def _compare_training(real: Path, work: Path, options) -> Comparison:
+    pairs = []
+    for turn in range(options.repeat):
+        plain = _plain("train", real, options.epochs)
+        run = work / f"run-{turn}"
+        _cli("generate", "dcgan-64", "--real", real, "--epochs", options.epochs, "--count", 3, "--out", run)
+        # Checkpoints and snapshots included: from the first epoch's checkpoint to the last one's.
+        stamps = [(run / "checkpoints" / f"epoch-{epoch:04d}.json").stat().st_mtime for epoch in (1, options.epochs)]
+        steps = json.loads((run / "checkpoints" / f"epoch-{options.epochs:04d}.json").read_text())["step"]
+        ours = steps / options.epochs * (options.epochs - 1) * 128 / (stamps[1] - stamps[0])
+        pairs.append((plain, ours))
+    return Comparison("train dcgan-64", pairs)
+
+
+def _compare_sampling(real: Path, work: Path, options) -> Comparison:
+    run = work / "run-sample"
+    _cli("generate", "dcgan-64", "--real", real, "--epochs", 0, "--count", 3, "--out", run)
+    pairs = []
+    for turn in range(options.repeat):
+        plain = _plain("sample", work / f"plain-{turn}", options.count)
+        ours = _ours(
+            "import time, sys, fakegen; from pathlib import Path; from fakegen.sampling import load_generator; "
+            f"load_generator(Path({str(run)!r}) / 'checkpoints' / 'epoch-0000'); began = time.perf_counter(); "
+            f"fakegen.sample(Path({str(run)!r}), Path({str(work / f'ours-{turn}')!r}), count={options.count}); "
+            f"print({options.count} / (time.perf_counter() - began))"
+        )
+        pairs.append((plain, ours))
+    return Comparison("sample, PNG, 64x64", pairs)
+
+
+def _compare_scoring(real: Path, work: Path, options) -> Comparison:
+    run, detector = work / "run-score", work / "detector"
+    small = ("--set", "resolution=32")
+    _cli("generate", "dcgan-64", *small, "--real", real, "--epochs", 0, "--out", run)
+    _cli("detect-train", run, "--out", detector, "--set", "epochs=1")
+    pairs = []
+    for _ in range(options.repeat):
+        plain = _plain("score", real, detector)
+        ours = _ours(
+            "import time, fakedetect; "
+            f"d = fakedetect.Detector.load({str(detector)!r}); began = time.perf_counter(); "
+            f"n = sum(len(rows) for rows in fakedetect.score_files(fakedetect.list_inputs([{str(real)!r}]), d)); "
+            "print(n / (time.perf_counter() - began))"
+        )
+        pairs.append((plain, ours))
+    return Comparison("score, cnn", pairs)
+
+
+def _plain(what: str, *arguments: object) -> float:
+    return float(_run([sys.executable, "-m", "benchmarks.plain", what, *map(str, arguments)]))
+
+
+def _ours(code: str) -> float:
+    return float(_run([sys.executable, "-c", code]))
+
+
+def _cli(*arguments: object) -> None:
+    _run([sys.executable, "-m", "cli", *map(str, arguments)])
+
+
+def _run(command: list[str]) -> str:
+    """The last line that a command prints; its errors are shown, and end the measurement."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _made_up_images(folder: Path, count: int = 2000) -> Path:
+    """Smooth random colour pictures, 64x64 JPEG, for a machine without a data set at hand."""
+    import cv2
+    import numpy as np
+
+    (folder / "made-up").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index in range(count):
+        picture = cv2.resize(
+            random.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
+        )
+        cv2.imwrite(str(folder / "made-up" / f"{index:05d}.jpg"), picture)
+    return folder
+
+
+def _print(table: list[Comparison], real: Path) -> None:
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    sheet = Table(
+        title=f"{date.today()}, {os.cpu_count()} cores, {machine}, torch {torch.__version__}, {real.name}", box=None
+    )
+    for name in ("images per second", "plain", "fakelab", "ratio", "spread", "target"):
+        sheet.add_column(name, justify="left" if name == "images per second" else "right")
+    for comparison in table:
+        sheet.add_row(*comparison.row())
+    Console(width=120).print(sheet)
+
+
+def _print_help_time() -> None:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        _run([sys.executable, "-m", "cli", "--help"])
+        times.append(time.perf_counter() - began)
+    median = statistics.median(times)
+    print(f"--help: {median:.2f} s (target {HELP_LIMIT_S} s, {'reached' if median < HELP_LIMIT_S else 'MISSED'})")
+
+
+if __name__ == "__main__":
+    main()
