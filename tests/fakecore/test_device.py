@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from fakecore.device import autocast, choose_device, choose_precision, derive_seed, one_thread
+from fakecore.errors import UserError
+
+
+def test_seeds_are_pinned():
+    """Another value here would make every old manifest give other images."""
+    assert derive_seed(0, "latents", 7) == 4798400286599338838
+    assert derive_seed(1) == 3874038210105081456
+
+
+def test_seeds_are_63_bits_and_differ():
+    seeds = {derive_seed(0, "latents", step) for step in range(1000)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**62
+    torch.Generator().manual_seed(max(seeds))
+
+
+def test_where_one_part_ends_matters():
+    assert derive_seed("a", "bc") != derive_seed("ab", "c")
+    assert derive_seed(1, 2) != derive_seed(2, 1)
+    assert derive_seed(12) != derive_seed(1, 2)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "cuda:99", "cuda:x", "meta", "mps", "cpu cpu"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(UserError, match=r"no such|not supported"):
+        choose_device(name)
+
+
+def test_the_processor_is_always_there():
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_what_there_is():
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device() == choose_device("auto")
+
+
+@pytest.mark.parametrize("wish", ["fp32", "bf16"])
+def test_a_stated_precision_is_kept(wish):
+    assert choose_precision(wish, torch.device("cpu")) == wish
+
+
+def test_auto_precision_is_one_of_the_two():
+    assert choose_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_networks_run_at_the_precision(precision, dtype):
+    with autocast(torch.device("cpu"), precision):
+        assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
+
+
+def test_one_thread_gives_the_others_back_even_by_an_error():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,64 @@
+import errno
+
+import pytest
+
+import fakecore
+from fakecore.errors import Interrupted, UserError, explain_os_error, unknown_name
+
+
+def test_an_error_says_what_got_expected_and_remedy_in_one_line():
+    error = UserError("no such thing", got="a\nb", expected=3, remedy="Do\r\nthis.")
+    assert str(error) == "no such thing (got a b; expected 3). Do this."
+
+
+def test_a_newline_in_a_file_name_does_not_break_the_line():
+    assert "\n" not in str(UserError("line one\nline two\tof a name"))
+
+
+def test_falsy_facts_are_still_said():
+    assert str(UserError("too few", got=0, expected=1)) == "too few (got 0; expected 1)"
+
+
+def test_an_unknown_name_lists_the_choices_and_the_nearest():
+    text = str(unknown_name("preset", "cifr10", ["mnist", "cifar10", "celeba"]))
+    assert text == "there is no preset 'cifr10' (expected one of mnist, cifar10, celeba). Did you mean 'cifar10'?"
+
+
+def test_nothing_near_gives_the_remedy_instead():
+    text = str(unknown_name("preset", "zzz", (name for name in ["mnist"]), remedy="See `presets`."))
+    assert "Did you mean" not in text
+    assert text.endswith("See `presets`.")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full at 'x y.png'. Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOENT, "no such file or folder"),
+        (errno.ENOTDIR, "a file stands where a folder is needed"),
+        (errno.EISDIR, "a folder stands where a file is needed"),
+        (errno.ENAMETOOLONG, "too long"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_an_os_error_is_explained_in_one_line(number, words):
+    import os
+
+    error = explain_os_error(OSError(number, os.strerror(number), "x y.png"))
+    assert isinstance(error, UserError)
+    assert words in str(error)
+    assert "\n" not in str(error)
+
+
+def test_an_os_error_without_a_number_keeps_its_words():
+    assert "odd thing" in str(explain_os_error(OSError("odd thing")))
+
+
+def test_what_the_package_exports():
+    assert set(fakecore.__all__) == {"FAKE", "REAL", "Interrupted", "UserError"}
+    assert fakecore.UserError is UserError
+    assert fakecore.Interrupted is Interrupted
+    assert not issubclass(Interrupted, UserError)

@@ -1,0 +1,179 @@
+import json
+
+import numpy as np
+import pytest
+
+from fakecore.errors import UserError
+from fakecore.labels import FAKE, REAL
+from fakecore.pixels import encode_jpeg, encode_png
+from fakedetect.data import load_labelled, require_both_classes
+
+
+def test_a_set_is_read_by_its_own_labels_and_splits(small_set):
+    data = load_labelled(small_set)
+    lines = [json.loads(line) for line in (small_set / "metadata.jsonl").read_text().splitlines()]
+    assert data.paths == [line["file_name"] for line in lines]
+    assert data.labels.tolist() == [{"real": 0, "fake": 1}[line["label"]] for line in lines]
+    assert data.splits.tolist() == [line["split"] for line in lines]
+    assert data.images.shape == (200, 3, 16, 16) and data.images.dtype == np.uint8
+    assert data.counts()["train"] == {"real": 60, "fake": 60}
+    assert data.unused == []
+
+
+def test_labels_come_from_metadata_and_not_from_folder_names_or_order(tmp_path, pictures, finish_set):
+    """Folders named so that either sorting, or reading, of their names would turn the labels round."""
+    lines = []
+    for label, folder in (("real", "zz-fake"), ("fake", "aa-real")):
+        for split in ("train", "val", "test"):
+            name = f"{split}/{folder}/0.png"
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).write_bytes(encode_png(pictures(1, label, 0)[0], label))
+            lines.append({"file_name": name, "label": label, "split": split, "index": 0})
+    finish_set(tmp_path, lines)
+    data = load_labelled(tmp_path)
+    assert all(
+        label == (FAKE if "aa-real" in path else REAL) for path, label in zip(data.paths, data.labels, strict=True)
+    )
+
+
+def test_a_run_folder_stands_for_its_set(tmp_path, write_set):
+    write_set(tmp_path / "run" / "set", reals=10, fakes=10)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert len(load_labelled(tmp_path / "run").labels) == 20
+
+
+def test_a_run_without_a_finished_set_says_how_to_finish_it(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="generate --resume"):
+        load_labelled(tmp_path)
+
+
+@pytest.mark.parametrize(("real", "fake"), [("a", "b"), ("b", "a"), ("fake", "real")])
+def test_two_folders_are_labelled_by_their_option_and_not_by_their_name(tmp_path, write_folder, real, fake):
+    write_folder(tmp_path / real, 12, "real")
+    write_folder(tmp_path / fake, 15, "fake")
+    data = load_labelled(None, real=str(tmp_path / real), fake=str(tmp_path / fake))
+    assert (len(data.labels) - data.labels.sum(), data.labels.sum()) == (12, 15)
+    for path, label in zip(data.paths, data.labels, strict=True):
+        assert path.startswith(str(tmp_path / (fake if label == FAKE else real)) + "/")
+
+
+def test_pixels_labels_and_paths_run_parallel(tmp_path, write_folder, pictures):
+    write_folder(tmp_path / "r", 10, "real", 3)
+    write_folder(tmp_path / "f", 10, "fake", 3)
+    (tmp_path / "r" / "0004.png").write_bytes(b"")
+    data = load_labelled(None, real=str(tmp_path / "r"), fake=str(tmp_path / "f"))
+    assert len(data.images) == len(data.labels) == len(data.splits) == len(data.paths) == len(data.groups) == 19
+    for path, label, image in zip(data.paths, data.labels, data.images, strict=True):
+        assert np.array_equal(image, pictures(10, ("real", "fake")[label], 3)[int(path[-8:-4])])
+
+
+def test_splits_of_two_folders_are_by_the_seed(tmp_path, write_folder):
+    folders = {name: str(write_folder(tmp_path / name, 40, name)) for name in ("real", "fake")}
+    splits = [load_labelled(None, **folders, seed=seed).splits.tolist() for seed in (1, 1, 2)]
+    assert splits[0] == splits[1] != splits[2]
+    assert [splits[0].count(name) for name in ("train", "val", "test")] == [64, 8, 8]
+
+
+@pytest.mark.parametrize("options", [{}, {"real": "x"}, {"fake": "x"}])
+def test_anything_but_a_set_or_both_folders_is_refused(options):
+    with pytest.raises(UserError, match="--real and --fake"):
+        load_labelled(None, **options)
+
+
+def test_a_set_and_folders_at_once_are_refused(small_set):
+    with pytest.raises(UserError, match="--real and --fake"):
+        load_labelled(small_set, real="x", fake="y")
+
+
+@pytest.mark.parametrize(("reals", "fakes", "lacking"), [(0, 20, "real"), (20, 0, "fake")])
+def test_a_missing_class_is_an_error_with_a_remedy(tmp_path, write_set, reals, fakes, lacking):
+    data = load_labelled(write_set(tmp_path / "set", reals=reals, fakes=fakes))
+    with pytest.raises(UserError, match=f"no {lacking} images in the train split.*--real SOURCE --fake SET"):
+        require_both_classes(data, ("train", "val", "test"))
+
+
+def test_unreadable_images_of_a_set_are_listed_and_the_others_used(tmp_path, write_set):
+    root = write_set(tmp_path / "set", reals=20, fakes=20)
+    (root / "train/fake/000003.png").write_bytes(b"")
+    (root / "val/real/000012.png").unlink()
+    data = load_labelled(root)
+    assert sorted(line["path"] for line in data.unused) == ["train/fake/000003.png", "val/real/000012.png"]
+    assert all(line["status"] == "unreadable" and line["error"] for line in data.unused)
+    assert len(data.labels) == 38 and data.labels.sum() == 19
+    assert not {line["path"] for line in data.unused} & set(data.paths)
+
+
+def test_an_unreadable_image_of_two_folders_is_listed_with_its_folder(tmp_path, write_folder):
+    folders = {name: str(write_folder(tmp_path / name, 12, name)) for name in ("real", "fake")}
+    (tmp_path / "fake" / "0005.png").write_text("not an image")
+    data = load_labelled(None, **folders)
+    assert len(data.labels) == 23
+    assert [line["path"] for line in data.unused] == [str(tmp_path / "fake" / "0005.png")]
+
+
+def test_folders_of_nothing_but_unreadable_files_are_an_error_in_one_line(tmp_path):
+    for name in ("real", "fake"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            (tmp_path / name / f"{number}.png").write_text("not an image")
+    for resolution in (None, 16):
+        with pytest.raises(UserError):
+            folders = {name: str(tmp_path / name) for name in ("real", "fake")}
+            require_both_classes(load_labelled(None, **folders, resolution=resolution), ("train",))
+
+
+def test_copies_across_the_two_folders_share_a_split(tmp_path, write_folder, pictures):
+    write_folder(tmp_path / "real", 60, "real", side=32)
+    (tmp_path / "fake").mkdir()
+    for number, image in enumerate(pictures(60, "real", 0, side=32)):
+        (tmp_path / "fake" / f"{number:04d}.jpg").write_bytes(encode_jpeg(image, "real"))
+    data = load_labelled(None, real=str(tmp_path / "real"), fake=str(tmp_path / "fake"))
+    split = {path.rsplit(".")[0]: split for path, split in zip(data.paths, data.splits, strict=True)}
+    pairs = [(split[f"{tmp_path}/real/{n:04d}"], split[f"{tmp_path}/fake/{n:04d}"]) for n in range(60)]
+    assert all(left == right for left, right in pairs)
+    assert {left for left, _ in pairs} == {"train", "val", "test"}
+
+
+def test_images_of_one_group_share_a_split(tmp_path, write_folder):
+    folders = {name: str(write_folder(tmp_path / name, 40, name)) for name in ("real", "fake")}
+    lines = [json.dumps({"file_name": f"{n:04d}.png", "group": f"person-{n // 4}"}) + "\n" for n in range(40)]
+    (tmp_path / "real" / "metadata.jsonl").write_text("".join(lines))
+    data = load_labelled(None, **folders)
+    for person in {group for group in data.groups if group}:
+        assert len({s for s, g in zip(data.splits, data.groups, strict=True) if g == person}) == 1
+    assert data.groups.count("person-0") == 4
+
+
+def test_grey_folders_make_grey_images_and_one_colour_image_makes_all_colour(tmp_path, write_folder):
+    folders = {name: str(write_folder(tmp_path / name, 10, name, channels=1)) for name in ("real", "fake")}
+    assert load_labelled(None, **folders).channels == 1
+    assert load_labelled(None, **folders, channels=3).channels == 3
+    write_folder(tmp_path / "fake" / "more", 1, "fake", 5)
+    assert load_labelled(None, **folders).channels == 3
+
+
+def test_resolution_can_be_asked_for(small_set):
+    assert load_labelled(small_set, resolution=24).images.shape[1:] == (3, 24, 24)
+
+
+def test_the_fingerprint_is_of_the_pictures(tmp_path, write_set):
+    one, same, other = (load_labelled(write_set(tmp_path / f"{n}", reals=9, fakes=9, seed=n // 2)) for n in (0, 1, 2))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_classes_of_equal_size_are_not_mistaken_for_each_other(tmp_path, write_folder):
+    """The digits hold 182 ones and 182 fives: what was decoded for one class must not be handed out for the other."""
+    fake = str(write_folder(tmp_path / "fake", 5, "fake", side=8, channels=1))
+    ones, fives = (load_labelled(None, real=f"digits:{digit}", fake=fake) for digit in (1, 5))
+    assert len(ones.labels) == len(fives.labels)
+    assert not np.array_equal(ones.images[:182], fives.images[:182])
+
+
+def test_reals_inside_a_set_given_as_fakes_are_never_labelled_fake(tmp_path, write_folder, small_set):
+    real = str(write_folder(tmp_path / "real", 12, "real", 4))
+    try:
+        data = load_labelled(None, real=real, fake=str(small_set))
+    except UserError:
+        return
+    assert not [p for p, label in zip(data.paths, data.labels, strict=True) if label == FAKE and "/real/0" in p]

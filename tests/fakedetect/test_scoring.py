@@ -1,0 +1,215 @@
+import csv
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakecore.errors import UserError
+from fakecore.pixels import encode_jpeg, encode_png
+from fakedetect.scoring import COLUMNS, ResultsFile, list_inputs, score_files
+
+ODD_NAMES = (
+    "with space.png",
+    "line\nbreak.png",
+    "carriage\rreturn.png",
+    "Ünïcode-漢字-🙂.png",
+    "a.b.c.png",
+    "no_extension",
+    'comma, "quote".png',
+    "=formula.png",
+    "-dash.png",
+    os.fsdecode(b"not-utf8-\xff.png"),
+)
+
+
+def rows_of(paths, detector) -> list[dict]:
+    return [row for rows in score_files(list_inputs([str(path) for path in paths]), detector) for row in rows]
+
+
+def read_back(path: Path) -> list[dict]:
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def mixed(tmp_path, pictures):
+    """Bad files of every kind with good ones between them: {path: status}."""
+    root = tmp_path / "mixed"
+    (root / "sub" / "deep").mkdir(parents=True)
+    good = pictures(3, "fake", 40)
+    (root / "b-good.png").write_bytes(encode_png(good[0], "fake"))
+    (root / "d-good.jpg").write_bytes(encode_jpeg(good[1], "fake"))
+    (root / "sub" / "deep" / "good.png").write_bytes(encode_png(good[2], "fake"))
+    (root / "a-empty.png").write_bytes(b"")
+    (root / "c-text.png").write_text("not an image at all")
+    (root / "e-cut.jpg").write_bytes(encode_jpeg(pictures(1, "real", 1, side=64)[0], "real")[:-900])
+    frames = [Image.fromarray(image.transpose(1, 2, 0)) for image in good]
+    frames[0].save(root / "f-moving.gif", save_all=True, append_images=frames[1:])
+    (root / "g-cut.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real")[:-200])
+    status = {"a-empty.png": "unreadable", "b-good.png": "ok", "c-text.png": "unsupported", "d-good.jpg": "ok"}
+    status |= {"e-cut.jpg": "unreadable", "f-moving.gif": "unsupported", "g-cut.png": "unreadable"}
+    status |= {"sub/deep/good.png": "ok", "missing.png": "unreadable"}
+    return {str(root / name): what for name, what in status.items()}
+
+
+def test_files_as_given_then_folders_walked_in_order_each_once(tmp_path, write_folder):
+    write_folder(tmp_path / "d" / "b", 2, "real")
+    write_folder(tmp_path / "d" / "a" / "deep", 2, "real")
+    (tmp_path / "d" / ".hidden.png").write_bytes(b"")
+    last, folder = str(tmp_path / "z.png"), str(tmp_path / "d")
+    names = [name for name, _ in list_inputs([last, folder, f"{folder}/b/0001.png", last])]
+    inside = ["a/deep/0000.png", "a/deep/0001.png", "b/0000.png", "b/0001.png"]
+    assert names == [last, *(f"{folder}/{name}" for name in inside)]
+
+
+def test_each_bad_file_costs_one_row_and_the_good_ones_beside_it_are_scored(mixed, detector):
+    rows = rows_of(mixed, detector)
+    assert {row["path"]: row["status"] for row in rows} == mixed
+    assert [row["path"] for row in rows] == list(mixed)
+    for row in rows:
+        assert set(COLUMNS) == set(row) and row["detector"] == detector.id and row["kind"] == "image"
+        if row["status"] == "ok":
+            (alone,) = detector.score([row["path"]])
+            assert row["p_fake"] == pytest.approx(alone.p_fake, abs=2e-6)
+            assert (row["verdict"], row["error"]) == (alone.verdict, None)
+            assert row["threshold"] == pytest.approx(detector.thresholds.fake_from, abs=1e-6)
+        else:
+            assert row["p_fake"] is row["verdict"] is row["threshold"] is None
+            assert row["error"] and "\n" not in row["error"]
+
+
+def test_bad_files_do_not_shift_scores_to_their_neighbours(tmp_path, detector, pictures):
+    """More than one batch, every third file bad: each score must be that of its own picture."""
+    (tmp_path / "in").mkdir()
+    images = pictures(150, "fake", 41)
+    images[::2] = pictures(75, "real", 41)
+    for number, image in enumerate(images):
+        data = b"bad" if number % 3 == 0 else encode_png(image, "real")
+        (tmp_path / "in" / f"{number:03d}.png").write_bytes(data)
+    rows = rows_of([tmp_path / "in"], detector)
+    expected = [one.p_fake for one in detector.score(list(images.transpose(0, 2, 3, 1)))]
+    assert len(rows) == 150
+    for number, row in enumerate(rows):
+        assert row["path"].endswith(f"{number:03d}.png")
+        if number % 3:
+            assert row["p_fake"] == pytest.approx(expected[number], abs=2e-6)
+        else:
+            assert row["status"] == "unsupported"
+
+
+def test_a_rows_own_numbers_give_its_verdict_even_next_to_the_threshold(detector, write_folder, tmp_path):
+    """The threshold lies just above the highest validation real that may pass: that very image must not read as fake."""
+    rows = rows_of([write_folder(tmp_path / "in", 20, "real", 42)], detector)
+    full = [one.p_fake for one in detector.score([row["path"] for row in rows])]
+    for p_fake in full:
+        limits = {**detector.facts["thresholds"], "fake_from": float(np.nextafter(p_fake, 2)), "real_below": p_fake}
+        strict = dataclasses.replace(detector, facts={**detector.facts, "thresholds": limits})
+        for row in rows_of([tmp_path / "in"], strict):
+            assert (row["verdict"] == "fake") == (row["p_fake"] >= row["threshold"]), row
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_odd_names_survive_scoring_and_the_results_file(tmp_path, detector, pictures, suffix):
+    (tmp_path / "in").mkdir()
+    data = encode_png(pictures(1, "fake", 43)[0], "fake")
+    for name in ODD_NAMES:
+        (tmp_path / "in" / name).write_bytes(data)
+    out = tmp_path / f"out{suffix}"
+    rows = rows_of([tmp_path / "in"], detector)
+    assert [row["status"] for row in rows] == ["ok"] * len(ODD_NAMES)
+    expected = {str(tmp_path / "in" / name) for name in ODD_NAMES}
+    ResultsFile(out, detector).append(rows)
+    assert ResultsFile(out, detector).seen == expected
+    assert {row["path"] for row in read_back(out)} == expected
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_results_file_holds_its_rows_and_knows_what_it_has_seen(tmp_path, detector, mixed, suffix):
+    out = tmp_path / "new" / f"out{suffix}"
+    rows = rows_of(mixed, detector)
+    first = ResultsFile(out, detector)
+    assert first.seen == set()
+    first.append(rows[:4])
+    again = ResultsFile(out, detector)
+    assert again.seen == {row["path"] for row in rows[:4]}
+    again.append(rows[4:])
+    found = read_back(out)
+    assert [row["path"] for row in found] == list(mixed)
+    assert [row["status"] for row in found] == list(mixed.values())
+    assert [float(row["p_fake"]) for row in found if row["p_fake"]] == [r["p_fake"] for r in rows if r["p_fake"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_half_written_last_line_is_repaired_wherever_it_was_cut(tmp_path, detector, mixed, suffix):
+    """Cut at every byte of the last two rows, one of which has a line break in its name: what is kept is whole."""
+    rows = rows_of(mixed, detector)
+    rows[-2]["path"] = "line\nbreak, in a name.png"
+    whole = tmp_path / f"whole{suffix}"
+    ResultsFile(whole, detector).append(rows)
+    data = whole.read_bytes()
+    ResultsFile(tmp_path / f"start{suffix}", detector).append(rows[:-2])
+    first = len((tmp_path / f"start{suffix}").read_bytes())
+    out = tmp_path / f"out{suffix}"
+    for end in range(first, len(data)):
+        out.write_bytes(data[:end])
+        results = ResultsFile(out, detector)
+        names = [row["path"] for row in rows]
+        assert results.seen in (set(names[:-2]), set(names[:-1])), data[first:end]
+        results.append([row for row in rows if row["path"] not in results.seen])
+        assert out.read_bytes() == data, data[first:end]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_results_of_another_detector_are_refused_and_kept(tmp_path, detector, mixed, suffix):
+    out = tmp_path / f"out{suffix}"
+    ResultsFile(out, detector).append(rows_of(mixed, detector))
+    before = out.read_bytes()
+    other = dataclasses.replace(detector, facts={**detector.facts, "sha256": "0" * 64})
+    with pytest.raises(UserError, match=f"another detector.*{detector.id}.*{other.id}"):
+        ResultsFile(out, other)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.xlsx"])
+def test_an_unknown_suffix_is_refused(tmp_path, detector, name):
+    with pytest.raises(UserError, match=r"\.csv.*\.jsonl"):
+        ResultsFile(tmp_path / name, detector)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_as_results_file_is_refused(tmp_path, detector):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(UserError, match="folder"):
+        ResultsFile(tmp_path / "out.csv", detector)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("own.csv", "name,age\nAda,36\n"),
+        ("own.csv", "name,age"),
+        ("own.jsonl", '{"name": "Ada"}\n{"name": "Alan"}'),
+        ("own.jsonl", "[1, 2, 3]\n[4, 5, 6]\n"),
+        ("own.jsonl", '{\n  "notes": "years of work"\n}\n'),
+    ],
+)
+def test_somebody_elses_file_is_refused_and_left_as_it_was(tmp_path, detector, name, text):
+    out = tmp_path / name
+    out.write_text(text)
+    with pytest.raises(UserError):
+        ResultsFile(out, detector)
+    assert out.read_text() == text
+
+
+def test_an_empty_results_file_is_begun(tmp_path, detector, mixed):
+    for suffix in (".csv", ".jsonl"):
+        out = tmp_path / f"out{suffix}"
+        out.write_bytes(b"")
+        ResultsFile(out, detector).append(rows_of(mixed, detector))
+        assert len(read_back(out)) == len(mixed)

@@ -1,0 +1,37 @@
+import dataclasses
+
+import pytest
+
+from fakecore.errors import UserError
+from fakecore.settings import override
+from fakedetect import DetectorSettings
+
+
+def test_every_field_says_why_and_its_default_is_allowed():
+    for field in dataclasses.fields(DetectorSettings):
+        assert field.metadata["why"], field.name
+    assert override(DetectorSettings(), dataclasses.asdict(DetectorSettings())) == DetectorSettings()
+
+
+def test_every_field_can_be_set_from_text():
+    text = {"model": "cnn", "blocks": "2", "resolution": "64", "epochs": "3", "batch": "8", "rate": "1e-4"}
+    text |= {"weight_decay": "0", "limit": "50", "flip": "0", "jpeg": "1", "blur": "0.5", "resize": "0.25"}
+    text |= {"max_fpr": "0.01", "max_fnr": "0.1", "precision": "fp32"}
+    assert set(text) == {field.name for field in dataclasses.fields(DetectorSettings)}
+    changed = override(DetectorSettings(), text)
+    assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (2, 1e-4, 50, 1.0)
+    assert override(changed, {"limit": "none"}).limit is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("blocks", 0), ("blocks", 5), ("epochs", 0), ("batch", 1), ("jpeg", 1.1), ("max_fpr", 0), ("rate", "nan")],
+)
+def test_a_value_out_of_range_is_refused_by_name(field, value):
+    with pytest.raises(UserError, match=field):
+        override(DetectorSettings(), {field: value})
+
+
+def test_an_unknown_field_names_the_nearest():
+    with pytest.raises(UserError, match="epochs"):
+        override(DetectorSettings(), {"epoch": 3})
