@@ -73,12 +73,16 @@ def train(folder: Path, epochs: int) -> float:
     return seen / (time.perf_counter() - began)
 
 
-def sample(out: Path, count: int) -> float:
+def sample(checkpoint: Path, out: Path, count: int) -> float:
     """The textbook way to write fakes: a batch through the network, then torchvision's save_image for each."""
+    from safetensors.torch import load_file
     from torchvision.utils import save_image
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = generator().to(device).eval()
+    prefix = "generator_ema.layers."  # the very weights that fakelab samples from, so that the PNGs are alike
+    tensors = load_file(checkpoint)
+    network.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     out.mkdir(parents=True, exist_ok=True)
     began, written = time.perf_counter(), 0
     with torch.no_grad():
@@ -110,7 +114,11 @@ def score(folder: Path, detector: Path) -> float:
 
 
 if __name__ == "__main__":
-    what, place, argument = sys.argv[1:4]
-    run = {"train": lambda: train(Path(place), int(argument)), "sample": lambda: sample(Path(place), int(argument))}
-    run["score"] = lambda: score(Path(place), Path(argument))
-    print(run[what]())
+    what, *arguments = sys.argv[1:]
+    first, *rest = map(Path, arguments)
+    if what == "train":
+        print(train(first, int(arguments[1])))
+    elif what == "sample":
+        print(sample(first, rest[0], int(arguments[2])))
+    else:
+        print(score(first, rest[0]))

@@ -88,13 +88,14 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
 
 def _compare_sampling(real: Path, work: Path, options) -> Comparison:
     run = work / "run-sample"
-    _cli("generate", "dcgan-64", "--real", real, "--epochs", 0, "--count", 3, "--out", run)
+    _cli("generate", "dcgan-64", "--real", real, "--epochs", 1, "--count", 3, "--out", run)
+    checkpoint = run / "checkpoints" / "epoch-0001.safetensors"
     pairs = []
     for turn in range(options.repeat):
-        plain = _plain("sample", work / f"plain-{turn}", options.count)
+        plain = _plain("sample", checkpoint, work / f"plain-{turn}", options.count)
         ours = _ours(
-            "import time, sys, fakegen; from pathlib import Path; from fakegen.sampling import load_generator; "
-            f"load_generator(Path({str(run)!r}) / 'checkpoints' / 'epoch-0000'); began = time.perf_counter(); "
+            "import time, fakegen; from pathlib import Path; "
+            "began = time.perf_counter(); "
             f"fakegen.sample(Path({str(run)!r}), Path({str(work / f'ours-{turn}')!r}), count={options.count}); "
             f"print({options.count} / (time.perf_counter() - began))"
         )

@@ -40,6 +40,8 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
     Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
     """
     facts = read_json(_facts(path))
+    if not isinstance(facts, dict):
+        raise UserError(f"{_facts(path)} does not describe weights", got=type(facts).__name__, expected="an object")
     weights = _weights(path)
     if not weights.is_file():
         raise UserError(f"{weights} is missing")
@@ -57,17 +59,15 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
 
 def read_tensors(weights: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     """Tensors of a safetensors file whose names start with `prefix`, without it. Raises UserError if it is not one."""
-    with weights.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise UserError(
-            f"{weights} is a pickle, which could run code; it is refused",
-            expected="a safetensors file written by fakelab",
-        )
     try:
         with safe_open(weights, framework="pt", device="cpu") as file:
             return {name[len(prefix) :]: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
     except SafetensorError as error:
+        with weights.open("rb") as file:
+            start = file.read(4)
+        if start.startswith((b"PK\x03\x04", b"\x80")):
+            expected = "a safetensors file written by fakelab"
+            raise UserError(f"{weights} is a pickle, which could run code; it is refused", expected=expected) from None
         raise UserError(
             f"{weights} is not a whole safetensors file", got=str(error), remedy="It was cut short or damaged."
         ) from None

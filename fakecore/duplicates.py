@@ -36,7 +36,8 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
         return np.empty((0, 2), dtype=np.int64)
     # Fitting on a sample changes how quick the search is, never what it finds.
     sample = small[np.linspace(0, count - 1, min(count, 5000)).astype(int)]
-    pca = PCA(min(_SEARCH_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
+    with np.errstate(invalid="ignore"):  # a set of equal images has no variance to divide by
+        pca = PCA(min(_SEARCH_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
     projected = pca.transform(small)
     neighbours = KDTree(projected).query_radius(projected, MAX_RMS * np.sqrt(dimensions))
     contrast = small.std(axis=1)

@@ -99,6 +99,7 @@ class ImageSetWriter:
 
         Blocks while too many batches wait.
         """
+        (self.root / "imageset.json").unlink(missing_ok=True)  # a set that is being added to is not complete
         self._waiting.append((self._pool.submit(self._write, records, make), records))
         while len(self._waiting) > 2 * self._threads:
             self._complete_oldest()
@@ -107,9 +108,7 @@ class ImageSetWriter:
         """Wait for everything, then write imageset.json, which marks the set as complete, and return it."""
         self.flush()
         self._pool.shutdown()
-        counts = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
-        for line in read_jsonl(self.root / "metadata.jsonl"):
-            counts[line["split"]][line["label"]] += 1
+        counts = count_images([ImageRecord.from_json(line) for line in read_jsonl(self.root / "metadata.jsonl")])
         quality = (
             {"png_level": PNG_LEVEL} if self._format == "png" else {"quality": JPEG_QUALITY, "subsampling": "4:4:4"}
         )
@@ -163,12 +162,28 @@ def read_imageset(root: Path) -> ImageSet:
     records = []
     for number, line in enumerate(read_jsonl(root / "metadata.jsonl"), 1):
         records.append(_checked(line, number, root))
+    counts = count_images(records)
+    if counts != info.get("counts"):
+        raise UserError(
+            f"{root}/metadata.jsonl does not list what imageset.json counts",
+            got=counts,
+            expected=info.get("counts"),
+            remedy="It was cut short or altered: copy the set again.",
+        )
     return ImageSet(root, records, info)
+
+
+def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
+    """{split: {label: images}}."""
+    counts = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
+    for record in records:
+        counts[record.split][record.label] += 1
+    return counts
 
 
 def _checked(line: dict, number: int, root: Path) -> ImageRecord:
     where = f"{root}/metadata.jsonl, line {number},"
-    if line.get("label") not in LABEL_NUMBERS or line.get("split") not in SPLITS:
+    if line.get("label") not in tuple(LABEL_NUMBERS) or line.get("split") not in SPLITS:
         got = f"label {line.get('label')!r}, split {line.get('split')!r}"
         raise UserError(f"{where} cannot be used", got=got, expected="label real or fake; split train, val or test")
     name = line.get("file_name")

@@ -55,9 +55,10 @@ def cached_pixels(
     """
     key = hashlib.sha256(f"{_VERSION}|{stamp}|{resolution}|{channels}|{len(names)}".encode()).hexdigest()[:24]
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
+    limit = _limit_bytes()
     if not (cached := _open(array_path, facts_path)):
         _build(array_path, facts_path, names, read, resolution, channels, title)
-        _prune(keep=key)
+        _prune(key, limit)
         cached = _open(array_path, facts_path)
         if cached is None:
             raise UserError(f"the pixel cache in {cache_root()} could not be read back", remedy="Delete that folder.")
@@ -82,7 +83,7 @@ def _open(array_path: Path, facts_path: Path) -> CachedPixels | None:
         if len(images) < len(facts["rows"]):
             return None
         os.utime(facts_path)  # last used: what pruning goes by
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, TypeError):
         return None
     rows = np.array(facts["rows"], dtype=np.int64)
     return CachedPixels(images[: len(rows)], rows, facts["sha256"], facts["unused"], facts["smallest"])
@@ -134,9 +135,18 @@ def _pixels_of(item: bytes | np.ndarray) -> np.ndarray:
     return np.repeat(item[..., None], 3, axis=2) if item.ndim == 2 else item
 
 
-def _prune(keep: str) -> None:
-    """Delete the least recently used arrays while all together are larger than FAKELAB_CACHE_GB (default 20)."""
-    limit = float(os.environ.get("FAKELAB_CACHE_GB") or _DEFAULT_LIMIT_GB) * 1e9
+def _limit_bytes() -> float:
+    text = os.environ.get("FAKELAB_CACHE_GB") or str(_DEFAULT_LIMIT_GB)
+    try:
+        return float(text) * 1e9
+    except ValueError:
+        raise UserError(
+            "FAKELAB_CACHE_GB could not be read", got=repr(text), expected="a number of gigabytes"
+        ) from None
+
+
+def _prune(keep: str, limit: float) -> None:
+    """Delete the least recently used arrays while all together are larger than `limit` bytes."""
     arrays = [path for path in cache_root().glob("*.npy") if path.with_suffix(".json").exists()]
     arrays.sort(key=lambda path: path.with_suffix(".json").stat().st_mtime)
     total = sum(path.stat().st_size for path in arrays)

@@ -6,7 +6,10 @@ Pixels are uint8 RGB, (H, W, 3), [0, 255]. What the file says beside its pixels 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,6 +25,24 @@ PNG_LEVEL = 1  # zlib level, with run-length matching and one filter: the rest c
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 JPEG_QUALITY = 95
+
+
+# What people keep photos in. Not all that Pillow opens: EPS, for one, would run Ghostscript on a stranger's file.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
+# Decoders meet damaged bytes with whatever their authors did not foresee.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+)
+_DECODER_ERRORS += (NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError)
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
 class ImageError(Exception):
@@ -58,7 +79,7 @@ def decode_image(data: bytes) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; pixels are all we take
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     limit = MAX_PIXELS // 1_000_000
@@ -68,17 +89,10 @@ def decode_image(data: bytes) -> np.ndarray:
                 image.load()
                 return _to_rgb(_upright(image))
     except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise ImageError("unreadable", "cut short or damaged") from None
         raise ImageError("unsupported", "not an image of a known format") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        TypeError,
-        EOFError,
-        MemoryError,
-        Image.DecompressionBombError,
-    ) as error:
+    except _DECODER_ERRORS as error:
         raise ImageError("unreadable", f"damaged: {error}") from None
 
 
@@ -130,6 +144,12 @@ def mosaic(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat each pixel `factor` times both ways, so that small images can be looked at: (C, H, W) -> (C, fH, fW)."""
     return image.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # a Pillow may be built without WebP or AVIF
 
 
 def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:

@@ -70,16 +70,23 @@ def _parse(name: str, value: Any, kind: Any) -> Any:
         if target is bool:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
         if target is int:
-            number = float(value)
-            if number != int(number):
-                raise ValueError
-            return int(number)
+            return _whole_number(str(value))
         if target is float:
             return float(value)
     except (KeyError, ValueError, OverflowError):
         words = {bool: "true or false", int: "a whole number", float: "a number"}
         raise UserError(f"{name} could not be read", got=repr(value), expected=words[target]) from None
     return str(value)
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)  # 1e5 is a whole number too
+        if number != int(number):
+            raise
+        return int(number)
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

@@ -5,7 +5,9 @@ A source lists its images without decoding them; `read(i)` gives the bytes of a 
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -15,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
-from fakecore.files import read_jsonl
+from fakecore.imageset import is_imageset, read_imageset
+from fakecore.labels import Label
+from fakecore.pixels import read_bytes
 
 # Files that describe a folder of images; never themselves images to be judged or learned from.
 SIDECARS = {"metadata.jsonl", "metadata.csv", "imageset.json", "attributes.csv", "Thumbs.db", "desktop.ini"}
@@ -37,26 +41,30 @@ class Source:
         return len(self.names)
 
 
-def open_source(spec: str, data_root: Path | None = None) -> Source:
+def open_source(spec: str, data_root: Path | None = None, *, label: Label = "real") -> Source:
     """Open a source by its `spec`. `data_root` is where downloads live (default: FAKELAB_DATA, else ~/.cache/fakelab/data).
 
-    Raises UserError when there is no such source, class or attribute, or it holds no image, or it cannot be fetched.
+    Of a set or run that fakelab wrote, only the images of `label` are taken. A folder called like a named source is
+    written ./digits. Raises UserError when there is no such source, class or attribute, or it holds no image, or it
+    cannot be fetched.
     """
     from fakecore.torchvision_sources import LOADERS, open_torchvision
 
     name, _, selection = spec.partition(":")
-    if Path(spec).is_dir():
-        source = open_folder(Path(spec), None, spec)
-    elif name == "digits":
+    if name == "digits":
         source = _digits(selection or None, spec)
     elif name in LOADERS:
         source = open_torchvision(name, selection or None, spec, data_root or default_data_root())
+    elif is_imageset(Path(spec)) or is_imageset(Path(spec) / "set"):
+        source = _open_set(Path(spec) if is_imageset(Path(spec)) else Path(spec) / "set", label, spec)
+    elif Path(spec).is_dir():
+        source = open_folder(Path(spec), None, spec)
     else:
         folder, _, chosen = spec.rpartition(":")
         if not folder or not Path(folder).is_dir():
             if os.sep in spec or "." in spec:
-                raise UserError(f"there is no folder {spec!r}", remedy="Check the path given to --real.")
-            raise unknown_name("source of real images", spec, ["digits", *LOADERS, "a folder"])
+                raise UserError(f"there is no folder {spec!r}", remedy="Check the path.")
+            raise unknown_name("source of images", spec, ["digits", *LOADERS, "a folder"])
         source = open_folder(Path(folder), chosen, spec)
     if not len(source):
         raise UserError(f"{spec} holds no image", expected="a folder of images, flat or one sub-folder per class")
@@ -80,24 +88,37 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
     relative = [path.relative_to(folder) for path in files]
     names = [path.as_posix() for path in relative]
     classes = [
-        known.get(name, {}).get("class") or (path.parts[0] if len(path.parts) > 1 else None)
+        _text(known.get(name, {}).get("class")) or (path.parts[0] if len(path.parts) > 1 else None)
         for name, path in zip(names, relative, strict=True)
     ]
-    groups = [known.get(name, {}).get("group") or None for name in names]
+    groups = [_text(known.get(name, {}).get("group")) for name in names]
     if chosen is not None:
         keep = [index for index, name in enumerate(classes) if name == chosen]
         if not keep:
             present = sorted({name for name in classes if name is not None})
             raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+    stamp = _stamp(folder, names, files)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems)
+
+
+def _open_set(root: Path, label: Label, spec: str) -> Source:
+    """The images of one label in a set that fakelab wrote, with the classes and groups of its manifest."""
+    records = [record for record in read_imageset(root).records if record.label == label]
+    files = [root / record.file_name for record in records]
+    names = [record.file_name for record in records]
+    stamp = _stamp(root, names, files)
+    classes, groups = [record.class_ for record in records], [record.group for record in records]
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp)
+
+
+def _stamp(folder: Path, names: list[str], files: list[Path]) -> str:
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for name, path in zip(names, files, strict=True):
-        status = path.stat()
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-
-    from fakecore.pixels import read_bytes
-
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), digest.hexdigest(), problems)
+        status = path.stat() if path.exists() else None
+        facts = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(f"{name}\0{facts}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
@@ -138,16 +159,38 @@ def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, in
 
 
 def _folder_metadata(folder: Path) -> dict[str, dict]:
-    if (folder / "metadata.jsonl").is_file():
-        records = read_jsonl(folder / "metadata.jsonl")
-    elif (folder / "metadata.csv").is_file():
-        import csv
+    """file_name -> its line. Raises UserError for a line that cannot be read: a lost group would leak across splits."""
+    for name, read in (("metadata.jsonl", _read_lines), ("metadata.csv", _read_csv)):
+        path = folder / name
+        if path.is_file():
+            try:
+                return {str(record["file_name"]): record for record in read(path) if "file_name" in record}
+            except ValueError as error:
+                raise UserError(f"{path} cannot be read", got=str(error), expected="UTF-8 text") from None
+    return {}
 
-        with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
-            records = list(csv.DictReader(file))
-    else:
-        return {}
-    return {str(record["file_name"]): record for record in records if "file_name" in record}
+
+def _read_lines(path: Path) -> list[dict]:
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is not a JSON object")
+            records.append(record)
+    return records
+
+
+def _read_csv(path: Path) -> list[dict]:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark first
+        return list(csv.DictReader(file))
+
+
+def _text(value: object) -> str | None:
+    return None if value in (None, "") else str(value)
 
 
 def _digits(chosen: str | None, spec: str) -> Source:
@@ -161,4 +204,6 @@ def _digits(chosen: str | None, spec: str) -> Source:
     if not keep:
         raise unknown_name("class in digits", chosen, sorted(set(classes)))
     names = [f"digits/{i:04d}" for i in keep]
-    return Source(spec, names, [classes[i] for i in keep], [None] * len(keep), lambda i: pixels[keep[i]], "digits-1797")
+    return Source(
+        spec, names, [classes[i] for i in keep], [None] * len(keep), lambda i: pixels[keep[i]], f"digits-1797-{chosen}"
+    )

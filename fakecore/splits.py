@@ -26,7 +26,8 @@ def split_groups(groups: np.ndarray, shares: tuple[int, int, int], seed: int) ->
     """Give each image a split, as an array of "train" | "val" | "test", (N,).
 
     `groups` (N,) holds a number per image; images with the same number land together. Largest groups are placed
-    first, each into the split that is furthest below its share, so the shares come out as near as groups allow.
+    first, each into a split drawn with the odds of what that split still lacks, among those it fits into: so the
+    shares come out as near as groups allow, and large groups are as likely in test as in train.
     Raises UserError when there are fewer than three groups.
     """
     names, sizes = np.unique(groups, return_counts=True)
@@ -37,17 +38,24 @@ def split_groups(groups: np.ndarray, shares: tuple[int, int, int], seed: int) ->
             expected="3 groups or more",
             remedy="Give more images.",
         )
-    order = np.random.default_rng(seed).permutation(len(names))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(names))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    wanted = np.array(shares) / 100 * len(groups)
-    filled = np.zeros(3)
+    draws = random.random(len(order))
+    lacking = np.array(shares) / 100 * len(groups)
+    used = np.zeros(3, dtype=bool)
     chosen = np.empty(len(names), dtype=np.int64)
     for place, group in enumerate(order):
-        empty = np.flatnonzero(filled == 0)
-        # The last groups go to splits that would otherwise stay empty.
-        split = empty[0] if len(empty) >= len(order) - place else int(np.argmax(wanted - filled))
+        odds = np.where(lacking >= sizes[group], lacking, 0.0)
+        if len(order) - place <= (~used).sum():
+            split = int(np.flatnonzero(~used)[0])  # the last groups go to splits that would otherwise stay empty
+        elif odds.any():
+            split = int(np.searchsorted(np.cumsum(odds), draws[place] * odds.sum(), side="right"))
+        else:
+            split = int(np.argmax(lacking))
         chosen[group] = split
-        filled[split] += sizes[group]
+        used[split] = True
+        lacking[split] -= sizes[group]
     return np.array(SPLITS)[chosen[np.searchsorted(names, groups)]]
 
 

@@ -19,7 +19,8 @@ BY_HAND = {
     "mnist": "Put the four *-ubyte files of MNIST into {root}/MNIST/raw.",
     "cifar10": "Unpack cifar-10-python.tar.gz into {root}, so that {root}/cifar-10-batches-py exists.",
     "svhn": "Put train_32x32.mat and test_32x32.mat of SVHN into {root}.",
-    "lfw": "Unpack lfw-funneled.tgz into {root}/lfw-py, and put the LFW *.txt lists beside it.",
+    "lfw": "Put lfw-funneled.tgz, also unpacked, into {root}/lfw-py, with peopleDevTrain.txt, peopleDevTest.txt "
+    "and lfw-names.txt beside it; its server is gone, so it is never fetched.",
     "celeba": "Put img_align_celeba/ (unpacked) and the list_*.txt and identity_CelebA.txt files into {root}/celeba.",
 }
 
@@ -33,9 +34,10 @@ def open_torchvision(name: str, selection: str | None, spec: str, root: Path) ->
     try:
         root.mkdir(parents=True, exist_ok=True)
         return LOADERS[name](selection, spec, root)
-    except (OSError, RuntimeError, EOFError) as error:  # what torchvision raises for no network and for bad checksums
+    except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
+        # What torchvision raises for no network, bad checksums and files that are cut short.
         raise UserError(
-            f"the data set {name} is not at hand and could not be fetched",
+            f"the data set {name} is not at hand, or damaged, and could not be fetched",
             got=f"{type(error).__name__}: {error}"[:200],
             expected=f"its files below {root}",
             remedy=BY_HAND[name].format(root=root) + " --data-root or FAKELAB_DATA names another place.",
@@ -72,7 +74,7 @@ def _svhn(selection: str | None, spec: str, root: Path) -> Source:
 def _lfw(selection: str | None, spec: str, root: Path) -> Source:
     from torchvision.datasets import LFWPeople
 
-    parts = [LFWPeople(root, split=split, download=True) for split in ("train", "test")]
+    parts = [LFWPeople(root, split=split) for split in ("train", "test")]
     files = [Path(path) for part in parts for path in part.data]
     people = [path.parent.name for path in files]
     keep = _chosen("lfw", people, selection)

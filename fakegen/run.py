@@ -122,7 +122,7 @@ def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> 
 
     More epochs and another count are no contradiction: they only go further.
     """
-    before, now = {**run.facts["preset"], **run.facts}, {**asdict(preset), **asked}
+    before, now = {**run.facts, **run.facts["preset"]}, {**asked, **asdict(preset)}
     settled = [name for name in now if name != "epochs"]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
