@@ -10,6 +10,8 @@ from scipy.special import expit
 
 from fakecore.labels import FAKE, REAL
 
+DECIMALS = 6
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -29,6 +31,11 @@ class Thresholds:
 def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
     """p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
     return expit(np.asarray(logits, dtype=np.float64) / temperature)
+
+
+def stated(p_fake: np.ndarray) -> np.ndarray:
+    """p_fake as results state it, to six decimals. Verdicts are decided on this, so that no row contradicts itself."""
+    return np.round(p_fake, DECIMALS)
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -57,10 +64,10 @@ def choose_thresholds(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, ma
     Where the classes overlap, what lies between the two is `unsure`. Where they do not, any threshold in the gap
     keeps both promises; the one nearest to 0.5 is taken for both.
     """
-    reals, fakes = np.sort(p_fake[labels == REAL]), np.sort(p_fake[labels == FAKE])
+    reals, fakes = (np.sort(stated(p_fake[labels == label])) for label in (REAL, FAKE))
     allowed = int(np.floor(max_fpr * len(reals)))  # reals that may lie at or above fake_from
     highest_kept = reals[len(reals) - 1 - allowed]
-    lowest_fake_from = float(np.nextafter(highest_kept, 2.0))
+    lowest_fake_from = round(float(highest_kept) + 10**-DECIMALS, DECIMALS)
     highest_real_below = float(fakes[int(np.floor(max_fnr * len(fakes)))])
     if highest_real_below >= lowest_fake_from:
         fake_from = real_below = float(np.clip(0.5, lowest_fake_from, highest_real_below))

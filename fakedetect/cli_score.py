@@ -18,11 +18,12 @@ def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, dev
     """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
     detector = Detector.load(detector_path, device)
     results = ResultsFile(out, detector) if out else None
-    inputs = list_inputs(paths)
+    inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
     todo = [item for item in inputs if item[0] not in results.seen] if results else inputs
     if len(todo) < len(inputs):
         say(f"{len(inputs) - len(todo):,} of {len(inputs):,} are in {out} already")
-    counts: Counter[str] = Counter()
+    before = [results.seen[path] for path, _ in inputs if path in results.seen] if results else []
+    counts = Counter(row["verdict"] or row["status"] for row in before)
     quiet = results is not None and not as_json
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
         for rows in score_files(todo, detector):

@@ -32,7 +32,12 @@ class LabelledImages:
     groups: list[str | None]
     unused: list[dict]
     origin: dict  # what the images are, for detector.json and reports
-    fingerprint: str
+    sha256: list[str]  # of the files' bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any image does."""
+        return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
 
     @property
     def channels(self) -> int:
@@ -71,7 +76,13 @@ def load_labelled(
         return _from_set(_find_set(place), resolution, channels)
     if real is None or fake is None:
         raise UserError("--real and --fake belong together", got="only one of them")
-    return _from_sources(open_source(real, data_root), open_source(fake, data_root), resolution, channels, seed)
+    reals, fakes = open_source(real, data_root), open_source(fake, data_root, label="fake")
+    return _from_sources(reals, fakes, resolution, channels, seed)
+
+
+def known_images(hashes: list[str]) -> np.ndarray:
+    """Short names of images by content, uint64 sorted, for telling later whether a detector has met an image."""
+    return np.unique(np.array([int(digest[:16], 16) for digest in hashes], dtype=np.uint64))
 
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
@@ -118,12 +129,12 @@ def _from_set(root: Path, resolution: int | None, channels: int | None) -> Label
         groups=[found.records[row].group for row in rows],
         unused=pixels.unused,
         origin={"set": str(root), **found.info["origin"], "own_resolution": found.info["resolution"]},
-        fingerprint=_fingerprint(pixels.sha256),
+        sha256=pixels.sha256,
     )
 
 
 def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int) -> LabelledImages:
-    names = [*reals.names, *fakes.names]
+    names = [f"{source.spec}/{name}" for source in (reals, fakes) for name in source.names]
     labels = np.array([REAL] * len(reals) + [FAKE] * len(fakes), dtype=np.int64)
 
     def read(index: int):
@@ -137,16 +148,15 @@ def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int)
     together = same_picture_groups(pixels.images, pixels.sha256, groups)
     problems = [*reals.problems, *fakes.problems]
     unused = pixels.unused + [{"path": p, "status": "unreadable", "error": why} for p, why in problems]
-    prefixes = [f"{reals.spec}/", f"{fakes.spec}/"]
     return LabelledImages(
         images=pixels.images,
         labels=labels[rows],
         splits=split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split")),
-        paths=[prefixes[labels[row]] + names[row] for row in rows],
+        paths=[names[row] for row in rows],
         groups=groups,
         unused=unused,
         origin={"real": reals.spec, "fake": fakes.spec, "split": list(DEFAULT_SPLIT)},
-        fingerprint=_fingerprint(pixels.sha256),
+        sha256=pixels.sha256,
     )
 
 
@@ -162,7 +172,3 @@ def _median_side(names, read) -> int:
     if not sides:
         raise UserError("none of the images looked at could be decoded", expected="image files")
     return max(8, int(np.median(sides)))
-
-
-def _fingerprint(hashes: list[str]) -> str:
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()

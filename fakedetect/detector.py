@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint
+from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakecore.device import autocast, choose_device
 from fakecore.errors import UserError
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import fit_square, read_image
-from fakedetect.calibration import Thresholds, probability
+from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
+NEEDED = ("model", "arguments", "preprocessing", "label_convention", "temperature", "thresholds", "training", "sha256")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a detector says of one image. `p_fake` is calibrated, [0, 1]."""
+    """What a detector says of one image. `p_fake` is calibrated, [0, 1], to six decimals."""
 
     p_fake: float
     verdict: str  # "real" | "fake" | "unsure"
@@ -49,6 +51,11 @@ class Detector:
         if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
             got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
             raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
+        lacking = [name for name in NEEDED if name not in facts]
+        if lacking:
+            raise UserError(
+                f"{path}/detector.json is incomplete", got=f"no {', '.join(lacking)}", remedy="Train it again."
+            )
         if facts["label_convention"] != LABEL_NUMBERS:
             raise UserError(
                 f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
@@ -59,6 +66,7 @@ class Detector:
         return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place)
 
     def save(self, path: Path) -> None:
+        """Write detector.safetensors, then detector.json, whose presence says that the detector is whole."""
         self.facts["sha256"] = save_checkpoint(path / "detector", self.network.state_dict(), self.facts)
 
     @property
@@ -76,6 +84,8 @@ class Detector:
     @property
     def id(self) -> str:
         """Twelve characters that stand for these weights in tables of results."""
+        if "sha256" not in self.facts:
+            self.facts["sha256"] = hashlib.sha256(tensor_bytes(self.network.state_dict())).hexdigest()
         return self.facts["sha256"][:12]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -89,7 +99,7 @@ class Detector:
     def judge(self, logits: np.ndarray) -> list[Judgement]:
         """Logits (N,) -> judgements, by the detector's own temperature and thresholds."""
         limits = self.thresholds
-        p_fakes = probability(logits, self.facts["temperature"])
+        p_fakes = stated(probability(logits, self.facts["temperature"]))
         return [
             Judgement(float(p), decide(p, real_below=limits.real_below, fake_from=limits.fake_from), limits.fake_from)
             for p in p_fakes

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import auc, average_precision_score, brier_score_loss, roc_curve
 
 from fakecore.labels import FAKE, REAL
-from fakedetect.calibration import Thresholds, expected_calibration_error
+from fakedetect.calibration import Thresholds, expected_calibration_error, stated
 
 RESAMPLES = 500
 INTERVAL = (2.5, 97.5)  # per cent: a 95 % interval
@@ -22,7 +22,8 @@ def ranking_metrics(labels: np.ndarray, p_fake: np.ndarray) -> dict[str, float]:
     names = ("auroc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5")
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(names, float("nan"))
-    fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE)
+    # Every point of the curve: with tied scores, the best rate below a limit may lie on a straight piece of it.
+    fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE, drop_intermediate=False)
     return {
         "auroc": float(auc(fpr, tpr)),
         "ap": float(average_precision_score(labels, p_fake, pos_label=FAKE)),
@@ -44,6 +45,7 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
 
 def verdict_metrics(labels: np.ndarray, p_fake: np.ndarray, thresholds: Thresholds) -> dict:
     """What the chosen thresholds make of the images; the confusion matrix is at `fake_from`."""
+    p_fake = stated(p_fake)
     called_fake, called_real = p_fake >= thresholds.fake_from, p_fake < thresholds.real_below
     real, fake = labels == REAL, labels == FAKE
     true_fake, false_fake = int((called_fake & fake).sum()), int((called_fake & real).sum())
@@ -74,15 +76,18 @@ def all_metrics(
     *,
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
+    seen: int = 0,
 ) -> dict:
     """Everything a report states, with 95 % bootstrap intervals as NAME_interval: [low, high].
 
-    Images of one group (identity, video) are resampled together, for they are not independent of each other.
+    Images of one group (identity, video) are resampled together, for they are not independent of each other. `seen`
+    is how many of the images the detector was trained or tuned on.
     """
     intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed)
     return {
         "n_real": int((labels == REAL).sum()),
         "n_fake": int((labels == FAKE).sum()),
+        "seen": seen,
         **ranking_metrics(labels, p_fake),
         **verdict_metrics(labels, p_fake, thresholds),
         "ece": expected_calibration_error(labels, p_fake),

@@ -80,22 +80,29 @@ def write_report(
         caution=_caution(judged.metrics),
         today=date.today().isoformat(),
     )  # fmt: skip
-    write_bytes(folder / "report.html", page.encode())
+    write_bytes(folder / "report.html", page.encode(errors="backslashreplace"))
     return folder / "report.html"
 
 
 def headline(metrics: dict) -> str:
-    """The one sentence that a reader takes away, computed from the numbers."""
+    """The one sentence that a reader takes away, computed from the numbers. `metrics["seen"]` counts images that the
+    detector was trained or tuned on; a fair test has none.
+    """
+    seen = metrics["seen"]
+    unseen = (
+        "none of which it was trained on" if not seen else f"but it was trained or tuned on {seen:,} of these images"
+    )
     caught, accused = metrics["tpr"], metrics["fpr"]
     n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
     return (
-        f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, "
-        "none of which it was trained on."
+        f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, {unseen}."
     )
 
 
 def _caution(metrics: dict) -> str | None:
     n_real, n_fake = metrics["n_real"], metrics["n_fake"]
+    if metrics["seen"]:
+        return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."
     if metrics["auroc"] == 1:
         # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
         return (

@@ -16,7 +16,7 @@ import numpy as np
 
 from fakecore.device import one_thread
 from fakecore.errors import UserError
-from fakecore.files import cut_jsonl, write_bytes
+from fakecore.files import write_bytes
 from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.sources import walk_files
 from fakedetect.detector import SCORE_BATCH, Detector
@@ -69,8 +69,7 @@ def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> lis
             row |= {"status": outcome.status, "error": str(outcome)}
         else:
             judgement = next(judgements)
-            row |= {"p_fake": round(judgement.p_fake, 6), "verdict": judgement.verdict}
-            row |= {"threshold": round(judgement.threshold, 6)}
+            row |= {"p_fake": judgement.p_fake, "verdict": judgement.verdict, "threshold": judgement.threshold}
         rows.append(row)
     return rows
 
@@ -85,7 +84,8 @@ def _prepare(path: str, problem: str | None, detector: Detector) -> np.ndarray |
 
 
 class ResultsFile:
-    """`--out`: rows appended batch by batch to a .csv or .jsonl file; `seen` are the paths it held already.
+    """`--out`: rows appended batch by batch to a .csv or .jsonl file; `seen` maps each path
+    that it held already to its row.
 
     Raises UserError for another suffix, and for a file of other columns or of another detector.
     """
@@ -98,15 +98,15 @@ class ResultsFile:
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         before = self._read() if path.exists() else []
-        others = {row.get("detector") for row in before} - {detector.id}
+        others = {row["detector"] for row in before} - {detector.id}
         if others:
             raise UserError(
                 f"{path} holds results of another detector",
-                got=", ".join(map(str, others)),
+                got=", ".join(sorted(map(str, others))),
                 expected=detector.id,
                 remedy="Choose another --out.",
             )
-        self.seen = {row["path"] for row in before}
+        self.seen = {row["path"]: row for row in before}
 
     def append(self, rows: list[dict]) -> None:
         """Add rows at the end, in one write."""
@@ -118,25 +118,50 @@ class ResultsFile:
             file.write(data)
 
     def _read(self) -> list[dict]:
-        """Whole rows of an earlier call; a row that was cut short is removed from the file."""
+        """Rows of an earlier call. A last row that a kill cut short is taken off the file; a file that holds anything
+        else than results is refused, untouched.
+        """
+        data = self._path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
         if not self._csv:
-            return cut_jsonl(self._path, keep=1 << 62)
-        text = self._path.read_bytes().decode(errors="surrogateescape")
-        lines = list(csv.reader(io.StringIO(text, newline="")))
-        if not text.endswith("\n"):
-            lines = lines[:-1]
-        if lines and tuple(lines[0]) != COLUMNS:
-            got = ",".join(lines[0])[:80]
-            raise UserError(f"{self._path} is not a file of results", got=got, remedy="Choose another --out.")
-        kept = [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:] if len(line) == len(COLUMNS)]
-        write_bytes(self._path, _as_csv(kept, header=True))
-        return kept
+            lines = whole.decode(errors="surrogateescape").splitlines()
+            rows = [self._checked(line) for line in lines]
+        else:
+            while whole.count(b'"') % 2:  # cut inside a quoted name that holds a newline
+                whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
+            lines = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
+            if lines and tuple(lines[0]) != COLUMNS:
+                raise self._foreign(",".join(lines[0]))
+            if any(len(line) != len(COLUMNS) for line in lines):
+                raise self._foreign("rows of other columns")
+            rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+        if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
+            raise self._foreign(repr(data[:40]))
+        if whole != data:
+            write_bytes(self._path, whole)
+        return rows
+
+    def _checked(self, line: str) -> dict:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS):
+            raise self._foreign(repr(line[:40]))
+        return row
+
+    def _foreign(self, got: str) -> UserError:
+        return UserError(f"{self._path} is not a file of results", got=got[:80], remedy="Choose another --out.")
 
 
 def _as_csv(rows: list[dict], *, header: bool) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    # Texts are quoted: a file's name may hold a comma, a newline or a carriage return.
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if header:
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode(errors="surrogateescape")
+
+
+_HEADER = _as_csv([], header=True)

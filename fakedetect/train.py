@@ -12,13 +12,13 @@ import numpy as np
 
 from fakecore.device import choose_device, choose_precision, derive_seed
 from fakecore.errors import Interrupted, UserError
-from fakecore.files import read_json, write_bytes, write_json
-from fakecore.labels import LABEL_NUMBERS, SPLITS
+from fakecore.files import atomic_path, read_json, write_bytes, write_json
+from fakecore.labels import FAKE, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, new_folder, versions
 from fakecore.settings import override
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
-from fakedetect.data import LabelledImages, load_labelled, require_both_classes
+from fakedetect.data import LabelledImages, known_images, load_labelled, require_both_classes
 from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits
 from fakedetect.metrics import all_metrics
 from fakedetect.networks import build_network
@@ -75,7 +75,7 @@ def train(
     precision = choose_precision(settings.precision, target)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        write_json(out / "training.json", _begun_with(settings, seed, data))
+        _begin(out, settings, seed, data, resume)
         try:
             fitted = fit(network, data, settings, folder=out, seed=seed, device=target, precision=precision)
         except Interrupted as stopped:
@@ -85,7 +85,10 @@ def train(
         temperature = fit_temperature(data.labels[val], logits[val])
         p_fake = probability(logits, temperature)
         thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
-        metrics = all_metrics(data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed)
+        seen = _remember(out, data)
+        metrics = all_metrics(
+            data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed, seen=seen
+        )
         facts = {
             "kind": "detector",
             "version": DETECTOR_VERSION,
@@ -117,11 +120,11 @@ def train(
         }
         detector = Detector(fitted.network, facts, target)
         write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
-        detector.save(out)  # before the report, which shows the weights' id; overwritten by nothing after
         judged = Judged(data, test, p_fake[test], metrics)
         report = write_report(
             out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history
         )
+        detector.save(out)  # last: a folder with detector.json is whole
     return Trained(out, report, metrics, data.unused)
 
 
@@ -156,11 +159,15 @@ def evaluate(
         name = (name.parent if name.name == "set" else name).name
     else:
         rows = np.arange(len(data.labels))
+        if len(np.unique(data.labels)) < 2:
+            counts = f"{(data.labels == REAL).sum()} real and {(data.labels == FAKE).sum()} fake"
+            raise UserError("a test needs images of both kinds that can be read", got=counts)
         name = f"{Path(real).name}-{Path(fake).name}"
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
     new_folder(out, made_by="an evaluation", marker="metrics.json")
     p_fake = probability(detector.logits(data.images[rows]), detector.facts["temperature"])
-    metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows))
+    seen = _already_seen(Path(detector_path), [data.sha256[row] for row in rows])
+    metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
     judged = Judged(data, rows, p_fake, metrics)
     report = write_report(out, detector, judged, title=f"{Path(detector_path).name} tested on {name}")
     return Trained(Path(detector_path), report, metrics, data.unused)
@@ -197,8 +204,28 @@ def _claim(out: Path, settings: DetectorSettings, seed: int, resume: bool) -> No
         raise UserError(f"{out} was begun with other settings", got="; ".join(changed), remedy="Resume without them.")
 
 
-def _begun_with(settings: DetectorSettings, seed: int, data: LabelledImages) -> dict:
-    return {"settings": asdict(settings), "seed": seed, "fingerprint": data.fingerprint, "origin": data.origin}
+def _begin(out: Path, settings: DetectorSettings, seed: int, data: LabelledImages, resume: bool) -> None:
+    """Write training.json, or when resuming check that the images are those the training was begun with."""
+    if not resume:
+        begun = {"settings": asdict(settings), "seed": seed, "fingerprint": data.fingerprint, "origin": data.origin}
+        write_json(out / "training.json", begun)
+    elif read_json(out / "training.json")["fingerprint"] != data.fingerprint:
+        raise UserError(f"{out} was begun on other images", remedy="Resume on the same ones, or choose another --out.")
+
+
+def _remember(out: Path, data: LabelledImages) -> int:
+    """Write seen.npy, which names the images of train and val; how many test images are among them (copies)."""
+    used = np.concatenate([data.rows("train"), data.rows("val")])
+    with atomic_path(out / "seen.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, known_images([data.sha256[row] for row in used]), allow_pickle=False)
+    return _already_seen(out, [data.sha256[row] for row in data.rows("test")])
+
+
+def _already_seen(detector: Path, hashes: list[str]) -> int:
+    path = detector / "seen.npy"
+    if not path.is_file():
+        return 0
+    return int(np.isin(known_images(hashes), np.load(path, allow_pickle=False)).sum())
 
 
 def _all_logits(network, data: LabelledImages, device) -> np.ndarray:

@@ -157,9 +157,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_a_misspelt_source_names_the_nearest():
-    with pytest.raises(
-        UserError, match=r"no source of images 'cifar100'.*digits, mnist.*Did you mean 'cifar10'\?"
-    ):
+    with pytest.raises(UserError, match=r"no source of images 'cifar100'.*digits, mnist.*Did you mean 'cifar10'\?"):
         open_source("cifar100")
 
 

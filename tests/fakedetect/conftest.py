@@ -68,7 +68,10 @@ def finish_set():
     def finish(root: Path, lines: list[dict]) -> None:
         (root / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         origin = {"run": "tiny", "preset": "tiny", "epoch": 1, "source": {"spec": "synthetic"}}
-        facts = {"version": 1, "resolution": 16, "channels": 3, "origin": origin}
+        counts = {split: {"real": 0, "fake": 0} for split in ("train", "val", "test")}
+        for line in lines:
+            counts[line["split"]][line["label"]] += 1
+        facts = {"version": 1, "resolution": 16, "channels": 3, "counts": counts, "origin": origin}
         (root / "imageset.json").write_text(json.dumps(facts))
 
     return finish
