@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fakecore.errors import unknown_name
+from fakegen.convolutions import Doubling, Halving
 from fakegen.presets import Preset
 
 MAX_MULTIPLE = 8  # the widest layer is 8 x width, as in the published 64x64 network, at any resolution
@@ -32,11 +33,11 @@ class DCGANGenerator(nn.Module):
         ]
         for before, after in pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),  # twice the side
+                Doubling(before, after),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
-        layers.append(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False))
+        layers.append(Doubling(widths[-1], channels))
         self.layers = nn.Sequential(*layers)
         self.apply(_dcgan_init)
 
@@ -55,10 +56,10 @@ class DCGANDiscriminator(nn.Module):
         super().__init__()
         halvings = int(math.log2(resolution)) - 2  # from resolution to 4x4
         widths = [width * min(2**i, MAX_MULTIPLE) for i in range(halvings)]
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [Halving(channels, widths[0]), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in pairwise(widths):
             layers += [
-                nn.Conv2d(before, after, 4, 2, 1, bias=False),  # half the side
+                Halving(before, after),
                 nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
