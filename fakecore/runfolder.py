@@ -24,8 +24,8 @@ RECORDED_PACKAGES = (
 )
 
 
-def new_folder(path: Path, *, made_by: str, marker: str, resume_hint: str | None = None) -> Path:
-    """Create a folder for results. One that already holds something is never overwritten: UserError.
+def refuse_used(path: Path, *, made_by: str, marker: str, resume_hint: str | None = None) -> None:
+    """Raise UserError when a folder for results already holds something: nothing is ever overwritten.
 
     `marker` is the file by which a finished or unfinished result is known (run.json, detector.json).
     """
@@ -36,8 +36,6 @@ def new_folder(path: Path, *, made_by: str, marker: str, resume_hint: str | None
         raise UserError(f"{path} already holds {made_by}; it is never overwritten", remedy=remedy)
     if path.exists() and any(entry.name != ".lock" for entry in path.iterdir()):
         raise UserError(f"{path} is not empty", expected="a new or empty folder", remedy="Choose another --out.")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def free_name(path: Path) -> Path:
@@ -56,7 +54,10 @@ def newest(root: Path, marker: str) -> Path | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second process. The lock dies with its process, so a kill never leaves it behind."""
+    """Make the folder if need be, and hold it against a second process. The lock dies with its process, so a kill never
+    leaves it behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.files import atomic_path, read_json, write_bytes, write_json
 from fakecore.labels import FAKE, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.progress import progress_bar
-from fakecore.runfolder import host, locked, new_folder, versions
+from fakecore.runfolder import host, locked, refuse_used, versions
 from fakecore.settings import override
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, known_images, load_labelled, require_both_classes
@@ -73,7 +73,6 @@ def train(
     torch.manual_seed(derive_seed(seed, "weights"))
     network = build_network(settings.model, arguments)
     precision = choose_precision(settings.precision, target)
-    out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         _begin(out, settings, seed, data, resume)
         try:
@@ -164,7 +163,7 @@ def evaluate(
             raise UserError("a test needs images of both kinds that can be read", got=counts)
         name = f"{Path(real).name}-{Path(fake).name}"
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
-    new_folder(out, made_by="an evaluation", marker="metrics.json")
+    refuse_used(out, made_by="an evaluation", marker="metrics.json")
     p_fake = probability(detector.logits(data.images[rows]), detector.facts["temperature"])
     seen = _already_seen(Path(detector_path), [data.sha256[row] for row in rows])
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
@@ -190,7 +189,7 @@ def _claim(out: Path, settings: DetectorSettings, seed: int, resume: bool) -> No
     if not resume:
         hint = "Add --resume to go on with a training that was stopped" if (out / "training.json").exists() else None
         marker = "detector.json" if (out / "detector.json").exists() else "training.json"
-        new_folder(out, made_by="a detector", marker=marker, resume_hint=hint)
+        refuse_used(out, made_by="a detector", marker=marker, resume_hint=hint)
         return
     if not (out / "training.json").is_file():
         raise UserError(f"there is no stopped training in {out}", remedy="Leave out --resume.")

@@ -12,7 +12,7 @@ from fakecore.device import choose_device, choose_precision
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
 from fakecore.progress import say
-from fakecore.runfolder import locked, new_folder
+from fakecore.runfolder import locked, refuse_used
 from fakecore.settings import override
 from fakecore.splits import DEFAULT_SPLIT
 from fakegen.plots import plot_run
@@ -57,7 +57,6 @@ def train(
     if count is not None and count < 3:
         raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
     place = choose_device(device)
-    # The reals first: a source that cannot be used must not leave a folder behind.
     _refuse_used(out)
     reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
     _check_batch(reals, chosen)
@@ -74,6 +73,7 @@ def train(
         "threads": torch.get_num_threads(),
     }
     with locked(out):
+        _refuse_used(out)  # another process may have taken it while images were decoded
         run = create_run(out, chosen, reals, asked)
         append_jsonl(out / "unused.jsonl", reals.unused)
         return _work(run, reals, device)
@@ -145,7 +145,7 @@ def _work(run: Run, reals: Reals, device: str) -> Generated:
 
 
 def _refuse_used(out: Path) -> None:
-    new_folder(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
+    refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
 
 
 def _check_batch(reals: Reals, preset: Preset) -> None:

@@ -15,7 +15,7 @@ from fakecore.imageset import ImageRecord, ImageSetWriter
 from fakecore.interrupt import StopRequest
 from fakecore.labels import SPLITS
 from fakecore.progress import Bar, progress_bar
-from fakecore.runfolder import locked, new_folder
+from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakegen.reals import Reals
 from fakegen.run import Run, open_run
@@ -95,7 +95,9 @@ def sample(
     if resume:
         _check_resumable(out, origin)
     else:
-        new_folder(out, made_by="a set of images", marker="metadata.jsonl", resume_hint="Add --resume to go on with it")
+        refuse_used(
+            out, made_by="a set of images", marker="metadata.jsonl", resume_hint="Add --resume to go on with it"
+        )
     with locked(out):
         writer = ImageSetWriter(
             out, resolution=generator.resolution, channels=generator.channels, image_format=image_format

@@ -5,22 +5,25 @@ import sys
 import pytest
 
 from fakecore.errors import UserError
-from fakecore.runfolder import free_name, host, locked, new_folder, newest, versions
+from fakecore.runfolder import free_name, host, locked, newest, refuse_used, versions
 
 HINT = "Go on with `fakelab generate --resume --out RUN`"
 
 
 def fresh(path, hint=HINT):
-    return new_folder(path, made_by="a GAN run", marker="run.json", resume_hint=hint)
+    return refuse_used(path, made_by="a GAN run", marker="run.json", resume_hint=hint)
 
 
-def test_a_new_folder_is_made_with_its_parents(tmp_path):
-    assert fresh(tmp_path / "runs" / "a").is_dir()
+def test_asking_leaves_nothing_behind_and_locking_makes_the_folder_with_its_parents(tmp_path):
+    fresh(tmp_path / "runs" / "a")
+    assert not (tmp_path / "runs").exists()
+    with locked(tmp_path / "runs" / "a"):
+        assert (tmp_path / "runs" / "a").is_dir()
 
 
 def test_an_empty_folder_will_do_even_with_a_lock_in_it(tmp_path):
     (tmp_path / ".lock").touch()
-    assert fresh(tmp_path) == tmp_path
+    fresh(tmp_path)
 
 
 def test_a_used_folder_is_refused_and_says_how_to_resume(tmp_path):
