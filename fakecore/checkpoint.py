@@ -21,7 +21,11 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict
 
     Equal tensors and facts make equal bytes.
     """
-    data = tensor_bytes(tensors)
+    return write_checkpoint(path, tensor_bytes(tensors), facts)
+
+
+def write_checkpoint(path: Path, data: bytes, facts: dict[str, Any]) -> str:
+    """`save_checkpoint` for tensors that are bytes already, so that another thread may write what training goes on from."""
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(_weights(path), data)
     write_json(_facts(path), {**facts, "sha256": digest})

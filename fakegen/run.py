@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
-from fakecore.checkpoint import read_tensors, save_checkpoint, tensor_bytes
+from fakecore.checkpoint import read_tensors, tensor_bytes, write_checkpoint
 from fakecore.errors import UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.runfolder import host, versions
@@ -25,6 +27,8 @@ class Run:
 
     path: Path
     facts: dict
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # one thread keeps the order
+    _writing: list[Future] = field(default_factory=list)
 
     @property
     def preset(self) -> Preset:
@@ -46,7 +50,8 @@ class Run:
         found = (self.path / "checkpoints").glob("epoch-*.safetensors")
         return sorted(int(path.stem.removeprefix("epoch-")) for path in found)
 
-    def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> str:
+    def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> None:
+        """Take the weights as they are now; they are on disk after `wait`, and before any state saved later."""
         preset = self.preset
         facts = {
             "kind": "gan",
@@ -60,12 +65,22 @@ class Run:
             "epoch": epoch,
             "step": step,
         }
-        return save_checkpoint(self.checkpoint(epoch), tensors, facts)
+        self._write(write_checkpoint, self.checkpoint(epoch), tensor_bytes(tensors), facts)
 
     def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
-        """What resume needs, in one file that appears at once. Random numbers and data order follow from the step."""
+        """What resume needs, in one file, written as checkpoints are. Random numbers and data order follow from the step."""
         data = tensor_bytes({**tensors, "step": torch.tensor(step)})
-        write_bytes(self.path / "state" / "latest.safetensors", data)
+        self._write(write_bytes, self.path / "state" / "latest.safetensors", data)
+
+    def wait(self) -> None:
+        """Return when everything saved so far is on disk. Raises what its writing raised."""
+        while self._writing:
+            self._writing.pop(0).result()
+
+    def _write(self, write: Callable, *arguments: object) -> None:
+        while len(self._writing) > 2:  # a slow disk must hold training up before it fills the memory
+            self._writing.pop(0).result()
+        self._writing.append(self._writer.submit(write, *arguments))
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         path = self.path / "state" / "latest.safetensors"

@@ -141,6 +141,7 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
         _adversarial_loop(run, pair, batches, log, fabric, step)
     finally:
         log.close()
+        run.wait()
 
 
 def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fabric, step: int) -> None:
