@@ -92,9 +92,9 @@ class Detector:
         """uint8 RGB (H, W, 3) of any size -> uint8 (C, R, R), the way the training images came."""
         return fit_square(image, self.resolution, self.channels)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 (N, C, R, R) -> float64 logits (N,), high for fake."""
-        return network_logits(self.network, images, self.device)
+    def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
+        return network_logits(self.network, images, self.device, rows)
 
     def judge(self, logits: np.ndarray) -> list[Judgement]:
         """Logits (N,) -> judgements, by the detector's own temperature and thresholds."""
@@ -117,13 +117,19 @@ class Detector:
 
 
 @torch.inference_mode()
-def network_logits(network: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """uint8 (N, C, R, R) -> float64 logits (N,), in batches, in fp32: a score should not depend on its neighbours."""
+def network_logits(
+    network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """uint8 (N, C, R, R) -> float64 logits (N,), in batches, in fp32: a score should not depend on its neighbours.
+
+    `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
     was_training = network.training
     network.eval()
     found = []
-    for start in range(0, len(images), SCORE_BATCH):
-        batch = torch.from_numpy(np.array(images[start : start + SCORE_BATCH])).to(device)
+    for start in range(0, len(rows), SCORE_BATCH):
+        batch = torch.from_numpy(images[rows[start : start + SCORE_BATCH]]).to(device)
         with autocast(device, "fp32"):
             found.append(network(batch.to(memory_format=torch.channels_last)).double().cpu().numpy())
     network.train(was_training)

@@ -164,7 +164,7 @@ def evaluate(
         name = f"{Path(real).name}-{Path(fake).name}"
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
-    p_fake = probability(detector.logits(data.images[rows]), detector.facts["temperature"])
+    p_fake = probability(detector.logits(data.images, rows), detector.facts["temperature"])
     seen = _already_seen(Path(detector_path), [data.sha256[row] for row in rows])
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
     judged = Judged(data, rows, p_fake, metrics)

@@ -95,7 +95,7 @@ def fit(
                     got=line["train_loss"],
                     remedy="Try a smaller rate, such as --set rate=1e-4, or --set precision=fp32.",
                 )
-            line |= _validate(network, data.images[val], data.labels[val], device)
+            line |= _validate(network, data, val, device)
             bar.note(f"val AUROC {line['val_auroc']:.4f}")
             append_jsonl(folder / "history.jsonl", [line])
             history.append(line)
@@ -151,8 +151,8 @@ def _half_cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _validate(network: nn.Module, images: np.ndarray, labels: np.ndarray, device: torch.device) -> dict:
-    logits = network_logits(network, images, device)
+def _validate(network: nn.Module, data: LabelledImages, rows: np.ndarray, device: torch.device) -> dict:
+    logits, labels = network_logits(network, data.images, device, rows), data.labels[rows]
     if not np.isfinite(logits).all():
         raise UserError("training stopped: logits are not finite on validation images", remedy="Try a smaller rate.")
     loss = float((np.logaddexp(0, logits) - labels * logits).mean())

@@ -62,7 +62,7 @@ def train(
     _check_batch(reals, chosen)
     if reals.smallest < chosen.resolution and real not in (None, chosen.real):
         say(
-            f"note: the smallest of {real} is {reals.smallest} pixels high or wide; it is enlarged to {chosen.resolution}"
+            f"note: the smallest of {real} has a side of {reals.smallest} pixels; it is enlarged to {chosen.resolution}"
         )
     asked = {
         "seed": seed,
@@ -111,10 +111,9 @@ def resume(
             "split": list(split or run.facts["split"]),
         }
         check_same_settings(run, wanted, reals, asked)
-        if choose_device(device).type != run.facts["device"]:
-            say(
-                f"note: begun on {run.facts['device']}, resumed on {choose_device(device).type}: results will differ slightly"
-            )
+        now, before = choose_device(device).type, run.facts["device"]
+        if now != before:
+            say(f"note: begun on {before}, resumed on {now}: the last digits will differ")
         _extend(run, wanted, count)
         return _work(run, reals, device)
 
@@ -149,7 +148,7 @@ def _refuse_used(out: Path) -> None:
 
 
 def _check_batch(reals: Reals, preset: Preset) -> None:
-    images = int((reals.splits == "train").sum())
+    images = len(reals.train_rows())
     if images < preset.batch:
         raise UserError(
             "there are fewer training images than one batch takes",

@@ -85,7 +85,7 @@ def _plot_real_vs_fake(run: Run, reals: Reals) -> None:
     snapshots = sorted((run.path / "snapshots").glob("epoch-*.png"))
     if not snapshots:
         return
-    sample = reals.train_images()[:64]
+    sample = reals.images[reals.train_rows()[:64]]
     sheet = enlarge(mosaic(sample, columns=8), max(1, 64 // sample.shape[-1]))
     epoch = int(snapshots[-1].stem.removeprefix("epoch-"))
     with sns.axes_style("white"):

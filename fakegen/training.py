@@ -15,7 +15,7 @@ from torch import nn
 
 from fakecore.checkpoint import load_into, optimiser_tensors, restore_optimiser
 from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric
-from fakecore.errors import Interrupted, UserError
+from fakecore.errors import Interrupted
 from fakecore.files import write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.pixels import encode_png, enlarge, mosaic
@@ -85,13 +85,15 @@ def build_pair(preset: Preset, channels: int, device: torch.device, seed: int) -
 
 
 class Batches:
-    """Shuffled batches of the training reals, uint8; on a GPU all of them live there, so that a step copies nothing."""
+    """Shuffled batches of the training reals, uint8. On a GPU all of them live there, where they fit, so that a step
+    copies nothing; on a CPU they stay in the memory-mapped cache, which may be larger than memory.
+    """
 
-    def __init__(self, images: np.ndarray, batch: int, seed: int, device: torch.device):
+    def __init__(self, reals: Reals, batch: int, seed: int, device: torch.device):
+        self._images, self._rows = reals.images, reals.train_rows()
         self._batch, self._seed, self._device = batch, seed, device
-        self._images = images
-        self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device) if device.type == "cuda" else None
-        self.per_epoch = len(images) // batch
+        self._resident = torch.from_numpy(self._images[self._rows]).to(device) if self._fits() else None
+        self.per_epoch = len(self._rows) // batch
         self._epoch = -1
 
     def __getitem__(self, step: int) -> torch.Tensor:
@@ -99,12 +101,18 @@ class Batches:
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            order = np.random.default_rng(derive_seed(self._seed, "order", epoch)).permutation(len(self._images))
-            self._order = torch.from_numpy(order).to(self._device) if self._resident is not None else order
+            order = np.random.default_rng(derive_seed(self._seed, "order", epoch)).permutation(len(self._rows))
+            self._order = torch.from_numpy(order).to(self._device) if self._resident is not None else self._rows[order]
         chosen = self._order[place * self._batch : (place + 1) * self._batch]
         if self._resident is not None:
             return self._resident[chosen]
-        return torch.from_numpy(self._images[chosen])
+        return torch.from_numpy(self._images[chosen]).to(self._device)
+
+    def _fits(self) -> bool:
+        if self._device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return self._images[0].nbytes * len(self._rows) < free // 2  # the other half is for the networks
 
 
 def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
@@ -113,13 +121,6 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
     Raises Interrupted after Ctrl-C or SIGTERM (the state is saved), UserError when a loss is no longer finite.
     """
     preset, seed = run.preset, run.facts["seed"]
-    images = reals.train_images()
-    if len(images) < preset.batch:
-        raise UserError(
-            "there are fewer training images than one batch takes",
-            got=f"{len(images)} images for a batch of {preset.batch}",
-            remedy=f"Give more images, or --set batch={max(2, len(images) // 4)}.",
-        )
     keep_freed_memory()
     place = choose_device(device)
     fabric = make_fabric(place, run.facts["precision"])
@@ -127,7 +128,7 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
         torch.set_num_threads(run.facts["threads"])  # the order of a sum depends on it
     torch.backends.cudnn.benchmark = True
     pair = build_pair(preset, run.channels, place, seed)
-    batches = Batches(images, preset.batch, seed, place)
+    batches = Batches(reals, preset.batch, seed, place)
     step = 0
     if saved := run.load_state():
         step, state = saved
