@@ -8,9 +8,13 @@ import cv2
 import numpy as np
 
 THUMBNAIL = 16
-MAX_RMS = 4.0  # grey levels of 255 between two thumbnails: re-saving as JPEG 75 stays below it
-MAX_SHARE_OF_CONTRAST = 0.12  # of the fainter thumbnail's contrast, so that flat images are not all "the same"
+MAX_RMS = 20.0  # grey levels of 255 between two thumbnails; copies that were cropped or retouched reach 17 (CIFAR-10)
+# What counts is the difference as a share of the fainter thumbnail's contrast. Of photos, copies lie below 0.35 and
+# strangers above 0.5; handwritten ones, which all look alike, lie below 0.3 without being copies. So a copy must also be
+# twice as near as nearest neighbours usually are; and below 0.12, where re-saving as JPEG 75 leads, it always counts.
+MAX_SHARE, MIN_SHARE = 0.35, 0.12
 _SEARCH_DIMENSIONS = 8
+_SAMPLE = 500
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
@@ -39,15 +43,32 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # a set of equal images has no variance to divide by
         pca = PCA(min(_SEARCH_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
     projected = pca.transform(small)
-    neighbours = KDTree(projected).query_radius(projected, MAX_RMS * np.sqrt(dimensions))
+    tree = KDTree(projected)
     contrast = small.std(axis=1)
-    pairs = []
-    for index, near in enumerate(neighbours):
-        near = near[near > index]
-        rms = np.sqrt(((small[near] - small[index]) ** 2).mean(axis=1))
-        limit = np.minimum(MAX_RMS, MAX_SHARE_OF_CONTRAST * np.minimum(contrast[near], contrast[index]))
-        pairs.append(np.stack([np.full(len(near), index), near], axis=1)[rms <= limit])
-    return np.concatenate(pairs)
+    share = _share_limit(small, contrast)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, count, 1000):
+        radius = np.sqrt(dimensions) * np.minimum(MAX_RMS, share * contrast[start : start + 1000])
+        for offset, near in enumerate(tree.query_radius(projected[start : start + 1000], radius)):
+            index = start + offset
+            near = near[near != index]
+            rms = np.sqrt(((small[near] - small[index]) ** 2).mean(axis=1))
+            near = near[rms <= np.minimum(MAX_RMS, share * np.minimum(contrast[near], contrast[index]))]
+            pairs.append(np.stack([np.full(len(near), index), near], axis=1))
+    found = np.concatenate(pairs)
+    return found[found[:, 0] < found[:, 1]]
+
+
+def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:
+    """Half of what a nearest neighbour is usually away, as a share of contrast, between MIN_SHARE and MAX_SHARE."""
+    rows = np.linspace(0, len(small) - 1, min(_SAMPLE, len(small))).astype(int)
+    squares = (small**2).sum(axis=1)
+    nearest = []
+    for row in rows:
+        rms = np.sqrt(np.maximum(squares + squares[row] - 2 * (small @ small[row]), 0) / small.shape[1])
+        rms[row] = np.inf
+        nearest.append(rms.min() / max(contrast[row], 1.0))
+    return float(np.clip(np.median(nearest) / 2, MIN_SHARE, MAX_SHARE))
 
 
 def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Sequence[Hashable | None]) -> np.ndarray:

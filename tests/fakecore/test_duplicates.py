@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fakecore.duplicates import MAX_RMS, MAX_SHARE_OF_CONTRAST, near_pairs, same_picture_groups, thumbnails
+from fakecore.duplicates import MAX_RMS, MAX_SHARE, MIN_SHARE, _share_limit, near_pairs, same_picture_groups, thumbnails
 
 
 def photos(count, side=64, seed=0):
@@ -94,13 +94,34 @@ def test_near_pairs_agrees_with_comparing_all_pairs(seed):
         np.float32
     )
     contrast = small.std(axis=1)
+    share = _share_limit(small, contrast)
+    assert MIN_SHARE <= share <= MAX_SHARE
     expected = set()
     for i in range(len(small)):
         for j in range(i + 1, len(small)):
-            limit = min(MAX_RMS, MAX_SHARE_OF_CONTRAST * min(contrast[i], contrast[j]))
+            limit = min(MAX_RMS, share * min(contrast[i], contrast[j]))
             if np.sqrt(((small[i] - small[j]) ** 2).mean()) <= limit:
                 expected.add((i, j))
     found = [tuple(sorted(pair)) for pair in near_pairs(small).tolist()]
     assert 5 < len(expected) < 60
     assert len(found) == len(set(found))
     assert set(found) == expected
+
+
+def test_a_cropped_and_darkened_copy_is_found_among_strangers():
+    images = photos(200, side=64)
+    copy = cv2.resize(np.ascontiguousarray(images[7].transpose(1, 2, 0)[1:-1, 1:-1]), (64, 64)) * 0.96
+    images = np.concatenate([images, copy.astype(np.uint8).transpose(2, 0, 1)[None]])
+    assert near_pairs(thumbnails(images)).tolist() == [[7, 200]]
+
+
+def test_pictures_that_all_look_alike_are_not_called_copies():
+    rng = np.random.default_rng(0)
+    strokes = np.zeros((300, 1, 32, 32), dtype=np.uint8)  # upright strokes, as handwritten ones are
+    for image in strokes:
+        top, bottom = rng.uniform(10, 22, 2)
+        for y in range(4, 28):
+            x = top + (bottom - top) * y / 32
+            image[0, y] = np.clip(255 - 70 * np.abs(np.arange(32) - x) + rng.normal(0, 20, 32), 0, 255).astype(np.uint8)
+    groups = same_picture_groups(strokes, [str(i) for i in range(300)], [None] * 300)
+    assert np.bincount(groups).max() < 15
