@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
+from fakecore.folders import Source
 from fakecore.pixels import read_bytes
-from fakecore.sources import Source
 
 BY_HAND = {
     "mnist": "Put the four *-ubyte files of MNIST into {root}/MNIST/raw.",

@@ -11,11 +11,12 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.duplicates import same_picture_groups
 from fakecore.errors import UserError
+from fakecore.folders import Source
 from fakecore.imageset import ImageSet, is_imageset, read_imageset
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.pixelcache import cached_pixels, source_channels
 from fakecore.pixels import ImageError, decode_image, read_bytes
-from fakecore.sources import Source, open_source
+from fakecore.sources import open_source
 from fakecore.splits import DEFAULT_SPLIT, split_groups
 
 _LARGEST_DEFAULT = 128  # pixels: what two plain folders are brought to unless --set resolution says otherwise

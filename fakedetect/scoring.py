@@ -17,8 +17,8 @@ import numpy as np
 from fakecore.device import one_thread
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
+from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
-from fakecore.sources import walk_files
 from fakedetect.detector import SCORE_BATCH, Detector
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error", "detector")

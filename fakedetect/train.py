@@ -89,28 +89,10 @@ def train(
             data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed, seen=seen
         )
         facts = {
-            "kind": "detector",
-            "version": DETECTOR_VERSION,
-            "model": settings.model,
-            "arguments": arguments,
-            "preprocessing": {
-                "resolution": data.resolution,
-                "channels": data.channels,
-                "crop": "centre square",
-                "resize": "bicubic, antialiased",
-                "range": "uint8 RGB [0, 255]; the network divides by 255",
-            },
-            "label_convention": LABEL_NUMBERS,
+            **_describe(settings, arguments, data),
             "temperature": temperature,
             "thresholds": thresholds.to_json(),
             "best_epoch": fitted.best_epoch,
-            "training": {
-                "fingerprint": data.fingerprint,
-                "counts": data.counts(),
-                "origin": data.origin,
-                "domain": describe_domain(data),
-            },
-            "settings": asdict(settings),
             "seed": seed,
             "precision": precision,
             "versions": versions(),
@@ -182,6 +164,33 @@ def describe_domain(data: LabelledImages) -> str:
             "Both resized alike and written by the same encoder."
         )
     return f"Real: {origin.get('real')}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
+
+
+def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages) -> dict:
+    """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
+    preprocessing = {
+        "resolution": data.resolution,
+        "channels": data.channels,
+        "crop": "centre square",
+        "resize": "bicubic, antialiased",
+        "range": "uint8 RGB [0, 255]; the network divides by 255",
+    }
+    training = {
+        "fingerprint": data.fingerprint,
+        "counts": data.counts(),
+        "origin": data.origin,
+        "domain": describe_domain(data),
+    }
+    return {
+        "kind": "detector",
+        "version": DETECTOR_VERSION,
+        "model": settings.model,
+        "arguments": arguments,
+        "preprocessing": preprocessing,
+        "label_convention": LABEL_NUMBERS,
+        "training": training,
+        "settings": asdict(settings),
+    }
 
 
 def _claim(out: Path, settings: DetectorSettings, seed: int, resume: bool) -> None:

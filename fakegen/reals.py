@@ -11,8 +11,9 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.duplicates import same_picture_groups
 from fakecore.errors import UserError
+from fakecore.folders import Source
 from fakecore.pixelcache import cached_pixels, source_channels
-from fakecore.sources import Source, open_source
+from fakecore.sources import open_source
 from fakecore.splits import split_groups
 
 

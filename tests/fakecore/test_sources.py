@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from fakecore.errors import UserError
+from fakecore.folders import walk_files
 from fakecore.pixels import decode_image
-from fakecore.sources import default_data_root, open_source, walk_files
+from fakecore.sources import default_data_root, open_source
 
 
 def picture(path, colour=(10, 20, 30)):
