@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -32,19 +33,31 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(wish: str, device: torch.device) -> Precision:
-    """ "auto" is bf16 where the processor has bf16 arithmetic, else fp32; elsewhere bf16 is emulated and slower."""
+    """ "auto" is bf16 where the processor reports bf16 arithmetic that outruns its fp32, else fp32."""
     if wish != "auto":
         return wish
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if _cpu_has_bf16() else "fp32"
+    return "bf16" if _bf16_outruns_fp32(_cpu_flags()) else "fp32"
 
 
-def _cpu_has_bf16() -> bool:
-    if hasattr(torch.cpu, "get_capabilities"):
-        found = torch.cpu.get_capabilities()
-        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.cpu._is_avx512_bf16_supported()  # torch 2.11 and before have no public question for it
+def _cpu_flags() -> set[str]:
+    """What the processor can do, and "intel" if it is one; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    flags = set(facts.get("flags", facts.get("Features", "")).split())  # x86 and ARM call it differently
+    return flags | ({"intel"} if "GenuineIntel" in facts.get("vendor_id", "") else set())
+
+
+def _bf16_outruns_fp32(flags: set[str]) -> bool:
+    """AMX and ARM's bf16 do, and so does AVX-512 bf16 on AMD. On an Intel without AMX (as rented ones often are), the
+    bf16 product has no more throughput than fp32's, and oneDNN's gradient of weights ran 20 times slower: see
+    docs/measurements.md.
+    """
+    return "amx_bf16" in flags or "bf16" in flags or ("avx512_bf16" in flags and "intel" not in flags)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

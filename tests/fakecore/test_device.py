@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fakecore.device import autocast, choose_device, choose_precision, derive_seed, one_thread
+from fakecore.device import _bf16_outruns_fp32, autocast, choose_device, choose_precision, derive_seed, one_thread
 from fakecore.errors import UserError
 
 
@@ -47,6 +47,21 @@ def test_a_stated_precision_is_kept(wish):
 
 def test_auto_precision_is_one_of_the_two():
     assert choose_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("flags", "faster"),
+    [
+        ({"avx512_bf16"}, True),  # AMD from Zen 4 on
+        ({"avx512_bf16", "intel"}, False),  # an Intel whose AMX is not passed through
+        ({"avx512_bf16", "amx_bf16", "intel"}, True),
+        ({"asimd", "bf16"}, True),
+        ({"avx2", "avx512f"}, False),
+        (set(), False),
+    ],
+)
+def test_bf16_is_taken_only_where_it_is_faster(flags, faster):
+    assert _bf16_outruns_fp32(flags) is faster
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
