@@ -64,6 +64,7 @@ def sample(
     *,
     count: int,
     epoch: int | None = None,
+    only: str | None = None,
     image_format: str = "png",
     seed: int | None = None,
     resume: bool = False,
@@ -72,6 +73,7 @@ def sample(
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
     `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
+    `only` names the one class that a conditional generator is to make.
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
     run = open_run(run_path)
@@ -83,6 +85,7 @@ def sample(
         raise UserError("--count is out of range", got=count, expected="1 or more")
     seed = run.facts["seed"] + 1 if seed is None else seed
     generator = load_generator(run.checkpoint(epoch), device)
+    generator.check_class(only)
     origin = {
         "made_by": "sample",
         "run": run.path.name,
@@ -90,6 +93,7 @@ def sample(
         "epoch": epoch,
         "checkpoint_sha256": generator.facts["sha256"],
         "latent_seed": seed,
+        "class": only,
         "split": list(DEFAULT_SPLIT),
     }
     if resume:
@@ -104,7 +108,7 @@ def sample(
         )
         try:
             with progress_bar("sampling", count, "images", writer.done["fake"]) as bar, StopRequest() as stop:
-                _write_fakes(writer, generator, run, epoch, seed, count, DEFAULT_SPLIT, bar, stop)
+                _write_fakes(writer, generator, run, epoch, seed, count, DEFAULT_SPLIT, bar, stop, only)
             return writer.finish(origin=origin)
         finally:
             writer.close()
@@ -148,11 +152,21 @@ def _write_reals(writer: ImageSetWriter, reals: Reals, chosen: np.ndarray, bar: 
 
 
 def _write_fakes(
-    writer, generator: Generator, run: Run, epoch, seed, count, shares, bar: Bar, stop: StopRequest
+    writer,
+    generator: Generator,
+    run: Run,
+    epoch,
+    seed,
+    count,
+    shares,
+    bar: Bar,
+    stop: StopRequest,
+    only: str | None = None,
 ) -> None:
     checkpoint = generator.facts["sha256"]
     start = writer.done["fake"]
     for number, indices in generator.blocks(start, count - start):
+        classes = generator.block_classes(seed, number, only)
         records = []
         for index in indices:
             split = split_of_fake(index, shares)
@@ -162,21 +176,22 @@ def _write_fakes(
                     label="fake",
                     split=split,
                     index=index,
+                    class_=classes[index - number * BLOCK],
                     run=run.path.name,
                     epoch=epoch,
                     checkpoint_sha256=checkpoint,
                     latent_seed=seed,
                 )
             )
-        writer.add(records, partial(_part_of_block, generator, seed, number, indices))
+        writer.add(records, partial(_part_of_block, generator, seed, number, indices, only))
         bar.advance(len(records))
         _honour(stop, writer)
 
 
-def _part_of_block(generator: Generator, seed: int, number: int, indices: range) -> np.ndarray:
+def _part_of_block(generator: Generator, seed: int, number: int, indices: range, only: str | None = None) -> np.ndarray:
     """The whole block is made even where only a part is wanted: see fakegen.sampling."""
     first = number * BLOCK
-    return generator.block(seed, number)[indices.start - first : indices.stop - first]
+    return generator.block(seed, number, only)[indices.start - first : indices.stop - first]
 
 
 def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:
@@ -194,7 +209,7 @@ def _check_resumable(out: Path, origin: dict) -> None:
         before = lines[0] if lines else {}
     changed = [
         f"{name}: {before[name]} -> {origin[name]}"
-        for name in ("checkpoint_sha256", "latent_seed", "epoch")
+        for name in ("checkpoint_sha256", "latent_seed", "epoch", "class")
         if name in before and before[name] != origin[name]
     ]
     if changed:
