@@ -113,10 +113,10 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "host": host(),
         "timings": {"train_s": 0.0, "set_s": 0.0},
     }
+    run = Run(path, facts)
+    run.save()  # first: a folder that holds anything else is not a run, and would be refused
     for name in ("checkpoints", "state", "snapshots", "plots"):
         (path / name).mkdir(exist_ok=True)
-    run = Run(path, facts)
-    run.save()
     return run
 
 
