@@ -17,6 +17,7 @@ from fakecore.tables import table
 from fakecore.wording import command, counted
 
 RUNS = Path("runs")
+UNUSED_SHOWN = 10
 BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
 
 app = typer.Typer(
@@ -104,10 +105,12 @@ def generate(
         _print_json({**facts, "train_s": made.train_s, "unused": made.unused})
     else:
         fakes, reals = (sum(part[label] for part in made.counts.values()) for label in ("fake", "real"))
-        print(f"{made.run}: {made.epochs} epochs in {made.train_s:,.0f} s; {fakes:,} fakes and {reals:,} matched reals")
-        print(f"  look at   {made.run}/plots/real-vs-fake.png, losses.png, d-outputs.png, accuracy.png")
+        trained = f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "nothing was trained"
+        print(f"{made.run}: {trained}; {counted(fakes, 'fake')} and {counted(reals, 'matched real')}")
+        plots = sorted(path.name for path in (made.run / "plots").glob("*.png"))
+        print(f"  look at   {made.run}/plots: {', '.join(plots)}")
         print(f"  next      {command('detect-train', made.run)}")
-    return _report_unused(made.unused)
+    return _report_unused(made.unused, made.run / "unused.jsonl")
 
 
 @app.command()
@@ -131,10 +134,8 @@ def sample(
     if as_json:
         _print_json({"set": str(out), **facts})
     else:
-        fakes = sum(part["fake"] for part in facts["counts"].values())
-        print(
-            f"{out}: {fakes:,} fakes of epoch {facts['origin']['epoch']}, latent seed {facts['origin']['latent_seed']}"
-        )
+        fakes, origin = sum(part["fake"] for part in facts["counts"].values()), facts["origin"]
+        print(f"{out}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
     return 0
 
 
@@ -259,8 +260,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
         return 0, ""
     if isinstance(error, BadRequest):
-        context = getattr(error, "ctx", None)
-        return 2, f"error: {error.format_message().strip().rstrip('.')}. See: {context.command_path if context else command()} --help"
+        context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
+        return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
     return 2, f"error: {explain_os_error(error) if isinstance(error, OSError) else error}"
 
 
@@ -306,12 +307,14 @@ def _print_metrics(made) -> None:
     print(f"  report    {made.report}")
 
 
-def _report_unused(unused: list[dict]) -> int:
-    """Exit code 1, and a line each on stderr, when inputs could not be used."""
-    for line in unused[:20]:
-        print(f"not used: {line['path']!r}: {line['status']}: {line['error']}", file=sys.stderr)
-    if len(unused) > 20:
-        print(f"not used: {len(unused) - 20} more", file=sys.stderr)
+def _report_unused(unused: list[dict], listed_in: Path | None = None) -> int:
+    """Exit code 1, and a line each on stderr for the first, when inputs could not be used; `listed_in` has them all."""
+    lines = list(dict.fromkeys(f"not used: {line['path']!r}: {line['status']}: {line['error']}" for line in unused))
+    if len(lines) > UNUSED_SHOWN:
+        where = f" (all are in {listed_in})" if listed_in else ""
+        lines[UNUSED_SHOWN:] = [f"not used: {len(lines) - UNUSED_SHOWN:,} more{where}"]
+    for line in lines:
+        print(line, file=sys.stderr)
     return 1 if unused else 0
 
 

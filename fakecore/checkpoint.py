@@ -13,7 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from fakecore.errors import UserError
-from fakecore.files import read_json, write_bytes, write_json
+from fakecore.files import COPY_AGAIN, read_object, write_bytes, write_json
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> str:
@@ -43,20 +43,19 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
 
     Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
     """
-    facts = read_json(_facts(path))
-    if not isinstance(facts, dict):
-        raise UserError(f"{_facts(path)} does not describe weights", got=type(facts).__name__, expected="an object")
     weights = _weights(path)
-    if not weights.is_file():
-        raise UserError(f"{weights} is missing")
+    for half, other in ((weights, _facts(path)), (_facts(path), weights)):
+        if other.is_file() and not half.is_file():
+            raise UserError(f"{half} is missing, though {other.name} is there", remedy=COPY_AGAIN)
+    facts = read_object(_facts(path), {"sha256": str})
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     tensors = read_tensors(weights, prefix)  # first, since it says what is wrong with a damaged file
-    if found != facts.get("sha256"):
+    if found != facts["sha256"]:
         raise UserError(
             f"{weights} does not belong to {_facts(path).name}",
             got=f"sha256 {found[:12]}",
-            expected=str(facts.get("sha256"))[:12],
-            remedy="One of the two was replaced or damaged: copy both again.",
+            expected=facts["sha256"][:12],
+            remedy=f"One of the two was replaced or damaged. {COPY_AGAIN}",
         )
     return tensors, facts
 
@@ -66,14 +65,15 @@ def read_tensors(weights: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     try:
         with safe_open(weights, framework="pt", device="cpu") as file:
             return {name[len(prefix) :]: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-    except SafetensorError as error:
+    except SafetensorError:
         with weights.open("rb") as file:
             start = file.read(4)
         if start.startswith((b"PK\x03\x04", b"\x80")):
             expected = "a safetensors file written by fakelab"
             raise UserError(f"{weights} is a pickle, which could run code; it is refused", expected=expected) from None
+        size = f"{weights.stat().st_size:,} bytes"
         raise UserError(
-            f"{weights} is not a whole safetensors file", got=str(error), remedy="It was cut short or damaged."
+            f"{weights} was cut short or damaged", got=size, expected="a whole safetensors file", remedy=COPY_AGAIN
         ) from None
 
 

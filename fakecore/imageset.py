@@ -15,13 +15,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
-from fakecore.files import append_jsonl, cut_jsonl, read_json, read_jsonl, write_json
+from fakecore.files import COPY_AGAIN, append_jsonl, cut_jsonl, read_jsonl, read_object, write_json
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.runfolder import versions
 
 FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
+_INFO = {"resolution": int, "channels": int, "origin": dict}
+_INFO |= {f"counts.{split}.{label}": int for split in SPLITS for label in LABEL_NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,9 @@ class ImageSetWriter:
     """
 
     def __init__(self, root: Path, *, resolution: int, channels: int, image_format: str = "png"):
-        if image_format not in FORMATS:
-            raise unknown_name("image format", image_format, FORMATS)
+        self._encode, self._suffix = find_format(image_format)
         self.root, self._format = root, image_format
         self._facts = {"resolution": resolution, "channels": channels}
-        self._encode, self._suffix = FORMATS[image_format]
         self._threads = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: deque[tuple[Future, Sequence[ImageRecord]]] = deque()
@@ -137,6 +137,13 @@ class ImageSetWriter:
         append_jsonl(self.root / "metadata.jsonl", (record.to_json() for record in records))
 
 
+def find_format(name: str) -> tuple[Callable[[np.ndarray, Label], bytes], str]:
+    """(encoder, suffix) of an image format. Raises UserError for an unknown name."""
+    if name not in FORMATS:
+        raise unknown_name("image format", name, FORMATS)
+    return FORMATS[name]
+
+
 def is_imageset(root: Path) -> bool:
     return (root / "metadata.jsonl").is_file() and (root / "imageset.json").is_file()
 
@@ -155,22 +162,29 @@ def read_imageset(root: Path) -> ImageSet:
             expected="a folder with imageset.json and metadata.jsonl",
             remedy="For two plain folders, give --real DIR --fake DIR.",
         )
-    info = read_json(root / "imageset.json")
-    if not isinstance(info, dict) or info.get("version") != SET_VERSION:
-        got = info.get("version") if isinstance(info, dict) else type(info).__name__
-        raise UserError(f"{root}/imageset.json is of another version", got=got, expected=SET_VERSION)
-    records = []
-    for number, line in enumerate(read_jsonl(root / "metadata.jsonl"), 1):
-        records.append(_checked(line, number, root))
-    counts = count_images(records)
-    if counts != info.get("counts"):
+    info = read_object(root / "imageset.json", _INFO, SET_VERSION)
+    records = read_records(root)
+    counts, told = count_images(records), info["counts"]
+    differences = [
+        f"{counts[split][label]:,} {label} in {split} instead of {told[split][label]:,}"
+        for split in SPLITS
+        for label in LABEL_NUMBERS
+        if counts[split][label] != told[split][label]
+    ]
+    if differences:
         raise UserError(
             f"{root}/metadata.jsonl does not list what imageset.json counts",
-            got=counts,
-            expected=info.get("counts"),
-            remedy="It was cut short or altered: copy the set again.",
+            got=", ".join(differences),
+            remedy=f"It was cut short or altered. {COPY_AGAIN}",
         )
     return ImageSet(root, records, info)
+
+
+def read_records(root: Path) -> list[ImageRecord]:
+    """What metadata.jsonl lists, finished or not; nothing where there is none. Raises UserError for a line that names
+    no image of a set.
+    """
+    return [_checked(line, number, root) for number, line in enumerate(read_jsonl(root / "metadata.jsonl"), 1)]
 
 
 def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
@@ -189,7 +203,6 @@ def _checked(line: dict, number: int, root: Path) -> ImageRecord:
     name = line.get("file_name")
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise UserError(f"{where} names a file outside the set", got=repr(name))
-    try:
-        return ImageRecord.from_json(line)
-    except TypeError as error:
-        raise UserError(f"{where} lacks a field", got=str(error)) from None
+    if not isinstance(line.get("index"), int):
+        raise UserError(f"{where} has no index", got=repr(line.get("index")), expected="a whole number")
+    return ImageRecord.from_json(line)

@@ -6,6 +6,7 @@ Pixels are uint8 RGB, (H, W, 3), [0, 255]. What the file says beside its pixels 
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import warnings
 import zlib
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
@@ -61,11 +63,11 @@ def read_image(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises ImageError: a pipe or a device is refused, since it could block for ever."""
     try:
-        if not path.is_file():
-            raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError("unreadable", "not a regular file")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError("unreadable", error.strerror or str(error)) from None
+        raise ImageError("unreadable", why_unreadable(error, path)) from None
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -92,8 +94,8 @@ def decode_image(data: bytes) -> np.ndarray:
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "cut short or damaged") from None
         raise ImageError("unsupported", "not an image of a known format") from None
-    except _DECODER_ERRORS as error:
-        raise ImageError("unreadable", f"damaged: {error}") from None
+    except _DECODER_ERRORS:
+        raise ImageError("unreadable", "cut short or damaged") from None
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:

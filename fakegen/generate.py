@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fakecore.device import choose_device, choose_precision
+from fakecore.device import check_seed, choose_device, choose_precision
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
 from fakecore.interrupt import going_on_with
@@ -59,6 +59,7 @@ def train(
     chosen = get_preset(preset, changes)
     if count is not None and count < 3:
         raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
+    check_seed(seed)
     place = choose_device(device)
     _refuse_used(out)
     reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
@@ -68,6 +69,8 @@ def train(
             f"note: the smallest of {real} has a side of {counted(reals.smallest, 'pixel')}; it is enlarged to "
             f"{chosen.resolution}"
         )
+    if not chosen.epochs:
+        say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
     asked = {
         "seed": seed,
         "split": list(split),

@@ -7,6 +7,7 @@ its sums are divided among threads, so that is what makes the promise hold to th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,22 @@ from torch import nn
 
 from fakecore.checkpoint import load_checkpoint, load_into
 from fakecore.device import choose_device, keep_freed_memory, one_thread
-from fakecore.errors import UserError
+from fakecore.errors import UserError, unknown_name
+from fakecore.files import COPY_AGAIN, require
 from fakegen.inference import for_inference
 from fakegen.networks import GENERATORS, build
 
 BLOCK = 64
+_NEEDED = {
+    "sha256": str,
+    "architecture": str,
+    "generator.resolution": int,
+    "generator.channels": int,
+    "generator.z_dim": int,
+    "value_range": list,
+    "precision": str,
+    "epoch": int,
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +82,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     Raises UserError for a checkpoint that is missing, damaged, or of another kind.
     """
     tensors, facts = load_checkpoint(checkpoint, "generator")
-    if facts.get("kind") != "gan":
-        raise UserError(f"{checkpoint} is not a checkpoint of a GAN", got=f"kind {facts.get('kind')!r}")
+    _check_facts(facts, checkpoint.with_name(checkpoint.name + ".json"))
     averaged = {name.removeprefix("_ema."): t for name, t in tensors.items() if name.startswith("_ema.")}
     raw = {name.removeprefix("."): t for name, t in tensors.items() if name.startswith(".")}
     network = build(GENERATORS, facts["architecture"], facts["generator"])
@@ -82,6 +93,22 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
     network = network.to(place, dtype, memory_format=torch.channels_last).requires_grad_(False)
     return Generator(network, facts, place, dtype)
+
+
+def _check_facts(facts: dict, path: Path) -> None:
+    """Raise UserError unless a checkpoint's JSON says all that is needed to build its generator and to draw from it."""
+    require(facts, {"kind": str}, path)
+    if facts["kind"] != "gan":
+        raise UserError(f"{path.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
+    require(facts, _NEEDED, path)
+    if facts["architecture"] not in GENERATORS:
+        raise unknown_name("architecture", facts["architecture"], GENERATORS)
+    given, takes = facts["generator"], inspect.signature(GENERATORS[facts["architecture"]]).parameters
+    missing = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name not in given]
+    unknown = [name for name in given if name not in takes]
+    if missing or unknown:
+        wrong = [f"no {name!r}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
+        raise UserError(f"{path} does not describe its generator", got=", ".join(wrong), remedy=COPY_AGAIN)
 
 
 def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:

@@ -134,6 +134,6 @@ def test_an_assignment_without_a_name_or_a_sign_is_refused(text):
 
 def test_every_field_is_described_in_order():
     rows = describe(Preset(batch=3))
-    assert rows[0] == ("batch", 3, "images per step")
+    assert rows[0] == ("batch", 3, "images per step (1 to 4096)")
     assert [name for name, _, _ in rows][:3] == ["batch", "lr", "flip"]
     assert all(why for _, _, why in rows)
