@@ -5,24 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fakecore.errors import UserError
-
-COPY_AGAIN = "Copy it again from where it is whole."
-Kind = type | tuple[type, ...]
-_KINDS = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
 
 
 @contextmanager
@@ -53,50 +41,17 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises UserError when it is missing or is not JSON."""
+def read_json(path: Path, *, remedy: str = "Copy it again from where it was made, or make it anew.") -> Any:
+    """Read a JSON file. Raises UserError, with the `remedy`, when it is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        raise UserError(f"{path} is missing", remedy=remedy) from None
     except json.JSONDecodeError as error:
-        place = f"from line {error.lineno}, column {error.colno} on" if error.doc.strip() else "but empty"
-        raise UserError(
-            f"{path} is not valid JSON {place}", remedy=f"It was cut short or altered. {COPY_AGAIN}"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not valid JSON but bytes that are no text", remedy=COPY_AGAIN) from None
-
-
-def read_object(path: Path, needed: Mapping[str, Kind], version: int | None = None) -> dict:
-    """Read a JSON object of a `version`, which has the `needed` keys, each of its kind; "a.b" is the key b of the object
-    a. Raises UserError that names the file and what is missing or wrong in it.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged", got=_KINDS[type(value)], expected="an object", remedy=COPY_AGAIN)
-    if version is not None:
-        require(value, {"version": int}, path)
-        if value["version"] != version:
-            raise UserError(f"{path} is of another version", got=value["version"], expected=version)
-    require(value, needed, path)
-    return value
-
-
-def require(value: dict, needed: Mapping[str, Kind], path: Path) -> None:
-    """Raise UserError when the object read from `path` lacks a key, or has it of another kind; see `read_object`."""
-    for name, kind in needed.items():
-        found = value
-        for depth, key in enumerate(name.split("."), 1):
-            if not isinstance(found, dict) or key not in found:
-                raise UserError(f"{path} has no {'.'.join(name.split('.')[:depth])!r}", remedy=COPY_AGAIN)
-            found = found[key]
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if type(found) not in kinds:
-            expected = " or ".join(_KINDS[one] for one in kinds)
-            raise UserError(
-                f"{path} has a wrong {name!r}", got=_KINDS[type(found)], expected=expected, remedy=COPY_AGAIN
-            )
+        got = f"a mistake in line {error.lineno}" if error.doc.strip() else "no text"
+    except (ValueError, RecursionError):
+        got = "other content"
+    raise UserError(f"{path} is not valid JSON", got=got, remedy=f"It was cut short or altered. {remedy}")
 
 
 def read_jsonl(path: Path) -> list[dict]:

@@ -31,14 +31,15 @@ class Source:
     read: Callable[[int], bytes | np.ndarray]  # file bytes, or uint8 pixels (H, W) or (H, W, 3) RGB
     stamp: str  # changes when the listing changes: names, sizes, times
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
-    folder: Path | None = None  # what names are relative to, where they are those of files
+    folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
+
+    @property
+    def paths(self) -> list[str]:
+        """Where each image is, as its user would open it; for a data set known by name, its name."""
+        return self.names if self.folder is None else [str(self.folder / name) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def located(self, name: str) -> str:
-        """An image's name as people need it: the path of its file, where it has one."""
-        return str(self.folder / name) if self.folder else name
 
 
 def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:

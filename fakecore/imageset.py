@@ -15,15 +15,21 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
-from fakecore.files import COPY_AGAIN, append_jsonl, cut_jsonl, read_jsonl, read_object, write_json
+from fakecore.fields import OBJECT, check_fields, whole
+from fakecore.files import append_jsonl, cut_jsonl, read_json, read_jsonl, write_json
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.runfolder import versions
 
 FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
-_INFO = {"resolution": int, "channels": int, "origin": dict}
-_INFO |= {f"counts.{split}.{label}": int for split in SPLITS for label in LABEL_NUMBERS}
+FIELDS = {
+    "resolution": whole(1),
+    "channels": whole(1, 3),
+    "counts": {split: dict.fromkeys(LABEL_NUMBERS, whole(0)) for split in SPLITS},
+    "origin": OBJECT,
+}
+_REMEDY = "Copy the set again from where it is whole."
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,11 @@ class ImageSetWriter:
     """
 
     def __init__(self, root: Path, *, resolution: int, channels: int, image_format: str = "png"):
-        self._encode, self._suffix = find_format(image_format)
+        if image_format not in FORMATS:
+            raise unknown_name("image format", image_format, FORMATS)
         self.root, self._format = root, image_format
         self._facts = {"resolution": resolution, "channels": channels}
+        self._encode, self._suffix = FORMATS[image_format]
         self._threads = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: deque[tuple[Future, Sequence[ImageRecord]]] = deque()
@@ -137,13 +145,6 @@ class ImageSetWriter:
         append_jsonl(self.root / "metadata.jsonl", (record.to_json() for record in records))
 
 
-def find_format(name: str) -> tuple[Callable[[np.ndarray, Label], bytes], str]:
-    """(encoder, suffix) of an image format. Raises UserError for an unknown name."""
-    if name not in FORMATS:
-        raise unknown_name("image format", name, FORMATS)
-    return FORMATS[name]
-
-
 def is_imageset(root: Path) -> bool:
     return (root / "metadata.jsonl").is_file() and (root / "imageset.json").is_file()
 
@@ -162,7 +163,12 @@ def read_imageset(root: Path) -> ImageSet:
             expected="a folder with imageset.json and metadata.jsonl",
             remedy="For two plain folders, give --real DIR --fake DIR.",
         )
-    info = read_object(root / "imageset.json", _INFO, SET_VERSION)
+    where = root / "imageset.json"
+    info = read_json(where, remedy=_REMEDY)
+    check_fields(info, {"version": whole()}, where, remedy=_REMEDY)
+    if info["version"] != SET_VERSION:
+        raise UserError(f"{where} is of another version", got=info["version"], expected=SET_VERSION)
+    check_fields(info, FIELDS, where, remedy=_REMEDY)
     records = read_records(root)
     counts, told = count_images(records), info["counts"]
     differences = [
@@ -175,7 +181,7 @@ def read_imageset(root: Path) -> ImageSet:
         raise UserError(
             f"{root}/metadata.jsonl does not list what imageset.json counts",
             got=", ".join(differences),
-            remedy=f"It was cut short or altered. {COPY_AGAIN}",
+            remedy=f"It was cut short or altered. {_REMEDY}",
         )
     return ImageSet(root, records, info)
 

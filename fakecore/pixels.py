@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
+from fakecore.wording import counted
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
@@ -87,7 +88,9 @@ def decode_image(data: bytes) -> np.ndarray:
                     limit = MAX_PIXELS // 1_000_000
                     raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
                 if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise ImageError("unsupported", f"animated, {image.n_frames} frames: give one frame, or a video")
+                    raise ImageError(
+                        "unsupported", f"animated, {counted(image.n_frames, 'frame')}: give one frame, or a video"
+                    )
                 image.load()
                 return _to_rgb(_upright(image))
     except UnidentifiedImageError:

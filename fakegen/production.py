@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import check_seed, choose_device, derive_seed
+from fakecore.device import check_seed, derive_seed
 from fakecore.errors import Interrupted, UserError
-from fakecore.imageset import ImageRecord, ImageSetWriter, find_format, read_records
+from fakecore.imageset import ImageRecord, ImageSetWriter
 from fakecore.interrupt import StopRequest, going_on_with
 from fakecore.labels import SPLITS
 from fakecore.progress import Bar, progress_bar
 from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
-from fakecore.wording import command, counted
+from fakecore.wording import command
 from fakegen.reals import Reals
+from fakegen.requests import check_resumable, choose_epoch, load_epoch
 from fakegen.run import Run, open_run
-from fakegen.sampling import BLOCK, Generator, load_generator
+from fakegen.sampling import BLOCK, Generator
 
 _REALS_PER_BATCH = 64
 
@@ -33,7 +34,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto") -> dict:
     count, shares = run.facts["count"], tuple(run.facts["split"])
     epoch = run.facts["epoch"]
     remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
-    generator = _load(run, epoch, device, remedy)
+    generator = load_epoch(run, epoch, device, remedy)
     chosen = choose_reals(reals, count, run.facts["seed"])
     began = time.perf_counter()
     writer = ImageSetWriter(run.path / "set", resolution=generator.resolution, channels=generator.channels)
@@ -76,17 +77,12 @@ def sample(
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
     run = open_run(run_path)
-    epochs = run.epochs_on_disk()
-    epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
-    if epoch not in epochs:
-        raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
+    epoch = choose_epoch(run, epoch)
     if count < 1:
         raise UserError("--count is out of range", got=count, expected="1 or more")
     seed = run.facts["seed"] + 1 if seed is None else seed
     check_seed(seed)
-    others = [other for other in epochs if other != epoch]
-    remedy = f"Choose another epoch: --epoch {others[-1]}." if others else "Train the run again, in a new folder."
-    generator = _load(run, epoch, device, remedy)
+    generator = load_epoch(run, epoch, device)
     origin = {
         "made_by": "sample",
         "run": run.path.name,
@@ -97,7 +93,7 @@ def sample(
         "split": list(DEFAULT_SPLIT),
     }
     if resume:
-        _check_resumable(out, origin, image_format, count)
+        check_resumable(out, origin, image_format, count)
     else:
         hint = "Add --resume to go on with it"
         refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
@@ -112,15 +108,6 @@ def sample(
             return writer.finish(origin=origin)
         finally:
             writer.close()
-
-
-def _load(run: Run, epoch: int, device: str, remedy: str) -> Generator:
-    """The generator of an epoch. A checkpoint of which only half is there, or that is damaged, is refused with `remedy`."""
-    choose_device(device)  # a wrong device is no fault of the checkpoint
-    try:
-        return load_generator(run.checkpoint(epoch), device)
-    except UserError as error:
-        raise UserError(error.what, got=error.got, expected=error.expected, remedy=remedy) from None
 
 
 def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
@@ -196,39 +183,3 @@ def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:
     if stop.asked:
         writer.flush()
         raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
-
-
-def _check_resumable(out: Path, origin: dict, image_format: str, count: int) -> None:
-    """Refuse to go on with what is no set of `sample`, with a set that other settings made, and with fewer images than
-    there are: what is there already must be what would be made again.
-    """
-    records = read_records(out)
-    if not records:
-        if out.is_dir() and any(path.name not in (".lock", "metadata.jsonl", *SPLITS) for path in out.iterdir()):
-            raise UserError(f"{out} holds no set that could be gone on with", remedy="Choose another --out.")
-        return
-    if any(record.label == "real" for record in records):
-        raise UserError(f"{out} holds reals: `sample` did not make it", remedy="Choose another --out.")
-    first, (_, suffix) = records[0], find_format(image_format)
-    was = {"epoch": first.epoch, "seed": first.latent_seed, "checkpoint": first.checkpoint_sha256}
-    now = {"epoch": origin["epoch"], "seed": origin["latent_seed"], "checkpoint": origin["checkpoint_sha256"]}
-    changed = [f"{name}: {str(was[name])[:12]} -> {str(now[name])[:12]}" for name in was if was[name] != now[name]]
-    if not first.file_name.endswith(suffix):
-        changed.append(f"format: {Path(first.file_name).suffix} -> {suffix}")
-    if changed:
-        raise UserError(
-            f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
-        )
-    if count < len(records):
-        raise UserError(
-            f"{out} holds {counted(len(records), 'fake')} already, and none is ever deleted",
-            got=f"--count {count}",
-            expected=f"{len(records)} or more",
-            remedy="For fewer, choose another --out.",
-        )
-
-
-def _ranges(epochs: list[int]) -> str:
-    if not epochs:
-        return "nothing: the run has no checkpoint yet"
-    return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]} to {epochs[-1]} ({len(epochs)} of them)"

@@ -11,7 +11,8 @@ import torch
 
 from fakecore.checkpoint import read_tensors, tensor_bytes, write_checkpoint
 from fakecore.errors import UserError
-from fakecore.files import atomic_path, read_object, write_json
+from fakecore.fields import TEXT, Kind, check_fields, number, whole
+from fakecore.files import atomic_path, read_json, write_json
 from fakecore.progress import say
 from fakecore.runfolder import host, versions
 from fakecore.settings import override
@@ -22,23 +23,20 @@ from fakegen.reals import Reals
 RUN_VERSION = 1
 VALUE_RANGE = (-1.0, 1.0)
 STATES = ("latest.safetensors", "previous.safetensors")
-_NEEDED = {
-    "preset.name": str,
-    "preset.summary": str,
-    "source.spec": str,
-    "source.fingerprint": str,
-    "source.channels": int,
-    "seed": int,
-    "split": list,
-    "count": int,
-    "precision": str,
-    "device": str,
-    "threads": int,
-    "epoch": int,
-    "step": int,
-    "timings.train_s": (int, float),
-    "timings.set_s": (int, float),
+FIELDS = {
+    "preset": {"name": TEXT, "summary": TEXT},
+    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1)},
+    "seed": whole(0),
+    "split": Kind("three whole numbers", lambda value: isinstance(value, list) and [*map(type, value)] == [int] * 3),
+    "count": whole(1),
+    "precision": TEXT,
+    "device": TEXT,
+    "threads": whole(1),
+    "epoch": whole(0),
+    "step": whole(0),
+    "timings": {"train_s": number(0), "set_s": number(0)},
 }
+_REMEDY = "Copy it again from where it is whole, or begin a new run."
 
 
 @dataclass
@@ -177,12 +175,17 @@ def open_run(path: Path) -> Run:
         raise UserError(f"there is no run in {path}", expected="the folder that `generate` made")
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a run", expected="a folder with run.json, made by `generate`")
-    facts = read_object(path / "run.json", _NEEDED, RUN_VERSION)
+    where = path / "run.json"
+    facts = read_json(where, remedy=_REMEDY)
+    check_fields(facts, {"version": whole()}, where, remedy=_REMEDY)
+    if facts["version"] != RUN_VERSION:
+        raise UserError(f"{where} is of another version", got=facts["version"], expected=RUN_VERSION)
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
     try:
         named = Preset(name=facts["preset"]["name"], summary=facts["preset"]["summary"])
         override(named, {name: value for name, value in facts["preset"].items() if name not in ("name", "summary")})
     except UserError as error:
-        raise UserError(f"{path}/run.json has a preset that cannot be used: {error}") from None
+        raise UserError(f"{where}: preset: {error.what}", got=error.got, remedy=_REMEDY) from None
     return Run(path, facts)
 
 

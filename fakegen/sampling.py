@@ -19,21 +19,19 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into
 from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError, unknown_name
-from fakecore.files import COPY_AGAIN, require
+from fakecore.fields import TEXT, Kind, check_fields, whole
 from fakegen.inference import for_inference
 from fakegen.networks import GENERATORS, build
 
 BLOCK = 64
-_NEEDED = {
-    "sha256": str,
-    "architecture": str,
-    "generator.resolution": int,
-    "generator.channels": int,
-    "generator.z_dim": int,
-    "value_range": list,
-    "precision": str,
-    "epoch": int,
+FIELDS = {
+    "architecture": TEXT,
+    "generator": {"resolution": whole(1), "channels": whole(1, 3), "z_dim": whole(1)},
+    "value_range": Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2),
+    "precision": TEXT,
+    "epoch": whole(0),
 }
+_REMEDY = "Copy it again from where it is whole."
 
 
 @dataclass(frozen=True)
@@ -95,20 +93,20 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     return Generator(network, facts, place, dtype)
 
 
-def _check_facts(facts: dict, path: Path) -> None:
+def _check_facts(facts: dict, where: Path) -> None:
     """Raise UserError unless a checkpoint's JSON says all that is needed to build its generator and to draw from it."""
-    require(facts, {"kind": str}, path)
+    check_fields(facts, {"kind": TEXT}, where, remedy=_REMEDY)
     if facts["kind"] != "gan":
-        raise UserError(f"{path.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
-    require(facts, _NEEDED, path)
+        raise UserError(f"{where.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
     if facts["architecture"] not in GENERATORS:
         raise unknown_name("architecture", facts["architecture"], GENERATORS)
     given, takes = facts["generator"], inspect.signature(GENERATORS[facts["architecture"]]).parameters
-    missing = [name for name, parameter in takes.items() if parameter.default is parameter.empty and name not in given]
-    unknown = [name for name in given if name not in takes]
-    if missing or unknown:
-        wrong = [f"no {name!r}" for name in missing] + [f"an unknown {name!r}" for name in unknown]
-        raise UserError(f"{path} does not describe its generator", got=", ".join(wrong), remedy=COPY_AGAIN)
+    for name, parameter in takes.items():
+        if name not in given and parameter.default is parameter.empty:
+            raise UserError(f"{where}: generator.{name} is missing", remedy=_REMEDY)
+    if unknown := [name for name in given if name not in takes]:
+        raise UserError(f"{where}: generator.{unknown[0]} is unknown", expected=", ".join(takes), remedy=_REMEDY)
 
 
 def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def test_images_that_cannot_be_used_give_exit_code_1_and_a_line_each(fakelab, tm
     (source / "broken.png").write_bytes(b"\x89PNG broken")
     done = fakelab("generate", "digits", "--real", source, "--epochs", 1, *SMALL, "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "'broken.png': unreadable" in done.stderr and "Traceback" not in done.stderr
+    assert f"{str(source / 'broken.png')!r}: unreadable" in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "run" / "set" / "imageset.json").is_file()
 
 
