@@ -63,8 +63,9 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
         if not keep:
             present = sorted({name for name in classes if name is not None})
             raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
+        others = {folder / name for name in classes if name not in (None, chosen)}
+        problems = [(path, why) for path, why in problems if others.isdisjoint(Path(path).parents)]
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
-        problems = [(path, why) for path, why in problems if folder / chosen in (Path(path), *Path(path).parents)]
     stamp = listing_stamp(folder, names, files)
     return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
 
