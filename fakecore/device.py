@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 
 from fakecore.errors import UserError
-from fakecore.wording import counted
 
 Precision = Literal["fp32", "bf16"]
 
@@ -28,8 +27,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError("this device is not supported", got=repr(name), expected="auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        found = counted(torch.cuda.device_count(), "CUDA device")
-        raise UserError("there is no such GPU", got=repr(name), expected=f"what this machine has: {found}")
+        raise UserError("there is no such GPU", got=repr(name), expected=f"{torch.cuda.device_count()} CUDA device(s)")
     return device
 
 

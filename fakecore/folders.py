@@ -59,12 +59,12 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
     ]
     groups = [_text(known.get(name, {}).get("group")) for name in names]
     if chosen is not None:
+        others = {folder / name for name in classes if name not in (None, chosen)}
+        problems = [(path, why) for path, why in problems if others.isdisjoint(Path(path).parents)]
         keep = [index for index, name in enumerate(classes) if name == chosen]
         if not keep:
             present = sorted({name for name in classes if name is not None})
             raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
-        others = {folder / name for name in classes if name not in (None, chosen)}
-        problems = [(path, why) for path, why in problems if others.isdisjoint(Path(path).parents)]
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
     stamp = listing_stamp(folder, names, files)
     return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)

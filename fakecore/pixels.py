@@ -6,7 +6,6 @@ Pixels are uint8 RGB, (H, W, 3), [0, 255]. What the file says beside its pixels 
 from __future__ import annotations
 
 import io
-import stat
 import struct
 import warnings
 import zlib
@@ -19,7 +18,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
-from fakecore.wording import counted
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
@@ -64,8 +62,8 @@ def read_image(path: Path) -> np.ndarray:
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises ImageError: a pipe or a device is refused, since it could block for ever."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("unreadable", "not a regular file")
+        if not path.is_file():
+            raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
         return path.read_bytes()
     except OSError as error:
         raise ImageError("unreadable", why_unreadable(error, path)) from None
@@ -88,9 +86,7 @@ def decode_image(data: bytes) -> np.ndarray:
                     limit = MAX_PIXELS // 1_000_000
                     raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
                 if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise ImageError(
-                        "unsupported", f"animated, {counted(image.n_frames, 'frame')}: give one frame, or a video"
-                    )
+                    raise ImageError("unsupported", f"animated, {image.n_frames} frames: give one frame, or a video")
                 image.load()
                 return _to_rgb(_upright(image))
     except UnidentifiedImageError:
