@@ -58,7 +58,7 @@ def _open_set(root: Path, label: Label, spec: str) -> Source:
     names = [record.file_name for record in records]
     stamp = listing_stamp(root, names, files)
     classes, groups = [record.class_ for record in records], [record.group for record in records]
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, folder=root)
 
 
 def _digits(chosen: str | None, spec: str) -> Source:

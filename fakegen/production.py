@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import derive_seed
+from fakecore.device import check_seed, derive_seed
 from fakecore.errors import Interrupted, UserError
-from fakecore.files import read_json, read_jsonl
 from fakecore.imageset import ImageRecord, ImageSetWriter
-from fakecore.interrupt import StopRequest
+from fakecore.interrupt import StopRequest, going_on_with
 from fakecore.labels import SPLITS
 from fakecore.progress import Bar, progress_bar
 from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
+from fakecore.wording import command
 from fakegen.reals import Reals
+from fakegen.requests import check_resumable, choose_epoch, load_epoch
 from fakegen.run import Run, open_run
-from fakegen.sampling import BLOCK, Generator, load_generator
+from fakegen.sampling import BLOCK, Generator
 
 _REALS_PER_BATCH = 64
 
@@ -32,7 +33,8 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto") -> dict:
     """
     count, shares = run.facts["count"], tuple(run.facts["split"])
     epoch = run.facts["epoch"]
-    generator = load_generator(run.checkpoint(epoch), device)
+    remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
+    generator = load_epoch(run, epoch, device, remedy)
     chosen = choose_reals(reals, count, run.facts["seed"])
     began = time.perf_counter()
     writer = ImageSetWriter(run.path / "set", resolution=generator.resolution, channels=generator.channels)
@@ -77,14 +79,12 @@ def sample(
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
     run = open_run(run_path)
-    epochs = run.epochs_on_disk()
-    epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
-    if epoch not in epochs:
-        raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
+    epoch = choose_epoch(run, epoch)
     if count < 1:
         raise UserError("--count is out of range", got=count, expected="1 or more")
     seed = run.facts["seed"] + 1 if seed is None else seed
-    generator = load_generator(run.checkpoint(epoch), device)
+    check_seed(seed)
+    generator = load_epoch(run, epoch, device)
     generator.check_class(only)
     origin = {
         "made_by": "sample",
@@ -97,12 +97,12 @@ def sample(
         "split": list(DEFAULT_SPLIT),
     }
     if resume:
-        _check_resumable(out, origin)
+        check_resumable(out, origin, image_format, count)
     else:
-        refuse_used(
-            out, made_by="a set of images", marker="metadata.jsonl", resume_hint="Add --resume to go on with it"
-        )
-    with locked(out):
+        hint = "Add --resume to go on with it"
+        refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
+    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
+    with locked(out), going_on_with(command("sample", run_path, *words)):
         writer = ImageSetWriter(
             out, resolution=generator.resolution, channels=generator.channels, image_format=image_format
         )
@@ -198,27 +198,3 @@ def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:
     if stop.asked:
         writer.flush()
         raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
-
-
-def _check_resumable(out: Path, origin: dict) -> None:
-    """Refuse to go on with a set that other settings made: what is there already must be what would be made again."""
-    if (out / "imageset.json").is_file():
-        before = read_json(out / "imageset.json").get("origin", {})
-    else:
-        lines = read_jsonl(out / "metadata.jsonl")
-        before = lines[0] if lines else {}
-    changed = [
-        f"{name}: {before[name]} -> {origin[name]}"
-        for name in ("checkpoint_sha256", "latent_seed", "epoch", "class")
-        if name in before and before[name] != origin[name]
-    ]
-    if changed:
-        raise UserError(
-            f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
-        )
-
-
-def _ranges(epochs: list[int]) -> str:
-    if not epochs:
-        return "nothing: the run has no checkpoint yet"
-    return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]} to {epochs[-1]} ({len(epochs)} of them)"
