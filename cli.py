@@ -27,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
+app.add_typer(sweeps, name="sweep")
 
 Real = Annotated[
     str | None, typer.Option(help="Real images: a folder[:class], digits[:3], mnist[:3], cifar10[:dog] ...")
@@ -77,6 +79,9 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 80,10,10.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End early if it collapses; the set is then of the best epoch.")
+    ] = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -90,6 +95,8 @@ def generate(
     changes = parse_assignments(sets or [])
     if epochs is not None:
         changes["epochs"] = str(epochs)
+    if stop_on_collapse:
+        changes["stop_on_collapse"] = "true"
     shares = parse_split(split) if split else None
     shared = {"real": real, "changes": changes, "count": count, "device": device, "data_root": data_root}
     if resume:
@@ -149,6 +156,50 @@ def sample(
         fakes, origin = sum(part["fake"] for part in facts["counts"].values()), facts["origin"]
         print(f"{out}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
     return 0
+
+
+@app.command()
+def measure(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    epochs: Annotated[str, typer.Option(help="all, or checkpoints such as 0,5,last.")] = "all",
+    count: Annotated[int, typer.Option(help="Fakes per epoch; the same latents for each.")] = 1000,
+    features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights of inception: .safetensors or .pth.")] = None,
+    real: Annotated[str | None, typer.Option(help="Where the run's real images stand now, if they moved.")] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Is it getting better? Distances of a run's checkpoints to held-out reals, the best epoch, and a plot."""
+    from fakegen.cli_measure import run_measure
+
+    where = {"real": real, "device": device, "data_root": data_root}
+    return run_measure(run, as_json, epochs=epochs, count=count, features=features, weights=weights, **where)
+
+
+@sweeps.command("generate")
+def sweep_generate(
+    presets: Annotated[str, typer.Argument(metavar="PRESET[,PRESET...]", help="One preset or several; see `presets`.")],
+    out: Annotated[Path, typer.Option(help="The sweep's folder; the same command goes on with a stopped one.")],
+    over: Annotated[
+        list[str] | None, typer.Option(help="field=value,value...; several make a grid of every combination.")
+    ] = None,
+    real: Real = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals, for every run.")] = None,
+    count: Annotated[int, typer.Option(help="Fakes in each run's own set.")] = 64,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, sharing the cores.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a GAN for every combination of settings, or for every preset, and compare them on one page."""
+    from fakegen.cli_sweep import run_sweep
+
+    changes = sets if epochs is None else [*(sets or []), f"epochs={epochs}"]
+    shared = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
+    return run_sweep(presets, over or [], changes or [], as_json, device=device, data_root=data_root, **shared)
 
 
 @app.command("detect-train")

@@ -32,7 +32,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto") -> dict:
     same encoder as the fakes.
     """
     count, shares = run.facts["count"], tuple(run.facts["split"])
-    epoch = run.facts["epoch"]
+    epoch = run.set_epoch
     remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
     generator = load_epoch(run, epoch, device, remedy)
     chosen = choose_reals(reals, count, run.facts["seed"])
