@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
+from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, whole
 from fakecore.files import append_jsonl, cut_jsonl, read_json, read_jsonl, write_json
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
@@ -22,6 +23,12 @@ from fakecore.runfolder import versions
 
 FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
+_REMEDY = "Copy the set again, or make it anew."
+_COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
+_FIELDS = {"resolution": whole(1), "channels": whole(1, 3), "counts": _COUNTS, "origin": OBJECT}
+_ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
+_LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
+_LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}
 
 
 @dataclass(frozen=True)
@@ -155,20 +162,21 @@ def read_imageset(root: Path) -> ImageSet:
             expected="a folder with imageset.json and metadata.jsonl",
             remedy="For two plain folders, give --real DIR --fake DIR.",
         )
-    info = read_json(root / "imageset.json")
-    if not isinstance(info, dict) or info.get("version") != SET_VERSION:
-        got = info.get("version") if isinstance(info, dict) else type(info).__name__
-        raise UserError(f"{root}/imageset.json is of another version", got=got, expected=SET_VERSION)
+    info = read_json(root / "imageset.json", remedy=_REMEDY)
+    check_fields(info, {"version": whole()}, root / "imageset.json", remedy=_REMEDY)
+    if info["version"] != SET_VERSION:
+        raise UserError(f"{root}/imageset.json is of another version", got=info["version"], expected=SET_VERSION)
+    check_fields(info, _FIELDS, root / "imageset.json", remedy=_REMEDY)
     records = []
     for number, line in enumerate(read_jsonl(root / "metadata.jsonl"), 1):
         records.append(_checked(line, number, root))
     counts = count_images(records)
-    if counts != info.get("counts"):
+    if counts != info["counts"]:
         raise UserError(
-            f"{root}/metadata.jsonl does not list what imageset.json counts",
-            got=counts,
-            expected=info.get("counts"),
-            remedy="It was cut short or altered: copy the set again.",
+            f"{root}/metadata.jsonl was cut short or altered: it does not list what imageset.json counts",
+            got=told_counts(counts),
+            expected=told_counts(info["counts"]),
+            remedy=_REMEDY,
         )
     return ImageSet(root, records, info)
 
@@ -181,15 +189,19 @@ def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
+def told_counts(counts: dict[str, dict[str, int]]) -> str:
+    """`count_images` in words: "train 80 real + 80 fake, val ..."."""
+    return ", ".join(f"{split} {own['real']:,} real + {own['fake']:,} fake" for split, own in counts.items())
+
+
 def _checked(line: dict, number: int, root: Path) -> ImageRecord:
-    where = f"{root}/metadata.jsonl, line {number},"
-    if line.get("label") not in tuple(LABEL_NUMBERS) or line.get("split") not in SPLITS:
-        got = f"label {line.get('label')!r}, split {line.get('split')!r}"
-        raise UserError(f"{where} cannot be used", got=got, expected="label real or fake; split train, val or test")
-    name = line.get("file_name")
+    where = f"{root}/metadata.jsonl, line {number}"
+    check_fields({"class": None, "group": None, **line}, _LINE_FIELDS, where, remedy=_REMEDY)
+    if line["label"] not in tuple(LABEL_NUMBERS) or line["split"] not in SPLITS:
+        got = f"label {line['label']!r}, split {line['split']!r}"
+        expected = "label real or fake; split train, val or test"
+        raise UserError(f"{where}, cannot be used", got=got, expected=expected, remedy=_REMEDY)
+    name = line["file_name"]
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise UserError(f"{where} names a file outside the set", got=repr(name))
-    try:
-        return ImageRecord.from_json(line)
-    except TypeError as error:
-        raise UserError(f"{where} lacks a field", got=str(error)) from None
+        raise UserError(f"{where}, names a file outside the set", got=repr(name), remedy=_REMEDY)
+    return ImageRecord.from_json(line)
