@@ -31,6 +31,12 @@ class Source:
     read: Callable[[int], bytes | np.ndarray]  # file bytes, or uint8 pixels (H, W) or (H, W, 3) RGB
     stamp: str  # changes when the listing changes: names, sizes, times
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
+    folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
+
+    @property
+    def paths(self) -> list[str]:
+        """Where each image is, as its user would open it; for a data set known by name, its name."""
+        return self.names if self.folder is None else [str(self.folder / name) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +65,7 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
             raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
     stamp = listing_stamp(folder, names, files)
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
 
 
 def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:

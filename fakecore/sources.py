@@ -37,6 +37,8 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     else:
         folder, _, chosen = spec.rpartition(":")
         if not folder or not Path(folder).is_dir():
+            if Path(spec).is_file():
+                raise UserError(f"{spec} is a file", expected="a folder of images, or the name of a data set")
             if os.sep in spec or "." in spec:
                 raise UserError(f"there is no folder {spec!r}", remedy="Check the path.")
             raise unknown_name("source of images", spec, ["digits", *LOADERS, "a folder"])
@@ -44,6 +46,11 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     if not len(source):
         raise UserError(f"{spec} holds no image", expected="a folder of images, flat or one sub-folder per class")
     return source
+
+
+def is_named(spec: str) -> bool:
+    """True for a data set known by name, `digits` or `mnist:3`; False for a folder."""
+    return spec.partition(":")[0] in ("digits", *LOADERS)
 
 
 def default_data_root() -> Path:
@@ -58,7 +65,7 @@ def _open_set(root: Path, label: Label, spec: str) -> Source:
     names = [record.file_name for record in records]
     stamp = listing_stamp(root, names, files)
     classes, groups = [record.class_ for record in records], [record.group for record in records]
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, folder=root)
 
 
 def _digits(chosen: str | None, spec: str) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakecore.device import autocast, choose_device
 from fakecore.errors import UserError
+from fakecore.fields import OBJECT, TEXT, check_fields, number, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import fit_square, read_image
 from fakedetect.calibration import Thresholds, probability, stated
@@ -21,7 +22,28 @@ from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
-NEEDED = ("model", "arguments", "preprocessing", "label_convention", "temperature", "thresholds", "training", "sha256")
+_SHAPE = {"resolution": whole(1, 1024), "channels": whole(1, 3)}
+_COUNTS = {"real": whole(0), "fake": whole(0)}
+FIELDS = {
+    "model": TEXT,
+    "arguments": {**_SHAPE, "blocks": whole(1, 4)},
+    "preprocessing": _SHAPE,
+    "label_convention": OBJECT,
+    "temperature": number(0.001, 1000),
+    "thresholds": {
+        "fake_from": number(0, 1.000001),  # just above 1 where even a certain `fake` would accuse too many reals
+        "real_below": number(0, 1),
+        "name": TEXT,
+        "max_fpr": number(0, 1),
+        "max_fnr": number(0, 1),
+        "chosen_on": TEXT,
+    },
+    "training": {"fingerprint": TEXT, "domain": TEXT, "counts": {"train": _COUNTS}},
+    "settings": OBJECT,
+    "seed": whole(),
+    "versions": OBJECT,
+}
+_REMEDY = "Copy detector.json again, or train anew."
 
 
 @dataclass(frozen=True)
@@ -46,21 +68,14 @@ class Detector:
         """Load a detector's folder. Raises UserError when it is missing, damaged, or not a detector."""
         path = Path(path)
         if not (path / "detector.json").is_file():
-            raise UserError(f"{path} is not a detector", expected="a folder with detector.json, made by `detect-train`")
+            raise _no_detector(path)
         tensors, facts = load_checkpoint(path / "detector")
-        if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
-            got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
-            raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
-        lacking = [name for name in NEEDED if name not in facts]
-        if lacking:
-            raise UserError(
-                f"{path}/detector.json is incomplete", got=f"no {', '.join(lacking)}", remedy="Train it again."
-            )
-        if facts["label_convention"] != LABEL_NUMBERS:
-            raise UserError(
-                f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
-            )
-        network = build_network(facts["model"], facts["arguments"])
+        _check(facts, path)
+        try:
+            network = build_network(facts["model"], facts["arguments"])
+        except UserError as error:
+            what = f"{path / 'detector.json'}: {error.what}"
+            raise UserError(what, got=error.got, expected=error.expected, remedy=_REMEDY) from None
         load_into(network, tensors, str(path))
         place = choose_device(device)
         return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place)
@@ -79,7 +94,7 @@ class Detector:
 
     @property
     def thresholds(self) -> Thresholds:
-        return Thresholds(**self.facts["thresholds"])
+        return Thresholds(**{field.name: self.facts["thresholds"][field.name] for field in fields(Thresholds)})
 
     @property
     def id(self) -> str:
@@ -114,6 +129,37 @@ class Detector:
         if not arrays:
             return []
         return self.judge(self.logits(np.stack([self.prepare(array) for array in arrays])))
+
+
+def _no_detector(path: Path) -> UserError:
+    if (path / "training.json").is_file():
+        remedy = f"Finish it: fakelab detect-train --resume --out {path}"
+        return UserError(f"{path} holds a training that was stopped, and no detector yet", remedy=remedy)
+    what = f"{path} is not a detector" if path.exists() else f"there is no detector {path}"
+    return UserError(what, expected="a folder with detector.json, made by `detect-train`")
+
+
+def _check(facts: dict, path: Path) -> None:
+    """Raise UserError unless detector.json says, in values that can be, all that judging and reporting rely on."""
+    where = path / "detector.json"
+    if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
+        got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
+        raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
+    if facts["label_convention"] != LABEL_NUMBERS:
+        raise UserError(
+            f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
+        )
+    for name in _SHAPE:
+        takes, says = facts["arguments"][name], facts["preprocessing"][name]
+        if takes != says:
+            what = f"{where}: preprocessing.{name} and arguments.{name} differ"
+            raise UserError(what, got=f"{says} and {takes}", remedy=_REMEDY)
+    limits = facts["thresholds"]
+    if limits["real_below"] > limits["fake_from"]:
+        what = f"{where}: thresholds.real_below cannot be used"
+        expected = f"at most fake_from, {limits['fake_from']}"
+        raise UserError(what, got=limits["real_below"], expected=expected, remedy=_REMEDY)
 
 
 @torch.inference_mode()

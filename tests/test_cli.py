@@ -81,7 +81,7 @@ def test_presets_list_names_sizes_and_sources(fakelab):
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
         (["detect-train"], "no finished run"),
         (["detect-train", "nowhere"], "nowhere"),
-        (["detect-train", "--real", "digits"], "belong together"),
+        (["detect-train", "--real", "digits"], "--fake is missing"),
         (["detect-train", "--real", "digits", "--fake", "digits", "--model", "cnm"], "Did you mean 'cnn'"),
         (["evaluate", "nowhere", "nowhere"], "not a detector"),
         (["score", "x.jpg"], "no detector"),
