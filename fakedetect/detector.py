@@ -16,12 +16,14 @@ from fakecore.device import autocast, choose_device
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, check_fields, number, whole
 from fakecore.labels import LABEL_NUMBERS, decide
-from fakecore.pixels import fit_square, read_image
+from fakecore.pixels import ImageError, fit_square, read_image
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
+MIN_SIDE = 8  # pixels; no detector looks at fewer
+MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
 _SHAPE = {"resolution": whole(1, 1024), "channels": whole(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
 FIELDS = {
@@ -53,6 +55,7 @@ class Judgement:
     p_fake: float
     verdict: str  # "real" | "fake" | "unsure"
     threshold: float  # the p_fake from which the verdict is "fake"
+    real_below: float  # the p_fake below which it is "real"; equal to `threshold` where nothing is "unsure"
 
 
 @dataclass
@@ -104,8 +107,27 @@ class Detector:
         return self.facts["sha256"][:12]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) of any size -> uint8 (C, R, R), the way the training images came."""
+        """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came.
+
+        Raises ImageError for an image of which a side is shorter than MIN_SIDE: there is nothing in it to judge.
+        """
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
+            raise ImageError("unsupported", f"{width}x{height} pixels: too small to judge; {needed}")
         return fit_square(image, self.resolution, self.channels)
+
+    def note_on(self, image: np.ndarray) -> str | None:
+        """What to bear in mind of a judgement on this image, (H, W, 3): that it was enlarged, or is mostly cropped away."""
+        height, width = image.shape[:2]
+        side, notes = min(height, width), []
+        if side < self.resolution:
+            notes.append(
+                f"enlarged: its shorter side has {side} pixels, the detector looks at {self.resolution}x{self.resolution}"
+            )
+        if side < max(height, width) * MIN_SHARE:
+            notes.append(f"only its middle {side / max(height, width):.0%} was judged")
+        return "; ".join(notes) or None
 
     def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
@@ -115,13 +137,15 @@ class Detector:
         """Logits (N,) -> judgements, by the detector's own temperature and thresholds."""
         limits = self.thresholds
         p_fakes = stated(probability(logits, self.facts["temperature"]))
+        verdicts = [decide(p, real_below=limits.real_below, fake_from=limits.fake_from) for p in p_fakes]
         return [
-            Judgement(float(p), decide(p, real_below=limits.real_below, fake_from=limits.fake_from), limits.fake_from)
-            for p in p_fakes
+            Judgement(float(p), verdict, limits.fake_from, limits.real_below)
+            for p, verdict in zip(p_fakes, verdicts, strict=True)
         ]
 
     def score(self, images: Sequence[np.ndarray | Path | str]) -> list[Judgement]:
-        """Judge images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for a path that cannot be read.
+        """Judge images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for what cannot be read
+        or is too small.
 
         For folders, unreadable files and results on disk, see fakedetect.scoring.
         """

@@ -66,7 +66,7 @@ def test_verdicts_follow_the_detectors_own_thresholds(detector):
     for judgement in detector.judge(np.linspace(-6, 6, 201) * temperature):
         expected = "fake" if judgement.p_fake >= limits.fake_from else "unsure"
         assert judgement.verdict == ("real" if judgement.p_fake < limits.real_below else expected)
-        assert judgement.threshold == limits.fake_from
+        assert (judgement.threshold, judgement.real_below) == (limits.fake_from, limits.real_below)
     sure = detector.judge(np.array([-50.0, 50.0]))
     assert [one.verdict for one in sure] == ["real", "fake"]
 
@@ -98,8 +98,33 @@ def test_nothing_scores_to_nothing(detector):
 
 def test_sizes_may_be_mixed(detector):
     random = np.random.default_rng(0)
-    shapes = [(1, 1), (16, 16), (100, 7), (33, 50), (300, 200)]
+    shapes = [(8, 8), (16, 16), (100, 9), (33, 50), (300, 200)]
     assert len(detector.score([random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes])) == 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 7), (5, 3000), (3000, 7)])
+def test_what_is_too_small_to_hold_anything_is_not_judged(detector, shape):
+    with pytest.raises(ImageError, match=f"{shape[1]}x{shape[0]} pixels: too small to judge; at least 8x8") as caught:
+        detector.score([np.zeros((*shape, 3), dtype=np.uint8)])
+    assert caught.value.status == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("shape", "note"),
+    [
+        ((16, 16), None),
+        ((600, 800), None),
+        ((16, 32), None),
+        ((15, 20), "enlarged: its shorter side has 15 pixels, the detector looks at 16x16"),
+        ((40, 200), "only its middle 20% was judged"),
+        (
+            (100, 10),
+            "enlarged: its shorter side has 10 pixels, the detector looks at 16x16; only its middle 10% was judged",
+        ),
+    ],
+)
+def test_what_was_enlarged_or_mostly_cropped_away_is_noted(detector, shape, note):
+    assert detector.note_on(np.zeros((*shape, 3), dtype=np.uint8)) == note
 
 
 def test_only_pixels_count_not_text_chunks_nor_format_nor_name(detector, pictures, tmp_path):
