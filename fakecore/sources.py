@@ -77,7 +77,7 @@ def _digits(chosen: str | None, spec: str) -> Source:
     classes = [str(target) for target in data.target]
     keep = [i for i, name in enumerate(classes) if chosen in (None, name)]
     if not keep:
-        raise unknown_name("class in digits", chosen, sorted(set(classes)))
+        raise unknown_name("class", chosen, sorted(set(classes)), where="in digits")
     names = [f"digits/{i:04d}" for i in keep]
     return Source(
         spec, names, [classes[i] for i in keep], [None] * len(keep), lambda i: pixels[keep[i]], f"digits-1797-{chosen}"
