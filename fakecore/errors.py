@@ -76,6 +76,7 @@ def explain_os_error(error: OSError) -> UserError:
         errno.EROFS: ("the file system is read-only", "Choose another --out."),
         errno.ENOENT: ("no such file or folder", "Check the spelling of the path."),
         errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another path."),
+        errno.EEXIST: ("a file stands where a folder is needed", "Choose another path."),
         errno.EISDIR: ("a folder stands where a file is needed", "Choose another path."),
         errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter path."),
     }

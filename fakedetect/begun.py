@@ -19,7 +19,7 @@ from fakedetect.settings import DetectorSettings
 PLACES = ("place", "real", "fake", "data_root")  # where the images are, as `load_labelled` takes them
 FIELDS = {
     "settings": OBJECT,
-    "seed": whole(),
+    "seed": whole(0),
     "images": dict.fromkeys(PLACES, TEXT_OR_NONE),
     "fingerprint": TEXT,
 }
@@ -38,6 +38,8 @@ class Begun:
 def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
     """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
     settings = override(DetectorSettings(), changes)
+    if (seed or 0) < 0:
+        raise UserError("--seed is out of range", got=seed, expected="0 or more")
     if (out / "detector.json").exists():
         raise UserError(f"{out} already holds a detector; it is never overwritten", remedy="Choose another --out.")
     if (out / "training.json").exists():
@@ -72,7 +74,13 @@ def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[st
     if changed:
         raise UserError(f"{out} was begun with other settings", got="; ".join(changed), remedy="Resume without them.")
     kept = {name: _from_out(facts["images"][name], out) for name in PLACES}
-    return Begun(settings, facts["seed"], _merged(kept, images), facts["fingerprint"])
+    merged = _merged(kept, images)
+    for name in ("place", "real", "fake"):
+        if images[name] is None and not _is_there(merged[name]):
+            option = "the set or run" if name == "place" else f"--{name}"
+            what = f"the images that {out} was begun on have gone"
+            raise UserError(what, got=f"no {merged[name]}", remedy=f"Say where they are now: give {option}.")
+    return Begun(settings, facts["seed"], merged, facts["fingerprint"])
 
 
 def write_begun(out: Path, begun: Begun, data: LabelledImages) -> None:
@@ -100,6 +108,10 @@ def _merged(kept: dict[str, str | None], typed: dict[str, str | None]) -> dict[s
     elif typed["real"] is not None or typed["fake"] is not None:
         kept = {**kept, "place": None}
     return kept | {name: value for name, value in typed.items() if value is not None}
+
+
+def _is_there(place: str | None) -> bool:
+    return place is None or is_named(place) or any(Path(p).exists() for p in (place, place.rpartition(":")[0] or place))
 
 
 def _to_out(path: str | None, out: Path) -> str | None:

@@ -50,7 +50,8 @@ def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, dev
     lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
     if lost:
         told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
-    say(f"{sum(counts.values()):,} files: {told}" + (f"; rows in {out}" if out else ""))
+    total = sum(counts.values())
+    say(f"{total:,} {'file' if total == 1 else 'files'}: {told}" + (f"; rows in {out}" if out else ""))
     return 1 if lost else 0
 
 

@@ -22,6 +22,7 @@ from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
+_BATCH_PIXELS = SCORE_BATCH * 256 * 256  # larger images go into smaller batches, or they fill the memory
 MIN_SIDE = 8  # pixels; no detector looks at fewer
 MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
 _SHAPE = {"resolution": whole(1, 1024), "channels": whole(1, 3)}
@@ -159,8 +160,9 @@ def _no_detector(path: Path) -> UserError:
     if (path / "training.json").is_file():
         remedy = f"Finish it: fakelab detect-train --resume --out {path}"
         return UserError(f"{path} holds a training that was stopped, and no detector yet", remedy=remedy)
-    what = f"{path} is not a detector" if path.exists() else f"there is no detector {path}"
-    return UserError(what, expected="a folder with detector.json, made by `detect-train`")
+    got = None if path.exists() else "no such folder"
+    expected = "a folder with detector.json, made by `detect-train`"
+    return UserError(f"{path} is not a detector", got=got, expected=expected)
 
 
 def _check(facts: dict, path: Path) -> None:
@@ -195,11 +197,12 @@ def network_logits(
     `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
     """
     rows = np.arange(len(images)) if rows is None else rows
+    size = max(1, min(SCORE_BATCH, _BATCH_PIXELS // images.shape[2] ** 2))
     was_training = network.training
     network.eval()
     found = []
-    for start in range(0, len(rows), SCORE_BATCH):
-        batch = torch.from_numpy(images[rows[start : start + SCORE_BATCH]]).to(device)
+    for start in range(0, len(rows), size):
+        batch = torch.from_numpy(images[rows[start : start + size]]).to(device)
         with autocast(device, "fp32"):
             found.append(network(batch.to(memory_format=torch.channels_last)).double().cpu().numpy())
     network.train(was_training)

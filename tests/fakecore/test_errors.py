@@ -63,6 +63,7 @@ def test_nothing_near_gives_the_remedy_instead():
         (errno.EROFS, "read-only"),
         (errno.ENOENT, "no such file or folder"),
         (errno.ENOTDIR, "a file stands where a folder is needed"),
+        (errno.EEXIST, "a file stands where a folder is needed"),
         (errno.EISDIR, "a folder stands where a file is needed"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.EIO, "Input/output error"),

@@ -279,6 +279,11 @@ def test_an_unknown_digit_lists_the_digits():
         assert str(caught.value) == f"there is no class '{chosen}' in digits (expected one of 0 to 9)"
 
 
+def test_an_empty_source_is_not_the_current_folder():
+    with pytest.raises(UserError, match="a source of images is empty"):
+        open_source("")
+
+
 def test_a_file_is_no_source(tmp_path):
     picture(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png is a file \(expected a folder"):

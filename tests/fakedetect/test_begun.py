@@ -100,6 +100,22 @@ def test_typed_again_as_it_was_it_goes_on_even_when_the_images_have_moved(home, 
     assert detect_train("--resume", "--out", "runs/det", "--seed", 5, "--set", "epochs=12", "--real", "photos") == 0
 
 
+def test_images_that_have_gone_are_asked_for(home, capsys):
+    (home / "fake").rename(home / "elsewhere")
+    assert detect_train("--resume", "--out", "runs/det") == 2
+    assert "have gone (got no fake). Say where they are now: give --fake." in capsys.readouterr().err
+
+
+def test_stopped_after_its_last_epoch_it_is_finished_without_training(home, capsys):
+    """As a kill amid the report leaves it."""
+    assert detect_train("--resume", "--out", "runs/det") == 0
+    det = home / "runs" / "det"
+    before = {name: (det / name).read_bytes() for name in ("detector.safetensors", "history.jsonl", "predictions.csv")}
+    (det / "detector.json").unlink()
+    assert detect_train("--resume", "--out", "runs/det") == 0
+    assert {name: (det / name).read_bytes() for name in before} == before
+
+
 def test_images_that_changed_since_are_refused(home, capsys):
     (home / "real" / "0007.png").unlink()
     assert detect_train("--resume", "--out", "runs/det") == 2
@@ -146,7 +162,7 @@ def test_a_damaged_state_names_a_remedy_that_works(home, trained, capsys, damage
         ({"settings": None}, "settings is missing"),
         ({"settings": {"epochs": "many"}}, "epochs could not be read"),
         ({"settings": {"epoch": 3}}, "no field 'epoch'"),
-        ({"seed": "5"}, 'seed cannot be used (got "5"; expected a whole number)'),
+        ({"seed": "5"}, 'seed cannot be used (got "5"; expected a whole number, 0 or more)'),
         ({"images": {"real": "real"}}, "images.place is missing"),
     ],
 )

@@ -92,6 +92,17 @@ def test_a_score_does_not_depend_on_its_neighbours(detector, pictures):
     assert alone == pytest.approx(together[::17], abs=1e-6)
 
 
+def test_large_images_go_in_smaller_batches_and_score_the_same(detector, pictures, monkeypatch):
+    images = pictures(10, "fake", 6)
+    together = detector.logits(images)
+    sizes = []
+    hook = detector.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr("fakedetect.detector._BATCH_PIXELS", 3 * 16 * 16)
+    assert detector.logits(images) == pytest.approx(together, abs=1e-5)
+    hook.remove()
+    assert sizes == [3, 3, 3, 1]
+
+
 def test_nothing_scores_to_nothing(detector):
     assert detector.score([]) == []
 

@@ -25,7 +25,16 @@ def test_every_field_can_be_set_from_text():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("blocks", 0), ("blocks", 5), ("epochs", 0), ("batch", 1), ("jpeg", 1.1), ("max_fpr", 0), ("rate", "nan")],
+    [
+        ("blocks", 0),
+        ("blocks", 5),
+        ("epochs", 0),
+        ("batch", 1),
+        ("jpeg", 1.1),
+        ("max_fpr", 0),
+        ("rate", "nan"),
+        ("rate", 0),
+    ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(UserError, match=field):

@@ -220,3 +220,8 @@ def test_unused_images_say_by_which_option_they_came(from_folders, write_folder,
     paths = [line["path"] for line in found.unused_by_option]
     assert paths == [f"--{name} {tmp_path}/{name}/bad.png" for name in ("real", "fake")]
     assert [line["path"] for line in found.unused] == [f"{tmp_path}/{name}/bad.png" for name in ("real", "fake")]
+
+
+def test_a_seed_below_zero_is_refused(tmp_path, small_set):
+    with pytest.raises(UserError, match=r"--seed is out of range .got -5; expected 0 or more"):
+        fakedetect.train(small_set, out=tmp_path / "det", seed=-5, device="cpu")
