@@ -209,11 +209,11 @@ def detect_train(
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    model: Annotated[str, typer.Option(help="Which detector: cnn.")] = "cnn",
+    model: Annotated[str | None, typer.Option(help="Which detector: cnn, the default.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     sets: Sets = None,
     device: Device = "auto",
@@ -224,12 +224,15 @@ def detect_train(
     import fakedetect
     from fakecore.settings import parse_assignments
 
-    changes = {**parse_assignments(sets or []), "model": model}
-    if place is None and real is None and fake is None:
-        place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
-    folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{model}") if not resume else out
-    if folder is None:
-        raise UserError("--resume needs to know what to resume", expected="--out DET")
+    changes = parse_assignments(sets or [])
+    if model is not None:
+        changes["model"] = model
+    if resume:
+        folder = out or _newest(RUNS, "training.json", "training to resume", "--out DET")
+    else:
+        if place is None and real is None and fake is None:
+            place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
+        folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{changes.get('model', 'cnn')}")
     made = fakedetect.train(
         place,
         out=folder,
@@ -246,7 +249,7 @@ def detect_train(
     else:
         _print_metrics(made)
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
-    return _report_unused(made.unused)
+    return _report_unused(made.unused_by_option)
 
 
 @app.command()
@@ -270,7 +273,7 @@ def evaluate(
         _print_json({"detector": str(made.detector), "report": str(made.report), "metrics": made.metrics})
     else:
         _print_metrics(made)
-    return _report_unused(made.unused)
+    return _report_unused(made.unused_by_option)
 
 
 @app.command()

@@ -56,10 +56,10 @@ def cached_pixels(
     key = hashlib.sha256(f"{_VERSION}|{stamp}|{resolution}|{channels}|{len(names)}".encode()).hexdigest()[:24]
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
     limit = limit_bytes()
-    if not (cached := _open(array_path, facts_path)):
+    if not (cached := _open(array_path, facts_path, names)):
         _build(array_path, facts_path, names, read, resolution, channels, title)
         prune(array_path, limit)
-        cached = _open(array_path, facts_path)
+        cached = _open(array_path, facts_path, names)
         if cached is None:
             raise UserError(f"the pixel cache in {cache_root()} could not be read back", remedy="Delete that folder.")
     return cached
@@ -76,17 +76,19 @@ def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarr
     return 1
 
 
-def _open(array_path: Path, facts_path: Path) -> CachedPixels | None:
+def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPixels | None:
     try:
         facts = json.loads(facts_path.read_text())
         images = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        if len(images) < len(facts["rows"]):
+        if len(images) < len(facts["rows"]) or len(facts["rows"]) + len(facts["unused"]) != len(names):
             return None
         os.utime(facts_path)  # last used: what pruning goes by
     except (OSError, ValueError, KeyError, EOFError, TypeError):
         return None
     rows = np.array(facts["rows"], dtype=np.int64)
-    return CachedPixels(images[: len(rows)], rows, facts["sha256"], facts["unused"], facts["smallest"])
+    absent = np.setdiff1d(np.arange(len(names)), rows)  # named anew: the cache may stem from another working folder
+    unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
+    return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
 
 
 def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str) -> None:
