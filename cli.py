@@ -111,7 +111,7 @@ def sample(
     count: Annotated[int, typer.Option(help="How many fakes.")],
     out: Annotated[Path, typer.Option(help="The folder of the new set.")],
     epoch: Annotated[int | None, typer.Option(help="Which checkpoint. Default: the last.")] = None,
-    image_format: Annotated[str, typer.Option("--format", help="png or jpeg.")] = "png",
+    image_format: Annotated[str, typer.Option("--format", help="png, jpeg or webdataset.")] = "png",
     seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's own plus 1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a set that was stopped.")] = False,
     device: Device = "auto",

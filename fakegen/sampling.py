@@ -52,11 +52,18 @@ class Generator:
         with one_thread():
             return self.render(z)
 
+    def batch(self, seed: int, indices: range) -> np.ndarray:
+        """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""
+        parts = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            parts.append(self.block(seed, number)[wanted.start - first : wanted.stop - first])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
         """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
-        for number, indices in self.blocks(start, count):
-            block = self.block(seed, number)
-            yield from (block[index - number * BLOCK] for index in indices)
+        for _, indices in self.blocks(start, count):
+            yield from self.batch(seed, indices)
 
     @torch.inference_mode()
     def render(self, z: torch.Tensor) -> np.ndarray:

@@ -1,0 +1,44 @@
+"""WebDataset shards: tar files in which `key.json` stands beside `key.png`. Equal members make equal bytes, at any time
+and on any machine: no clock, owner or mode of the file system gets into them.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from functools import lru_cache
+from pathlib import Path
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+def tar_member(name: str, data: bytes) -> bytes:
+    """One member as it stands in a tar file: header, data, zeros up to a whole block."""
+    info = tarfile.TarInfo(name)  # with time, owner and group 0, and mode 0644
+    info.size = len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % _BLOCK)
+
+
+def tar_end(size: int) -> bytes:
+    """What ends a tar file of `size` bytes of members: two blocks of zeros, and more up to a whole record."""
+    return bytes(2 * _BLOCK + -(size + 2 * _BLOCK) % tarfile.RECORDSIZE)
+
+
+def read_member(shard: Path, name: str) -> bytes:
+    """The data of one member. Raises KeyError when the shard does not hold it, OSError or tarfile.TarError when it is
+    missing or damaged.
+    """
+    offset, size = member_places(shard)[name]
+    with shard.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def member_places(shard: Path) -> dict[str, tuple[int, int]]:
+    """{name: (offset, size) of its data, bytes} of every regular file in a shard."""
+    return _places(shard, shard.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _places(shard: Path, changed: int) -> dict[str, tuple[int, int]]:
+    with tarfile.open(shard, "r:") as tar:
+        return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
