@@ -160,7 +160,7 @@ class ImageSetWriter:
     def _take_up(self) -> tuple[int, int]:
         """Cut the manifest back to whole units, and clear away what is half done: (units, images) that are listed."""
         for split in SPLITS:
-            for label in LABEL_NUMBERS:
+            for label in self._wanted:  # and no folder without images: ImageFolder refuses those
                 (self.root / split / ("" if self._format.sharded else label)).mkdir(parents=True, exist_ok=True)
         lines = whole_lines(self._manifest)
         units = images = end = 0
@@ -267,4 +267,7 @@ class ImageSetWriter:
                 counts[split][label] += 1
                 if split in by_split:
                     by_split[split].write(line.replace(f"{split}/".encode(), b"", 1))
+        for split, found in counts.items():
+            if not any(found.values()):
+                (self.root / split / "metadata.jsonl").unlink(missing_ok=True)
         return counts
