@@ -133,6 +133,35 @@ def sample(
     return 0
 
 
+@app.command()
+def verify(
+    place: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A set with fakes, or a run.")],
+    count: Annotated[int, typer.Option(help="How many fakes to make again.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which ones: same seed, same sample.")] = 0,
+    run: Annotated[Path | None, typer.Option(help="The run that made them. Default: found near the set.")] = None,
+    device: Annotated[str, typer.Option(help="auto (the kind that made the set), cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
+) -> int:
+    """Make some fakes of a set again from its manifest alone, and compare them with what is on disk."""
+    import fakegen
+
+    found = fakegen.verify(place, count=count, seed=seed, run=run, device=device)
+    if as_json:
+        _print_json({**vars(found), "set": str(found.set), "run": str(found.run), "as_made": found.as_made})
+        return 0 if found.as_made else 1
+    matching = found.checked - len(found.different)
+    print(f"{found.set}: {matching} of {found.checked} fakes made again are the same")
+    lines = [f"different: {line['file_name']!r}: {line['reason']}" for line in found.different]
+    lines += [f"missing: {name!r}" for name in found.missing] + [f"not listed: {name!r}" for name in found.surplus]
+    for line in lines[:20]:
+        print(f"  {line}")
+    if len(lines) > 20:
+        print(f"  and {len(lines) - 20:,} more: see --json")
+    for note in found.notes:
+        print(f"  note: {note}")
+    return 0 if found.as_made else 1
+
+
 @app.command("detect-train")
 def detect_train(
     place: Annotated[

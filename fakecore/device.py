@@ -39,6 +39,13 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """The kind of device, and what decides the last bits of a result on it: "cpu, AVX512" or "cuda, NVIDIA H200"."""
+    if device.type == "cuda":
+        return f"cuda, {torch.cuda.get_device_name(device)}"
+    return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def choose_precision(wish: str, device: torch.device) -> Precision:
     """ "auto" is bf16 where the processor reports bf16 arithmetic that outruns its fp32, else fp32."""
     if wish != "auto":

@@ -139,8 +139,8 @@ class ImageSetWriter:
             used = versions()
             library = {"library": "opencv-python-headless", "version": used.get("opencv-python-headless")}
             writer = {"format": self._name, **self._format.facts, **library}
-            facts = {"version": SET_VERSION, **self._facts, "counts": self._by_split(), "writer": writer}
-            write_json(self.root / "imageset.json", {**facts, "origin": origin})
+            facts = {"version": SET_VERSION, **self._facts, "counts": self._by_split()}
+            write_json(self.root / "imageset.json", {**facts, "writer": writer, "origin": origin, "versions": used})
             shutil.rmtree(self._parts, ignore_errors=True)
         self._world.wait()
         return read_json(self.root / "imageset.json")

@@ -4,5 +4,18 @@ from fakegen.generate import Generated, resume, train
 from fakegen.presets import PRESETS, Preset, get_preset
 from fakegen.production import sample
 from fakegen.sampling import Generator, load_generator
+from fakegen.verify import Verified, verify
 
-__all__ = ["PRESETS", "Generated", "Generator", "Preset", "get_preset", "load_generator", "resume", "sample", "train"]
+__all__ = [
+    "PRESETS",
+    "Generated",
+    "Generator",
+    "Preset",
+    "Verified",
+    "get_preset",
+    "load_generator",
+    "resume",
+    "sample",
+    "train",
+    "verify",
+]

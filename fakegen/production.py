@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import derive_seed, join_world
+from fakecore.device import derive_seed, device_name, join_world
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json, read_jsonl
 from fakecore.imageset import ImageRecord
@@ -181,6 +181,7 @@ def _origin(generator: Generator, run: Run, seed: int) -> dict:
         "epoch": generator.facts["epoch"],
         "checkpoint_sha256": generator.facts["sha256"],
         "latent_seed": seed,
+        "device": device_name(generator.device),
     }
 
 
