@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fakecore.errors import Interrupted, UserError, explain_os_error
+from fakecore.world import PeerLost, rank
 
 RUNS = Path("runs")
 BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
@@ -251,7 +253,12 @@ def score(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted."""
+    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted.
+
+    Of several processes that torchrun started, the first alone prints results.
+    """
+    if rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         sys.exit(app(arguments, standalone_mode=False) or 0)
     except (UserError, BadRequest, OSError, Interrupted, typer.Abort, KeyboardInterrupt) as error:
@@ -262,6 +269,8 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
         sys.stderr.close()
         return 0
+    if rank() and isinstance(error, (BadRequest, Interrupted, PeerLost)):
+        return 2  # the first process says it
     if isinstance(error, (Interrupted, KeyboardInterrupt, typer.Abort)):
         print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return 130
@@ -275,7 +284,7 @@ def _explain(error: BaseException) -> int:
         )
         return 2
     line = explain_os_error(error) if isinstance(error, OSError) else error
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error{f' in process {rank()}' if rank() else ''}: {line}", file=sys.stderr)
     return 2
 
 

@@ -1,4 +1,6 @@
-"""Progress bars on stderr with rate and time left; silent when stderr is not a terminal."""
+"""Progress bars on stderr with rate and time left; silent when stderr is not a terminal. Of several processes at one job
+the first alone speaks.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from fakecore.world import rank
 
 
 class Bar(Protocol):
@@ -38,7 +42,7 @@ class _Shown:
 @contextmanager
 def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
     """A bar for `total` units of work, `done` of which were finished before; `unit` is a plural such as "images"."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or rank():
         yield _Silent()
         return
     from rich.console import Console
@@ -65,4 +69,5 @@ def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Ite
 
 def say(text: str) -> None:
     """One line for the person who waits: to stderr, so that stdout stays for results."""
-    print(text, file=sys.stderr, flush=True)
+    if not rank():
+        print(text, file=sys.stderr, flush=True)

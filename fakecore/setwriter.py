@@ -87,10 +87,7 @@ class ImageSetWriter:
         image_format: str = "png",
         world: World | None = None,
     ):
-        if image_format not in FORMATS:
-            raise unknown_name("image format", image_format, FORMATS)
         self.root, self._wanted, self._world = root, wanted, world or World()
-        self._name, self._format = image_format, FORMATS[image_format]
         self._facts = {"resolution": resolution, "channels": channels}
         self._manifest, self._parts = root / "metadata.jsonl", root / ".parts"
         self._threads = max(1, (os.cpu_count() or 1) // local_size())
@@ -98,8 +95,13 @@ class ImageSetWriter:
         self._waiting: deque[tuple[Future, int | None]] = deque()
         self._lines: list[bytes] = []  # of the unit that is being completed
         self._open: set[str] = set()  # its shards
-        # Only the first process looks at what is there; by then, no other has begun to write.
-        self._listed, self.done = self._world.share(self._take_up() if self._world.is_main else None)
+        with self._world.together():
+            if image_format not in FORMATS:
+                raise unknown_name("image format", image_format, FORMATS)
+            self._name, self._format = image_format, FORMATS[image_format]
+            # The first process alone looks at what is there; until it has, no other writes anything.
+            found = self._take_up() if self._world.is_main else None
+        self._listed, self.done = self._world.share(found)
         self.total = sum(images.count for images in wanted.values())
 
     def file_name(self, split: Split, label: Label, index: int) -> str:

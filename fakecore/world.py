@@ -53,8 +53,8 @@ class PeerLost(UserError):
 
 
 class World:
-    """The processes of the job, joined by `fabric`; None for a process that is alone. Every method but `first` must be
-    called by all of them, in the same order; each raises PeerLost when another process is gone.
+    """The processes of the job, joined by `fabric`; None for a process that is alone. Every method must be called by all
+    of them, in the same order, and raises PeerLost when another process is gone.
     """
 
     def __init__(self, fabric: Fabric | None = None):
@@ -91,20 +91,32 @@ class World:
             return self._fabric.all_reduce(values, reduce_op="mean")
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work that all must have done before any goes on. An error in one ends them all, and one alone tells of it."""
+        if self.alone:
+            yield
+            return
+        import torch
+
+        error = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        with _lost_peers():
+            failed = self._fabric.all_gather(torch.tensor(error is not None)).tolist()
+        if error is not None and failed.index(True) == self.rank:
+            raise error
+        if any(failed):
+            raise PeerLost
+
+    @contextmanager
     def first(self, held: AbstractContextManager) -> Iterator[None]:
-        """Enter `held` in the first process alone, while the others wait for it. What it raises there ends them all."""
+        """Enter `held` in the first process alone, while the others wait for it."""
         with ExitStack() as stack:
-            error = None
-            if self.is_main:
-                try:
+            with self.together():
+                if self.is_main:
                     stack.enter_context(held)
-                except BaseException as caught:
-                    error = caught
-            failed = self.share(error is not None)
-            if error is not None:
-                raise error
-            if failed:
-                raise PeerLost
             yield
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import derive_seed, device_name, join_world
+from fakecore.device import choose_device, derive_seed, device_name, join_world
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json, read_jsonl
 from fakecore.imageset import ImageRecord
@@ -68,18 +68,19 @@ def sample(
     `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
-    run = open_run(run_path)
-    epochs = run.epochs_on_disk()
-    epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
-    if epoch not in epochs:
-        raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
-    if count < 1:
-        raise UserError("--count is out of range", got=count, expected="1 or more")
-    seed = run.facts["seed"] + 1 if seed is None else seed
-    generator = load_generator(run.checkpoint(epoch), device)
+    world = join_world(choose_device(device))
+    with world.together():
+        run = open_run(run_path)
+        epochs = run.epochs_on_disk()
+        epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
+        if epoch not in epochs:
+            raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
+        if count < 1:
+            raise UserError("--count is out of range", got=count, expected="1 or more")
+        seed = run.facts["seed"] + 1 if seed is None else seed
+        generator = load_generator(run.checkpoint(epoch), device)
     origin = {"made_by": "sample", **_origin(generator, run, seed), "split": list(DEFAULT_SPLIT)}
     wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT)}
-    world = join_world(generator.device)
     with world.first(_taken(out, origin, resume)):
         writer = ImageSetWriter(
             out,
