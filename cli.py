@@ -56,7 +56,7 @@ def presets(as_json: Json = False) -> int:
     if as_json:
         _print_json(rows)
         return 0
-    columns = ("name", "real", "resolution", "params_g", "params_d", "batch", "epochs", "summary")
+    columns = ("name", "system", "resolution", "params_g", "params_d", "summary")
     _print_table(columns, [[row[name] for name in columns] for row in rows])
     return 0
 
@@ -113,6 +113,10 @@ def sample(
     count: Annotated[int, typer.Option(help="How many fakes.")],
     out: Annotated[Path, typer.Option(help="The folder of the new set.")],
     epoch: Annotated[int | None, typer.Option(help="Which checkpoint. Default: the last.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--class", help="Which class, of a conditional run. Default: all, as often as the reals."),
+    ] = None,
     image_format: Annotated[str, typer.Option("--format", help="png, jpeg or webdataset.")] = "png",
     seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's own plus 1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a set that was stopped.")] = False,
@@ -123,7 +127,15 @@ def sample(
     import fakegen
 
     facts = fakegen.sample(
-        run, out, count=count, epoch=epoch, image_format=image_format, seed=seed, resume=resume, device=device
+        run,
+        out,
+        count=count,
+        epoch=epoch,
+        only=only,
+        image_format=image_format,
+        seed=seed,
+        resume=resume,
+        device=device,
     )
     if as_json:
         _print_json({"set": str(out), **facts})

@@ -1,47 +1,82 @@
-"""Every preset with the facts that people compare them by."""
+"""Every preset with the facts that people compare them by, and its layers."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from fakegen.networks import (
-    DISCRIMINATORS,
-    GENERATORS,
-    build,
+    build_discriminator,
+    build_generator,
     count_parameters,
     discriminator_arguments,
     generator_arguments,
 )
-from fakegen.presets import PRESETS
+from fakegen.preset import Preset
+from fakegen.presets import PRESETS, source_channels_of
 
-_GREY_SOURCES = ("digits", "mnist")
+CLASSES = 10  # that a conditional preset is counted with: those of CIFAR-10
 
 
-def catalogue() -> list[dict]:
+def catalogue() -> list[dict[str, Any]]:
     """One dict per preset; parameters are counted on networks built for the preset's own source."""
-    rows = []
-    for preset in PRESETS.values():
-        channels = 1 if preset.real.partition(":")[0] in _GREY_SOURCES else 3
-        with torch.device("meta"):  # shapes without memory
-            generator = build(GENERATORS, preset.architecture, generator_arguments(preset, channels))
-            discriminator = build(DISCRIMINATORS, preset.architecture, discriminator_arguments(preset, channels))
-        params_g, trainable_g = count_parameters(generator)
-        params_d, trainable_d = count_parameters(discriminator)
-        rows.append(
-            {
-                "name": preset.name,
-                "summary": preset.summary,
-                "real": preset.real,
-                "resolution": preset.resolution,
-                "z_dim": preset.z_dim,
-                "params_g": params_g,
-                "params_g_trainable": trainable_g,
-                "params_d": params_d,
-                "params_d_trainable": trainable_d,
-                "optimiser": "adam",
-                "lr": preset.lr,
-                "batch": preset.batch,
-                "epochs": preset.epochs,
-            }
-        )
+    return [_row(preset) for preset in PRESETS.values()]
+
+
+def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
+    """For "generator" and "discriminator": (layer, shape of its output, parameters) in order, for a batch of one."""
+    generator, discriminator = _networks(preset)
+    images = torch.zeros(2, source_channels_of(preset), preset.resolution, preset.resolution, device="meta")
+    labels = (torch.zeros(2, dtype=torch.int64, device="meta"),) if preset.conditional else ()
+    return {
+        "generator": _trace(generator, torch.zeros(2, preset.z_dim, device="meta"), *labels),
+        "discriminator": _trace(discriminator, images, *labels),
+    }
+
+
+def _row(preset: Preset) -> dict[str, Any]:
+    generator, discriminator = _networks(preset)
+    params_g, trainable_g = count_parameters(generator)
+    params_d, trainable_d = count_parameters(discriminator)
+    return {
+        "name": preset.name,
+        "summary": preset.summary,
+        "system": preset.system,
+        "published_on": preset.published_on,
+        "real": preset.real,
+        "resolution": preset.resolution,
+        "z_dim": preset.z_dim,
+        "params_g": params_g,
+        "params_g_trainable": trainable_g,
+        "params_d": params_d,
+        "params_d_trainable": trainable_d,
+        "optimiser": preset.optimiser,
+        "rate": preset.lr,
+        "batch": preset.batch,
+        "epochs": preset.epochs if not preset.epoch_steps else None,
+        "steps": preset.epochs * preset.epoch_steps if preset.epoch_steps else None,
+    }
+
+
+def _networks(preset: Preset) -> tuple[nn.Module, nn.Module]:
+    channels, classes = source_channels_of(preset), CLASSES if preset.conditional else 0
+    with torch.device("meta"):  # shapes without memory
+        generator = build_generator(preset.architecture, generator_arguments(preset, channels, classes))
+        discriminator = build_discriminator(preset.architecture, discriminator_arguments(preset, channels, classes))
+    return generator, discriminator
+
+
+def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, int]]:
+    rows: list[tuple[str, str, int]] = []
+
+    def note(module: nn.Module, _, output: torch.Tensor) -> None:
+        shape = " x ".join(str(side) for side in output.shape[1:])
+        rows.append((f"{type(module).__name__}({module.extra_repr()})", shape or "1", count_parameters(module)[0]))
+
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(note)
+    network(*inputs)
     return rows

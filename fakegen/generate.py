@@ -13,10 +13,11 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
 from fakecore.progress import say
 from fakecore.runfolder import locked, refuse_used
-from fakecore.settings import override
 from fakecore.splits import DEFAULT_SPLIT
+from fakegen.networks import check_architecture
 from fakegen.plots import plot_run
-from fakegen.presets import Preset, get_preset
+from fakegen.preset import Preset
+from fakegen.presets import change_preset, get_preset, source_channels_of
 from fakegen.production import write_matched_set
 from fakegen.reals import Reals, load_reals
 from fakegen.run import Run, check_same_settings, create_run, open_run
@@ -54,16 +55,13 @@ def train(
     """
     out = Path(out)
     chosen = get_preset(preset, changes)
+    check_architecture(chosen, set(changes or {}))
     if count is not None and count < 3:
         raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
     place = choose_device(device)
     _refuse_used(out)
     reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
-    _check_batch(reals, chosen)
-    if reals.smallest < chosen.resolution and real not in (None, chosen.real):
-        say(
-            f"note: the smallest of {real} has a side of {reals.smallest} pixels; it is enlarged to {chosen.resolution}"
-        )
+    _check_reals(reals, chosen)
     asked = {
         "seed": seed,
         "split": list(split),
@@ -147,7 +145,8 @@ def _refuse_used(out: Path) -> None:
     refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
 
 
-def _check_batch(reals: Reals, preset: Preset) -> None:
+def _check_reals(reals: Reals, preset: Preset) -> None:
+    """Raise UserError when a preset cannot learn from these reals; say what differs from what it was made for."""
     images = len(reals.train_rows())
     if images < preset.batch:
         raise UserError(
@@ -155,23 +154,48 @@ def _check_batch(reals: Reals, preset: Preset) -> None:
             got=f"{images} images for a batch of {preset.batch}",
             remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
         )
+    if reals.smallest < preset.resolution and not preset.upscale:
+        raise UserError(
+            f"images of {reals.spec} are smaller than the resolution of {preset.name}",
+            got=f"a side of {reals.smallest} pixels",
+            expected=f"{preset.resolution} or more",
+            remedy="Take a smaller --set resolution=N, or enlarge them: --set upscale=true.",
+        )
+    if preset.conditional and len(reals.class_names) < 2:
+        without = sum(name is None for name in reals.classes)
+        raise UserError(
+            f"{preset.name} needs a class for every image, and at least two of them",
+            got=f"{without} of {len(reals.classes)} images without" if without else f"{reals.class_names} only",
+            expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
+            remedy="Or do without classes: --set conditional=false.",
+        )
+    if reals.channels != source_channels_of(preset):
+        kinds = {1: "grey", 3: "colour"}
+        say(
+            f"note: {reals.spec} is {kinds[reals.channels]}, so both networks are built for {reals.channels} channel(s)"
+        )
 
 
 def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Preset:
     if preset is not None and preset != run.preset.name:
         raise UserError(f"{run.path} is a run of another preset", got=preset, expected=run.preset.name)
-    return override(run.preset, changes)
+    wanted = change_preset(run.preset, changes)
+    check_architecture(wanted, set(changes))
+    return wanted
 
 
 def _extend(run: Run, wanted: Preset, count: int | None) -> None:
     """More epochs or images than first asked for: the set must then be made of the new last epoch."""
-    if wanted.epochs < run.facts["epoch"]:
+    images = run.facts["source"]["images"]["train"]
+    if wanted.last_step(images) < run.facts["step"]:
         raise UserError(
-            "the run is past that epoch already", got=wanted.epochs, expected=f"{run.facts['epoch']} or more"
+            "the run is past that already",
+            got=f"{wanted.last_step(images)} steps",
+            expected=f"{run.facts['step']} or more: it has done {run.facts['epoch']} epochs",
         )
     set_exists = (run.path / "set" / "metadata.jsonl").exists()
     count = run.facts["count"] if count is None else count
-    if set_exists and (wanted.epochs > run.preset.epochs or count != run.facts["count"]):
+    if set_exists and (wanted.last_step(images) > run.preset.last_step(images) or count != run.facts["count"]):
         raise UserError(
             f"{run.path} has its set already, made of epoch {run.facts['epoch']}",
             remedy="Use `sample` for more images, or delete its folder set/ and resume again.",

@@ -1,106 +1,136 @@
-"""Generators and discriminators. Each is built from plain keyword arguments, which travel with its weights."""
+"""Architectures by name. A network is built from plain keyword arguments, which travel with its weights."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import nn
 
-from fakecore.errors import unknown_name
-from fakegen.convolutions import Doubling, Halving
-from fakegen.presets import Preset
+from fakecore.errors import UserError, unknown_name
+from fakegen.architectures.dcgan import DCGANDiscriminator, DCGANGenerator
+from fakegen.architectures.dense import DenseDiscriminator, DenseGenerator
+from fakegen.architectures.digit import DigitDiscriminator, DigitGenerator
+from fakegen.architectures.stack import StackDiscriminator, StackGenerator
+from fakegen.architectures.upsampling import UpsamplingDiscriminator, UpsamplingGenerator
+from fakegen.preset import Preset
 
-MAX_MULTIPLE = 8  # the widest layer is 8 x width, as in the published 64x64 network, at any resolution
 
-
-class DCGANGenerator(nn.Module):
-    """Radford, Metz and Chintala 2016 (arXiv 1511.06434), figure 1: strided transposed convolutions, BN, ReLU, tanh.
-
-    z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1].
+@dataclass(frozen=True)
+class Architecture:
+    """A pair of networks and what they need to know: `fields` are the preset's fields that they are built from
+    (besides resolution and z_dim), `value_range` that of their images, `sides` the resolutions that they can make.
     """
 
-    def __init__(self, resolution: int, channels: int, z_dim: int, width: int):
-        super().__init__()
-        doublings = int(math.log2(resolution)) - 2  # from 4x4 to resolution
-        widths = [width * min(2 ** (doublings - 1 - i), MAX_MULTIPLE) for i in range(doublings)]
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(z_dim, widths[0], 4, 1, 0, bias=False),  # (B, widths[0], 4, 4)
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for before, after in pairwise(widths):
-            layers += [
-                Doubling(before, after),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
-        layers.append(Doubling(widths[-1], channels))
-        self.layers = nn.Sequential(*layers)
-        self.apply(_dcgan_init)
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        logits = self.layers(z[:, :, None, None])  # (B, z_dim, 1, 1) -> (B, channels, R, R)
-        return torch.tanh(logits.float())  # float32: bf16 near 1 is as coarse as the pixels themselves
+    generator: Callable[..., nn.Module]
+    discriminator: Callable[..., nn.Module]
+    generator_fields: tuple[str, ...] = ()
+    discriminator_fields: tuple[str, ...] = ()
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    sides: Callable[[int], bool] = lambda side: True
+    sides_in_words: str = "any"
+    takes_labels: bool = False
 
 
-class DCGANDiscriminator(nn.Module):
-    """The mirror image: strided convolutions, LeakyReLU 0.2, BN on all but the first; one logit, high for real.
+ARCHITECTURES: dict[str, Architecture] = {
+    "dcgan": Architecture(
+        DCGANGenerator,
+        DCGANDiscriminator,
+        ("g_width", "activation", "g_upsampling"),
+        ("d_width", "d_norm", "d_dropout"),
+        sides=lambda side: side >= 16 and side & (side - 1) == 0,
+        sides_in_words="a power of two, 16 or more",
+        takes_labels=True,
+    ),
+    "digit": Architecture(
+        DigitGenerator,
+        DigitDiscriminator,
+        value_range=(0.0, 1.0),
+        sides=lambda side: side % 4 == 0,
+        sides_in_words="a multiple of 4; 28 as published",
+    ),
+    "dense": Architecture(DenseGenerator, DenseDiscriminator, ("g_width", "activation"), ("d_width",)),
+    "upsampling": Architecture(
+        UpsamplingGenerator,
+        UpsamplingDiscriminator,
+        ("g_width", "activation"),
+        ("d_width", "d_dropout"),
+        sides=lambda side: side % 4 == 0,
+        sides_in_words="a multiple of 4",
+    ),
+    "stack": Architecture(
+        StackGenerator,
+        StackDiscriminator,
+        ("g_width",),
+        ("d_width", "d_dropout"),
+        sides=lambda side: side % 16 == 0,
+        sides_in_words="a multiple of 16; 128 as published",
+    ),
+}
+_OPTIONAL_FIELDS = {
+    name for a in ARCHITECTURES.values() for name in (*a.generator_fields, *a.discriminator_fields)
+}  # fields that some architectures have and others not
 
-    images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,).
+
+def check_architecture(preset: Preset, changed: set[str]) -> None:
+    """Raise UserError where the architecture cannot make the resolution, has no use for a field that was asked for, or
+    takes no labels.
     """
-
-    def __init__(self, resolution: int, channels: int, width: int):
-        super().__init__()
-        halvings = int(math.log2(resolution)) - 2  # from resolution to 4x4
-        widths = [width * min(2**i, MAX_MULTIPLE) for i in range(halvings)]
-        layers: list[nn.Module] = [Halving(channels, widths[0]), nn.LeakyReLU(0.2, inplace=True)]
-        for before, after in pairwise(widths):
-            layers += [
-                Halving(before, after),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-        layers.append(nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False))  # (B, 1, 1, 1)
-        self.layers = nn.Sequential(*layers)
-        self.apply(_dcgan_init)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images).flatten()  # (B,)
+    architecture = get_architecture(preset.architecture)
+    if not architecture.sides(preset.resolution):
+        raise UserError(
+            f"{preset.name} cannot make this resolution", got=preset.resolution, expected=architecture.sides_in_words
+        )
+    fields = {*architecture.generator_fields, *architecture.discriminator_fields}
+    if idle := sorted((changed & _OPTIONAL_FIELDS) - fields):
+        raise UserError(
+            f"{preset.name} has no {idle[0]} to set: its architecture is {preset.architecture}",
+            expected=", ".join(sorted(fields)) or "no such field",
+        )
+    if preset.conditional and not architecture.takes_labels:
+        able = ", ".join(name for name, a in ARCHITECTURES.items() if a.takes_labels)
+        raise UserError(f"architecture {preset.architecture} takes no labels", expected=able)
 
 
-def _dcgan_init(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), BN scales from N(1, 0.02); Radford et al. 2016, section 4."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
+def generator_arguments(preset: Preset, channels: int, classes: int = 0) -> dict[str, Any]:
+    own = get_architecture(preset.architecture).generator_fields
+    return {**_shape(preset, channels, classes), "z_dim": preset.z_dim, **_chosen(preset, own)}
 
 
-GENERATORS: dict[str, Callable[..., nn.Module]] = {"dcgan": DCGANGenerator}
-DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"dcgan": DCGANDiscriminator}
+def discriminator_arguments(preset: Preset, channels: int, classes: int = 0) -> dict[str, Any]:
+    own = get_architecture(preset.architecture).discriminator_fields
+    return {**_shape(preset, channels, classes), **_chosen(preset, own)}
 
 
-def generator_arguments(preset: Preset, channels: int) -> dict:
-    return {"resolution": preset.resolution, "channels": channels, "z_dim": preset.z_dim, "width": preset.g_width}
+def build_generator(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A generator by the name of its architecture. Raises UserError for a name that is not registered."""
+    return get_architecture(architecture).generator(**arguments)
 
 
-def discriminator_arguments(preset: Preset, channels: int) -> dict:
-    return {"resolution": preset.resolution, "channels": channels, "width": preset.d_width}
+def build_discriminator(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A discriminator by the name of its architecture. Raises UserError for a name that is not registered."""
+    return get_architecture(architecture).discriminator(**arguments)
 
 
-def build(registry: dict[str, Callable[..., nn.Module]], architecture: str, arguments: dict) -> nn.Module:
-    """Build a network by the name of its architecture. Raises UserError for a name that is not registered."""
-    if architecture not in registry:
-        raise unknown_name("architecture", architecture, registry)
-    return registry[architecture](**arguments)
+def get_architecture(name: str) -> Architecture:
+    """Raises UserError, listing the choices, for a name that is not registered."""
+    if name not in ARCHITECTURES:
+        raise unknown_name("architecture", name, ARCHITECTURES)
+    return ARCHITECTURES[name]
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
     """(all, trainable): all counts BN's running mean and variance too, as Keras does."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    running = sum(b.numel() for b in module.buffers() if b.is_floating_point())
+    running = sum(b.numel() for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
     return sum(p.numel() for p in module.parameters()) + running, trainable
+
+
+def _shape(preset: Preset, channels: int, classes: int) -> dict[str, int]:
+    shape = {"resolution": preset.resolution, "channels": channels}
+    return {**shape, "classes": classes} if classes else shape
+
+
+def _chosen(preset: Preset, fields: tuple[str, ...]) -> dict[str, Any]:
+    return {name.removeprefix("g_").removeprefix("d_"): getattr(preset, name) for name in fields}

@@ -8,6 +8,7 @@ import numpy as np
 
 from fakecore.files import atomic_path, read_jsonl
 from fakecore.pixels import enlarge, mosaic, read_image
+from fakegen.losses import FORMULAS
 from fakegen.reals import Reals
 from fakegen.run import Run
 
@@ -25,7 +26,8 @@ def plot_run(run: Run, reals: Reals) -> None:
 
 def _plot_curves(run: Run, log: dict[str, np.ndarray]) -> None:
     title = f"{run.preset.name} on {run.facts['source']['spec']}"
-    losses = [("loss_d", "D: −log D(x) − log(1 − D(G(z)))", "d"), ("loss_g", "G: −log D(G(z))", "g")]
+    formula_d, formula_g = FORMULAS[run.preset.loss]
+    losses = [("loss_d", formula_d, "d"), ("loss_g", formula_g, "g")]
     outputs = [
         ("d_real", "D(x), reals", "real"),
         ("d_fake_1", "D(G(z)), before D's update", "fake"),
@@ -58,7 +60,8 @@ def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: 
         axes.set_ylim(-0.02, 1.02)
     else:
         tops = [np.quantile(log[name], 0.995) for name, *_ in curves]
-        axes.set_ylim(0, max(tops) * 1.1 + 1e-6)
+        bottoms = [np.quantile(log[name], 0.005) for name, *_ in curves]
+        axes.set_ylim(min(0, *bottoms) * 1.1, max(tops) * 1.1 + 1e-6)  # hinge's G goes below 0
     axes.set(title=title, xlabel="step", ylabel=ylabel)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(curves), fontsize=9)
     _add_epoch_axis(axes, log)

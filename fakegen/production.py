@@ -58,6 +58,7 @@ def sample(
     *,
     count: int,
     epoch: int | None = None,
+    only: str | None = None,
     image_format: str = "png",
     seed: int | None = None,
     resume: bool = False,
@@ -66,6 +67,7 @@ def sample(
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
     `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
+    `only` names the one class that a conditional generator is to make.
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
     world = join_world(choose_device(device))
@@ -79,8 +81,9 @@ def sample(
             raise UserError("--count is out of range", got=count, expected="1 or more")
         seed = run.facts["seed"] + 1 if seed is None else seed
         generator = load_generator(run.checkpoint(epoch), device)
-    origin = {"made_by": "sample", **_origin(generator, run, seed), "split": list(DEFAULT_SPLIT)}
-    wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT)}
+        generator.check_class(only)
+    origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
+    wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
     with world.first(_taken(out, origin, resume)):
         writer = ImageSetWriter(
             out,
@@ -156,8 +159,10 @@ def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
     return Wanted(len(chosen), records, lambda indices: reals.images[chosen[indices.start : indices.stop]])
 
 
-def _fakes(generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int]) -> Wanted:
-    """Fake i of a set is image i of the generator under `seed`."""
+def _fakes(
+    generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
+) -> Wanted:
+    """Fake i of a set is image i of the generator under `seed`; all are of the class `only` if it is given."""
     made_by = {
         "run": run.path.name,
         "epoch": generator.facts["epoch"],
@@ -166,13 +171,14 @@ def _fakes(generator: Generator, run: Run, seed: int, count: int, shares: tuple[
     }
 
     def records(indices: range, file_name) -> list[ImageRecord]:
-        splits = {index: split_of_fake(index, shares) for index in indices}
-        return [
-            ImageRecord(file_name(split, "fake", index), "fake", split, index, **made_by)
-            for index, split in splits.items()
-        ]
+        found = []
+        for index, class_ in zip(indices, generator.batch_classes(seed, indices, only), strict=True):
+            split = split_of_fake(index, shares)
+            name = file_name(split, "fake", index)
+            found.append(ImageRecord(name, "fake", split, index, class_, **made_by))
+        return found
 
-    return Wanted(count, records, lambda indices: generator.batch(seed, indices))
+    return Wanted(count, records, lambda indices: generator.batch(seed, indices, only))
 
 
 def _origin(generator: Generator, run: Run, seed: int) -> dict:
@@ -195,7 +201,7 @@ def _check_resumable(out: Path, origin: dict) -> None:
         before = lines[0] if lines else {}
     changed = [
         f"{name}: {before[name]} -> {origin[name]}"
-        for name in ("checkpoint_sha256", "latent_seed", "epoch")
+        for name in ("checkpoint_sha256", "latent_seed", "epoch", "class")
         if name in before and before[name] != origin[name]
     ]
     if changed:

@@ -36,6 +36,23 @@ class Reals:
     def channels(self) -> int:
         return self.images.shape[1]
 
+    @property
+    def class_names(self) -> list[str]:
+        """The source's classes, sorted; a class's number is its place here. Empty unless every image has one."""
+        return sorted(set(self.classes)) if None not in self.classes else []
+
+    def labels(self) -> np.ndarray:
+        """Class numbers, int64 (N,); all 0 where the source has no classes."""
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        return np.array([numbers.get(name, 0) for name in self.classes], dtype=np.int64)
+
+    def class_shares(self) -> dict[str, float]:
+        """Each class's share of the training reals, in the order of their numbers."""
+        counts = np.bincount(self.labels()[self.train_rows()], minlength=len(self.class_names))
+        return {
+            name: round(n / max(counts.sum(), 1), 6) for name, n in zip(self.class_names, counts.tolist(), strict=True)
+        }
+
     def train_rows(self) -> np.ndarray:
         """Row numbers of the train split, (n,): all that a GAN sees."""
         return np.flatnonzero(self.splits == "train")

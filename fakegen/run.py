@@ -13,12 +13,11 @@ from fakecore.checkpoint import read_tensors, tensor_bytes, write_checkpoint
 from fakecore.errors import UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.runfolder import host, versions
-from fakegen.networks import discriminator_arguments, generator_arguments
-from fakegen.presets import Preset
+from fakegen.networks import discriminator_arguments, generator_arguments, get_architecture
+from fakegen.preset import Preset
 from fakegen.reals import Reals
 
 RUN_VERSION = 1
-VALUE_RANGE = (-1.0, 1.0)
 
 
 @dataclass
@@ -38,6 +37,18 @@ class Run:
     def channels(self) -> int:
         return self.facts["source"]["channels"]
 
+    @property
+    def classes(self) -> dict[str, float]:
+        """The classes that a conditional run is told, in the order of their numbers, with each one's share of the training
+        reals; empty for other runs.
+        """
+        return self.facts["source"]["classes"] if self.preset.conditional else {}
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Of the images that the networks make and see."""
+        return get_architecture(self.preset.architecture).value_range
+
     def save(self, **changes) -> None:
         self.facts.update(changes)
         write_json(self.path / "run.json", self.facts)
@@ -56,9 +67,11 @@ class Run:
         facts = {
             "kind": "gan",
             "architecture": preset.architecture,
-            "generator": generator_arguments(preset, self.channels),
-            "discriminator": discriminator_arguments(preset, self.channels),
-            "value_range": VALUE_RANGE,
+            "generator": generator_arguments(preset, self.channels, len(self.classes)),
+            "discriminator": discriminator_arguments(preset, self.channels, len(self.classes)),
+            "value_range": self.value_range,
+            "latent": preset.latent,
+            "classes": self.classes,
             "precision": self.facts["precision"],
             "preset": preset.name,
             "seed": self.facts["seed"],
@@ -98,6 +111,7 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "fingerprint": reals.fingerprint,
         "images": counts,
         "channels": reals.channels,
+        "classes": reals.class_shares() if preset.conditional else {},
         "unused": len(reals.unused),
         "smallest_side": reals.smallest,
     }
@@ -135,10 +149,10 @@ def open_run(path: Path) -> Run:
 def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:
     """Raise UserError, naming the fields, when a run is to be resumed with other settings than it was begun with.
 
-    More epochs and another count are no contradiction: they only go further.
+    More epochs or steps and another count are no contradiction: they only go further.
     """
     before, now = {**run.facts, **run.facts["preset"]}, {**asked, **asdict(preset)}
-    settled = [name for name in now if name != "epochs"]
+    settled = [name for name in now if name not in ("epochs", "steps")]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
         raise UserError(

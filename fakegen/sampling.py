@@ -17,9 +17,9 @@ from torch import nn
 
 from fakecore.checkpoint import load_checkpoint, load_into
 from fakecore.device import choose_device, keep_freed_memory, one_thread
-from fakecore.errors import UserError
+from fakecore.errors import UserError, unknown_name
 from fakegen.inference import for_inference
-from fakegen.networks import GENERATORS, build
+from fakegen.networks import build_generator
 
 BLOCK = 64
 
@@ -46,19 +46,56 @@ class Generator:
         for number in range(start // BLOCK, -(-(start + count) // BLOCK)):
             yield number, range(max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK))
 
-    def block(self, seed: int, number: int) -> np.ndarray:
-        """The 64 images of a block, uint8 (64, C, R, R). Safe to call from several threads at once."""
-        z = torch.from_numpy(block_latents(seed, number, self.facts["generator"]["z_dim"])).to(self.device)
-        with one_thread():
-            return self.render(z)
+    @property
+    def classes(self) -> list[str]:
+        """What it can be told to make, in the order of the classes' numbers; empty for a generator without classes."""
+        return list(self.facts["classes"])
 
-    def batch(self, seed: int, indices: range) -> np.ndarray:
+    def block(self, seed: int, number: int, only: str | None = None) -> np.ndarray:
+        """The 64 images of a block, uint8 (64, C, R, R), all of the class `only` if it is given. Safe to call from several
+        threads at once.
+        """
+        z_dim, latent = self.facts["generator"]["z_dim"], self.facts["latent"]
+        z = torch.from_numpy(block_latents(seed, number, z_dim, latent)).to(self.device)
+        labels = [self.classes.index(name) for name in self.block_classes(seed, number, only) if name is not None]
+        with one_thread():
+            return self.render(z, torch.tensor(labels, device=self.device) if labels else None)
+
+    def block_classes(self, seed: int, number: int, only: str | None = None) -> list[str | None]:
+        """The class of each image of a block: drawn as often as the training reals show them, or all `only`."""
+        if not self.classes:
+            return [None] * BLOCK
+        if only is not None:
+            return [only] * BLOCK
+        shares = np.array(list(self.facts["classes"].values()))
+        drawn = np.random.default_rng([seed, number, 1]).choice(len(shares), BLOCK, p=shares / shares.sum())
+        return [self.classes[k] for k in drawn]
+
+    def check_class(self, name: str | None) -> None:
+        """Raise UserError unless it can be told to make `name` (None: any)."""
+        if name is None or name in self.classes:
+            return
+        if not self.classes:
+            raise UserError(
+                f"the generator knows no classes, so not {name!r} either", remedy="Train a conditional preset."
+            )
+        raise unknown_name("class of this generator", name, self.classes)
+
+    def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
         """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""
         parts = []
         for number, wanted in self.blocks(indices.start, len(indices)):
             first = number * BLOCK
-            parts.append(self.block(seed, number)[wanted.start - first : wanted.stop - first])
+            parts.append(self.block(seed, number, only)[wanted.start - first : wanted.stop - first])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def batch_classes(self, seed: int, indices: range, only: str | None = None) -> list[str | None]:
+        """The class of each of consecutive indices; see `block_classes`."""
+        found = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            found += self.block_classes(seed, number, only)[wanted.start - first : wanted.stop - first]
+        return found
 
     def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
         """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
@@ -66,9 +103,10 @@ class Generator:
             yield from self.batch(seed, indices)
 
     @torch.inference_mode()
-    def render(self, z: torch.Tensor) -> np.ndarray:
-        """Latents (B, z_dim) -> uint8 (B, C, R, R)."""
-        return to_pixels(self.network(z.to(self.dtype)), self.facts["value_range"])
+    def render(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> np.ndarray:
+        """Latents (B, z_dim), and class numbers (B,) where it takes them -> uint8 (B, C, R, R)."""
+        images = self.network(z.to(self.dtype), *(() if labels is None else (labels,)))
+        return to_pixels(images, self.facts["value_range"])
 
 
 def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
@@ -81,7 +119,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
         raise UserError(f"{checkpoint} is not a checkpoint of a GAN", got=f"kind {facts.get('kind')!r}")
     averaged = {name.removeprefix("_ema."): t for name, t in tensors.items() if name.startswith("_ema.")}
     raw = {name.removeprefix("."): t for name, t in tensors.items() if name.startswith(".")}
-    network = build(GENERATORS, facts["architecture"], facts["generator"])
+    network = build_generator(facts["architecture"], facts["generator"])
     load_into(network, averaged or raw, str(checkpoint))
     place = choose_device(device)
     network = for_inference(network.eval())
@@ -91,9 +129,12 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     return Generator(network, facts, place, dtype)
 
 
-def block_latents(seed: int, number: int, z_dim: int) -> np.ndarray:
-    """Standard normal latents of block `number`, float32 (64, z_dim), the same on any device."""
-    return np.random.default_rng([seed, number]).standard_normal((BLOCK, z_dim), dtype=np.float32)
+def block_latents(seed: int, number: int, z_dim: int, latent: str = "normal") -> np.ndarray:
+    """Latents of block `number`, float32 (64, z_dim), the same on any device: standard normal, or uniform in [-1, 1]."""
+    random = np.random.default_rng([seed, number])
+    if latent == "uniform":
+        return random.random((BLOCK, z_dim), dtype=np.float32) * 2 - 1
+    return random.standard_normal((BLOCK, z_dim), dtype=np.float32)
 
 
 def to_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> np.ndarray:

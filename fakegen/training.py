@@ -1,122 +1,38 @@
 """The adversarial loop, in the order of the algorithm.
 
-Each step's random numbers follow from (seed, step), and each epoch's order from (seed, epoch), so a run that is
-stopped anywhere and resumed ends with the same weights as one that was not: exactly so on a CPU.
+Each step's random numbers follow from (seed, step), and each pass's order from (seed, pass), so a run that is stopped
+anywhere and resumed ends with the same weights as one that was not: exactly so on a CPU.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from fakecore.checkpoint import load_into, optimiser_tensors, restore_optimiser
 from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric
 from fakecore.errors import Interrupted
 from fakecore.files import write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.pixels import encode_png, enlarge, mosaic
 from fakecore.progress import progress_bar
-from fakegen.losses import discriminator_loss, generator_loss
-from fakegen.networks import DISCRIMINATORS, GENERATORS, build, discriminator_arguments, generator_arguments
-from fakegen.presets import Preset
+from fakegen.augment import add_noise, diff_augment
+from fakegen.batches import Batches
+from fakegen.losses import discriminator_loss, generator_loss, r1_penalty
+from fakegen.pair import Pair, build_pair
+from fakegen.preset import Preset
 from fakegen.reals import Reals
-from fakegen.run import VALUE_RANGE, Run
+from fakegen.run import Run
 from fakegen.sampling import block_latents, from_pixels, to_pixels
 from fakegen.trainlog import TrainLog
 
 STATE_EVERY_S = 60.0  # a kill loses at most this much of an epoch
 
 
-@dataclass
-class Pair:
-    """The two networks, the averaged generator, and their optimisers: what a checkpoint and a state are made of."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-    averaged: nn.Module | None
-    optimiser_g: torch.optim.Optimizer
-    optimiser_d: torch.optim.Optimizer
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        parts = {"generator": self.generator, "discriminator": self.discriminator}
-        if self.averaged is not None:
-            parts["generator_ema"] = self.averaged
-        return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return {
-            **self.weights(),
-            **optimiser_tensors(self.optimiser_g, "optimiser_g."),
-            **optimiser_tensors(self.optimiser_d, "optimiser_d."),
-        }
-
-    def restore(self, state: dict[str, torch.Tensor], what: str) -> None:
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
-
-        load_into(self.generator, part("generator."), what)
-        load_into(self.discriminator, part("discriminator."), what)
-        if self.averaged is not None:
-            load_into(self.averaged, part("generator_ema."), what)
-        restore_optimiser(self.optimiser_g, part("optimiser_g."))
-        restore_optimiser(self.optimiser_d, part("optimiser_d."))
-
-
-def build_pair(preset: Preset, channels: int, device: torch.device, seed: int) -> Pair:
-    """Untrained networks and optimisers, their weights a function of the seed."""
-    torch.manual_seed(derive_seed(seed, "weights"))
-    generator = build(GENERATORS, preset.architecture, generator_arguments(preset, channels))
-    discriminator = build(DISCRIMINATORS, preset.architecture, discriminator_arguments(preset, channels))
-    averaged = None
-    if preset.ema > 0:
-        averaged = build(GENERATORS, preset.architecture, generator_arguments(preset, channels))
-        averaged.load_state_dict(generator.state_dict())
-        averaged.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    for network in (generator, discriminator):
-        network.to(device, memory_format=torch.channels_last).train()
-    adam = {"lr": preset.lr, "betas": (preset.beta1, preset.beta2), "fused": True}
-    optimiser_g = torch.optim.Adam(generator.parameters(), **adam)
-    optimiser_d = torch.optim.Adam(discriminator.parameters(), **adam)
-    return Pair(generator, discriminator, averaged, optimiser_g, optimiser_d)
-
-
-class Batches:
-    """Shuffled batches of the training reals, uint8. On a GPU all of them live there, where they fit, so that a step
-    copies nothing; on a CPU they stay in the memory-mapped cache, which may be larger than memory.
-    """
-
-    def __init__(self, reals: Reals, batch: int, seed: int, device: torch.device):
-        self._images, self._rows = reals.images, reals.train_rows()
-        self._batch, self._seed, self._device = batch, seed, device
-        self._resident = torch.from_numpy(self._images[self._rows]).to(device) if self._fits() else None
-        self.per_epoch = len(self._rows) // batch
-        self._epoch = -1
-
-    def __getitem__(self, step: int) -> torch.Tensor:
-        """The reals of `step`, counted from 0 over all epochs: uint8 (batch, C, R, R) on the device."""
-        epoch, place = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            order = np.random.default_rng(derive_seed(self._seed, "order", epoch)).permutation(len(self._rows))
-            self._order = torch.from_numpy(order).to(self._device) if self._resident is not None else self._rows[order]
-        chosen = self._order[place * self._batch : (place + 1) * self._batch]
-        if self._resident is not None:
-            return self._resident[chosen]
-        return torch.from_numpy(self._images[chosen]).to(self._device)
-
-    def _fits(self) -> bool:
-        if self._device.type != "cuda":
-            return False
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return self._images[0].nbytes * len(self._rows) < free // 2  # the other half is for the networks
-
-
 def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
-    """Train the run to its preset's number of epochs, from wherever its state stands.
+    """Train the run to its preset's last step, from wherever its state stands.
 
     Raises Interrupted after Ctrl-C or SIGTERM (the state is saved), UserError when a loss is no longer finite.
     """
@@ -127,7 +43,7 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
     if place.type == "cpu":
         torch.set_num_threads(run.facts["threads"])  # the order of a sum depends on it
     torch.backends.cudnn.benchmark = True
-    pair = build_pair(preset, run.channels, place, seed)
+    pair = build_pair(preset, run.channels, len(run.classes), place, seed)
     batches = Batches(reals, preset.batch, seed, place)
     step = 0
     if saved := run.load_state():
@@ -135,9 +51,8 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
         pair.restore(state, str(run.path / "state"))
     else:
         _save_epoch(run, pair, None, 0, 0)
-    log = TrainLog(
-        run.path, steps_per_epoch=batches.per_epoch, batch=preset.batch, log_every=preset.log_every, first_step=step
-    )
+    per_epoch = preset.steps_per_epoch(batches.images)
+    log = TrainLog(run.path, steps_per_epoch=per_epoch, batch=preset.batch, log_every=preset.log_every, first_step=step)
     try:
         _adversarial_loop(run, pair, batches, log, fabric, step)
     finally:
@@ -149,31 +64,47 @@ def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fab
     preset, seed = run.preset, run.facts["seed"]
     generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
     discriminator, optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
-    last = preset.epochs * batches.per_epoch
+    shares = torch.tensor(list(run.classes.values()), device=fabric.device)
+    per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)
     saved_at = began = time.perf_counter()
     before = run.facts["timings"]["train_s"]
     title = f"training {preset.name}"
     with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
         while step < last:
             torch.manual_seed(derive_seed(seed, "step", step))
-            real = from_pixels(batches[step].to(memory_format=torch.channels_last), VALUE_RANGE)  # (B, C, R, R)
-            z = torch.randn(preset.batch, preset.z_dim, device=fabric.device)
-            fake = generator(z)  # (B, C, R, R)
+            pixels, labels = batches[step]
+            z = draw_latents(preset, fabric.device)
+            # Where a preset has no classes, networks take images or latents alone.
+            of_reals = (labels,) if run.classes else ()
+            of_fakes = (torch.multinomial(shares, preset.batch, replacement=True),) if run.classes else ()
+            real = _mirrored(from_pixels(pixels.to(memory_format=torch.channels_last), run.value_range), preset)
+            fake = generator(z, *of_fakes)  # (B, C, R, R), as the reals are
+            noise = _noise(preset, step / per_epoch)
 
             # D learns to tell the two apart.
             pair.discriminator.requires_grad_(True)
-            real_logits, fake_logits = discriminator(real), discriminator(fake.detach())  # (B,) each
-            loss_d = discriminator_loss(real_logits, fake_logits)
+            seen_real, seen_fake = _shown(real, preset, noise), _shown(fake.detach(), preset, noise)
+            if preset.mixed_batch:
+                of_both = tuple(torch.cat(pieces) for pieces in zip(of_reals, of_fakes, strict=True))
+                real_logits, fake_logits = discriminator(torch.cat([seen_real, seen_fake]), *of_both).chunk(2)
+            else:
+                real_logits, fake_logits = discriminator(seen_real, *of_reals), discriminator(seen_fake, *of_fakes)
+            loss_d = discriminator_loss(
+                real_logits, fake_logits, preset.loss, preset.label_smoothing, _flips(preset, fabric.device)
+            )
+            penalty = _r1(pair.discriminator, seen_real, of_reals, preset, step, fabric.device)
             optimiser_d.zero_grad()
-            fabric.backward(loss_d)
+            fabric.backward(loss_d + penalty)
+            _clip(pair.discriminator, preset)
             optimiser_d.step()
 
             # G learns to pass for real. D's weights need no gradients here: a third of its backward pass.
             pair.discriminator.requires_grad_(False)
-            fake_logits_2 = discriminator(fake)
-            loss_g = generator_loss(fake_logits_2)
+            fake_logits_2 = discriminator(_shown(fake, preset, noise), *of_fakes)
+            loss_g = generator_loss(fake_logits_2, preset.loss)
             optimiser_g.zero_grad()
             fabric.backward(loss_g)
+            _clip(pair.generator, preset)
             optimiser_g.step()
 
             step += 1
@@ -183,18 +114,66 @@ def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fab
             )
             bar.advance(preset.batch)
 
-            at_epoch_end = step % batches.per_epoch == 0
+            at_epoch_end = step % per_epoch == 0 or step == last
             if at_epoch_end or stop.asked or time.perf_counter() - saved_at > STATE_EVERY_S:
                 log.flush()
                 run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
                 if at_epoch_end:
-                    _save_epoch(run, pair, log, step // batches.per_epoch, step)
+                    _save_epoch(run, pair, log, -(-step // per_epoch), step, is_last=step == last)
                 run.save_state(step, pair.state())
                 log.restart_clock()
                 saved_at = time.perf_counter()
             if stop.asked:
                 run.save(status="interrupted", step=step)
                 raise Interrupted(f"stopped at step {step} of {last}; everything is saved")
+
+
+def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
+    """A batch of latents, float32 (batch, z_dim), from torch's own random state."""
+    if preset.latent == "uniform":
+        return torch.rand(preset.batch, preset.z_dim, device=device) * 2 - 1
+    return torch.randn(preset.batch, preset.z_dim, device=device)
+
+
+def _mirrored(images: torch.Tensor, preset: Preset) -> torch.Tensor:
+    if not preset.mirror:
+        return images
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(chosen, images.flip(3), images)
+
+
+def _noise(preset: Preset, epoch: float) -> float:
+    """The deviation of D's noise at a moment, counted in epochs."""
+    left = max(0.0, 1 - epoch / preset.noise_epochs) if preset.noise_epochs else 1.0
+    return preset.noise * left
+
+
+def _shown(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
+    """What D sees of them: alike for reals and fakes, or D would learn the difference."""
+    images = add_noise(images, noise)
+    return diff_augment(images) if preset.augment else images
+
+
+def _flips(preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not preset.label_flip:
+        return None
+    reals, fakes = torch.rand(2, preset.batch, device=device) < preset.label_flip
+    return reals, fakes
+
+
+def _r1(discriminator: nn.Module, images: torch.Tensor, labels: tuple, preset: Preset, step: int, device):
+    """The weighted penalty on steps that have one, else 0. In fp32: what is fast in bf16 has no second derivative."""
+    if not preset.r1 or step % preset.r1_every:
+        return torch.zeros((), device=device)
+    images = images.detach().requires_grad_(True)
+    with torch.autocast(device.type, enabled=False):
+        penalty = r1_penalty(discriminator(images, *labels), images)
+    return preset.r1 / 2 * preset.r1_every * penalty
+
+
+def _clip(network: nn.Module, preset: Preset) -> None:
+    if preset.clip:
+        nn.utils.clip_grad_value_(network.parameters(), preset.clip)
 
 
 @torch.no_grad()
@@ -208,14 +187,14 @@ def _average(averaged: nn.Module | None, current: nn.Module, decay: float, step:
     torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - decay)
 
 
-def _save_epoch(run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int) -> None:
+def _save_epoch(run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int, is_last: bool = False) -> None:
     """Checkpoint and snapshot of an epoch, where the preset asks for them; 0 is the untrained network."""
     preset = run.preset
-    is_end = epoch in (0, preset.epochs)
+    is_end = epoch == 0 or is_last
     if is_end or epoch % preset.checkpoint_every == 0:
         run.save_checkpoint(epoch, step, pair.weights())
     if is_end or epoch % preset.snapshot_every == 0:
-        sheet = snapshot(run, pair)
+        sheet = snapshot(run, pair.sampler())
         write_bytes(run.path / "snapshots" / f"epoch-{epoch:04d}.png", encode_png(sheet, "fake"))
         if log is not None:
             log.add_snapshot(sheet, step)
@@ -223,16 +202,20 @@ def _save_epoch(run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: in
 
 
 @torch.inference_mode()
-def snapshot(run: Run, pair: Pair) -> np.ndarray:
-    """8 x 8 fakes from the same latents every time, as one sheet, uint8 (C, H, W)."""
-    network = pair.averaged if pair.averaged is not None else pair.generator
+def snapshot(run: Run, network: nn.Module) -> np.ndarray:
+    """Fakes from the same latents every time, as one sheet, uint8 (C, H, W): side x side, or a row for each class."""
+    preset, classes = run.preset, len(run.classes)
+    columns = preset.snapshot_side
+    rows = classes or columns
     seed = derive_seed(run.facts["seed"], "snapshot")
     device = next(network.parameters()).device
-    z = torch.from_numpy(block_latents(seed, 0, run.preset.z_dim)).to(device)  # (64, z_dim)
+    blocks = [block_latents(seed, number, preset.z_dim, preset.latent) for number in range(-(-rows * columns // 64))]
+    z = torch.from_numpy(np.concatenate(blocks)[: rows * columns]).to(device)  # (rows x columns, z_dim)
+    labels = (torch.arange(classes, device=device).repeat_interleave(columns),) if classes else ()
     was_training = network.training
     network.eval()
     with autocast(device, run.facts["precision"]):
-        images = to_pixels(network(z), VALUE_RANGE)
+        images = to_pixels(network(z, *labels), run.value_range)
     network.train(was_training)
-    factor = max(1, 64 // run.preset.resolution)
-    return enlarge(mosaic(images, columns=8), factor)
+    factor = max(1, 64 // preset.resolution)
+    return enlarge(mosaic(images, columns=columns), factor)

@@ -114,14 +114,22 @@ def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) 
             if load_checkpoint(run.checkpoint(epoch))[1]["sha256"] != sha256:
                 raise UserError(f"the checkpoint of epoch {epoch} in {run.path} is not the one that made {found.root}")
             generators[epoch, sha256] = load_generator(run.checkpoint(epoch), device)
+    only = found.info["origin"].get("class")
     by_bytes = FORMATS[found.info["writer"]["format"]].encode is encode_jpeg
 
     def compare(item: tuple[tuple, list[ImageRecord]]) -> list[dict]:
         (epoch, sha256, seed, number), records = item
-        images = generators[epoch, sha256].block(seed, number)  # uint8 (64, C, R, R)
-        pairs = ((record, images[record.index - number * BLOCK]) for record in records)
-        outcomes = ((record, _difference(found, record, image, by_bytes)) for record, image in pairs)
-        return [{"file_name": record.file_name, "reason": reason} for record, reason in outcomes if reason]
+        generator, first = generators[epoch, sha256], number * BLOCK
+        images = generator.block(seed, number, only)  # uint8 (64, C, R, R)
+        classes = generator.block_classes(seed, number, only)
+        different = []
+        for record in records:
+            reason = _difference(found, record, images[record.index - first], by_bytes)
+            if record.class_ != (class_ := classes[record.index - first]):
+                reason = f"it was made as class {class_}, not {record.class_}"
+            if reason:
+                different.append({"file_name": record.file_name, "reason": reason})
+        return different
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar("verifying", len(sample), "images") as bar:
         for records, differences in zip(blocks.values(), pool.map(compare, blocks.items()), strict=True):

@@ -70,7 +70,7 @@ def test_evaluate_reports_on_another_set(loop, fakelab):
 def test_presets_list_names_sizes_and_sources(fakelab):
     rows = json.loads(fakelab("presets", "--json").stdout)
     assert {"digits", "dcgan-64"} <= {row["name"] for row in rows}
-    assert rows[0].keys() >= {"name", "real", "resolution", "z_dim", "params_g", "params_d", "lr", "batch", "epochs"}
+    assert rows[0].keys() >= {"name", "real", "resolution", "z_dim", "params_g", "params_d", "rate", "batch", "epochs"}
     assert "dcgan-64" in fakelab("presets").stdout
 
 

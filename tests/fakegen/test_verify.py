@@ -135,6 +135,18 @@ def test_a_manifest_that_was_altered_is_found_out(copy):
     assert len(fakegen.verify(root, count=20).different) == 20
 
 
+def test_the_classes_of_a_conditional_run_are_made_again_too(tmp_path):
+    small = {"resolution": 16, "g_width": 8, "d_width": 8, "batch": 8, "steps": 2, "upscale": True}
+    made = fakegen.train("conditional-32", out=tmp_path / "run", real="digits", changes=small, count=90, device="cpu")
+    fakegen.sample(made.run, tmp_path / "threes", count=90, only="3")
+    for place in (made.run, tmp_path / "threes"):
+        assert fakegen.verify(place, count=90).as_made
+    lines = (tmp_path / "threes" / "metadata.jsonl").read_text().replace('"class": "3"', '"class": "5"', 1)
+    (tmp_path / "threes" / "metadata.jsonl").write_text(lines)
+    (line,) = fakegen.verify(tmp_path / "threes", count=90).different
+    assert line["reason"] == "it was made as class 3, not 5"
+
+
 def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
     root = copy("png")
     info = json.loads((root / "imageset.json").read_text())
