@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -11,17 +12,20 @@ from typing import Annotated
 import typer
 
 from fakecore.errors import Interrupted, UserError, explain_os_error
+from fakecore.interrupt import honest_interrupts
+from fakecore.tables import table
+from fakecore.wording import command, counted
 from fakecore.world import PeerLost, rank
 
 RUNS = Path("runs")
+UNUSED_SHOWN = 10
 BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
 
 app = typer.Typer(
     help="Makes fakes, catches fakes, and measures the race between the two.",
     epilog="Start with: demo. Then: generate, detect-train, score FOLDER.",
     add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,16 +52,17 @@ def demo(
 
 
 @app.command()
-def presets(as_json: Json = False) -> int:
-    """Every GAN preset: source, resolution, parameters of G and D."""
-    from fakegen.catalogue import catalogue
+def presets(
+    name: Annotated[str | None, typer.Argument(help="One preset: every field with its value and reason.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Every GAN preset, or every field of one."""
+    from fakegen.cli_presets import print_preset, print_presets
 
-    rows = catalogue()
-    if as_json:
-        _print_json(rows)
-        return 0
-    columns = ("name", "system", "resolution", "params_g", "params_d", "summary")
-    _print_table(columns, [[row[name] for name in columns] for row in rows])
+    if name is None:
+        print_presets(as_json)
+    else:
+        print_preset(name, as_json)
     return 0
 
 
@@ -101,10 +106,12 @@ def generate(
         _print_json({**facts, "train_s": made.train_s, "unused": made.unused})
     else:
         fakes, reals = (sum(part[label] for part in made.counts.values()) for label in ("fake", "real"))
-        print(f"{made.run}: {made.epochs} epochs in {made.train_s:,.0f} s; {fakes:,} fakes and {reals:,} matched reals")
-        print(f"  look at   {made.run}/plots/real-vs-fake.png, losses.png, d-outputs.png, accuracy.png")
-        print(f"  next      {_me()} detect-train {made.run}")
-    return _report_unused(made.unused)
+        trained = f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "nothing was trained"
+        print(f"{made.run}: {trained}; {counted(fakes, 'fake')} and {counted(reals, 'matched real')}")
+        plots = sorted(path.name for path in (made.run / "plots").glob("*.png"))
+        print(f"  look at   {made.run}/plots: {', '.join(plots)}")
+        print(f"  next      {command('detect-train', made.run)}")
+    return _report_unused(made.unused, made.run / "unused.jsonl")
 
 
 @app.command()
@@ -140,10 +147,8 @@ def sample(
     if as_json:
         _print_json({"set": str(out), **facts})
     else:
-        fakes = sum(part["fake"] for part in facts["counts"].values())
-        print(
-            f"{out}: {fakes:,} fakes of epoch {facts['origin']['epoch']}, latent seed {facts['origin']['latent_seed']}"
-        )
+        fakes, origin = sum(part["fake"] for part in facts["counts"].values()), facts["origin"]
+        print(f"{out}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
     return 0
 
 
@@ -219,7 +224,7 @@ def detect_train(
         _print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
     else:
         _print_metrics(made)
-        print(f"  next      {_me()} score FOLDER --detector {made.detector}")
+        print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
     return _report_unused(made.unused)
 
 
@@ -272,32 +277,51 @@ def main(arguments: list[str] | None = None) -> None:
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
-    except (UserError, BadRequest, OSError, Interrupted, typer.Abort, KeyboardInterrupt) as error:
-        sys.exit(_explain(error))
+        with honest_interrupts():
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+        print(end="", flush=True)
+    except (UserError, BadRequest, OSError, Interrupted, KeyboardInterrupt) as error:
+        code, line = _explain(error)
+        with contextlib.suppress(OSError):
+            print(line, end="\n" if line else "", file=sys.stderr, flush=True)
+    _let_go_of_output()
+    sys.exit(code)
 
 
-def _explain(error: BaseException) -> int:
+def _run(arguments: list[str]) -> int:
+    """What typer's own main does, less its handling of signals, closed pipes and errors, of which it says nothing."""
+    parser = typer.main.get_command(app)
+    try:
+        with parser.make_context(command(), list(arguments) or ["--help"]) as context:
+            return parser.invoke(context) or 0
+    except typer.Exit as done:  # help has been printed
+        return done.exit_code
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """The exit code for an error, and the one line to print."""
+    if rank() and isinstance(error, (BadRequest, Interrupted, KeyboardInterrupt, PeerLost)):
+        return 2, ""  # the first process says it
+    if isinstance(error, KeyboardInterrupt):  # nothing was begun, or the command would have said how to go on
+        return 130, "interrupted: what was finished is kept; the same command starts again"
+    if isinstance(error, Interrupted):
+        return 130, f"interrupted: {error}"
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
-        sys.stderr.close()
-        return 0
-    if rank() and isinstance(error, (BadRequest, Interrupted, PeerLost)):
-        return 2  # the first process says it
-    if isinstance(error, (Interrupted, KeyboardInterrupt, typer.Abort)):
-        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
-        return 130
+        return 0, ""
     if isinstance(error, BadRequest):
-        message = error.format_message().strip()
-        if not message:  # no command at all: help has been printed
-            return 0
-        context = getattr(error, "ctx", None)
-        print(
-            f"error: {message.rstrip('.')}. See: {context.command_path if context else _me()} --help", file=sys.stderr
-        )
-        return 2
-    line = explain_os_error(error) if isinstance(error, OSError) else error
-    print(f"error{f' in process {rank()}' if rank() else ''}: {line}", file=sys.stderr)
-    return 2
+        context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
+        return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
+    speaker = f" in process {rank()}" if rank() else ""
+    return 2, f"error{speaker}: {explain_os_error(error) if isinstance(error, OSError) else error}"
+
+
+def _let_go_of_output() -> None:
+    """Send what can no longer be written nowhere: Python would complain of it at exit, and change the exit code."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fresh(out: Path | None, default: Path) -> Path:
@@ -317,24 +341,8 @@ def _newest(root: Path, marker: str, what: str, remedy: str) -> Path:
     return found
 
 
-def _me() -> str:
-    return "python cli.py" if Path(sys.argv[0]).name == "cli.py" else "fakelab"
-
-
 def _print_json(value: object) -> None:
     print(json.dumps(value, allow_nan=False))
-
-
-def _print_table(columns: tuple[str, ...], rows: list[list]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    Console(highlight=False).print(table)
 
 
 def _print_metrics(made) -> None:
@@ -345,16 +353,18 @@ def _print_metrics(made) -> None:
     for name, label, _ in ROWS:
         low, high = made.metrics.get(f"{name}_interval", (None, None))
         rows.append([label, f"{made.metrics[name]:.3f}", "" if low is None else f"[{low:.3f}, {high:.3f}]"])
-    _print_table(("metric", "value", "95 % interval"), rows)
+    print(table(("metric", "value", "95 % interval"), rows))
     print(f"  report    {made.report}")
 
 
-def _report_unused(unused: list[dict]) -> int:
-    """Exit code 1, and a line each on stderr, when inputs could not be used."""
-    for line in unused[:20]:
-        print(f"not used: {line['path']!r}: {line['status']}: {line['error']}", file=sys.stderr)
-    if len(unused) > 20:
-        print(f"not used: {len(unused) - 20} more", file=sys.stderr)
+def _report_unused(unused: list[dict], listed_in: Path | None = None) -> int:
+    """Exit code 1, and a line each on stderr for the first, when inputs could not be used; `listed_in` has them all."""
+    lines = list(dict.fromkeys(f"not used: {line['path']!r}: {line['status']}: {line['error']}" for line in unused))
+    if len(lines) > UNUSED_SHOWN:
+        where = f" (all are in {listed_in})" if listed_in else ""
+        lines[UNUSED_SHOWN:] = [f"not used: {len(lines) - UNUSED_SHOWN:,} more{where}"]
+    for line in lines:
+        print(line, file=sys.stderr)
     return 1 if unused else 0
 
 

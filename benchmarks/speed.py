@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from fakecore.tables import table
+
 TARGETS = {"train dcgan-64": 2.7, "sample, PNG, 64x64": 4.0, "score, cnn": None, "--help": None}
 HELP_LIMIT_S = 0.4
 
@@ -60,14 +62,14 @@ def main() -> None:
         work = Path(scratch)
         os.environ["FAKELAB_CACHE"] = str(work / "cache")
         real = options.real or _made_up_images(work / "images")
-        table = []
+        comparisons = []
         if "train" in wanted:
-            table.append(_compare_training(real, work, options))
+            comparisons.append(_compare_training(real, work, options))
         if "sample" in wanted:
-            table.append(_compare_sampling(real, work, options))
+            comparisons.append(_compare_sampling(real, work, options))
         if "score" in wanted:
-            table.append(_compare_scoring(real, work, options))
-        _print(table, real)
+            comparisons.append(_compare_scoring(real, work, options))
+        _print(comparisons, real)
         if "help" in wanted:
             _print_help_time()
 
@@ -156,20 +158,13 @@ def _made_up_images(folder: Path, count: int = 2000) -> Path:
     return folder
 
 
-def _print(table: list[Comparison], real: Path) -> None:
+def _print(comparisons: list[Comparison], real: Path) -> None:
     import torch
-    from rich.console import Console
-    from rich.table import Table
 
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    sheet = Table(
-        title=f"{date.today()}, {os.cpu_count()} cores, {machine}, torch {torch.__version__}, {real.name}", box=None
-    )
-    for name in ("images per second", "plain", "fakelab", "ratio", "spread", "target"):
-        sheet.add_column(name, justify="left" if name == "images per second" else "right")
-    for comparison in table:
-        sheet.add_row(*comparison.row())
-    Console(width=120).print(sheet)
+    print(f"{date.today()}, {os.cpu_count()} cores, {machine}, torch {torch.__version__}, {real.name}\n")
+    columns = ("images per second", "plain", "fakelab", "ratio", "spread", "target")
+    print(table(columns, [comparison.row() for comparison in comparisons]))
 
 
 def _print_help_time() -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from fakecore.errors import UserError
+from fakecore.fields import TEXT, check_fields
 from fakecore.files import read_json, write_bytes, write_json
 
 
@@ -43,38 +44,46 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
 
     Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
     """
-    facts = read_json(_facts(path))
-    if not isinstance(facts, dict):
-        raise UserError(f"{_facts(path)} does not describe weights", got=type(facts).__name__, expected="an object")
     weights = _weights(path)
+    remedy = f"Copy {_facts(path).name} and {weights.name} again, both of the same training, or train anew."
+    facts = read_json(_facts(path), remedy=remedy)
+    check_fields(facts, {"sha256": TEXT}, _facts(path), remedy=remedy)
     if not weights.is_file():
-        raise UserError(f"{weights} is missing")
+        raise UserError(f"{weights} is missing", remedy=remedy)
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    tensors = read_tensors(weights, prefix)  # first, since it says what is wrong with a damaged file
-    if found != facts.get("sha256"):
+    tensors = read_tensors(weights, prefix, remedy=remedy)  # first, since it says what is wrong with a damaged file
+    if found != facts["sha256"]:
         raise UserError(
-            f"{weights} does not belong to {_facts(path).name}",
+            f"{weights} does not belong to {_facts(path).name}: one of the two was replaced or damaged",
             got=f"sha256 {found[:12]}",
-            expected=str(facts.get("sha256"))[:12],
-            remedy="One of the two was replaced or damaged: copy both again.",
+            expected=facts["sha256"][:12],
+            remedy=remedy,
         )
     return tensors, facts
 
 
-def read_tensors(weights: Path, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file whose names start with `prefix`, without it. Raises UserError if it is not one."""
+def read_tensors(
+    weights: Path, prefix: str = "", *, remedy: str = "Copy it again, or make it anew."
+) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file whose names start with `prefix`, without it.
+
+    Raises UserError, with the `remedy`, if it is not one.
+    """
     try:
         with safe_open(weights, framework="pt", device="cpu") as file:
             return {name[len(prefix) :]: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-    except SafetensorError as error:
+    except SafetensorError:
         with weights.open("rb") as file:
             start = file.read(4)
         if start.startswith((b"PK\x03\x04", b"\x80")):
-            expected = "a safetensors file written by fakelab"
-            raise UserError(f"{weights} is a pickle, which could run code; it is refused", expected=expected) from None
-        raise UserError(
-            f"{weights} is not a whole safetensors file", got=str(error), remedy="It was cut short or damaged."
-        ) from None
+            raise UserError(
+                f"{weights} is a pickle, which could run code; it is refused",
+                expected="a safetensors file written by fakelab",
+                remedy=remedy,
+            ) from None
+        size = f"{weights.stat().st_size:,} bytes"
+        what = f"{weights} was cut short or damaged"
+        raise UserError(what, got=size, expected="a whole safetensors file", remedy=remedy) from None
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str) -> None:
@@ -90,7 +99,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str)
     if missing or foreign or resized:
         differences = [f"missing {name}" for name in missing] + [f"unknown {name}" for name in foreign] + resized
         shown = ", ".join(differences[:3]) + (f" and {len(differences) - 3} more" if len(differences) > 3 else "")
-        raise UserError(f"{what} holds weights of another architecture", got=shown)
+        raise UserError(
+            f"{what} holds weights of another architecture",
+            got=shown,
+            remedy="The weights and their description are not of one training: copy both again.",
+        )
     module.load_state_dict(tensors)
 
 

@@ -108,6 +108,12 @@ def join_world(device: torch.device) -> World:
     return World(make_fabric(device, "fp32") if world_size() > 1 else None)
 
 
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed below 0, of which numpy's generators can make nothing."""
+    if seed < 0:
+        raise UserError("--seed is out of range", got=seed, expected="0 or more")
+
+
 def derive_seed(*parts: int | str) -> int:
     """One 63-bit seed from several parts, such as (seed, "latents", step): equal parts, equal seed, on any machine."""
     text = "\0".join(str(part) for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -38,6 +39,17 @@ def unknown_name(kind: str, name: str, choices: Iterable[str], *, remedy: str | 
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else remedy
     return UserError(f"there is no {kind} {str(name)!r}", expected="one of " + ", ".join(choices), remedy=hint)
+
+
+def why_unreadable(error: OSError, path: Path) -> str:
+    """Why one file or folder among many could not be read, in a few words."""
+    if error.errno == errno.ELOOP:
+        return "a link that leads back to itself"
+    if error.errno == errno.ENOENT:
+        return "a link that leads nowhere" if path.is_symlink() else "no such file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "permission denied"
+    return (error.strerror or "it cannot be read").lower()
 
 
 def explain_os_error(error: OSError) -> UserError:

@@ -42,14 +42,17 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises UserError when it is missing or is not JSON."""
+def read_json(path: Path, *, remedy: str = "Copy it again from where it was made, or make it anew.") -> Any:
+    """Read a JSON file. Raises UserError, with the `remedy`, when it is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON", got=str(error), remedy="It may have been cut short.") from None
+        raise UserError(f"{path} is missing", remedy=remedy) from None
+    except json.JSONDecodeError as error:
+        got = f"a mistake in line {error.lineno}" if error.doc.strip() else "no text"
+    except (ValueError, RecursionError):
+        got = "other content"
+    raise UserError(f"{path} is not valid JSON", got=got, remedy=f"It was cut short or altered. {remedy}")
 
 
 def read_jsonl(path: Path) -> list[dict]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.errors import UserError, unknown_name
+from fakecore.errors import UserError, unknown_name, why_unreadable
 from fakecore.pixels import read_bytes
 
 # Files that describe a folder of images; never themselves images to be judged or learned from.
@@ -31,6 +31,12 @@ class Source:
     read: Callable[[int], bytes | np.ndarray]  # file bytes, or uint8 pixels (H, W) or (H, W, 3) RGB
     stamp: str  # changes when the listing changes: names, sizes, times
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
+    folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
+
+    @property
+    def paths(self) -> list[str]:
+        """Where each image is, as its user would open it; for a data set known by name, its name."""
+        return self.names if self.folder is None else [str(self.folder / name) for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,13 +59,15 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
     ]
     groups = [_text(known.get(name, {}).get("group")) for name in names]
     if chosen is not None:
+        others = {folder / name for name in classes if name not in (None, chosen)}
+        problems = [(path, why) for path, why in problems if others.isdisjoint(Path(path).parents)]
         keep = [index for index, name in enumerate(classes) if name == chosen]
         if not keep:
             present = sorted({name for name in classes if name is not None})
             raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
     stamp = listing_stamp(folder, names, files)
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
 
 
 def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
@@ -77,7 +85,7 @@ def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, in
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        problems.append((str(folder), error.strerror or str(error)))
+        problems.append((str(folder), why_unreadable(error, folder)))
         return
     if (place.st_dev, place.st_ino) in seen:
         return  # a link back into a folder that was walked already
@@ -89,7 +97,7 @@ def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, in
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            problems.append((str(path), f"link that leads nowhere: {error.strerror}"))
+            problems.append((str(path), why_unreadable(error, path)))
             continue
         if stat.S_ISDIR(mode):
             yield from _walk(path, problems, seen)
@@ -107,7 +115,8 @@ def _folder_metadata(folder: Path) -> dict[str, dict]:
             try:
                 return {str(record["file_name"]): record for record in read(path) if "file_name" in record}
             except ValueError as error:
-                raise UserError(f"{path} cannot be read", got=str(error), expected="UTF-8 text") from None
+                got = "bytes that are no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+                raise UserError(f"{path} cannot be read", got=got) from None
     return {}
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fakecore.errors import UserError
+from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, whole
 from fakecore.files import read_json, whole_lines
 from fakecore.folders import listing_stamp
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
@@ -22,6 +23,12 @@ from fakecore.pixels import ImageError, read_bytes
 from fakecore.shards import read_member
 
 SET_VERSION = 1
+_REMEDY = "Copy the set again, or make it anew."
+_COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
+_FIELDS = {"resolution": whole(1), "channels": whole(1, 3), "counts": _COUNTS, "origin": OBJECT}
+_ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
+_LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
+_LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +123,30 @@ def read_imageset(root: Path) -> ImageSet:
             expected="a folder with imageset.json and metadata.jsonl",
             remedy="For two plain folders, give --real DIR --fake DIR.",
         )
-    info = read_json(root / "imageset.json")
-    if not isinstance(info, dict) or info.get("version") != SET_VERSION:
-        got = info.get("version") if isinstance(info, dict) else type(info).__name__
-        raise UserError(f"{root}/imageset.json is of another version", got=got, expected=SET_VERSION)
-    records = []
-    for number, (line, _) in enumerate(whole_lines(root / "metadata.jsonl"), 1):
-        records.append(_checked(line, number, root))
+    info = read_json(root / "imageset.json", remedy=_REMEDY)
+    check_fields(info, {"version": whole()}, root / "imageset.json", remedy=_REMEDY)
+    if info["version"] != SET_VERSION:
+        raise UserError(f"{root}/imageset.json is of another version", got=info["version"], expected=SET_VERSION)
+    check_fields(info, _FIELDS, root / "imageset.json", remedy=_REMEDY)
+    records = list(iter_records(root))
     counts = count_images(records)
-    if counts != info.get("counts"):
+    if counts != info["counts"]:
         raise UserError(
-            f"{root}/metadata.jsonl does not list what imageset.json counts",
-            got=counts,
-            expected=info.get("counts"),
-            remedy="It was cut short or altered: copy the set again.",
+            f"{root}/metadata.jsonl was cut short or altered: it does not list what imageset.json counts",
+            got=told_counts(counts),
+            expected=told_counts(info["counts"]),
+            remedy=_REMEDY,
         )
     return ImageSet(root, records, info)
+
+
+def iter_records(root: Path) -> Iterator[ImageRecord]:
+    """What metadata.jsonl lists, line by line, of a finished set or of one that was begun; nothing where there is none.
+
+    Raises UserError, with the number of the line, for one that names no image of a set.
+    """
+    lines = whole_lines(root / "metadata.jsonl")
+    yield from (_checked(line, number, root) for number, (line, _) in enumerate(lines, 1))
 
 
 def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
@@ -142,18 +157,22 @@ def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
+def told_counts(counts: dict[str, dict[str, int]]) -> str:
+    """`count_images` in words: "train 80 real + 80 fake, val ..."."""
+    return ", ".join(f"{split} {own['real']:,} real + {own['fake']:,} fake" for split, own in counts.items())
+
+
 def _checked(line: dict, number: int, root: Path) -> ImageRecord:
-    where = f"{root}/metadata.jsonl, line {number},"
-    if line.get("label") not in tuple(LABEL_NUMBERS) or line.get("split") not in SPLITS:
-        got = f"label {line.get('label')!r}, split {line.get('split')!r}"
-        raise UserError(f"{where} cannot be used", got=got, expected="label real or fake; split train, val or test")
-    name = line.get("file_name")
+    where = f"{root}/metadata.jsonl, line {number}"
+    check_fields({"class": None, "group": None, **line}, _LINE_FIELDS, where, remedy=_REMEDY)
+    if line["label"] not in tuple(LABEL_NUMBERS) or line["split"] not in SPLITS:
+        got = f"label {line['label']!r}, split {line['split']!r}"
+        expected = "label real or fake; split train, val or test"
+        raise UserError(f"{where}, cannot be used", got=got, expected=expected, remedy=_REMEDY)
+    name = line["file_name"]
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise UserError(f"{where} names a file outside the set", got=repr(name))
-    try:
-        return ImageRecord.from_json(line)
-    except TypeError as error:
-        raise UserError(f"{where} lacks a field", got=str(error)) from None
+        raise UserError(f"{where}, names a file outside the set", got=repr(name), remedy=_REMEDY)
+    return ImageRecord.from_json(line)
 
 
 def _shared(key: str, value: object) -> object:

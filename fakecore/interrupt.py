@@ -10,7 +10,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from fakecore.errors import Interrupted
 from fakecore.progress import say
 from fakecore.world import launched
 
@@ -46,3 +49,41 @@ class StopRequest:
             raise KeyboardInterrupt
         self._asked_at = now
         say("stopping at the next safe point (again: at once) ...")
+
+
+@contextmanager
+def going_on_with(next_command: str) -> Iterator[None]:
+    """Whatever of the block Ctrl-C hits, a loop with a StopRequest or what stands between loops, the block ends with
+    `Interrupted`, which says what is kept and the command that goes on.
+    """
+    try:
+        yield
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}. Go on with: {next_command}") from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"what was saved is kept. Go on with: {next_command}") from None
+
+
+@contextmanager
+def honest_interrupts() -> Iterator[None]:
+    """Ctrl-C in the block comes out as KeyboardInterrupt (or `Interrupted`), also where a library that was being
+    imported made another error of it. For the main thread.
+    """
+    pressed = False
+
+    def press(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        if pressed:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
@@ -65,7 +66,7 @@ def read_bytes(path: Path) -> bytes:
             raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError("unreadable", error.strerror or str(error)) from None
+        raise ImageError("unreadable", why_unreadable(error, path)) from None
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -92,8 +93,8 @@ def decode_image(data: bytes) -> np.ndarray:
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "cut short or damaged") from None
         raise ImageError("unsupported", "not an image of a known format") from None
-    except _DECODER_ERRORS as error:
-        raise ImageError("unreadable", f"damaged: {error}") from None
+    except _DECODER_ERRORS:
+        raise ImageError("unreadable", "cut short or damaged") from None
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Progress bars on stderr with rate and time left; silent when stderr is not a terminal. Of several processes at one job
-the first alone speaks.
+"""Progress bars on stderr with rate and time left, as wide as the terminal; silent when stderr is not a terminal. Of
+several processes at one job the first alone speaks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from fakecore.world import rank
+
+_MIN_BAR, _MAX_BAR = 5, 40  # characters
 
 
 class Bar(Protocol):
@@ -46,24 +48,17 @@ def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Ite
         yield _Silent()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress, ProgressColumn
+    from rich.text import Text
 
-    class Rate(ProgressColumn):
+    console = Console(stderr=True)
+
+    class Line(ProgressColumn):
         def render(self, task):
-            speed = task.finished_speed or task.speed
-            return f"{speed:,.0f} {unit}/s" if speed and speed >= 10 else f"{speed:.1f} {unit}/s" if speed else ""
+            mark = "-" if console.options.ascii_only else "━"
+            return Text.assemble(*_line(task, title, unit, mark, console.width - 1), no_wrap=True, overflow="crop")
 
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}" if total else "{task.completed:,.0f}"),
-        Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(Line(), console=console) as progress:
         yield _Shown(progress, progress.add_task(title, total=total, completed=done, note=""))
 
 
@@ -71,3 +66,43 @@ def say(text: str) -> None:
     """One line for the person who waits: to stderr, so that stdout stays for results."""
     if not rank():
         print(text, file=sys.stderr, flush=True)
+
+
+def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:
+    """(text, style) of all that fits into `width` characters, the most wanted first; the bar takes what is left."""
+    speed = task.finished_speed or task.speed
+    done, elapsed = f"{task.completed:,.0f}", task.finished_time if task.finished else task.elapsed
+    wanted = {  # in the order in which they are wanted; shown in another
+        "left": f"in {_clock(elapsed)}"
+        if task.finished
+        else f"{_clock(task.time_remaining)} left"
+        if task.total
+        else "",
+        "count": f"{done}/{task.total:,.0f}" if task.total else done,
+        "rate": f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else "",
+        "note": task.fields["note"],
+        "elapsed": "" if task.finished else f"{_clock(elapsed)} so far",
+    }
+    room, shown = width - len(title) - (_MIN_BAR + 1 if task.total else 0), {}
+    for name, text in wanted.items():
+        if name == "count" and task.total and len(text) + 2 > room:
+            text = f"{task.completed / task.total:.0%}"
+        if text and len(text) + 2 <= room:
+            shown[name] = text
+            room -= len(text) + 2
+    parts = [(title, "bold")]
+    if task.total:
+        length = min(_MAX_BAR, _MIN_BAR + room)
+        full = round(length * min(1.0, task.completed / task.total))
+        parts += [(" " + mark * full, "green"), (mark * (length - full), "bright_black")]
+    order = [name for name in ("count", "rate", "elapsed", "left", "note") if name in shown]
+    return parts + [("  " + shown[name], "dim" if name == "note" else "") for name in order]
+
+
+def _clock(seconds: float | None) -> str:
+    """Seconds as 0:05, 12:34 or 1:02:03."""
+    if seconds is None:
+        return "-:--"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -56,8 +56,13 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def describe(settings: Any) -> list[tuple[str, Any, str]]:
-    """(field, value, why) for every field, in the order in which they are written."""
-    return [(f.name, getattr(settings, f.name), f.metadata.get("why", "")) for f in dataclasses.fields(settings)]
+    """(field, value, why) for every field, in the order in which they are written; why ends with what else it may be."""
+    rows = []
+    for field in dataclasses.fields(settings):
+        may_be = _may_be(field)
+        why = field.metadata.get("why", "") + (f" ({may_be})" if may_be else "")
+        rows.append((field.name, getattr(settings, field.name), why))
+    return rows
 
 
 def _parse(name: str, value: Any, kind: Any) -> Any:
@@ -89,6 +94,16 @@ def _whole_number(text: str) -> int:
         return int(number)
 
 
+def _may_be(field: dataclasses.Field) -> str:
+    """The values a field can take, in words; empty where there is no limit."""
+    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
+    if choices is not None:
+        return "one of " + ", ".join(str(choice) for choice in choices)
+    if low is None and high is None:
+        return ""
+    return f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
     low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
     if choices is not None and value not in choices:
@@ -100,5 +115,4 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     too_low = low is not None and not value >= low  # written so that NaN is out of range too
     too_high = high is not None and not value <= high
     if too_low or too_high:
-        span = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
-        raise UserError(f"{field.name} is out of range", got=value, expected=span)
+        raise UserError(f"{field.name} is out of range", got=value, expected=_may_be(field))

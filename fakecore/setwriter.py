@@ -28,6 +28,7 @@ from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.runfolder import versions
 from fakecore.shards import tar_end, tar_member
+from fakecore.wording import counted
 from fakecore.world import World, local_size
 
 BATCH = 64  # images that a thread makes, encodes and writes at a time
@@ -174,8 +175,13 @@ class ImageSetWriter:
                 break
             units, images, end = units + 1, images + len(indices), found[-1][1]
         else:
-            if next(lines, None):
-                raise UserError(f"{self.root} holds more images than are asked for", expected=f"{images:,} or fewer")
+            if surplus := sum(1 for _ in lines):
+                raise UserError(
+                    f"{self.root} holds {counted(images + surplus, 'image')} already, and none is ever deleted",
+                    got=f"--count {images}",
+                    expected=f"{images + surplus} or more",
+                    remedy="For fewer, choose another --out.",
+                )
         self._manifest.touch()
         os.truncate(self._manifest, end)
         shutil.rmtree(self._parts, ignore_errors=True)

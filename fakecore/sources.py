@@ -56,7 +56,7 @@ def _open_set(root: Path, label: Label, spec: str) -> Source:
     records = [record for record in found.records if record.label == label]
     names = [record.file_name for record in records]
     classes, groups = [record.class_ for record in records], [record.group for record in records]
-    return Source(spec, names, classes, groups, lambda i: found.read(records[i]), found.stamp(records))
+    return Source(spec, names, classes, groups, lambda i: found.read(records[i]), found.stamp(records), folder=root)
 
 
 def _digits(chosen: str | None, spec: str) -> Source:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.labels import SPLITS, Split
+from fakecore.wording import counted
 
 DEFAULT_SPLIT = (80, 10, 10)
 
@@ -34,7 +35,7 @@ def split_groups(groups: np.ndarray, shares: tuple[int, int, int], seed: int) ->
     if len(names) < 3:
         raise UserError(
             "too few different images to split into train, val and test",
-            got=f"{len(groups)} images in {len(names)} groups of duplicates or one origin",
+            got=f"{counted(len(groups), 'image')} in {counted(len(names), 'group')} of duplicates or one origin",
             expected="3 groups or more",
             remedy="Give more images.",
         )

@@ -73,10 +73,20 @@ def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, in
 
     def note(module: nn.Module, _, output: torch.Tensor) -> None:
         shape = " x ".join(str(side) for side in output.shape[1:])
-        rows.append((f"{type(module).__name__}({module.extra_repr()})", shape or "1", count_parameters(module)[0]))
+        rows.append((_in_words(module), shape or "1", count_parameters(module)[0]))
 
     for module in network.modules():
         if not list(module.children()):
             module.register_forward_hook(note)
     network(*inputs)
     return rows
+
+
+def _in_words(module: nn.Module) -> str:
+    kind = type(module).__name__
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        (kernel, _), (stride, _) = module.kernel_size, module.stride
+        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "")
+    if isinstance(module, nn.LeakyReLU):
+        return f"{kind} {module.negative_slope:g}"
+    return f"{kind} {module.p:g}" if isinstance(module, nn.Dropout) else kind

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fakecore.device import choose_device, choose_precision
+from fakecore.device import check_seed, choose_device, choose_precision
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
+from fakecore.interrupt import going_on_with
 from fakecore.progress import say
 from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT
+from fakecore.wording import command, counted
 from fakegen.networks import check_architecture
 from fakegen.plots import plot_run
 from fakegen.preset import Preset
@@ -58,10 +61,13 @@ def train(
     check_architecture(chosen, set(changes or {}))
     if count is not None and count < 3:
         raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
+    check_seed(seed)
     place = choose_device(device)
     _refuse_used(out)
     reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
     _check_reals(reals, chosen)
+    if not chosen.epochs and not chosen.steps:
+        say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
     asked = {
         "seed": seed,
         "split": list(split),
@@ -70,7 +76,7 @@ def train(
         "device": place.type,
         "threads": torch.get_num_threads(),
     }
-    with locked(out):
+    with locked(out), _resumable(out):
         _refuse_used(out)  # another process may have taken it while images were decoded
         run = create_run(out, chosen, reals, asked)
         append_jsonl(out / "unused.jsonl", reals.unused)
@@ -95,7 +101,7 @@ def resume(
     """
     out = Path(out)
     run = open_run(out)
-    with locked(out):
+    with locked(out), _resumable(out):
         wanted = _wanted_preset(run, preset, changes or {})
         reals = load_reals(
             real or run.facts["source"]["spec"],
@@ -122,11 +128,14 @@ def _work(run: Run, reals: Reals, device: str) -> Generated:
         train_gan(run, reals, device)
         plot_run(run, reals)
         facts = write_matched_set(run, reals, device)
-    except Interrupted as stopped:
+    except KeyboardInterrupt:
+        run.save(status="interrupted")
+        raise
+    except Interrupted:
         run.save(status="interrupted")
         if (run.path / "metrics.jsonl").exists():
             plot_run(run, reals)
-        raise Interrupted(f"{stopped}. Go on with: fakelab generate --resume --out {run.path}") from None
+        raise
     except UserError as error:
         run.save(status="failed", error=str(error))
         raise
@@ -141,6 +150,10 @@ def _work(run: Run, reals: Reals, device: str) -> Generated:
     )
 
 
+def _resumable(out: Path) -> AbstractContextManager[None]:
+    return going_on_with(command("generate", "--resume", "--out", out))
+
+
 def _refuse_used(out: Path) -> None:
     refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
 
@@ -151,7 +164,7 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
     if images < preset.batch:
         raise UserError(
             "there are fewer training images than one batch takes",
-            got=f"{images} images for a batch of {preset.batch}",
+            got=f"{counted(images, 'image')} for a batch of {preset.batch}",
             remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
         )
     if reals.smallest < preset.resolution and not preset.upscale:

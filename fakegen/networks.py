@@ -82,15 +82,20 @@ def check_architecture(preset: Preset, changed: set[str]) -> None:
         raise UserError(
             f"{preset.name} cannot make this resolution", got=preset.resolution, expected=architecture.sides_in_words
         )
-    fields = {*architecture.generator_fields, *architecture.discriminator_fields}
-    if idle := sorted((changed & _OPTIONAL_FIELDS) - fields):
+    if idle := sorted(changed & idle_fields(preset)):
         raise UserError(
             f"{preset.name} has no {idle[0]} to set: its architecture is {preset.architecture}",
-            expected=", ".join(sorted(fields)) or "no such field",
+            expected=", ".join(sorted(_OPTIONAL_FIELDS - idle_fields(preset))) or "no such field",
         )
     if preset.conditional and not architecture.takes_labels:
         able = ", ".join(name for name, a in ARCHITECTURES.items() if a.takes_labels)
         raise UserError(f"architecture {preset.architecture} takes no labels", expected=able)
+
+
+def idle_fields(preset: Preset) -> set[str]:
+    """Fields that other architectures have and this preset's has no use for."""
+    architecture = get_architecture(preset.architecture)
+    return _OPTIONAL_FIELDS - {*architecture.generator_fields, *architecture.discriminator_fields}
 
 
 def generator_arguments(preset: Preset, channels: int, classes: int = 0) -> dict[str, Any]:

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import choose_device, derive_seed, device_name, join_world
+from fakecore.device import check_seed, choose_device, derive_seed, device_name, join_world
 from fakecore.errors import Interrupted, UserError
-from fakecore.files import read_json, read_jsonl
 from fakecore.imageset import ImageRecord
-from fakecore.interrupt import StopRequest
+from fakecore.interrupt import StopRequest, going_on_with
 from fakecore.labels import SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import locked, refuse_used
 from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
+from fakecore.wording import command
 from fakecore.world import World
 from fakegen.reals import Reals
+from fakegen.requests import check_resumable, choose_epoch, load_epoch
 from fakegen.run import Run, open_run
-from fakegen.sampling import Generator, load_generator
+from fakegen.sampling import BLOCK, Generator
 
 
 def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World | None = None) -> dict:
@@ -32,7 +33,8 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
     same encoder as the fakes.
     """
     count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
-    generator = load_generator(run.checkpoint(run.facts["epoch"]), device)
+    remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
+    generator = load_epoch(run, run.facts["epoch"], device, remedy)
     began = time.perf_counter()
     wanted = {
         "real": _reals(reals, choose_reals(reals, count, seed)),
@@ -73,18 +75,19 @@ def sample(
     world = join_world(choose_device(device))
     with world.together():
         run = open_run(run_path)
-        epochs = run.epochs_on_disk()
-        epoch = epoch if epoch is not None else (epochs[-1] if epochs else 0)
-        if epoch not in epochs:
-            raise UserError(f"{run_path} has no checkpoint of epoch {epoch}", expected=f"one of {_ranges(epochs)}")
+        epoch = choose_epoch(run, epoch)
         if count < 1:
             raise UserError("--count is out of range", got=count, expected="1 or more")
         seed = run.facts["seed"] + 1 if seed is None else seed
-        generator = load_generator(run.checkpoint(epoch), device)
+        check_seed(seed)
+        generator = load_epoch(run, epoch, device)
         generator.check_class(only)
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
     wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
-    with world.first(_taken(out, origin, resume)):
+    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
+    words += ("--class", only) if only else ()
+    taken = _taken(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
+    with world.first(taken), going_on_with(command("sample", run_path, *words)):
         writer = ImageSetWriter(
             out,
             wanted,
@@ -97,13 +100,12 @@ def sample(
 
 
 @contextmanager
-def _taken(out: Path, origin: dict, resume: bool) -> Iterator[None]:
+def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
     if resume:
-        _check_resumable(out, origin)
+        check_resumable(out, origin, classes)
     else:
-        refuse_used(
-            out, made_by="a set of images", marker="metadata.jsonl", resume_hint="Add --resume to go on with it"
-        )
+        hint = "Add --resume to go on with it"
+        refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
     with locked(out):
         yield
 
@@ -190,27 +192,3 @@ def _origin(generator: Generator, run: Run, seed: int) -> dict:
         "latent_seed": seed,
         "device": device_name(generator.device),
     }
-
-
-def _check_resumable(out: Path, origin: dict) -> None:
-    """Refuse to go on with a set that other settings made: what is there already must be what would be made again."""
-    if (out / "imageset.json").is_file():
-        before = read_json(out / "imageset.json").get("origin", {})
-    else:
-        lines = read_jsonl(out / "metadata.jsonl")
-        before = lines[0] if lines else {}
-    changed = [
-        f"{name}: {before[name]} -> {origin[name]}"
-        for name in ("checkpoint_sha256", "latent_seed", "epoch", "class")
-        if name in before and before[name] != origin[name]
-    ]
-    if changed:
-        raise UserError(
-            f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
-        )
-
-
-def _ranges(epochs: list[int]) -> str:
-    if not epochs:
-        return "nothing: the run has no checkpoint yet"
-    return ", ".join(map(str, epochs)) if len(epochs) <= 12 else f"{epochs[0]} to {epochs[-1]} ({len(epochs)} of them)"

@@ -11,13 +11,31 @@ import torch
 
 from fakecore.checkpoint import read_tensors, tensor_bytes, write_checkpoint
 from fakecore.errors import UserError
-from fakecore.files import read_json, write_bytes, write_json
+from fakecore.fields import TEXT, Kind, check_fields, number, whole
+from fakecore.files import atomic_path, read_json, write_json
+from fakecore.progress import say
 from fakecore.runfolder import host, versions
+from fakecore.settings import override
 from fakegen.networks import discriminator_arguments, generator_arguments, get_architecture
 from fakegen.preset import Preset
 from fakegen.reals import Reals
 
 RUN_VERSION = 1
+STATES = ("latest.safetensors", "previous.safetensors")
+FIELDS = {
+    "preset": {"name": TEXT, "summary": TEXT},
+    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1)},
+    "seed": whole(0),
+    "split": Kind("three whole numbers", lambda value: isinstance(value, list) and [*map(type, value)] == [int] * 3),
+    "count": whole(1),
+    "precision": TEXT,
+    "device": TEXT,
+    "threads": whole(1),
+    "epoch": whole(0),
+    "step": whole(0),
+    "timings": {"train_s": number(0), "set_s": number(0)},
+}
+_REMEDY = "Copy it again from where it is whole, or begin a new run."
 
 
 @dataclass
@@ -58,8 +76,9 @@ class Run:
         return self.path / "checkpoints" / f"epoch-{epoch:04d}"
 
     def epochs_on_disk(self) -> list[int]:
-        found = (self.path / "checkpoints").glob("epoch-*.safetensors")
-        return sorted(int(path.stem.removeprefix("epoch-")) for path in found)
+        """Epochs of which at least half a checkpoint is there: one that lost the other half is not passed over."""
+        names = {path.stem.removeprefix("epoch-") for path in (self.path / "checkpoints").glob("epoch-*")}
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """Take the weights as they are now; they are on disk after `wait`, and before any state saved later."""
@@ -82,8 +101,7 @@ class Run:
 
     def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """What resume needs, in one file, written as checkpoints are. Random numbers and data order follow from the step."""
-        data = tensor_bytes({**tensors, "step": torch.tensor(step)})
-        self._write(write_bytes, self.path / "state" / "latest.safetensors", data)
+        self._write(_write_state, self.path / "state", tensor_bytes({**tensors, "step": torch.tensor(step)}))
 
     def wait(self) -> None:
         """Return when everything saved so far is on disk. Raises what its writing raised."""
@@ -96,11 +114,42 @@ class Run:
         self._writing.append(self._writer.submit(write, *arguments))
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        path = self.path / "state" / "latest.safetensors"
-        if not path.is_file():
+        """The step and tensors of the latest state, or where that is damaged of the one before; None if none was saved.
+
+        Raises UserError when neither can be read.
+        """
+        latest, previous = (self.path / "state" / name for name in STATES)
+        if not latest.is_file() and not previous.is_file():
             return None
-        tensors = read_tensors(path)
-        return int(tensors.pop("step")), tensors
+        try:
+            return _read_state(latest)
+        except UserError as error:
+            damage = error
+        try:
+            found = _read_state(previous)
+        except UserError:
+            remedy = f"Delete {latest.parent} to train again from the first step, to the same end, and resume."
+            raise UserError(damage.what, got=damage.got, expected=damage.expected, remedy=remedy) from None
+        say(f"note: {damage.what}; going on from the state before, step {found[0]:,}")
+        return found
+
+
+def _write_state(folder: Path, data: bytes) -> None:
+    """Keep the state before too: it is the remedy where a disk or a copy damages the latest."""
+    latest, previous = (folder / name for name in STATES)
+    with atomic_path(latest) as temporary:
+        temporary.write_bytes(data)
+        if latest.exists():
+            latest.replace(previous)
+
+
+def _read_state(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise UserError(f"{path} is missing")
+    tensors = read_tensors(path)
+    if "step" not in tensors:
+        raise UserError(f"{path} is no training state")
+    return int(tensors.pop("step")), tensors
 
 
 def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
@@ -127,10 +176,10 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "host": host(),
         "timings": {"train_s": 0.0, "set_s": 0.0},
     }
+    run = Run(path, facts)
+    run.save()  # first: a folder that holds anything else is not a run, and would be refused
     for name in ("checkpoints", "state", "snapshots", "plots"):
         (path / name).mkdir(exist_ok=True)
-    run = Run(path, facts)
-    run.save()
     return run
 
 
@@ -140,9 +189,17 @@ def open_run(path: Path) -> Run:
         raise UserError(f"there is no run in {path}", expected="the folder that `generate` made")
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a run", expected="a folder with run.json, made by `generate`")
-    facts = read_json(path / "run.json")
-    if not isinstance(facts, dict) or facts.get("version") != RUN_VERSION:
-        raise UserError(f"{path}/run.json is of another version or kind", expected=f"version {RUN_VERSION}")
+    where = path / "run.json"
+    facts = read_json(where, remedy=_REMEDY)
+    check_fields(facts, {"version": whole()}, where, remedy=_REMEDY)
+    if facts["version"] != RUN_VERSION:
+        raise UserError(f"{where} is of another version", got=facts["version"], expected=RUN_VERSION)
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
+    try:
+        named = Preset(name=facts["preset"]["name"], summary=facts["preset"]["summary"])
+        override(named, {name: value for name, value in facts["preset"].items() if name not in ("name", "summary")})
+    except UserError as error:
+        raise UserError(f"{where}: preset: {error.what}", got=error.got, remedy=_REMEDY) from None
     return Run(path, facts)
 
 

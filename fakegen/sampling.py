@@ -7,6 +7,7 @@ its sums are divided among threads, so that is what makes the promise hold to th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,21 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into
 from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError, unknown_name
+from fakecore.fields import OBJECT, TEXT, Kind, check_fields, whole
 from fakegen.inference import for_inference
-from fakegen.networks import build_generator
+from fakegen.networks import build_generator, get_architecture
 
 BLOCK = 64
+FIELDS = {
+    "architecture": TEXT,
+    "generator": {"resolution": whole(1), "channels": whole(1, 3), "z_dim": whole(1)},
+    "value_range": Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2),
+    "latent": TEXT,
+    "classes": OBJECT,
+    "precision": TEXT,
+    "epoch": whole(0),
+}
+_REMEDY = "Copy it again from where it is whole."
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     Raises UserError for a checkpoint that is missing, damaged, or of another kind.
     """
     tensors, facts = load_checkpoint(checkpoint, "generator")
-    if facts.get("kind") != "gan":
-        raise UserError(f"{checkpoint} is not a checkpoint of a GAN", got=f"kind {facts.get('kind')!r}")
+    _check_facts(facts, checkpoint.with_name(checkpoint.name + ".json"))
     averaged = {name.removeprefix("_ema."): t for name, t in tensors.items() if name.startswith("_ema.")}
     raw = {name.removeprefix("."): t for name, t in tensors.items() if name.startswith(".")}
     network = build_generator(facts["architecture"], facts["generator"])
@@ -127,6 +138,21 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
     network = network.to(place, dtype, memory_format=torch.channels_last).requires_grad_(False)
     return Generator(network, facts, place, dtype)
+
+
+def _check_facts(facts: dict, where: Path) -> None:
+    """Raise UserError unless a checkpoint's JSON says all that is needed to build its generator and to draw from it."""
+    check_fields(facts, {"kind": TEXT}, where, remedy=_REMEDY)
+    if facts["kind"] != "gan":
+        raise UserError(f"{where.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
+    given = facts["generator"]
+    takes = inspect.signature(get_architecture(facts["architecture"]).generator).parameters
+    for name, parameter in takes.items():
+        if name not in given and parameter.default is parameter.empty:
+            raise UserError(f"{where}: generator.{name} is missing", remedy=_REMEDY)
+    if unknown := [name for name in given if name not in takes]:
+        raise UserError(f"{where}: generator.{unknown[0]} is unknown", expected=", ".join(takes), remedy=_REMEDY)
 
 
 def block_latents(seed: int, number: int, z_dim: int, latent: str = "normal") -> np.ndarray:

@@ -1,10 +1,15 @@
 """The command line as its users meet it: real processes, exit codes, one line for each mistake."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+ROOT = Path(__file__).parent.parent
 
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
 
@@ -74,6 +79,59 @@ def test_presets_list_names_sizes_and_sources(fakelab):
     assert "dcgan-64" in fakelab("presets").stdout
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_tables_of_presets_are_readable_at(fakelab, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = fakelab("presets").stdout.splitlines()
+    assert lines[0].split() == ["name", "pixels", "reals", "z", "G", "D", "batch", "epochs"]
+    place = next(number for number, line in enumerate(lines) if line.startswith("dcgan-64"))
+    assert lines[place].split() == ["dcgan-64", "64", "celeba", "100", "3.58", "M", "2.77", "M", "128", "5"]
+    assert lines[place + 1].startswith("    DCGAN as published")
+    for line in [*lines[:-2], *fakelab("presets", "digits").stdout.splitlines()]:  # the last two are the hint
+        assert len(line) <= width
+
+
+def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab):
+    from dataclasses import asdict, fields
+
+    from fakegen import PRESETS, Preset
+
+    text = fakelab("presets", "digits").stdout
+    flat = " ".join(text.split())
+    assert text.startswith("digits: a whole GAN") and "Its name and summary are fixed" in flat
+    rows = {line.split()[0]: line.split()[1] for line in text.splitlines() if line and not line.startswith(" ")}
+    for field in fields(Preset):
+        if field.name not in ("name", "summary"):
+            assert rows[field.name] == str(getattr(PRESETS["digits"], field.name))
+            assert field.metadata["why"] in flat
+    assert "name" not in rows and "(16 to 256)" in flat
+    assert json.loads(fakelab("presets", "digits", "--json").stdout) == asdict(PRESETS["digits"])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["presets"], ["presets", "digits"]])
+def test_help_and_tables_begin_at_their_first_line(fakelab, words):
+    assert fakelab(*words).stdout.splitlines()[0].strip()
+
+
+@pytest.mark.parametrize("words", ["--help", "presets", "presets nothing"])
+@pytest.mark.parametrize("reader", ["| true", "2>&1 | true", "| head -c 1 > /dev/null", ">&-", "> /dev/full"])
+def test_a_reader_that_goes_away_is_no_error(tmp_path, words, reader):
+    """The exit code is that of the command; only a disk that is full is a mistake to tell of."""
+    script = f"{sys.executable} {ROOT / 'cli.py'} {words} {reader}; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    expected = 2 if words == "presets nothing" or reader == "> /dev/full" else 0
+    assert int(done.stdout.splitlines()[-1]) == expected, done.stderr
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
+    home, *_ = loop
+    script = f"{sys.executable} {ROOT / 'cli.py'} score runs/digits/set | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=home, check=True)
+    assert done.stdout.splitlines()[-1] == "0" and len(done.stdout.splitlines()) == 2
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -86,6 +144,8 @@ def test_presets_list_names_sizes_and_sources(fakelab):
         (["generate", "digits", "--real", "no/such/folder"], "no folder"),
         (["generate", "digits", "--real", "digts"], "Did you mean 'digits'"),
         (["generate", "digits", "--device", "gpu"], "device"),
+        (["generate", "digits", "--seed", "-1"], "0 or more"),
+        (["presets", "digts"], "Did you mean 'digits'"),
         (["generate", "--resume"], "no run to resume"),
         (["generate", "--resume", "--out", "nowhere"], "no run in nowhere"),
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
@@ -121,13 +181,55 @@ def test_images_that_cannot_be_used_give_exit_code_1_and_a_line_each(fakelab, tm
     (source / "broken.png").write_bytes(b"\x89PNG broken")
     done = fakelab("generate", "digits", "--real", source, "--epochs", 1, *SMALL, "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "'broken.png': unreadable" in done.stderr and "Traceback" not in done.stderr
+    assert f"{str(source / 'broken.png')!r}: unreadable" in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "run" / "set" / "imageset.json").is_file()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, tmp_path):
-    import subprocess
+def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_is_said_to_be_on_disk(
+    fakelab, tmp_path
+):
+    source = tmp_path / "photos"
+    source.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(source / f"{number}.png")
+    for number in range(14):
+        (source / f"bad{number}.png").write_bytes(b"\x89PNG broken")
+    (source / "loop.png").symlink_to("loop.png")
+    run = tmp_path / "run"
+    done = fakelab("generate", "digits", "--real", source, "--epochs", 0, *SMALL, "--out", run)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("not used: ")]
+    assert len(lines) == len(set(lines)) == 11
+    assert lines[-1] == f"not used: 5 more (all are in {run}/unused.jsonl)"
+    listed = [json.loads(line)["path"] for line in (run / "unused.jsonl").read_text().splitlines()]
+    assert len(listed) == 15 and all(Path(path).parent == source for path in listed)
 
+
+def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
+    done = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run")
+    assert done.returncode == 0 and "nothing is trained" in done.stderr
+    assert "nothing was trained; 3 fakes" in done.stdout
+    plots = done.stdout.splitlines()[1].partition("plots: ")[2].split(", ")
+    assert all((tmp_path / "run" / "plots" / name).is_file() for name in plots)
+
+
+def test_one_of_a_thing_is_no_plural(fakelab, tmp_path):
+    run = tmp_path / "run"
+    done = fakelab("generate", "--real", "digits:3", "--epochs", 1, "--count", 3, *SMALL, "--out", run)
+    assert f"{run}: 1 epoch in " in done.stdout
+    assert ": 1 fake of epoch 1," in fakelab("sample", run, "--count", 1, "--out", tmp_path / "set").stdout
+
+
+def test_the_demo_refuses_a_used_folder_before_it_trains(fakelab, tmp_path):
+    (tmp_path / "demo-cnn").mkdir()
+    (tmp_path / "demo-cnn" / "detector.json").write_text("{}")
+    done = fakelab("demo", "--out", tmp_path / "demo")
+    assert done.returncode == 2 and "already holds a detector" in done.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 import fakecore
-from fakecore.errors import Interrupted, UserError, explain_os_error, unknown_name
+from fakecore.errors import Interrupted, UserError, explain_os_error, unknown_name, why_unreadable
 
 
 def test_an_error_says_what_got_expected_and_remedy_in_one_line():
@@ -51,6 +51,18 @@ def test_an_os_error_is_explained_in_one_line(number, words):
     assert isinstance(error, UserError)
     assert words in str(error)
     assert "\n" not in str(error)
+
+
+def test_why_a_file_among_many_could_not_be_read(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    words = {"loop": "a link that leads back to itself", "gone": "a link that leads nowhere", "absent": "no such file"}
+    for name, expected in words.items():
+        with pytest.raises(OSError) as caught:
+            (tmp_path / name).stat()
+        assert why_unreadable(caught.value, tmp_path / name) == expected
+    assert why_unreadable(PermissionError(errno.EACCES, "Permission denied"), tmp_path) == "permission denied"
+    assert why_unreadable(OSError(errno.EIO, "Input/output error"), tmp_path) == "input/output error"
 
 
 def test_an_os_error_without_a_number_keeps_its_words():

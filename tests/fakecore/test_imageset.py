@@ -86,6 +86,35 @@ def test_a_folder_that_is_no_set_names_the_other_way_in(tmp_path):
         read_imageset(tmp_path / "absent")
 
 
+def test_counts_that_differ_are_told_in_words(tmp_path, write):
+    write(tmp_path)
+    before = read_imageset(tmp_path)
+    lost = before.records[0]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines(tmp_path)[1:]))
+    with pytest.raises(UserError) as caught:
+        read_imageset(tmp_path)
+    n = before.info["counts"][lost.split][lost.label]
+    assert f"{n - 1} {lost.label}" in str(caught.value) and f"{n} {lost.label}" in str(caught.value)
+    assert "{" not in str(caught.value) and "Copy the set again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["version", "resolution", "channels", "counts", "origin", "counts.val", "counts.val.real"]
+)
+def test_a_field_that_imageset_json_lacks_is_named(tmp_path, name, write):
+    write(tmp_path)
+    info = json.loads((tmp_path / "imageset.json").read_text())
+    *outer, last = name.split(".")
+    inner = info
+    for key in outer:
+        inner = inner[key]
+    del inner[last]
+    (tmp_path / "imageset.json").write_text(json.dumps(info))
+    with pytest.raises(UserError) as caught:
+        read_imageset(tmp_path)
+    assert f"imageset.json: {name} is missing" in str(caught.value)
+
+
 @pytest.mark.parametrize("info", ["[]", '{"version": 99}', "{"])
 def test_another_version_is_refused(tmp_path, info, write):
     write(tmp_path)

@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from fakecore.interrupt import StopRequest
+from fakecore.errors import Interrupted
+from fakecore.interrupt import StopRequest, going_on_with, honest_interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -65,3 +66,37 @@ def test_a_thread_that_may_not_catch_signals_still_works():
     thread.start()
     thread.join()
     assert outcome == [False]
+
+
+def test_an_interruption_anywhere_in_the_block_says_what_is_kept_and_how_to_go_on():
+    with pytest.raises(Interrupted) as caught, going_on_with("fakelab generate --resume"):
+        raise Interrupted("stopped at step 3 of 9; everything is saved")
+    assert str(caught.value) == "stopped at step 3 of 9; everything is saved. Go on with: fakelab generate --resume"
+    with pytest.raises(Interrupted) as caught, going_on_with("fakelab generate --resume"):
+        raise KeyboardInterrupt
+    assert str(caught.value) == "what was saved is kept. Go on with: fakelab generate --resume"
+
+
+def test_other_errors_pass_unchanged():
+    with pytest.raises(ValueError, match="mine"), going_on_with("x"):
+        raise ValueError("mine")
+
+
+def test_an_interruption_that_a_library_made_another_error_of_is_still_one():
+    with pytest.raises(KeyboardInterrupt), honest_interrupts():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("half imported") from None
+
+
+def test_without_an_interruption_errors_pass_and_the_handler_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ImportError), honest_interrupts():
+        raise ImportError
+    with pytest.raises(Interrupted, match="at step 3"), honest_interrupts():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped at step 3") from None
+    assert signal.getsignal(signal.SIGINT) is before

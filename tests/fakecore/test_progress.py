@@ -1,7 +1,19 @@
 import io
+import os
+import pty
+import re
+import struct
+import subprocess
 import sys
+import termios
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
 
 from fakecore.progress import progress_bar, say
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_silent_when_stderr_is_not_a_terminal(capfd):
@@ -35,6 +47,63 @@ def test_an_unknown_total_is_no_crash(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with progress_bar("reading", None, "frames") as bar:
         bar.advance(7)
+
+
+WORK = """
+import sys, time
+from fakecore.progress import progress_bar, say
+total = int(sys.argv[1])
+with progress_bar("training upsample-faces", total or None, "images", 1000) as bar:
+    for step in range(8):
+        time.sleep(0.15)
+        bar.advance((total - 1000) // 8 if total else 77)
+        if step == 4:
+            bar.note("val AUROC 0.9876")
+            say("a remark")
+"""
+
+
+def shown(columns: int, total: int, encoding: str = "utf-8") -> list[str]:
+    """The lines that a terminal of so many columns is sent, without colours and cursor movements."""
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "PYTHONIOENCODING": encoding}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-c", WORK, str(total)]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=ROOT) as process:
+        os.close(slave)
+        data = b""
+        while True:
+            try:
+                data += os.read(master, 1 << 16)
+            except OSError:  # how Linux tells that the other side was closed
+                break
+    os.close(master)
+    assert process.returncode == 0, data
+    text = re.sub(r"\x1b\[[0-9;]*m", "", data.decode(encoding))  # colours
+    return [line for line in re.split(r"(?:\r|\n|\x1b\[[0-9;?]*[A-Za-z])+", text) if line]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("total", [115_200, 101_299_500, 0])
+def test_the_line_never_wraps(columns, total):
+    lines = shown(columns, total)
+    assert any("training" in line for line in lines)
+    assert max(map(len, lines)) < columns, lines
+
+
+def test_what_matters_most_stays_and_every_time_says_which_it_is():
+    lines = [line for line in shown(80, 115_200) if line.startswith("training")]
+    assert any(re.search(r" ━+  [\d,]+/115,200  [\d,]+ images/s  \d+:\d\d left$", line) for line in lines), lines
+    assert re.search(r"  115,200/115,200  .*  in \d+:\d\d(  |$)", lines[-1]), lines[-1]
+    for line in lines:
+        assert len(re.findall(r"[\d-]:[\d-]{2}", line)) == len(re.findall(r" left| so far|  in ", line)), line
+    wide = shown(120, 115_200)
+    assert any(re.search(r"\d:\d\d so far  \d:\d\d left  val AUROC 0\.9876", line) for line in wide), wide
+
+
+def test_a_terminal_without_unicode_gets_dashes():
+    assert any("---" in line for line in shown(80, 5000, encoding="ascii"))
 
 
 def test_remarks_never_mix_with_results(capsys):

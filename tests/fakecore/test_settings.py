@@ -134,6 +134,14 @@ def test_an_assignment_without_a_name_or_a_sign_is_refused(text):
 
 def test_every_field_is_described_in_order():
     rows = describe(Preset(batch=3))
-    assert rows[0] == ("batch", 3, "images per step")
+    assert rows[0] == ("batch", 3, "images per step (1 to 4096)")
     assert [name for name, _, _ in rows][:3] == ["batch", "lr", "flip"]
     assert all(why for _, _, why in rows)
+
+
+def test_a_description_says_what_else_a_field_may_be():
+    whys = {name: why for name, _, why in describe(Preset())}
+    assert whys["batch"].endswith("(1 to 4096)")
+    assert whys["limit"].endswith("(1 or more)") and whys["decay"].endswith("(1.0 or less)")
+    assert whys["loss"].endswith("(one of bce, hinge, wgan-gp)")
+    assert not whys["flip"].endswith(")")

@@ -101,6 +101,25 @@ def test_a_broken_link_and_a_pipe_are_reported_and_the_rest_is_listed(animals):
     assert len(problems) == 2
 
 
+def test_a_link_to_itself_is_called_so_and_only_problems_of_the_chosen_class_are_reported(animals):
+    (animals / "cat" / "loop.png").symlink_to(animals / "cat" / "loop.png")
+    (animals / "dog" / "gone.png").symlink_to("nowhere.png")
+    (animals / "gone.png").symlink_to("nowhere.png")
+    everything = dict(open_source(str(animals)).problems)
+    assert everything[str(animals / "cat" / "loop.png")] == "a link that leads back to itself"
+    assert len(everything) == 3
+    assert {path for path, _ in open_source(f"{animals}:cat").problems} == {
+        str(animals / "cat" / "loop.png"),
+        str(animals / "gone.png"),
+    }
+
+
+def test_every_image_has_a_path_that_its_user_can_open(animals):
+    assert open_source(str(animals)).paths[0] == str(animals / "cat" / "1.png")
+    assert open_source(f"{animals}:dog").paths == [str(animals / "dog" / name) for name in ("1.png", "old/2.png")]
+    assert open_source("digits:3").paths == open_source("digits:3").names
+
+
 ODD = [
     "with space.png",
     "new\nline.png",
@@ -225,6 +244,13 @@ def test_metadata_jsonl_that_is_damaged_in_the_middle_is_never_half_used(animals
         assert "metadata.jsonl" in str(error)
     else:
         assert groups == [None, "a", None]
+
+
+def test_metadata_that_is_no_text_is_refused_in_plain_words(animals):
+    (animals / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError) as caught:
+        open_source(str(animals))
+    assert "bytes that are no UTF-8 text" in str(caught.value) and "codec" not in str(caught.value)
 
 
 def test_numbers_serve_as_class_and_group(animals):

@@ -206,9 +206,10 @@ def test_unusable_images_are_listed_and_the_others_used(tiny, tmp_path):
     made = fakegen.train(
         "digits", out=tmp_path / "run", real=str(source), changes={**tiny, "epochs": 1, "batch": 8}, device="cpu"
     )
+    expected = {"cut.jpg": "unreadable", "empty.jpg": "unreadable", "text.jpg": "unsupported"}
     assert {line["path"]: line["status"] for line in made.unused} == {
-        "cut.jpg": "unreadable", "empty.jpg": "unreadable", "text.jpg": "unsupported",
-    }  # fmt: skip
+        str(source / name): status for name, status in expected.items()
+    }
     lines = [json.loads(line) for line in (made.run / "unused.jsonl").read_text().splitlines()]
     assert lines == made.unused
     assert sum(part["real"] for part in made.counts.values()) == 60

@@ -95,7 +95,7 @@ def test_a_folder_in_use_is_never_overwritten(run, tmp_path):
     fakegen.sample(run, tmp_path / "set", count=3)
     with pytest.raises(UserError, match="--resume"):
         fakegen.sample(run, tmp_path / "set", count=3)
-    with pytest.raises(UserError, match="latent_seed"):
+    with pytest.raises(UserError, match="seed: 1 -> 77"):
         fakegen.sample(run, tmp_path / "set", count=9, seed=77, resume=True)
     fakegen.sample(run, tmp_path / "set", count=9, resume=True)
     assert len(read_imageset(tmp_path / "set").records) == 9

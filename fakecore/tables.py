@@ -1,0 +1,38 @@
+"""Tables as plain text, which a terminal of any width and a pipe can take."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+_GAP = "  "
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns under their names, those that hold numbers to the right and all else to the left. Where a line would be
+    wider than the terminal (80 characters where there is none), the last column is wrapped.
+    """
+    cells = [[f"{cell:,}" if type(cell) is int else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    numeric = [bool(rows) and all(row[place][:1].isdigit() for row in cells) for place in range(len(columns))]
+    start = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    lines = []
+    for row in [columns, *cells]:
+        *head, last = (
+            cell.rjust(width) if right else cell for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        first, *more = textwrap.wrap(last, max(20, terminal_width() - start)) or [""]
+        lines.append(_GAP.join([*(cell.ljust(width) for cell, width in zip(head, widths, strict=False)), first]))
+        lines += [" " * start + line for line in more]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def paragraph(text: str, indent: int = 0) -> str:
+    """`text` wrapped to the terminal's width, `indent` spaces before each line."""
+    return textwrap.fill(text, terminal_width(), initial_indent=" " * indent, subsequent_indent=" " * indent)
+
+
+def terminal_width() -> int:
+    """Characters in a line: the terminal's, or 80; never more than 100, which is as far as eyes like to travel."""
+    return min(shutil.get_terminal_size((80, 24)).columns, 100)

@@ -1,0 +1,66 @@
+"""What `presets` prints: all of them, or every field of one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from fakecore.settings import describe
+from fakecore.tables import paragraph, table
+from fakecore.wording import command
+from fakegen.catalogue import catalogue, layers
+from fakegen.networks import idle_fields
+from fakegen.preset import FIXED, Preset
+from fakegen.presets import get_preset
+
+
+def print_presets(as_json: bool) -> None:
+    """A line per preset, by which they are compared, and its summary below it."""
+    rows = catalogue()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    columns = ("name", "pixels", "reals", "z", "G", "D", "batch", "length")
+    keys = ("name", "resolution", "real", "z_dim", "params_g", "params_d", "batch")
+    shown = [
+        [_short(row[key]) if key.startswith("params") else row[key] for key in keys]
+        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs"]
+        for row in rows
+    ]
+    header, *lines = table(columns, shown).splitlines()
+    print(header)
+    for line, row in zip(lines, rows, strict=True):
+        print(line)
+        print(paragraph(row["summary"], indent=4))
+    print(paragraph(f"G and D in parameters. Every field of one: {command('presets', 'NAME')}"))
+
+
+def print_preset(name: str, as_json: bool) -> None:
+    """The layers of a preset's networks, and every field with its value and its reason. Raises UserError for an unknown
+    name.
+    """
+    preset = get_preset(name)
+    networks = layers(preset)
+    if as_json:
+        columns = ("layer", "output", "parameters")
+        named = {key: [dict(zip(columns, row, strict=True)) for row in rows] for key, rows in networks.items()}
+        print(json.dumps({**asdict(preset), "layers": named}))
+        return
+    print(paragraph(f"{preset.name}: {preset.summary}"))
+    if preset.system:
+        print(paragraph(f"System {preset.system}, published on {preset.published_on}."))
+    for network, rows in networks.items():
+        total = sum(parameters for *_, parameters in rows)
+        print(f"\n{table((network, 'output', 'parameters'), [*rows, ('all layers', '', total)])}")
+    print("\n" + paragraph("Fields, each set with --set field=value:"))
+    print(table(("field", "value", "why"), _settable(preset)))
+
+
+def _settable(preset: Preset) -> list[tuple[str, str, str]]:
+    rows = describe(preset)
+    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *idle_fields(preset)}]
+
+
+def _short(number: int) -> str:
+    """567360 -> "567 k", 3578624 -> "3.58 M"."""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"
