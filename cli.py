@@ -15,6 +15,7 @@ from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
 from fakecore.tables import table
 from fakecore.wording import command, counted
+from fakecore.world import PeerLost, rank
 
 RUNS = Path("runs")
 UNUSED_SHOWN = 10
@@ -130,7 +131,7 @@ def sample(
         str | None,
         typer.Option("--class", help="Which class, of a conditional run. Default: all, as often as the reals."),
     ] = None,
-    image_format: Annotated[str, typer.Option("--format", help="png or jpeg.")] = "png",
+    image_format: Annotated[str, typer.Option("--format", help="png, jpeg or webdataset.")] = "png",
     seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's own plus 1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a set that was stopped.")] = False,
     device: Device = "auto",
@@ -200,6 +201,21 @@ def sweep_generate(
     changes = sets if epochs is None else [*(sets or []), f"epochs={epochs}"]
     shared = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
     return run_sweep(presets, over or [], changes or [], as_json, device=device, data_root=data_root, **shared)
+
+
+@app.command()
+def verify(
+    place: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A set with fakes, or a run.")],
+    count: Annotated[int, typer.Option(help="How many fakes to make again.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which ones: same seed, same sample.")] = 0,
+    run: Annotated[Path | None, typer.Option(help="The run that made them. Default: found near the set.")] = None,
+    device: Annotated[str, typer.Option(help="auto (the kind that made the set), cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
+) -> int:
+    """Make some fakes of a set again from its manifest alone, and compare them with what is on disk."""
+    from fakegen.cli_verify import run_verify
+
+    return run_verify(place, as_json, count=count, seed=seed, run=run, device=device)
 
 
 @app.command("detect-train")
@@ -294,7 +310,12 @@ def score(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted."""
+    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted.
+
+    Of several processes that torchrun started, the first alone prints results.
+    """
+    if rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         with honest_interrupts():
             code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -319,6 +340,8 @@ def _run(arguments: list[str]) -> int:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     """The exit code for an error, and the one line to print."""
+    if rank() and isinstance(error, (BadRequest, Interrupted, KeyboardInterrupt, PeerLost)):
+        return 2, ""  # the first process says it
     if isinstance(error, KeyboardInterrupt):  # nothing was begun, or the command would have said how to go on
         return 130, "interrupted: what was finished is kept; the same command starts again"
     if isinstance(error, Interrupted):
@@ -328,7 +351,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BadRequest):
         context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
         return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
-    return 2, f"error: {explain_os_error(error) if isinstance(error, OSError) else error}"
+    speaker = f" in process {rank()}" if rank() else ""
+    return 2, f"error{speaker}: {explain_os_error(error) if isinstance(error, OSError) else error}"
 
 
 def _let_go_of_output() -> None:

@@ -7,20 +7,27 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from fakecore.errors import UserError
+from fakecore.world import World, local_rank, local_size, world_size
 
 Precision = Literal["fp32", "bf16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" is a CUDA GPU where there is one, else the CPU. Raises UserError for a device this machine has not."""
+    """ "auto" is a CUDA GPU where there is one, else the CPU; of several processes on a machine each takes its own GPU.
+
+    Raises UserError for a device this machine has not.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world_size() > 1:
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -37,6 +44,13 @@ def choose_device(name: str = "auto") -> torch.device:
             remedy="Give --device cpu, or auto, which takes what there is.",
         )
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """The kind of device, and what decides the last bits of a result on it: "cpu, AVX512" or "cuda, NVIDIA H200"."""
+    if device.type == "cuda":
+        return f"cuda, {torch.cuda.get_device_name(device)}"
+    return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def choose_precision(wish: str, device: torch.device) -> Precision:
@@ -73,19 +87,32 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def make_fabric(device: torch.device, precision: Precision):
-    """Lightning Fabric for one training run: where it runs, in which precision, over how many processes."""
+    """Lightning Fabric for one run: where it runs, in which precision, over how many processes (gloo joins them on CPUs,
+    NCCL on GPUs).
+    """
     import logging
     import warnings
 
     warnings.filterwarnings("ignore", module="lightning.*")
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
 
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)  # they announce the precision; run.json records it
-    devices = [device.index or 0] if device.type == "cuda" else 1
-    return Fabric(
-        accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
-    )
+    options = {"accelerator": device.type, "precision": "bf16-mixed" if precision == "bf16" else "32-true"}
+    if world_size() == 1:
+        return Fabric(devices=[device.index or 0] if device.type == "cuda" else 1, **options)
+    # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics between
+    # them would break. The first process may decode or write for hours while the others wait.
+    strategy = DDPStrategy(broadcast_buffers=False, timeout=timedelta(days=7))
+    fabric = Fabric(devices=local_size(), num_nodes=world_size() // local_size(), strategy=strategy, **options)
+    fabric.launch()
+    return fabric
+
+
+def join_world(device: torch.device) -> World:
+    """The processes of this job, joined; a process that is alone joins nobody, and pays nothing for it."""
+    return World(make_fabric(device, "fp32") if world_size() > 1 else None)
 
 
 def check_seed(seed: int) -> None:

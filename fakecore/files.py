@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def read_json(path: Path, *, remedy: str = "Copy it again from where it was made
 
 def read_jsonl(path: Path) -> list[dict]:
     """Every whole line of a JSON-lines file; a last line that was cut short by a kill is left out."""
-    return [record for record, _ in _whole_lines(path)]
+    return [record for record, _ in whole_lines(path)]
 
 
 def cut_jsonl(path: Path, keep: int) -> list[dict]:
     """Shorten a JSON-lines file to its first `keep` whole lines, and return those."""
-    lines = _whole_lines(path)[:keep]
+    lines = list(islice(whole_lines(path), keep))
     if path.exists():
         os.truncate(path, lines[-1][1] if lines else 0)
     return [record for record, _ in lines]
@@ -74,24 +75,26 @@ def append_jsonl(path: Path, records: Iterable[dict]) -> None:
         file.write(text.encode())
 
 
-def _whole_lines(path: Path) -> list[tuple[dict, int]]:
-    """(record, byte offset of the line's end) for each whole line, up to the first that is not."""
+def whole_lines(path: Path) -> Iterator[tuple[dict, int]]:
+    """(record, byte offset of the line's end) for each whole line of a JSON-lines file, up to the first that is not.
+
+    Holds one line in memory; a file that is missing has none.
+    """
     if not path.exists():
-        return []
-    lines, end = [], 0
+        return
+    end = 0
     with path.open("rb") as file:
         for line in file:
             end += len(line)
             if not line.endswith(b"\n"):
-                break
+                return
             try:
                 record = json.loads(line)
             except ValueError:
-                break
+                return
             if not isinstance(record, dict):
-                break
-            lines.append((record, end))
-    return lines
+                return
+            yield record, end
 
 
 def _umask() -> int:

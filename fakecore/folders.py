@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,7 +146,7 @@ def _text(value: object) -> str | None:
     return None if value in (None, "") else str(value)
 
 
-def listing_stamp(folder: Path, names: list[str], files: list[Path]) -> str:
+def listing_stamp(folder: Path, names: Iterable[str], files: Iterable[Path]) -> str:
     """A digest of names, sizes and times, which changes when the folder does."""
     digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for name, path in zip(names, files, strict=True):

@@ -1,27 +1,27 @@
 """A set of images on disk: SET/{split}/{label}/NNNNNN.png, metadata.jsonl (a line per image), imageset.json (the whole).
 
-Lines are appended only after their files are complete, so what metadata.jsonl lists is whole, however the writer ended.
+Large ones may keep their images in WebDataset shards, SET/{split}/{label}-NNNNNN.tar; a line's file_name is then the
+shard's and the member's in one, train/fake-000000.tar/fake-000123.png. `fakecore.setwriter` writes both.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fakecore.errors import UserError, unknown_name
+from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, whole
-from fakecore.files import append_jsonl, cut_jsonl, read_json, read_jsonl, write_json
+from fakecore.files import read_json, whole_lines
+from fakecore.folders import listing_stamp
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
-from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
-from fakecore.runfolder import versions
+from fakecore.pixels import ImageError, read_bytes
+from fakecore.shards import read_member
 
-FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
 _REMEDY = "Copy the set again, or make it anew."
 _COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
@@ -31,7 +31,7 @@ _LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
 _LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a set. Fields that do not apply are None and are left out of metadata.jsonl."""
 
@@ -49,12 +49,16 @@ class ImageRecord:
     source_sha256: str | None = None
 
     def to_json(self) -> dict:
-        return {name.rstrip("_"): value for name, value in vars(self).items() if value is not None}
+        values = ((key, getattr(self, name)) for key, name in _KEYS.items())
+        return {key: value for key, value in values if value is not None}
 
     @staticmethod
     def from_json(line: dict) -> ImageRecord:
-        known = {field.name.rstrip("_"): field.name for field in fields(ImageRecord)}
-        return ImageRecord(**{known[key]: value for key, value in line.items() if key in known})
+        return ImageRecord(**{_KEYS[key]: _shared(key, value) for key, value in line.items() if key in _KEYS})
+
+
+_KEYS = {field.name.rstrip("_"): field.name for field in fields(ImageRecord)}
+_REPEATED = {"label", "split", "class", "group", "run", "checkpoint_sha256"}
 
 
 @dataclass(frozen=True)
@@ -74,78 +78,35 @@ class ImageSet:
         return np.array([record.split for record in self.records])
 
     def path(self, record: ImageRecord) -> Path:
-        return self.root / record.file_name
+        """The file that holds an image: its own, or its shard."""
+        return self.root / in_shard(record.file_name)[0]
 
+    def read(self, record: ImageRecord) -> bytes:
+        """The bytes of an image's file, from its folder or its shard. Raises ImageError when they are not there."""
+        shard, member = in_shard(record.file_name)
+        if member is None:
+            return read_bytes(self.root / record.file_name)
+        try:
+            return read_member(self.root / shard, member)
+        except KeyError:
+            raise ImageError("unreadable", f"{shard} does not hold it") from None
+        except (OSError, tarfile.TarError) as error:
+            raise ImageError("unreadable", f"{shard}: {error}") from None
 
-class ImageSetWriter:
-    """Writes a set with encoding and disk in threads beside the caller; resumes where an earlier writer was killed.
-
-    `done[label]` says how many images of each label are complete already; go on from there, in index order.
-    """
-
-    def __init__(self, root: Path, *, resolution: int, channels: int, image_format: str = "png"):
-        if image_format not in FORMATS:
-            raise unknown_name("image format", image_format, FORMATS)
-        self.root, self._format = root, image_format
-        self._facts = {"resolution": resolution, "channels": channels}
-        self._encode, self._suffix = FORMATS[image_format]
-        self._threads = os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads)
-        self._waiting: deque[tuple[Future, Sequence[ImageRecord]]] = deque()
-        for split in SPLITS:
-            for label in LABEL_NUMBERS:
-                (root / split / label).mkdir(parents=True, exist_ok=True)
-        whole = cut_jsonl(root / "metadata.jsonl", keep=1 << 62)
-        self.done = {label: sum(line["label"] == label for line in whole) for label in LABEL_NUMBERS}
-
-    def file_name(self, split: Split, label: Label, index: int) -> str:
-        return f"{split}/{label}/{index:06d}{self._suffix}"
-
-    def add(self, records: Sequence[ImageRecord], make: Callable[[], np.ndarray]) -> None:
-        """Queue a batch: a thread calls `make` for its pixels, uint8 (N, C, R, R), encodes and writes them.
-
-        Blocks while too many batches wait.
-        """
-        (self.root / "imageset.json").unlink(missing_ok=True)  # a set that is being added to is not complete
-        self._waiting.append((self._pool.submit(self._write, records, make), records))
-        while len(self._waiting) > 2 * self._threads:
-            self._complete_oldest()
-
-    def finish(self, *, origin: dict) -> dict:
-        """Wait for everything, then write imageset.json, which marks the set as complete, and return it."""
-        self.flush()
-        self._pool.shutdown()
-        counts = count_images([ImageRecord.from_json(line) for line in read_jsonl(self.root / "metadata.jsonl")])
-        quality = (
-            {"png_level": PNG_LEVEL} if self._format == "png" else {"quality": JPEG_QUALITY, "subsampling": "4:4:4"}
-        )
-        used = versions()
-        library = {"library": "opencv-python-headless", "version": used.get("opencv-python-headless")}
-        writer = {"format": self._format, **quality, **library}
-        facts = {"version": SET_VERSION, **self._facts, "counts": counts, "writer": writer, "origin": origin}
-        write_json(self.root / "imageset.json", facts)
-        return facts
-
-    def flush(self) -> None:
-        while self._waiting:
-            self._complete_oldest()
-
-    def close(self) -> None:
-        """Stop without finishing: what is complete stays listed, and a later writer goes on from there."""
-        self._pool.shutdown(cancel_futures=True)
-
-    def _write(self, records: Sequence[ImageRecord], make: Callable[[], np.ndarray]) -> None:
-        for record, image in zip(records, make(), strict=True):
-            (self.root / record.file_name).write_bytes(self._encode(image, record.label))
-
-    def _complete_oldest(self) -> None:
-        future, records = self._waiting.popleft()
-        future.result()
-        append_jsonl(self.root / "metadata.jsonl", (record.to_json() for record in records))
+    def stamp(self, records: Sequence[ImageRecord] | None = None) -> str:
+        """A digest that changes when the listing of the images, or a file that holds one of them, does."""
+        records = self.records if records is None else records
+        return listing_stamp(self.root, (r.file_name for r in records), (self.path(r) for r in records))
 
 
 def is_imageset(root: Path) -> bool:
     return (root / "metadata.jsonl").is_file() and (root / "imageset.json").is_file()
+
+
+def in_shard(file_name: str) -> tuple[str, str | None]:
+    """(shard, member) of a file_name; the member is None for an image that is a file of its own."""
+    before, tar, member = file_name.partition(".tar/")
+    return (before + ".tar", member) if tar else (file_name, None)
 
 
 def read_imageset(root: Path) -> ImageSet:
@@ -168,7 +129,7 @@ def read_imageset(root: Path) -> ImageSet:
     if info["version"] != SET_VERSION:
         raise UserError(f"{root}/imageset.json is of another version", got=info["version"], expected=SET_VERSION)
     check_fields(info, _FIELDS, root / "imageset.json", remedy=_REMEDY)
-    records = read_records(root)
+    records = list(iter_records(root))
     counts = count_images(records)
     if counts != info["counts"]:
         raise UserError(
@@ -180,12 +141,13 @@ def read_imageset(root: Path) -> ImageSet:
     return ImageSet(root, records, info)
 
 
-def read_records(root: Path) -> list[ImageRecord]:
-    """What metadata.jsonl lists, of a finished set or of one that was begun; nothing where there is none.
+def iter_records(root: Path) -> Iterator[ImageRecord]:
+    """What metadata.jsonl lists, line by line, of a finished set or of one that was begun; nothing where there is none.
 
     Raises UserError, with the number of the line, for one that names no image of a set.
     """
-    return [_checked(line, number, root) for number, line in enumerate(read_jsonl(root / "metadata.jsonl"), 1)]
+    lines = whole_lines(root / "metadata.jsonl")
+    yield from (_checked(line, number, root) for number, (line, _) in enumerate(lines, 1))
 
 
 def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
@@ -212,3 +174,8 @@ def _checked(line: dict, number: int, root: Path) -> ImageRecord:
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise UserError(f"{where}, names a file outside the set", got=repr(name), remedy=_REMEDY)
     return ImageRecord.from_json(line)
+
+
+def _shared(key: str, value: object) -> object:
+    """Equal strings as one object: a million records of one run repeat its checkpoint's sha256 a million times."""
+    return sys.intern(value) if key in _REPEATED and isinstance(value, str) else value

@@ -1,21 +1,31 @@
-"""Ctrl-C and SIGTERM as a wish that long work honours at its next safe point; a second Ctrl-C stops at once."""
+"""Ctrl-C and SIGTERM as a wish that long work honours at its next safe point; a second Ctrl-C stops at once.
+
+Of several processes, torchrun hands each signal on to all, so that a Ctrl-C reaches them twice at once: that is one wish.
+And when torchrun itself is gone, killed by force, that is the same wish.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fakecore.errors import Interrupted
 from fakecore.progress import say
+from fakecore.world import launched
+
+_SAME_WISH_S = 1.0
 
 
 class StopRequest:
     """A context manager whose `asked` turns true after SIGINT or SIGTERM. Outside the main thread it never does."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self._asked_at: float | None = None
+        self._parent = os.getppid()
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -27,10 +37,17 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def asked(self) -> bool:
+        return self._asked_at is not None or (launched() and os.getppid() != self._parent)
+
     def _ask(self, number: int, frame: object) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self._asked_at is not None:
+            if launched() and now - self._asked_at < _SAME_WISH_S:
+                return
             raise KeyboardInterrupt
-        self.asked = True
+        self._asked_at = now
         say("stopping at the next safe point (again: at once) ...")
 
 

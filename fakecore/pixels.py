@@ -167,7 +167,7 @@ def _formats() -> tuple[str, ...]:
 
 def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
     # OpenCV writes BGR (H, W, 3); ours is RGB (3, H, W).
-    layout = pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0))
+    layout = pixels[0] if pixels.shape[0] == 1 else cv2.merge(tuple(pixels[::-1]))
     done, buffer = cv2.imencode(suffix, layout, options)
     if not done:
         raise ValueError(f"OpenCV could not encode pixels of shape {pixels.shape}")

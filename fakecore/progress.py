@@ -1,4 +1,6 @@
-"""Progress bars on stderr with rate and time left, as wide as the terminal; silent when stderr is not a terminal."""
+"""Progress bars on stderr with rate and time left, as wide as the terminal; silent when stderr is not a terminal. Of
+several processes at one job the first alone speaks.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from fakecore.world import rank
 
 _MIN_BAR, _MAX_BAR = 5, 40  # characters
 
@@ -40,7 +44,7 @@ class _Shown:
 @contextmanager
 def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
     """A bar for `total` units of work, `done` of which were finished before; `unit` is a plural such as "images"."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or rank():
         yield _Silent()
         return
     from rich.console import Console
@@ -60,7 +64,8 @@ def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Ite
 
 def say(text: str) -> None:
     """One line for the person who waits: to stderr, so that stdout stays for results."""
-    print(text, file=sys.stderr, flush=True)
+    if not rank():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
-from fakecore.folders import Source, listing_stamp, open_folder
+from fakecore.folders import Source, open_folder
 from fakecore.imageset import is_imageset, read_imageset
 from fakecore.labels import Label
-from fakecore.pixels import read_bytes
 from fakecore.torchvision_sources import LOADERS, open_torchvision
 
 
@@ -62,12 +61,11 @@ def default_data_root() -> Path:
 
 def _open_set(root: Path, label: Label, spec: str) -> Source:
     """The images of one label in a set that fakelab wrote, with the classes and groups of its manifest."""
-    records = [record for record in read_imageset(root).records if record.label == label]
-    files = [root / record.file_name for record in records]
+    found = read_imageset(root)
+    records = [record for record in found.records if record.label == label]
     names = [record.file_name for record in records]
-    stamp = listing_stamp(root, names, files)
     classes, groups = [record.class_ for record in records], [record.group for record in records]
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, folder=root)
+    return Source(spec, names, classes, groups, lambda i: found.read(records[i]), found.stamp(records), folder=root)
 
 
 def _digits(chosen: str | None, spec: str) -> Source:

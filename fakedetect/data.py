@@ -16,7 +16,7 @@ from fakecore.folders import Source
 from fakecore.imageset import ImageSet, is_imageset, read_imageset, told_counts
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.pixelcache import cached_pixels, source_channels
-from fakecore.pixels import ImageError, decode_image, read_bytes
+from fakecore.pixels import ImageError, decode_image
 from fakecore.progress import say
 from fakecore.sources import open_source
 from fakecore.splits import DEFAULT_SPLIT, split_groups
@@ -119,17 +119,12 @@ def _find_set(place: Path) -> Path:
 def _from_set(root: Path, resolution: int | None, channels: int | None) -> LabelledImages:
     found: ImageSet = read_imageset(root)
     names = [record.file_name for record in found.records]
-    digest = hashlib.sha256(str(root.resolve()).encode())
-    for name in names:
-        path = root / name
-        status = path.stat() if path.exists() else None
-        digest.update(f"{name}\0{status and (status.st_size, status.st_mtime_ns)}\n".encode())
     resolution, channels = resolution or found.info["resolution"], channels or found.info["channels"]
 
     def read(index: int) -> bytes:
-        return read_bytes(root / names[index])
+        return found.read(found.records[index])
 
-    pixels = cached_pixels(names, read, digest.hexdigest(), resolution=resolution, channels=channels)
+    pixels = cached_pixels(names, read, found.stamp(), resolution=resolution, channels=channels)
     rows = pixels.rows
     return LabelledImages(
         images=pixels.images,

@@ -7,6 +7,7 @@ from fakegen.presets import PRESETS, get_preset
 from fakegen.production import sample
 from fakegen.sampling import Generator, load_generator
 from fakegen.sweep import Swept, sweep
+from fakegen.verify import Verified, verify
 
 __all__ = [
     "PRESETS",
@@ -15,6 +16,7 @@ __all__ = [
     "Measured",
     "Preset",
     "Swept",
+    "Verified",
     "get_preset",
     "load_generator",
     "measure",
@@ -22,4 +24,5 @@ __all__ = [
     "sample",
     "sweep",
     "train",
+    "verify",
 ]

@@ -3,59 +3,53 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import check_seed, derive_seed
+from fakecore.device import check_seed, choose_device, derive_seed, device_name, join_world
 from fakecore.errors import Interrupted, UserError
-from fakecore.imageset import ImageRecord, ImageSetWriter
+from fakecore.imageset import ImageRecord
 from fakecore.interrupt import StopRequest, going_on_with
 from fakecore.labels import SPLITS
-from fakecore.progress import Bar, progress_bar
+from fakecore.progress import progress_bar
 from fakecore.runfolder import locked, refuse_used
+from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakecore.wording import command
+from fakecore.world import World
 from fakegen.reals import Reals
 from fakegen.requests import check_resumable, choose_epoch, load_epoch
 from fakegen.run import Run, open_run
 from fakegen.sampling import BLOCK, Generator
 
-_REALS_PER_BATCH = 64
 
-
-def write_matched_set(run: Run, reals: Reals, device: str = "auto") -> dict:
+def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World | None = None) -> dict:
     """Write RUN/set: `count` fakes of the last epoch, and as many matched reals (or all there are); its imageset.json.
 
     Goes on where an earlier call was stopped. The reals are the run's own images at its own resolution, through the
     same encoder as the fakes.
     """
-    count, shares = run.facts["count"], tuple(run.facts["split"])
-    epoch = run.set_epoch
+    count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
     remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
-    generator = load_epoch(run, epoch, device, remedy)
-    chosen = choose_reals(reals, count, run.facts["seed"])
+    generator = load_epoch(run, run.set_epoch, device, remedy)
     began = time.perf_counter()
-    writer = ImageSetWriter(run.path / "set", resolution=generator.resolution, channels=generator.channels)
-    try:
-        done = writer.done["real"] + writer.done["fake"]
-        with progress_bar("writing the set", len(chosen) + count, "images", done) as bar, StopRequest() as stop:
-            _write_reals(writer, reals, chosen, bar, stop)
-            _write_fakes(writer, generator, run, epoch, run.facts["seed"], count, shares, bar, stop)
-        origin = {
-            "made_by": "generate",
-            "run": run.path.name,
-            "preset": run.preset.name,
-            "epoch": epoch,
-            "checkpoint_sha256": generator.facts["sha256"],
-            "latent_seed": run.facts["seed"],
-            "source": run.facts["source"],
-            "split": list(shares),
-        }
-        facts = writer.finish(origin=origin)
-    finally:
-        writer.close()
+    wanted = {
+        "real": _reals(reals, choose_reals(reals, count, seed)),
+        "fake": _fakes(generator, run, seed, count, shares),
+    }
+    origin = {
+        "made_by": "generate",
+        **_origin(generator, run, seed),
+        "source": run.facts["source"],
+        "split": list(shares),
+    }
+    writer = ImageSetWriter(
+        run.path / "set", wanted, resolution=generator.resolution, channels=generator.channels, world=world
+    )
+    facts = _write(writer, "writing the set", origin)
     run.facts["timings"]["set_s"] = round(time.perf_counter() - began, 2)
     return facts
 
@@ -78,40 +72,42 @@ def sample(
     `only` names the one class that a conditional generator is to make.
     Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
     """
-    run = open_run(run_path)
-    epoch = choose_epoch(run, epoch)
-    if count < 1:
-        raise UserError("--count is out of range", got=count, expected="1 or more")
-    seed = run.facts["seed"] + 1 if seed is None else seed
-    check_seed(seed)
-    generator = load_epoch(run, epoch, device)
-    generator.check_class(only)
-    origin = {
-        "made_by": "sample",
-        "run": run.path.name,
-        "preset": run.preset.name,
-        "epoch": epoch,
-        "checkpoint_sha256": generator.facts["sha256"],
-        "latent_seed": seed,
-        "class": only,
-        "split": list(DEFAULT_SPLIT),
-    }
+    world = join_world(choose_device(device))
+    with world.together():
+        run = open_run(run_path)
+        epoch = choose_epoch(run, epoch)
+        if count < 1:
+            raise UserError("--count is out of range", got=count, expected="1 or more")
+        seed = run.facts["seed"] + 1 if seed is None else seed
+        check_seed(seed)
+        generator = load_epoch(run, epoch, device)
+        generator.check_class(only)
+    origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
+    wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
+    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
+    words += ("--class", only) if only else ()
+    taken = _taken(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
+    with world.first(taken), going_on_with(command("sample", run_path, *words)):
+        writer = ImageSetWriter(
+            out,
+            wanted,
+            resolution=generator.resolution,
+            channels=generator.channels,
+            image_format=image_format,
+            world=world,
+        )
+        return _write(writer, "sampling", origin)
+
+
+@contextmanager
+def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
     if resume:
-        check_resumable(out, origin, image_format, count)
+        check_resumable(out, origin, classes)
     else:
         hint = "Add --resume to go on with it"
         refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
-    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
-    with locked(out), going_on_with(command("sample", run_path, *words)):
-        writer = ImageSetWriter(
-            out, resolution=generator.resolution, channels=generator.channels, image_format=image_format
-        )
-        try:
-            with progress_bar("sampling", count, "images", writer.done["fake"]) as bar, StopRequest() as stop:
-                _write_fakes(writer, generator, run, epoch, seed, count, DEFAULT_SPLIT, bar, stop, only)
-            return writer.finish(origin=origin)
-        finally:
-            writer.close()
+    with locked(out):
+        yield
 
 
 def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
@@ -127,74 +123,72 @@ def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _write_reals(writer: ImageSetWriter, reals: Reals, chosen: np.ndarray, bar: Bar, stop: StopRequest) -> None:
-    for start in range(writer.done["real"], len(chosen), _REALS_PER_BATCH):
-        places = range(start, min(start + _REALS_PER_BATCH, len(chosen)))
-        records = []
-        for place in places:
-            row = int(chosen[place])
+def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:
+    try:
+        with progress_bar(title, writer.total, "images", writer.done) as bar, StopRequest() as stop:
+            for listed in writer.write():
+                bar.advance(listed)
+                if stop.asked:
+                    writer.flush()
+                    raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+        return writer.finish(origin=origin)
+    finally:
+        writer.close()
+
+
+def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
+    """Real i of a set is row chosen[i] of the run's reals."""
+
+    def records(indices: range, file_name) -> list[ImageRecord]:
+        found = []
+        for index in indices:
+            row = int(chosen[index])
             split = str(reals.splits[row])
-            records.append(
+            found.append(
                 ImageRecord(
-                    file_name=writer.file_name(split, "real", place),
+                    file_name=file_name(split, "real", index),
                     label="real",
                     split=split,
-                    index=place,
+                    index=index,
                     class_=reals.classes[row],
                     group=reals.groups[row],
                     source=reals.names[row],
                     source_sha256=reals.sha256[row],
                 )
             )
-        writer.add(records, partial(reals.images.__getitem__, chosen[places.start : places.stop]))
-        bar.advance(len(records))
-        _honour(stop, writer)
+        return found
+
+    return Wanted(len(chosen), records, lambda indices: reals.images[chosen[indices.start : indices.stop]])
 
 
-def _write_fakes(
-    writer,
-    generator: Generator,
-    run: Run,
-    epoch,
-    seed,
-    count,
-    shares,
-    bar: Bar,
-    stop: StopRequest,
-    only: str | None = None,
-) -> None:
-    checkpoint = generator.facts["sha256"]
-    start = writer.done["fake"]
-    for number, indices in generator.blocks(start, count - start):
-        classes = generator.block_classes(seed, number, only)
-        records = []
-        for index in indices:
+def _fakes(
+    generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
+) -> Wanted:
+    """Fake i of a set is image i of the generator under `seed`; all are of the class `only` if it is given."""
+    made_by = {
+        "run": run.path.name,
+        "epoch": generator.facts["epoch"],
+        "checkpoint_sha256": generator.facts["sha256"],
+        "latent_seed": seed,
+    }
+
+    def records(indices: range, file_name) -> list[ImageRecord]:
+        found = []
+        for index, class_ in zip(indices, generator.batch_classes(seed, indices, only), strict=True):
             split = split_of_fake(index, shares)
-            records.append(
-                ImageRecord(
-                    file_name=writer.file_name(split, "fake", index),
-                    label="fake",
-                    split=split,
-                    index=index,
-                    class_=classes[index - number * BLOCK],
-                    run=run.path.name,
-                    epoch=epoch,
-                    checkpoint_sha256=checkpoint,
-                    latent_seed=seed,
-                )
-            )
-        writer.add(records, partial(_part_of_block, generator, seed, number, indices, only))
-        bar.advance(len(records))
-        _honour(stop, writer)
+            name = file_name(split, "fake", index)
+            found.append(ImageRecord(name, "fake", split, index, class_, **made_by))
+        return found
+
+    return Wanted(count, records, lambda indices: generator.batch(seed, indices, only))
 
 
-def _part_of_block(generator: Generator, seed: int, number: int, indices: range, only: str | None = None) -> np.ndarray:
-    """The whole block is made even where only a part is wanted: see fakegen.sampling."""
-    first = number * BLOCK
-    return generator.block(seed, number, only)[indices.start - first : indices.stop - first]
-
-
-def _honour(stop: StopRequest, writer: ImageSetWriter) -> None:
-    if stop.asked:
-        writer.flush()
-        raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+def _origin(generator: Generator, run: Run, seed: int) -> dict:
+    return {
+        "run": run.path.name,
+        "preset": run.preset.name,
+        "epoch": generator.facts["epoch"],
+        "checkpoint_sha256": generator.facts["sha256"],
+        "latent_seed": seed,
+        "device": device_name(generator.device),
+    }

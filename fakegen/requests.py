@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from fakecore.device import choose_device
 from fakecore.errors import UserError
-from fakecore.imageset import FORMATS, read_records
+from fakecore.imageset import iter_records
 from fakecore.labels import SPLITS
-from fakecore.wording import command, counted
+from fakecore.wording import command
 from fakegen.run import Run
 from fakegen.sampling import Generator, load_generator
+
+_BEGUN = (".lock", ".parts", "metadata.jsonl", *SPLITS)  # what a writer that was stopped at once leaves
 
 
 def choose_epoch(run: Run, epoch: int | None) -> int:
@@ -38,33 +41,26 @@ def load_epoch(run: Run, epoch: int, device: str, remedy: str | None = None) -> 
         raise UserError(error.what, got=error.got, expected=error.expected, remedy=remedy or other) from None
 
 
-def check_resumable(out: Path, origin: dict, image_format: str, count: int) -> None:
-    """Refuse to go on with what is no set of `sample`, with a set that other settings made, and with fewer images than
-    there are: what is there already must be what would be made again.
+def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
+    """Refuse to go on with what is no set of `sample`, and with one that other settings made: what is there already must
+    be what would be made again. `classes` are those of its first fakes. The writer looks at format and count.
     """
-    records = read_records(out)
+    records = list(islice(iter_records(out), len(classes)))
     if not records:
-        if out.is_dir() and any(path.name not in (".lock", "metadata.jsonl", *SPLITS) for path in out.iterdir()):
+        if out.is_dir() and any(path.name not in _BEGUN for path in out.iterdir()):
             raise UserError(f"{out} holds no set that could be gone on with", remedy="Choose another --out.")
         return
-    if any(record.label == "real" for record in records):
+    first = records[0]
+    if first.label == "real":
         raise UserError(f"{out} holds reals: `sample` did not make it", remedy="Choose another --out.")
-    first, suffix = records[0], FORMATS.get(image_format, ("", ""))[1]  # the writer refuses an unknown format
     was = {"epoch": first.epoch, "seed": first.latent_seed, "checkpoint": first.checkpoint_sha256}
     now = {"epoch": origin["epoch"], "seed": origin["latent_seed"], "checkpoint": origin["checkpoint_sha256"]}
     changed = [f"{name}: {str(was[name])[:12]} -> {str(now[name])[:12]}" for name in was if was[name] != now[name]]
-    if not first.file_name.endswith(suffix):
-        changed.append(f"format: {Path(first.file_name).suffix} -> {suffix}")
+    if [record.class_ for record in records] != classes[: len(records)]:
+        changed.append(f"class: now {origin['class'] or 'all'}")
     if changed:
         raise UserError(
             f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
-        )
-    if count < len(records):
-        raise UserError(
-            f"{out} holds {counted(len(records), 'fake')} already, and none is ever deleted",
-            got=f"--count {count}",
-            expected=f"{len(records)} or more",
-            remedy="For fewer, choose another --out.",
         )
 
 

@@ -93,11 +93,26 @@ class Generator:
             )
         raise unknown_name("class of this generator", name, self.classes)
 
+    def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
+        """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""
+        parts = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            parts.append(self.block(seed, number, only)[wanted.start - first : wanted.stop - first])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def batch_classes(self, seed: int, indices: range, only: str | None = None) -> list[str | None]:
+        """The class of each of consecutive indices; see `block_classes`."""
+        found = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            found += self.block_classes(seed, number, only)[wanted.start - first : wanted.stop - first]
+        return found
+
     def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
         """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
-        for number, indices in self.blocks(start, count):
-            block = self.block(seed, number)
-            yield from (block[index - number * BLOCK] for index in indices)
+        for _, indices in self.blocks(start, count):
+            yield from self.batch(seed, indices)
 
     @torch.inference_mode()
     def render(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> np.ndarray:

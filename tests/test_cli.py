@@ -53,6 +53,16 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab):
     assert f"{len(lines)} files" in scored.stderr and "\r" not in scored.stderr  # no progress bar into a pipe
 
 
+def test_a_detector_learns_from_shards_too(loop, fakelab):
+    home, *_ = loop
+    made = fakelab("sample", "runs/digits", "--count", 200, "--format", "webdataset", "--out", "shards", cwd=home)
+    assert made.returncode == 0 and (home / "shards" / "train" / "fake-000000.tar").is_file(), made.stderr
+    words = ("--real", "digits:3", "--fake", "shards", "--set", "epochs=1", "--set", "blocks=1", "--json")
+    trained = fakelab("detect-train", *words, "--out", "from-shards", cwd=home)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["test_metrics"]["n_fake"] > 0
+
+
 def test_evaluate_reports_on_another_set(loop, fakelab):
     home, *_ = loop
     done = fakelab("evaluate", "runs/digits-cnn", "runs/digits", "--json", cwd=home)

@@ -18,6 +18,36 @@ def test_the_first_signal_is_a_wish_and_the_second_a_stop(number, capsys):
     assert "stopping" in capsys.readouterr().err
 
 
+@pytest.fixture
+def torchrun(monkeypatch):
+    """As if torchrun had started this process."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("RANK", "0")
+
+
+def test_a_signal_that_torchrun_hands_on_is_the_same_wish(torchrun, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        now[0] += 0.3
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+        now[0] += 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_torchrun_killed_by_force_is_a_wish_to_stop(torchrun, monkeypatch):
+    with StopRequest() as stop:
+        assert not stop.asked
+        monkeypatch.setattr("os.getppid", lambda: 1)
+        assert stop.asked
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    with StopRequest() as stop:
+        assert not stop.asked
+
+
 def test_the_handlers_from_before_come_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopRequest():

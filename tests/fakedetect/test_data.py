@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
+from fakecore.imageset import ImageRecord
 from fakecore.labels import FAKE, REAL
 from fakecore.pixels import encode_jpeg, encode_png
+from fakecore.setwriter import ImageSetWriter, Wanted
 from fakedetect.data import load_labelled, require_both_classes
 
 
@@ -34,6 +36,31 @@ def test_labels_come_from_metadata_and_not_from_folder_names_or_order(tmp_path, 
     assert all(
         label == (FAKE if "aa-real" in path else REAL) for path, label in zip(data.paths, data.labels, strict=True)
     )
+
+
+def test_a_set_in_shards_is_the_same_to_a_detector_as_one_in_folders(tmp_path, pictures):
+    def wanted(label):
+        def records(indices, file_name):
+            splits = [("train", "train", "val", "test")[i % 4] for i in indices]
+            return [
+                ImageRecord(file_name(split, label, i), label, split, i)
+                for i, split in zip(indices, splits, strict=True)
+            ]
+
+        images = pictures(40, label, 0)
+        return Wanted(40, records, lambda indices: images[indices.start : indices.stop])
+
+    for image_format in ("png", "webdataset"):
+        both = {label: wanted(label) for label in ("real", "fake")}
+        root = tmp_path / image_format
+        writer = ImageSetWriter(root, both, resolution=16, channels=3, image_format=image_format)
+        list(writer.write())
+        writer.finish(origin={})
+    folders, shards = load_labelled(tmp_path / "png"), load_labelled(tmp_path / "webdataset")
+    assert shards.paths[0] == "train/real-000000.tar/real-000000.png" and shards.unused == []
+    assert np.array_equal(shards.images, folders.images) and len(shards.images) == 80
+    assert np.array_equal(shards.labels, folders.labels) and np.array_equal(shards.splits, folders.splits)
+    assert shards.sha256 == folders.sha256
 
 
 def test_a_run_folder_stands_for_its_set(tmp_path, write_set):

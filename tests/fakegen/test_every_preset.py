@@ -74,6 +74,10 @@ def test_a_conditional_run_knows_its_classes(photos, tmp_path):
     facts = fakegen.sample(made.run, tmp_path / "flowers", count=10, only="flower")
     assert facts["origin"]["class"] == "flower"
     assert {line["class"] for line in read_jsonl(tmp_path / "flowers" / "metadata.jsonl")} == {"flower"}
+    for other in ("temple", None):
+        with pytest.raises(UserError, match="class: now"):
+            fakegen.sample(made.run, tmp_path / "flowers", count=20, only=other, resume=True)
+    fakegen.sample(made.run, tmp_path / "flowers", count=20, only="flower", resume=True)
     with pytest.raises(UserError, match="flower"):
         fakegen.sample(made.run, tmp_path / "x", count=3, only="flowre")
     sheet = read_image(made.run / "snapshots" / "epoch-0000.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakecore.files import read_jsonl
-from fakecore.imageset import read_imageset
+from fakecore.imageset import in_shard, read_imageset
 
 SETTINGS = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
 TRAIN = ["generate", "digits", "--real", "digits:3", "--epochs", 60, "--count", 40, "--device", "cpu", *SETTINGS]
@@ -61,26 +61,33 @@ def test_stopped_and_resumed_ends_with_the_bytes_of_an_uninterrupted_run(
     assert files_of(run / "set" / "train") == files_of(uninterrupted / "set" / "train")
 
 
-def test_sampling_killed_and_resumed_gives_the_same_set(fakelab, start_fakelab, tmp_path, uninterrupted):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    words = ("sample", uninterrupted, "--count", 6000, "--seed", 7)
-    process = start_fakelab(*words, "--out", killed)
-    wait_for(lambda: (killed / "metadata.jsonl").exists() and (killed / "metadata.jsonl").stat().st_size, process)
-    process.kill()
-    process.wait()
-    assert not (killed / "imageset.json").exists(), "it was not stopped midway"
-    listed = read_jsonl(killed / "metadata.jsonl")
-    assert 0 < len(listed) < 6000
-    (killed / listed[0]["file_name"]).read_bytes()
-    with (killed / "metadata.jsonl").open("ab") as file:
-        file.write(b'{"file_name": "train/fa')  # as a kill amid a write leaves it
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webdataset"])
+def test_sampling_killed_twice_and_resumed_gives_the_same_set(
+    image_format, fakelab, start_fakelab, tmp_path, uninterrupted
+):
+    whole, killed, count = tmp_path / "whole", tmp_path / "killed", 9000
+    words = ("sample", uninterrupted, "--count", count, "--seed", 7, "--format", image_format)
+    manifest = killed / "metadata.jsonl"
+    for resume in ((), ("--resume",)):
+        before = manifest.stat().st_size if resume else 0
+        process = start_fakelab(*words, "--out", killed, *resume)
+        wait_for(lambda size=before: manifest.exists() and manifest.stat().st_size > size, process)
+        process.kill()
+        process.wait()
+        assert not (killed / "imageset.json").exists(), "it was not stopped midway"
+        listed = read_jsonl(manifest)
+        assert 0 < len(listed) < count
+        for line in listed:
+            assert (killed / in_shard(line["file_name"])[0]).stat().st_size > 0
+        with manifest.open("ab") as file:
+            file.write(b'{"file_name": "train/fa')  # as a kill amid a write leaves it
 
     again = fakelab(*words, "--out", killed)
     assert again.returncode == 2 and "--resume" in again.stderr
     assert fakelab(*words, "--out", killed, "--resume").returncode == 0
     assert fakelab(*words, "--out", whole).returncode == 0
     assert files_of(killed) == files_of(whole)
-    assert [record.index for record in read_imageset(killed).records] == list(range(6000))
+    assert [record.index for record in read_imageset(killed).records] == list(range(count))
 
 
 def test_a_set_killed_while_it_is_written_is_finished_by_resume(fakelab, start_fakelab, tmp_path, uninterrupted):

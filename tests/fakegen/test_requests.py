@@ -20,10 +20,10 @@ def begun(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"count": 4}, "holds 5 fakes already, and none is ever deleted (got --count 4; expected 5 or more)"),
+        ({"count": 4}, "holds 5 images already, and none is ever deleted (got --count 4; expected 5 or more)"),
         ({"count": 9, "seed": 77}, "seed: 1 -> 77"),
         ({"count": 9, "epoch": 1}, "epoch: 2 -> 1"),
-        ({"count": 9, "image_format": "jpeg"}, "format: .png -> .jpg"),
+        ({"count": 9, "image_format": "jpeg"}, "another format"),
         ({"count": 9, "image_format": "jpg"}, "Did you mean 'jpeg'"),
         ({"count": 9, "seed": -1}, "--seed is out of range (got -1; expected 0 or more)"),
     ],

@@ -1,0 +1,63 @@
+"""Sets of made-up pictures, as writers write them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fakecore.imageset import ImageRecord
+from fakecore.setwriter import ImageSetWriter, Wanted
+
+SPLIT_OF = ["train", "train", "train", "val", "test"]
+
+
+def _picture(label, index, channels=3):
+    seed = index + (1000 if label == "fake" else 0)
+    return np.random.default_rng(seed).integers(0, 256, (channels, 8, 8), dtype=np.uint8)
+
+
+def _wanted(label, count, channels=3, pixels=None):
+    more = {"class_": "dog", "group": "ann", "source": "a b.png", "source_sha256": "00"} if label == "real" else {}
+    more = more or {"run": "r", "epoch": 3, "checkpoint_sha256": "ff", "latent_seed": 0}
+
+    def records(indices, file_name):
+        splits = [SPLIT_OF[index % len(SPLIT_OF)] for index in indices]
+        return [
+            ImageRecord(file_name(split, label, i), label, split, i, **more)
+            for i, split in zip(indices, splits, strict=True)
+        ]
+
+    return Wanted(count, records, pixels or (lambda indices: np.stack([_picture(label, i, channels) for i in indices])))
+
+
+def _write(root, count=10, labels=("real", "fake"), stop_after=None, channels=3, **options):
+    """A set of `count` images of each label; with `stop_after`, one that was stopped once so many were listed."""
+    chosen = {label: _wanted(label, count, channels) for label in labels}
+    writer = ImageSetWriter(root, chosen, resolution=8, channels=channels, **options)
+    listed = writer.done
+    try:
+        for more in writer.write():
+            listed += more
+            if stop_after is not None and listed >= stop_after:
+                return writer
+        return writer.finish(origin={"run": "r"})
+    finally:
+        writer.close()
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """The image that stands at an index of a label, uint8 (channels, 8, 8): picture("fake", 3)."""
+    return _picture
+
+
+@pytest.fixture(scope="session")
+def wanted():
+    """What a writer is to write of a label: wanted("fake", 10)."""
+    return _wanted
+
+
+@pytest.fixture(scope="session")
+def write():
+    """Write a set: write(root, count=10)."""
+    return _write
