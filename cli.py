@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -130,6 +131,39 @@ def sample(
         print(
             f"{out}: {fakes:,} fakes of epoch {facts['origin']['epoch']}, latent seed {facts['origin']['latent_seed']}"
         )
+    return 0
+
+
+@app.command()
+def measure(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    epochs: Annotated[str, typer.Option(help="all, or checkpoints such as 0,5,last.")] = "all",
+    count: Annotated[int, typer.Option(help="Fakes per epoch; the same latents for each.")] = 1000,
+    features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights of inception: .safetensors or .pth.")] = None,
+    real: Annotated[str | None, typer.Option(help="Where the run's real images stand now, if they moved.")] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Is it getting better? Distances of a run's checkpoints to held-out reals, the best epoch, and a plot."""
+    import fakegen
+
+    found = fakegen.measure(
+        run,
+        epochs=epochs,
+        count=count,
+        features=features,
+        weights=weights,
+        real=real,
+        device=device,
+        data_root=data_root,
+    )
+    if as_json:
+        facts = {"run": str(found.run), "epochs": [asdict(row) for row in found.rows], "best": asdict(found.best)}
+        _print_json({**facts, "collapse": found.collapse, "remarks": found.remarks, "fresh": found.fresh})
+    else:
+        _print_quality(found)
     return 0
 
 
@@ -285,6 +319,26 @@ def _print_table(columns: tuple[str, ...], rows: list[list]) -> None:
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
     Console(highlight=False).print(table)
+
+
+def _print_quality(found) -> None:
+    rows = [
+        [
+            f"{row.epoch}{' *' if row.epoch == found.best.epoch else ''}",
+            f"{row.frechet:.4g}",
+            f"{row.kernel:.4g} ± {row.kernel_se:.2g}",
+            *(f"{share:.1%}" for share in (row.precision, row.recall, row.diversity, row.near_copies)),
+        ]
+        for row in found.rows
+    ]
+    best = found.best
+    print(f"{best.n_fake:,} fakes against {best.n_real:,} held-out reals, in the space {best.features} ({best.dims:,})")
+    _print_table(("epoch", "frechet", "kernel", "precision", "recall", "diversity", "near_copies"), rows)
+    print(f"  * best: epoch {best.epoch}, {best.frechet:.4g}; as many training reals get {best.floor:.4g}")
+    print("  near copies: up to 1 % is chance")
+    for line in (*found.remarks, *filter(None, [found.collapse])):
+        print(f"  {line}")
+    print(f"  look at   {found.run}/plots/quality.png, nearest.png")
 
 
 def _print_metrics(made) -> None:
