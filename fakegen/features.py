@@ -49,7 +49,7 @@ class FeatureSpace:
         return features
 
 
-def open_features(name: str, reals: Reals, *, device: str = "auto", weights: Path | None = None) -> FeatureSpace:
+def open_features(name: str, reals: Reals, *, device: str = "auto", weights: Path | str | None = None) -> FeatureSpace:
     """The feature space called `name`: inception, classes, random, or the first of these that is at hand for auto.
 
     Inception is at hand when `weights` names its file or an earlier download lies in torch's cache; asked for by name it
