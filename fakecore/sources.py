@@ -25,6 +25,8 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     written ./digits. Raises UserError when there is no such source, class or attribute, or it holds no image, or it
     cannot be fetched.
     """
+    if not spec.strip():
+        raise UserError("a source of images is named by an empty text", expected="a folder, or a name such as digits:3")
     name, _, selection = spec.partition(":")
     if name == "digits":
         source = _digits(selection or None, spec)

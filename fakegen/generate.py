@@ -62,7 +62,13 @@ def train(
     check_seed(seed)
     place = choose_device(device)
     _refuse_used(out)
-    reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
+    reals = load_reals(
+        chosen.real if real is None else real,
+        resolution=chosen.resolution,
+        shares=split,
+        seed=seed,
+        data_root=data_root,
+    )
     _check_batch(reals, chosen)
     if reals.smallest < chosen.resolution and real not in (None, chosen.real):
         say(
@@ -107,7 +113,7 @@ def resume(
     with locked(out), _resumable(out):
         wanted = _wanted_preset(run, preset, changes or {})
         reals = load_reals(
-            real or run.facts["source"]["spec"],
+            run.facts["source"]["spec"] if real is None else real,
             resolution=wanted.resolution,
             shares=tuple(split or run.facts["split"]),
             seed=run.facts["seed"] if seed is None else seed,
