@@ -64,7 +64,8 @@ def train(
     check_seed(seed)
     place = choose_device(device)
     _refuse_used(out)
-    reals = load_reals(real or chosen.real, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
+    spec = chosen.real if real is None else real
+    reals = load_reals(spec, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
     _check_reals(reals, chosen)
     if not chosen.epochs and not chosen.steps:
         say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
@@ -104,7 +105,7 @@ def resume(
     with locked(out), _resumable(out):
         wanted = _wanted_preset(run, preset, changes or {})
         reals = load_reals(
-            real or run.facts["source"]["spec"],
+            run.facts["source"]["spec"] if real is None else real,
             resolution=wanted.resolution,
             shares=tuple(split or run.facts["split"]),
             seed=run.facts["seed"] if seed is None else seed,
