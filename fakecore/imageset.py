@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
-from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, whole
+from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, one_of, whole
 from fakecore.files import append_jsonl, cut_jsonl, read_json, read_jsonl, write_json
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
@@ -25,7 +25,7 @@ FORMATS = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 SET_VERSION = 1
 _REMEDY = "Copy the set again, or make it anew."
 _COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
-_FIELDS = {"resolution": whole(1), "channels": whole(1, 3), "counts": _COUNTS, "origin": OBJECT}
+_FIELDS = {"resolution": whole(1, 1024), "channels": one_of(1, 3), "counts": _COUNTS, "origin": OBJECT}
 _ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
 _LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
 _LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}
