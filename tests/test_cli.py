@@ -79,6 +79,7 @@ def test_presets_list_names_sizes_and_sources(fakelab):
         (["generate", "--resume"], "no run to resume"),
         (["generate", "--resume", "--out", "nowhere"], "no run in nowhere"),
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
+        (["measure", "nowhere"], "no run in nowhere"),
         (["detect-train"], "no finished run"),
         (["detect-train", "nowhere"], "nowhere"),
         (["detect-train", "--real", "digits"], "belong together"),
