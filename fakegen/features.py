@@ -43,9 +43,11 @@ class FeatureSpace:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
         features = np.empty((len(images), self.dims), dtype=np.float32)
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
-            features[start : start + _BATCH] = self.network(batch).float().cpu().numpy()
+        # On a GPU in full precision too: what the cache holds may come from another machine's CPU.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for start in range(0, len(images), _BATCH):
+                batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
+                features[start : start + _BATCH] = self.network(batch).float().cpu().numpy()
         return features
 
 

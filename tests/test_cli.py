@@ -150,6 +150,7 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["generate", "--resume"], "no run to resume"),
         (["generate", "--resume", "--out", "nowhere"], "no run in nowhere"),
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
+        (["measure", "nowhere"], "no run in nowhere"),
         (["detect-train"], "no finished run"),
         (["detect-train", "nowhere"], "nowhere"),
         (["detect-train", "--real", "digits"], "--fake is missing"),
