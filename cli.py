@@ -28,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
+app.add_typer(sweeps, name="sweep")
 
 Real = Annotated[
     str | None, typer.Option(help="Real images: a folder[:class], digits[:3], mnist[:3], cifar10[:dog] ...")
@@ -78,6 +80,9 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 80,10,10.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End early if it collapses; the set is then of the best epoch.")
+    ] = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -91,6 +96,8 @@ def generate(
     changes = parse_assignments(sets or [])
     if epochs is not None:
         changes["epochs"] = str(epochs)
+    if stop_on_collapse:
+        changes["stop_on_collapse"] = "true"
     shares = parse_split(split) if split else None
     shared = {"real": real, "changes": changes, "count": count, "device": device, "data_root": data_root}
     if resume:
@@ -153,6 +160,50 @@ def sample(
 
 
 @app.command()
+def measure(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    epochs: Annotated[str, typer.Option(help="all, or checkpoints such as 0,5,last.")] = "all",
+    count: Annotated[int, typer.Option(help="Fakes per epoch; the same latents for each.")] = 1000,
+    features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="Weights of inception: .safetensors or .pth.")] = None,
+    real: Annotated[str | None, typer.Option(help="Where the run's real images stand now, if they moved.")] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Is it getting better? Distances of a run's checkpoints to held-out reals, the best epoch, and a plot."""
+    from fakegen.cli_measure import run_measure
+
+    where = {"real": real, "device": device, "data_root": data_root}
+    return run_measure(run, as_json, epochs=epochs, count=count, features=features, weights=weights, **where)
+
+
+@sweeps.command("generate")
+def sweep_generate(
+    presets: Annotated[str, typer.Argument(metavar="PRESET[,PRESET...]", help="One preset or several; see `presets`.")],
+    out: Annotated[Path, typer.Option(help="The sweep's folder; the same command goes on with a stopped one.")],
+    over: Annotated[
+        list[str] | None, typer.Option(help="field=value,value...; several make a grid of every combination.")
+    ] = None,
+    real: Real = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals, for every run.")] = None,
+    count: Annotated[int, typer.Option(help="Fakes in each run's own set.")] = 64,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, sharing the cores.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a GAN for every combination of settings, or for every preset, and compare them on one page."""
+    from fakegen.cli_sweep import run_sweep
+
+    changes = sets if epochs is None else [*(sets or []), f"epochs={epochs}"]
+    shared = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
+    return run_sweep(presets, over or [], changes or [], as_json, device=device, data_root=data_root, **shared)
+
+
+@app.command()
 def verify(
     place: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A set with fakes, or a run.")],
     count: Annotated[int, typer.Option(help="How many fakes to make again.")] = 100,
@@ -162,23 +213,9 @@ def verify(
     as_json: Json = False,
 ) -> int:
     """Make some fakes of a set again from its manifest alone, and compare them with what is on disk."""
-    import fakegen
+    from fakegen.cli_verify import run_verify
 
-    found = fakegen.verify(place, count=count, seed=seed, run=run, device=device)
-    if as_json:
-        _print_json({**vars(found), "set": str(found.set), "run": str(found.run), "as_made": found.as_made})
-        return 0 if found.as_made else 1
-    matching = found.checked - len(found.different)
-    print(f"{found.set}: {matching} of {found.checked} fakes made again are the same")
-    lines = [f"different: {line['file_name']!r}: {line['reason']}" for line in found.different]
-    lines += [f"missing: {name!r}" for name in found.missing] + [f"not listed: {name!r}" for name in found.surplus]
-    for line in lines[:20]:
-        print(f"  {line}")
-    if len(lines) > 20:
-        print(f"  and {len(lines) - 20:,} more: see --json")
-    for note in found.notes:
-        print(f"  note: {note}")
-    return 0 if found.as_made else 1
+    return run_verify(place, as_json, count=count, seed=seed, run=run, device=device)
 
 
 @app.command("detect-train")
@@ -188,11 +225,11 @@ def detect_train(
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    model: Annotated[str, typer.Option(help="Which detector: cnn.")] = "cnn",
+    model: Annotated[str | None, typer.Option(help="Which detector: cnn, the default.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     sets: Sets = None,
     device: Device = "auto",
@@ -203,12 +240,15 @@ def detect_train(
     import fakedetect
     from fakecore.settings import parse_assignments
 
-    changes = {**parse_assignments(sets or []), "model": model}
-    if place is None and real is None and fake is None:
-        place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
-    folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{model}") if not resume else out
-    if folder is None:
-        raise UserError("--resume needs to know what to resume", expected="--out DET")
+    changes = parse_assignments(sets or [])
+    if model is not None:
+        changes["model"] = model
+    if resume:
+        folder = out or _newest(RUNS, "training.json", "training to resume", "--out DET")
+    else:
+        if place is None and real is None and fake is None:
+            place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
+        folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{changes.get('model', 'cnn')}")
     made = fakedetect.train(
         place,
         out=folder,
@@ -225,7 +265,7 @@ def detect_train(
     else:
         _print_metrics(made)
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
-    return _report_unused(made.unused)
+    return _report_unused(made.unused_by_option)
 
 
 @app.command()
@@ -249,7 +289,7 @@ def evaluate(
         _print_json({"detector": str(made.detector), "report": str(made.report), "metrics": made.metrics})
     else:
         _print_metrics(made)
-    return _report_unused(made.unused)
+    return _report_unused(made.unused_by_option)
 
 
 @app.command()

@@ -33,8 +33,15 @@ def choose_device(name: str = "auto") -> torch.device:
         raise UserError("there is no such device", got=repr(name), expected="auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UserError("this device is not supported", got=repr(name), expected="auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError("there is no such GPU", got=repr(name), expected=f"{torch.cuda.device_count()} CUDA device(s)")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        gpus = ["cuda:0"] if count == 1 else [f"cuda:0 to cuda:{count - 1}"] if count else []
+        raise UserError(
+            "there is no such GPU" if count else "there is no GPU here that PyTorch can use",
+            got=repr(name),
+            expected=" or ".join([*gpus, "cpu"]),
+            remedy="Give --device cpu, or auto, which takes what there is.",
+        )
     return device
 
 

@@ -33,12 +33,34 @@ class Interrupted(Exception):
     """Long work was stopped by Ctrl-C or SIGTERM at a point from which it can go on. Its text says how."""
 
 
-def unknown_name(kind: str, name: str, choices: Iterable[str], *, remedy: str | None = None) -> UserError:
-    """The error for a name that is not among `choices`: lists them, and puts the nearest one first."""
-    choices = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+def unknown_name(
+    kind: str,
+    name: str,
+    choices: Iterable[str],
+    *,
+    where: str = "",
+    meant: str | None = None,
+    remedy: str | None = None,
+) -> UserError:
+    """The error for a name that is not among `choices`: lists them, and asks whether the nearest one, or `meant`, was meant.
+
+    `where` follows the name: "in digits". A number is never taken for another number that looks like it.
+    """
+    name, choices = str(name), [str(choice) for choice in choices]
+    span = _as_range(choices)
+    near = [meant] if meant else [] if span or name.isdecimal() else difflib.get_close_matches(name, choices, 1, 0.5)
     hint = f"Did you mean {near[0]!r}?" if near else remedy
-    return UserError(f"there is no {kind} {str(name)!r}", expected="one of " + ", ".join(choices), remedy=hint)
+    expected = "one of " + (span or ", ".join(choices))
+    return UserError(f"there is no {kind} {name!r}{where and ' ' + where}", expected=expected, remedy=hint)
+
+
+def _as_range(choices: list[str]) -> str | None:
+    """ "0 to 9" for more than two numbers that follow each other, else None."""
+    if len(choices) > 2 and all(choice.isdecimal() for choice in choices):
+        first, last = int(choices[0]), int(choices[-1])
+        if choices == [str(number) for number in range(first, last + 1)]:
+            return f"{first} to {last}"
+    return None
 
 
 def why_unreadable(error: OSError, path: Path) -> str:
@@ -66,6 +88,7 @@ def explain_os_error(error: OSError) -> UserError:
         errno.EROFS: ("the file system is read-only", "Choose another --out."),
         errno.ENOENT: ("no such file or folder", "Check the spelling of the path."),
         errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another path."),
+        errno.EEXIST: ("a file stands where a folder is needed", "Choose another path."),
         errno.EISDIR: ("a folder stands where a file is needed", "Choose another path."),
         errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter path."),
     }

@@ -64,7 +64,10 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
         keep = [index for index, name in enumerate(classes) if name == chosen]
         if not keep:
             present = sorted({name for name in classes if name is not None})
-            raise unknown_name(f"class in {folder}", chosen, present or ["(the folder has no sub-folders)"])
+            if not present:
+                what = f"there is no class {chosen!r} in {folder}: it has no sub-folders"
+                raise UserError(what, remedy=f"Give {folder} for all of its images.")
+            raise unknown_name("class", chosen, present, where=f"in {folder}")
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
     stamp = listing_stamp(folder, names, files)
     return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)

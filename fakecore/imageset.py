@@ -112,7 +112,8 @@ def in_shard(file_name: str) -> tuple[str, str | None]:
 def read_imageset(root: Path) -> ImageSet:
     """Read a set that fakelab wrote. Raises UserError when it is not one, is unfinished, or is damaged."""
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}", expected="a set, or a run of `generate`")
+        what = f"{root} is a file" if root.exists() else f"there is no folder {root}"
+        raise UserError(what, expected="a set, or a run of `generate`")
     if not (root / "imageset.json").is_file():
         if (root / "metadata.jsonl").is_file():
             raise UserError(

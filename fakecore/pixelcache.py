@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.cache import cache_home, limit_bytes, prune
 from fakecore.errors import UserError
 from fakecore.files import atomic_path, write_json
 from fakecore.pixels import ImageError, decode_image, fit_square, is_grey
 from fakecore.progress import progress_bar
 
 _VERSION = 1  # raise it when decoding, cropping or resizing changes
-_DEFAULT_LIMIT_GB = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class CachedPixels:
 
 
 def cache_root() -> Path:
-    """FAKELAB_CACHE, else ~/.cache/fakelab."""
-    return Path(os.environ.get("FAKELAB_CACHE") or Path.home() / ".cache" / "fakelab") / "pixels"
+    """The folder of decoded pixels."""
+    return cache_home() / "pixels"
 
 
 def cached_pixels(
@@ -55,11 +55,11 @@ def cached_pixels(
     """
     key = hashlib.sha256(f"{_VERSION}|{stamp}|{resolution}|{channels}|{len(names)}".encode()).hexdigest()[:24]
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
-    limit = _limit_bytes()
-    if not (cached := _open(array_path, facts_path)):
+    limit = limit_bytes()
+    if not (cached := _open(array_path, facts_path, names)):
         _build(array_path, facts_path, names, read, resolution, channels, title)
-        _prune(key, limit)
-        cached = _open(array_path, facts_path)
+        prune(array_path, limit)
+        cached = _open(array_path, facts_path, names)
         if cached is None:
             raise UserError(f"the pixel cache in {cache_root()} could not be read back", remedy="Delete that folder.")
     return cached
@@ -76,17 +76,19 @@ def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarr
     return 1
 
 
-def _open(array_path: Path, facts_path: Path) -> CachedPixels | None:
+def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPixels | None:
     try:
         facts = json.loads(facts_path.read_text())
         images = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        if len(images) < len(facts["rows"]):
+        if len(images) < len(facts["rows"]) or len(facts["rows"]) + len(facts["unused"]) != len(names):
             return None
         os.utime(facts_path)  # last used: what pruning goes by
     except (OSError, ValueError, KeyError, EOFError, TypeError):
         return None
     rows = np.array(facts["rows"], dtype=np.int64)
-    return CachedPixels(images[: len(rows)], rows, facts["sha256"], facts["unused"], facts["smallest"])
+    absent = np.setdiff1d(np.arange(len(names)), rows)  # named anew: the cache may stem from another working folder
+    unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
+    return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
 
 
 def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str) -> None:
@@ -133,27 +135,3 @@ def _pixels_of(item: bytes | np.ndarray) -> np.ndarray:
     if isinstance(item, bytes):
         return decode_image(item)
     return np.repeat(item[..., None], 3, axis=2) if item.ndim == 2 else item
-
-
-def _limit_bytes() -> float:
-    text = os.environ.get("FAKELAB_CACHE_GB") or str(_DEFAULT_LIMIT_GB)
-    try:
-        return float(text) * 1e9
-    except ValueError:
-        raise UserError(
-            "FAKELAB_CACHE_GB could not be read", got=repr(text), expected="a number of gigabytes"
-        ) from None
-
-
-def _prune(keep: str, limit: float) -> None:
-    """Delete the least recently used arrays while all together are larger than `limit` bytes."""
-    arrays = [path for path in cache_root().glob("*.npy") if path.with_suffix(".json").exists()]
-    arrays.sort(key=lambda path: path.with_suffix(".json").stat().st_mtime)
-    total = sum(path.stat().st_size for path in arrays)
-    for path in arrays:
-        if total <= limit:
-            return
-        if path.stem != keep:
-            total -= path.stat().st_size
-            path.with_suffix(".json").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
+from fakecore.videos import HEAD_BYTES, is_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
@@ -47,11 +48,13 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"
 
 
 class ImageError(Exception):
-    """One image that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why."""
+    """One file that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why. `kind` is
+    "video" for a video, else "image".
+    """
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str, kind: str = "image"):
         super().__init__(" ".join(reason.split()))
-        self.status = status
+        self.status, self.kind = status, kind
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -60,11 +63,18 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file. Raises ImageError: a pipe or a device is refused, since it could block for ever."""
+    """The content of a regular file.
+
+    Raises ImageError: a pipe or a device is refused, since it could block for ever; a video, before all of it is read.
+    """
     try:
         if not path.is_file():
             raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            if is_video(file.read(HEAD_BYTES), path.suffix, _SIGNATURES):
+                raise ImageError("unsupported", "a video: videos are not judged yet, only images", kind="video")
+            file.seek(0)
+            return file.read()
     except OSError as error:
         raise ImageError("unreadable", why_unreadable(error, path)) from None
 
@@ -86,12 +96,14 @@ def decode_image(data: bytes) -> np.ndarray:
                     limit = MAX_PIXELS // 1_000_000
                     raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
                 if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise ImageError("unsupported", f"animated, {image.n_frames} frames: give one frame, or a video")
+                    raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one as an image")
                 image.load()
                 return _to_rgb(_upright(image))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "cut short or damaged") from None
+        if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+            raise ImageError("unsupported", "a HEIC photo: save it as JPEG or PNG") from None
         raise ImageError("unsupported", "not an image of a known format") from None
     except _DECODER_ERRORS:
         raise ImageError("unreadable", "cut short or damaged") from None

@@ -15,6 +15,15 @@ from fakecore.errors import UserError, unknown_name
 
 S = TypeVar("S")
 
+# Words for one thing: whoever types one of them, and meets settings that have another, is told of that one.
+_SAME = (
+    {"rate", "lr", "learning_rate"},
+    {"batch", "batch_size", "bs"},
+    {"resolution", "size", "image_size", "img_size"},
+    {"epochs", "n_epochs", "passes"},
+    {"weight_decay", "decay", "wd"},
+)
+
 
 def setting(
     default: Any = dataclasses.MISSING,
@@ -38,7 +47,8 @@ def override(settings: S, changes: dict[str, Any]) -> S:
     parsed = {}
     for name, value in changes.items():
         if name not in fields:
-            raise unknown_name("field", name, sorted(fields))
+            meant = next((word for words in _SAME if name in words for word in sorted(words & fields.keys())), None)
+            raise unknown_name("field", name, sorted(fields), meant=meant)
         parsed[name] = _parse(name, value, kinds[name])
         _check(fields[name], parsed[name])
     return dataclasses.replace(settings, **parsed)

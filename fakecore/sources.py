@@ -24,6 +24,8 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     written ./digits. Raises UserError when there is no such source, class or attribute, or it holds no image, or it
     cannot be fetched.
     """
+    if not spec:
+        raise UserError("a source of images is empty", got="''", expected="a folder, . for the current one, or a name")
     name, _, selection = spec.partition(":")
     if name == "digits":
         source = _digits(selection or None, spec)
@@ -36,6 +38,8 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     else:
         folder, _, chosen = spec.rpartition(":")
         if not folder or not Path(folder).is_dir():
+            if Path(spec).is_file():
+                raise UserError(f"{spec} is a file", expected="a folder of images, or the name of a data set")
             if os.sep in spec or "." in spec:
                 raise UserError(f"there is no folder {spec!r}", remedy="Check the path.")
             raise unknown_name("source of images", spec, ["digits", *LOADERS, "a folder"])
@@ -43,6 +47,11 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     if not len(source):
         raise UserError(f"{spec} holds no image", expected="a folder of images, flat or one sub-folder per class")
     return source
+
+
+def is_named(spec: str) -> bool:
+    """True for a data set known by name, `digits` or `mnist:3`; False for a folder."""
+    return spec.partition(":")[0] in ("digits", *LOADERS)
 
 
 def default_data_root() -> Path:
@@ -68,7 +77,7 @@ def _digits(chosen: str | None, spec: str) -> Source:
     classes = [str(target) for target in data.target]
     keep = [i for i, name in enumerate(classes) if chosen in (None, name)]
     if not keep:
-        raise unknown_name("class in digits", chosen, sorted(set(classes)))
+        raise unknown_name("class", chosen, sorted(set(classes)), where="in digits")
     names = [f"digits/{i:04d}" for i in keep]
     return Source(
         spec, names, [classes[i] for i in keep], [None] * len(keep), lambda i: pixels[keep[i]], f"digits-1797-{chosen}"

@@ -92,7 +92,7 @@ def _celeba(selection: str | None, spec: str, root: Path) -> Source:
         if not attribute:
             continue
         if attribute not in attributes:
-            raise unknown_name("attribute in celeba", attribute, attributes)
+            raise unknown_name("attribute", attribute, attributes, where="in celeba")
         keep = keep[data.attr[keep, attributes.index(attribute)].numpy() == 1]
     if not len(keep):
         raise UserError(f"no image in celeba has all of {selection}", remedy="Name fewer attributes.")
@@ -113,7 +113,7 @@ LOADERS: dict[str, Callable[[str | None, str, Path], Source]] = {
 def _chosen(name: str, classes: list[str], selection: str | None) -> list[int]:
     keep = [index for index, label in enumerate(classes) if selection in (None, label)]
     if not keep:
-        raise unknown_name(f"class in {name}", selection or "", sorted(set(classes)))
+        raise unknown_name("class", selection or "", sorted(set(classes)), where=f"in {name}")
     return keep
 
 

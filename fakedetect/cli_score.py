@@ -7,23 +7,30 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from fakecore.errors import Interrupted
+from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.progress import progress_bar, say
 from fakedetect.detector import Detector
-from fakedetect.scoring import ResultsFile, list_inputs, score_files
+from fakedetect.scoring import ResultsFile, changed_since, list_inputs, score_files
 
 
 def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, device: str, as_json: bool) -> int:
     """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
+    inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
+    if not inputs:
+        raise UserError(
+            "there is nothing to score",
+            got=f"no files in {', '.join(paths)}",
+            expected="images, or folders that hold some",
+            remedy="Hidden files, and lists such as metadata.csv, are passed over.",
+        )
     detector = Detector.load(detector_path, device)
     results = ResultsFile(out, detector) if out else None
-    inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
-    todo = [item for item in inputs if item[0] not in results.seen] if results else inputs
-    if len(todo) < len(inputs):
-        say(f"{len(inputs) - len(todo):,} of {len(inputs):,} are in {out} already")
-    before = [results.seen[path] for path, _ in inputs if path in results.seen] if results else []
-    counts = Counter(row["verdict"] or row["status"] for row in before)
+    before = _judged_before(inputs, results) if results else {}
+    todo = [item for item in inputs if item[0] not in before]
+    if before:
+        say(f"{len(before):,} of {len(inputs):,} are in {out} already")
+    counts = Counter(row["verdict"] or row["status"] for row in before.values())
     quiet = results is not None and not as_json
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
         for rows in score_files(todo, detector):
@@ -43,12 +50,28 @@ def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, dev
     lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
     if lost:
         told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
-    say(f"{sum(counts.values()):,} files: {told}" + (f"; rows in {out}" if out else ""))
+    total = sum(counts.values())
+    say(f"{total:,} {'file' if total == 1 else 'files'}: {told}" + (f"; rows in {out}" if out else ""))
     return 1 if lost else 0
+
+
+def _judged_before(inputs: list[tuple[str, str | None]], results: ResultsFile) -> dict[str, dict]:
+    """Path -> row of the inputs that are in the file already, and still hold what they held then; others are taken off."""
+    before = {path: results.seen[path] for path, _ in inputs if path in results.seen}
+    changed = changed_since(before)
+    if changed:
+        say(f"{len(changed):,} of them changed since they were judged, and are judged anew")
+        results.drop(changed)
+    return {path: row for path, row in before.items() if path not in changed}
 
 
 def _line(row: dict) -> str:
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    return f"{row['p_fake']:8.4f}  {row['verdict']:<11} {name}"
+    return f"{_told(row['p_fake']):>8}  {row['verdict']:<11} {name}" + (f"  ({row['note']})" if row["note"] else "")
+
+
+def _told(p_fake: float) -> str:
+    """To four decimals, but never as a certainty, which no detector has."""
+    return "<0.0001" if p_fake < 0.0001 else ">0.9999" if p_fake > 0.9999 else f"{p_fake:.4f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.duplicates import same_picture_groups
 from fakecore.errors import UserError
+from fakecore.files import read_json
 from fakecore.folders import Source
-from fakecore.imageset import ImageSet, is_imageset, read_imageset
+from fakecore.imageset import ImageSet, is_imageset, read_imageset, told_counts
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.pixelcache import cached_pixels, source_channels
 from fakecore.pixels import ImageError, decode_image
+from fakecore.progress import say
 from fakecore.sources import open_source
 from fakecore.splits import DEFAULT_SPLIT, split_groups
 
@@ -58,32 +60,35 @@ class LabelledImages:
 
 
 def load_labelled(
-    place: Path | None,
+    place: Path | str | None = None,
     *,
     real: str | None = None,
     fake: str | None = None,
     resolution: int | None = None,
     channels: int | None = None,
     seed: int = 0,
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
+    all_test: bool = False,
 ) -> LabelledImages:
     """Load a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`), decoded once.
 
-    `resolution` and `channels` default to the set's own. Raises UserError when nothing usable is there.
+    `resolution` and `channels` default to the set's own. A set has its own splits; two sources are split by the seed,
+    or are the test split as a whole (`all_test`). Raises UserError when nothing usable is there.
     """
-    if (place is None) == (real is None and fake is None):
-        raise UserError("give a set, or --real and --fake", got="both or neither")
+    given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
     if place is not None:
-        return _from_set(_find_set(place), resolution, channels)
-    if real is None or fake is None:
-        raise UserError("--real and --fake belong together", got="only one of them")
-    reals, fakes = open_source(real, data_root), open_source(fake, data_root, label="fake")
-    return _from_sources(reals, fakes, resolution, channels, seed)
-
-
-def known_images(hashes: list[str]) -> np.ndarray:
-    """Short names of images by content, uint64 sorted, for telling later whether a detector has met an image."""
-    return np.unique(np.array([int(digest[:16], 16) for digest in hashes], dtype=np.uint64))
+        if given:
+            raise UserError(
+                "a set, and --real and --fake, are two ways to say the same", got=f"{place} and {' and '.join(given)}"
+            )
+        return _from_set(_find_set(Path(place)), resolution, channels)
+    if len(given) < 2:
+        what = "no images are named" if not given else f"--{'real' if real is None else 'fake'} is missing"
+        raise UserError(what, expected="a set or a run, or --real and --fake together")
+    root = None if data_root is None else Path(data_root)
+    sources = open_source(real, root), open_source(fake, root, label="fake")
+    _refuse_overlap(*sources)
+    return _from_sources(*sources, resolution, channels, None if all_test else seed)
 
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
@@ -93,17 +98,21 @@ def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
             if not len(data.rows(split, number)):
                 raise UserError(
                     f"there are no {name} images in the {split} split",
-                    got=", ".join(f"{s} {c['real']} real + {c['fake']} fake" for s, c in data.counts().items()),
+                    got=told_counts(data.counts()),
                     expected="both in each split",
                     remedy="A set of fakes alone goes with reals as --real SOURCE --fake SET.",
                 )
 
 
 def _find_set(place: Path) -> Path:
-    if (place / "run.json").is_file() and not (place / "set" / "imageset.json").is_file():
-        raise UserError(
-            f"the run {place} has no finished set yet", remedy=f"Finish it: fakelab generate --resume --out {place}"
-        )
+    if (place / "run.json").is_file():
+        if not (place / "set" / "imageset.json").is_file():
+            remedy = f"Finish it: fakelab generate --resume --out {place}"
+            raise UserError(f"the run {place} has no finished set yet", remedy=remedy)
+        try:
+            read_json(place / "run.json")
+        except UserError as error:
+            say(f"note: {error.what}; of this run only its set is used")
     return place / "set" if is_imageset(place / "set") else place
 
 
@@ -123,37 +132,87 @@ def _from_set(root: Path, resolution: int | None, channels: int | None) -> Label
         splits=found.splits()[rows],
         paths=[names[row] for row in rows],
         groups=[found.records[row].group for row in rows],
-        unused=pixels.unused,
+        unused=[{**line, "path": str(root / line["path"])} for line in pixels.unused],
         origin={"set": str(root), **found.info["origin"], "own_resolution": found.info["resolution"]},
         sha256=pixels.sha256,
     )
 
 
-def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int) -> LabelledImages:
-    names = [f"{source.spec}/{name}" for source in (reals, fakes) for name in source.names]
+def _refuse_overlap(reals: Source, fakes: Source) -> None:
+    """Raise UserError when some files are listed as real and as fake: the same folder, or one within the other."""
+
+    def files(source: Source) -> set[str]:
+        return {str((source.folder or Path()).resolve() / name) if source.folder else name for name in source.names}
+
+    both = files(reals) & files(fakes)
+    if both:
+        raise UserError(
+            "--real and --fake overlap: the same files cannot be both",
+            got=f"{reals.spec} and {fakes.spec}, with {len(both):,} files in common",
+            expected="two folders, neither inside the other",
+        )
+
+
+def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int | None) -> LabelledImages:
+    """Two sources as one, split by the seed, or without one as a whole the test split."""
+    paths = [*reals.paths, *fakes.paths]
     labels = np.array([REAL] * len(reals) + [FAKE] * len(fakes), dtype=np.int64)
 
     def read(index: int):
         return reals.read(index) if index < len(reals) else fakes.read(index - len(reals))
 
-    channels = channels or source_channels(names, read)
-    resolution = resolution or min(_LARGEST_DEFAULT, _median_side(names, read))
-    pixels = cached_pixels(names, read, f"{reals.stamp}|{fakes.stamp}", resolution=resolution, channels=channels)
-    rows = pixels.rows
-    groups = [(*reals.groups, *fakes.groups)[row] for row in rows]
-    together = same_picture_groups(pixels.images, pixels.sha256, groups)
-    problems = [*reals.problems, *fakes.problems]
-    unused = pixels.unused + [{"path": p, "status": "unreadable", "error": why} for p, why in problems]
-    return LabelledImages(
+    channels = channels or source_channels(paths, read)
+    resolution = resolution or min(_LARGEST_DEFAULT, _median_side(paths, read))
+    pixels = cached_pixels(paths, read, f"{reals.stamp}|{fakes.stamp}", resolution=resolution, channels=channels)
+    absent = np.setdiff1d(np.arange(len(paths)), pixels.rows)
+    unused = [(labels[row], line) for row, line in zip(absent, pixels.unused, strict=True)]
+    for label, source in ((REAL, reals), (FAKE, fakes)):
+        unused += [(label, {"path": path, "status": "unreadable", "error": why}) for path, why in source.problems]
+    for label, source in ((REAL, reals), (FAKE, fakes)):
+        if not (labels[pixels.rows] == label).any():
+            why = next(line["error"] for own, line in unused if own == label)
+            what = f"none of the pictures in --{LABEL_NAMES[label]} {source.spec} can be used"
+            raise UserError(what, got=f"{len(source):,} files, the first: {why}", expected="image files")
+    data = LabelledImages(
         images=pixels.images,
-        labels=labels[rows],
-        splits=split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split")),
-        paths=[names[row] for row in rows],
-        groups=groups,
-        unused=unused,
-        origin={"real": reals.spec, "fake": fakes.spec, "split": list(DEFAULT_SPLIT)},
+        labels=labels[pixels.rows],
+        splits=np.full(len(pixels.rows), "test"),
+        paths=[paths[row] for row in pixels.rows],
+        groups=[(*reals.groups, *fakes.groups)[row] for row in pixels.rows],
+        unused=[{**line, "label": LABEL_NAMES[int(label)]} for label, line in unused],
+        origin={"real": reals.spec, "fake": fakes.spec},
         sha256=pixels.sha256,
     )
+    _note_pictures_in_both(data)
+    return data if seed is None else _split(data, seed)
+
+
+def _split(data: LabelledImages, seed: int) -> LabelledImages:
+    """The same images in three splits, with copies, and pictures of one group, kept together."""
+    together = same_picture_groups(data.images, data.sha256, data.groups)
+    for number, name in LABEL_NAMES.items():
+        own = together[data.labels == number]
+        if len(np.unique(own)) < len(SPLITS):
+            raise UserError(
+                f"--{name} holds too few different pictures to train, tune and test on",
+                got=f"{len(own)} that can be read, {len(np.unique(own))} different",
+                expected=f"{len(SPLITS)} different ones, and better hundreds",
+                remedy="Copies, and pictures of one person or video, count as one: add others.",
+            )
+    splits = split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split"), data.labels)
+    return replace(data, splits=splits, origin={**data.origin, "split": list(DEFAULT_SPLIT)})
+
+
+def _note_pictures_in_both(data: LabelledImages) -> None:
+    """Say on stderr when the very same pixels are labelled real and fake."""
+    pictures = np.array([hash(image.tobytes()) for image in data.images])
+    reals, fakes = pictures[data.labels == REAL], pictures[data.labels == FAKE]
+    both = int(np.isin(reals, fakes).sum())
+    if both:
+        say(
+            f"note: {both:,} of {len(reals):,} reals ({both / len(reals):.1%}) are also among the fakes, pixel for pixel: "
+            "of those, no detector can get both right"
+        )
 
 
 def _median_side(names, read) -> int:

@@ -76,12 +76,12 @@ def all_metrics(
     *,
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
-    seen: int = 0,
+    seen: int | None = 0,
 ) -> dict:
     """Everything a report states, with 95 % bootstrap intervals as NAME_interval: [low, high].
 
     Images of one group (identity, video) are resampled together, for they are not independent of each other. `seen`
-    is how many of the images the detector was trained or tuned on.
+    is how many of the images the detector was trained or tuned on; None is unknown.
     """
     intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed)
     return {

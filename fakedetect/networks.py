@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -44,7 +45,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": ScratchCNN}
 
 
 def build_network(model: str, arguments: dict) -> nn.Module:
-    """Build a detector's network by name. Raises UserError for a name that is not registered."""
+    """Build a detector's network by name. Raises UserError for a name that is not registered, or arguments it has not."""
     if model not in NETWORKS:
         raise unknown_name("detector model", model, NETWORKS)
+    takes = list(inspect.signature(NETWORKS[model]).parameters)
+    if foreign := [name for name in arguments if name not in takes]:
+        raise UserError(f"the model {model} takes no argument {foreign[0]!r}", expected=f"only {', '.join(takes)}")
     return NETWORKS[model](**arguments)

@@ -86,12 +86,15 @@ def write_report(
 
 def headline(metrics: dict) -> str:
     """The one sentence that a reader takes away, computed from the numbers. `metrics["seen"]` counts images that the
-    detector was trained or tuned on; a fair test has none.
+    detector was trained or tuned on; a fair test has none. None is unknown.
     """
     seen = metrics["seen"]
-    unseen = (
-        "none of which it was trained on" if not seen else f"but it was trained or tuned on {seen:,} of these images"
-    )
+    if seen is None:
+        unseen = "though whether it was trained on any of them is unknown"
+    elif seen:
+        unseen = f"but it was trained or tuned on {seen:,} of these images"
+    else:
+        unseen = "none of which it was trained on"
     caught, accused = metrics["tpr"], metrics["fpr"]
     n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
     return (
@@ -101,6 +104,11 @@ def headline(metrics: dict) -> str:
 
 def _caution(metrics: dict) -> str | None:
     n_real, n_fake = metrics["n_real"], metrics["n_fake"]
+    if metrics["seen"] is None:
+        return (
+            "Whether this is a fair test is unknown: the list of the images that the detector was trained on, seen.npy, "
+            "is not in its folder, or belongs to an older version."
+        )
     if metrics["seen"]:
         return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."
     if metrics["auroc"] == 1:

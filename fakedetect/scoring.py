@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -19,22 +21,35 @@ from fakecore.errors import UserError
 from fakecore.files import write_bytes
 from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
+from fakecore.progress import progress_bar, say
 from fakedetect.detector import SCORE_BATCH, Detector
 
-COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error", "detector")
+COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
+COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights, its start
+NUMBERS = ("p_fake", "threshold", "real_below")
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
-    """(path, problem) for every file to be judged: files as given, folders walked in order; a problem is a row too."""
+    """(path, problem) for every file to be judged: files as given, folders walked in order; a problem is a row too.
+
+    Raises UserError for a path without a single character, as an unset variable of a shell gives.
+    """
     found: list[tuple[str, str | None]] = []
+    empty = []
     for name in paths:
+        if not name:
+            raise UserError("a path is empty", got="''", expected="a file or a folder; . is the current one")
         path = Path(name)
         if path.is_dir():
             problems: list[tuple[str, str]] = []
-            found += [(str(file), None) for file in walk_files(path, problems)]
-            found += problems
+            inside = [(str(file), None) for file in walk_files(path, problems)]
+            found += inside + problems
+            if not inside and not problems:
+                empty.append(name)
         else:
             found.append((name, None))
+    for name in empty if found else ():
+        say(f"note: {name} holds no files to judge")
     return list(dict.fromkeys(found))
 
 
@@ -58,29 +73,43 @@ def score_files(inputs: Iterable[tuple[str, str | None]], detector: Detector) ->
 
 
 def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> list[dict]:
-    outcomes = [_prepare(path, problem, detector) for path, problem in items]
-    good = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
+    seen = [_look_at(path, problem, detector) for path, problem in items]
+    good = [image for _, image in seen if image is not None]
     with one_thread():
         judgements = iter(detector.judge(detector.logits(np.stack(good))) if good else ())
-    rows = []
-    for (path, _), outcome in zip(items, outcomes, strict=True):
-        row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
-        if isinstance(outcome, ImageError):
-            row |= {"status": outcome.status, "error": str(outcome)}
-        else:
-            judgement = next(judgements)
-            row |= {"p_fake": judgement.p_fake, "verdict": judgement.verdict, "threshold": judgement.threshold}
-        rows.append(row)
-    return rows
+    return [row if image is None else row | asdict(next(judgements)) for row, image in seen]
 
 
-def _prepare(path: str, problem: str | None, detector: Detector) -> np.ndarray | ImageError:
+def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
+    """A row without its judgement, and the image as the detector wants it; None when there is none to judge."""
+    row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
     try:
         if problem is not None:
             raise ImageError("unreadable", problem)
-        return detector.prepare(decode_image(read_bytes(Path(path))))
+        data = read_bytes(Path(path))
+        row["sha256"] = hashlib.sha256(data).hexdigest()
+        image = decode_image(data)
+        return row | {"note": detector.note_on(image)}, detector.prepare(image)
     except ImageError as error:
-        return error
+        return row | {"status": error.status, "kind": error.kind, "error": str(error)}, None
+
+
+def changed_since(rows: dict[str, dict]) -> set[str]:
+    """The paths among `rows` (path -> row) whose files hold other bytes now than when they were judged."""
+
+    def digest(path: str) -> str | None:
+        try:
+            return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+        except ImageError:
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar("comparing", len(rows), "files") as bar:
+        changed = set()
+        for path, now in zip(rows, pool.map(digest, rows), strict=True):
+            if now != rows[path]["sha256"]:
+                changed.add(path)
+            bar.advance()
+    return changed
 
 
 class ResultsFile:
@@ -98,11 +127,11 @@ class ResultsFile:
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         before = self._read() if path.exists() else []
-        others = {row["detector"] for row in before} - {detector.id}
+        others = {str(row["detector"]) for row in before} - {detector.id}
         if others:
             raise UserError(
                 f"{path} holds results of another detector",
-                got=", ".join(sorted(map(str, others))),
+                got=", ".join(sorted(others)),
                 expected=detector.id,
                 remedy="Choose another --out.",
             )
@@ -110,12 +139,14 @@ class ResultsFile:
 
     def append(self, rows: list[dict]) -> None:
         """Add rows at the end, in one write."""
-        if self._csv:
-            data = _as_csv(rows, header=not self._path.exists() or self._path.stat().st_size == 0)
-        else:
-            data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         with self._path.open("ab") as file:
-            file.write(data)
+            file.write(_as_csv(rows, header=file.tell() == 0) if self._csv else _as_lines(rows))
+
+    def drop(self, paths: set[str]) -> None:
+        """Take the rows of these paths off the file."""
+        self.seen = {path: row for path, row in self.seen.items() if path not in paths}
+        rows = list(self.seen.values())
+        write_bytes(self._path, _as_csv(rows, header=True) if self._csv else _as_lines(rows))
 
     def _read(self) -> list[dict]:
         """Rows of an earlier call. A last row that a kill cut short is taken off the file; a file that holds anything
@@ -134,24 +165,36 @@ class ResultsFile:
                 raise self._foreign(",".join(lines[0]))
             if any(len(line) != len(COLUMNS) for line in lines):
                 raise self._foreign("rows of other columns")
-            rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+            rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in lines[1:]]
         if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
             raise self._foreign(repr(data[:40]))
         if whole != data:
             write_bytes(self._path, whole)
         return rows
 
+    def _typed(self, row: dict[str, str]) -> dict:
+        """A row of a .csv with None and numbers as they were."""
+        try:
+            return {name: (float(v) if name in NUMBERS else v) if v else None for name, v in row.items()}
+        except ValueError:
+            raise self._foreign("a number that is none") from None
+
     def _checked(self, line: str) -> dict:
         try:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS):
+        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS) or not isinstance(row["path"], str):
             raise self._foreign(repr(line[:40]))
         return row
 
     def _foreign(self, got: str) -> UserError:
-        return UserError(f"{self._path} is not a file of results", got=got[:80], remedy="Choose another --out.")
+        what = f"{self._path} is not a file of results, or of another version"
+        return UserError(what, got=got[:80], remedy="Choose another --out.")
+
+
+def _as_lines(rows: list[dict]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _as_csv(rows: list[dict], *, header: bool) -> bytes:

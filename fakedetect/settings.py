@@ -20,7 +20,7 @@ class DetectorSettings:
         12, low=1, high=10_000, why="passes over the larger class; the best by validation AUROC is kept"
     )
     batch: int = setting(64, low=2, high=65536, why="images a step, half of them real and half fake")
-    rate: float = setting(1e-3, low=0, high=1, why="AdamW's peak learning rate; falls to 0 along a half cosine")
+    rate: float = setting(1e-3, low=1e-8, high=1, why="AdamW's peak learning rate; falls to 0 along a half cosine")
     weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
     limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
     flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 for text and digits")

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from fakecore.device import choose_device, choose_precision, derive_seed
-from fakecore.errors import Interrupted, UserError
-from fakecore.files import atomic_path, read_json, write_bytes, write_json
-from fakecore.labels import FAKE, LABEL_NUMBERS, REAL, SPLITS
+from fakecore.errors import Interrupted
+from fakecore.files import write_bytes
+from fakecore.labels import LABEL_NUMBERS, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
-from fakecore.settings import override
+from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
-from fakedetect.data import LabelledImages, known_images, load_labelled, require_both_classes
+from fakedetect.data import LabelledImages, load_labelled, require_both_classes
 from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits
 from fakedetect.metrics import all_metrics
 from fakedetect.networks import build_network
 from fakedetect.report import Judged, write_report
+from fakedetect.seen import count_seen, remember
 from fakedetect.settings import DetectorSettings
 from fakedetect.training import fit
 
@@ -34,7 +35,12 @@ class Trained:
     detector: Path
     report: Path
     metrics: dict
-    unused: list[dict]
+    unused: list[dict]  # {"path", "status", "error"}, and the "label" where two sources were given
+
+    @property
+    def unused_by_option(self) -> list[dict]:
+        """`unused`, with each path behind the option that it came by: --real or --fake."""
+        return [{**u, "path": f"--{u['label']} {u['path']}"} if "label" in u else u for u in self.unused]
 
 
 def train(
@@ -44,28 +50,24 @@ def train(
     real: str | None = None,
     fake: str | None = None,
     changes: dict[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     resume: bool = False,
     data_root: Path | None = None,
 ) -> Trained:
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
 
-    `changes` overrides fields of DetectorSettings. The epoch, the temperature and the thresholds are chosen on the
-    validation split; the metrics are of the test split. Raises UserError or Interrupted.
+    `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
+    as it was begun: all else may be left out, and what is given must agree. The epoch, the temperature and the
+    thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
-    out = Path(out)
-    settings = override(DetectorSettings(), changes or {})
+    out, changes = Path(out), changes or {}
+    places = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    places = {name: None if value is None else str(value) for name, value in places.items()}
+    begun = (reopen if resume else plan)(out, changes, seed, places)
+    settings, seed = begun.settings, begun.seed
     target = choose_device(device)
-    _claim(out, settings, seed, resume)
-    data = load_labelled(
-        Path(place) if place else None,
-        real=real,
-        fake=fake,
-        resolution=settings.resolution,
-        seed=seed,
-        data_root=data_root,
-    )
+    data = load_labelled(**begun.images, resolution=settings.resolution, seed=seed)
     require_both_classes(data, SPLITS)
     arguments = {"resolution": data.resolution, "channels": data.channels, "blocks": settings.blocks}
     import torch
@@ -74,22 +76,28 @@ def train(
     network = build_network(settings.model, arguments)
     precision = choose_precision(settings.precision, target)
     with locked(out):
-        _begin(out, settings, seed, data, resume)
+        if resume:
+            require_same_images(out, begun, data)
+        else:
+            plan(out, changes, seed, places)  # again: another process may have taken it while images were decoded
+            write_begun(out, begun, data)
         try:
             fitted = fit(network, data, settings, folder=out, seed=seed, device=target, precision=precision)
         except Interrupted as stopped:
-            raise Interrupted(f"{stopped}. Go on with the same command and --resume") from None
+            raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
         logits = _all_logits(fitted.network, data, target)
         val, test = data.rows("val"), data.rows("test")
         temperature = fit_temperature(data.labels[val], logits[val])
         p_fake = probability(logits, temperature)
         thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
-        seen = _remember(out, data)
+        used = np.concatenate([data.rows("train"), val])
+        recorded = remember(out, _hashes(data, used))
+        seen = count_seen(out, recorded, _hashes(data, test))
         metrics = all_metrics(
             data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed, seen=seen
         )
         facts = {
-            **_describe(settings, arguments, data),
+            **_describe(settings, arguments, data, recorded),
             "temperature": temperature,
             "thresholds": thresholds.to_json(),
             "best_epoch": fitted.best_epoch,
@@ -126,28 +134,25 @@ def evaluate(
     """
     detector = Detector.load(detector_path, device)
     data = load_labelled(
-        Path(place) if place else None,
+        place,
         real=real,
         fake=fake,
         resolution=detector.resolution,
         channels=detector.channels,
         data_root=data_root,
+        all_test=True,
     )
-    if place:
-        require_both_classes(data, ("test",))
-        rows = data.rows("test")
+    require_both_classes(data, ("test",))
+    rows = data.rows("test")
+    if place is None:
+        name = f"{Path(real).name}-{Path(fake).name}"
+    else:
         name = Path(data.origin["set"])
         name = (name.parent if name.name == "set" else name).name
-    else:
-        rows = np.arange(len(data.labels))
-        if len(np.unique(data.labels)) < 2:
-            counts = f"{(data.labels == REAL).sum()} real and {(data.labels == FAKE).sum()} fake"
-            raise UserError("a test needs images of both kinds that can be read", got=counts)
-        name = f"{Path(real).name}-{Path(fake).name}"
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
+    seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
     p_fake = probability(detector.logits(data.images, rows), detector.facts["temperature"])
-    seen = _already_seen(Path(detector_path), [data.sha256[row] for row in rows])
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
     judged = Judged(data, rows, p_fake, metrics)
     report = write_report(out, detector, judged, title=f"{Path(detector_path).name} tested on {name}")
@@ -158,15 +163,16 @@ def describe_domain(data: LabelledImages) -> str:
     """One sentence on what the detector has seen: outside it, its word counts for little."""
     origin = data.origin
     if "preset" in origin:
-        source = origin["source"]["spec"] if "source" in origin else "unknown"
-        return (
-            f"Real: {source}. Fake: one GAN, preset {origin['preset']}, epoch {origin['epoch']} of run {origin['run']}. "
-            "Both resized alike and written by the same encoder."
-        )
-    return f"Real: {origin.get('real')}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
+        source = origin.get("source")
+        spec = source.get("spec", "unknown") if isinstance(source, dict) else "unknown"
+        made = f"preset {origin['preset']}, epoch {origin.get('epoch')} of run {origin.get('run')}"
+        return f"Real: {spec}. Fake: one GAN, {made}. Both resized alike and written by the same encoder."
+    if "real" in origin:
+        return f"Real: {origin['real']}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
+    return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
 
 
-def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages) -> dict:
+def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages, seen_sha256: str) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {
         "resolution": data.resolution,
@@ -180,6 +186,7 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages)
         "counts": data.counts(),
         "origin": data.origin,
         "domain": describe_domain(data),
+        "seen_sha256": seen_sha256,  # of seen.npy
     }
     return {
         "kind": "detector",
@@ -193,49 +200,6 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages)
     }
 
 
-def _claim(out: Path, settings: DetectorSettings, seed: int, resume: bool) -> None:
-    """Refuse a folder that is in use, and a resume that is not of this training."""
-    if not resume:
-        hint = "Add --resume to go on with a training that was stopped" if (out / "training.json").exists() else None
-        marker = "detector.json" if (out / "detector.json").exists() else "training.json"
-        refuse_used(out, made_by="a detector", marker=marker, resume_hint=hint)
-        return
-    if not (out / "training.json").is_file():
-        raise UserError(f"there is no stopped training in {out}", remedy="Leave out --resume.")
-    if (out / "detector.json").is_file():
-        raise UserError(f"the detector in {out} is finished", remedy="Choose another --out to train another.")
-    begun = read_json(out / "training.json")
-    now = {**asdict(settings), "seed": seed}
-    before = {**begun["settings"], "seed": begun["seed"]}
-    changed = [f"{name}: {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
-    if changed:
-        raise UserError(f"{out} was begun with other settings", got="; ".join(changed), remedy="Resume without them.")
-
-
-def _begin(out: Path, settings: DetectorSettings, seed: int, data: LabelledImages, resume: bool) -> None:
-    """Write training.json, or when resuming check that the images are those the training was begun with."""
-    if not resume:
-        begun = {"settings": asdict(settings), "seed": seed, "fingerprint": data.fingerprint, "origin": data.origin}
-        write_json(out / "training.json", begun)
-    elif read_json(out / "training.json")["fingerprint"] != data.fingerprint:
-        raise UserError(f"{out} was begun on other images", remedy="Resume on the same ones, or choose another --out.")
-
-
-def _remember(out: Path, data: LabelledImages) -> int:
-    """Write seen.npy, which names the images of train and val; how many test images are among them (copies)."""
-    used = np.concatenate([data.rows("train"), data.rows("val")])
-    with atomic_path(out / "seen.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, known_images([data.sha256[row] for row in used]), allow_pickle=False)
-    return _already_seen(out, [data.sha256[row] for row in data.rows("test")])
-
-
-def _already_seen(detector: Path, hashes: list[str]) -> int:
-    path = detector / "seen.npy"
-    if not path.is_file():
-        return 0
-    return int(np.isin(known_images(hashes), np.load(path, allow_pickle=False)).sum())
-
-
 def _all_logits(network, data: LabelledImages, device) -> np.ndarray:
     """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory."""
     parts = []
@@ -244,6 +208,10 @@ def _all_logits(network, data: LabelledImages, device) -> np.ndarray:
             parts.append(network_logits(network, data.images[start : start + 1024], device))
             bar.advance(len(parts[-1]))
     return np.concatenate(parts)
+
+
+def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:
+    return [data.sha256[row] for row in rows]
 
 
 def _groups(data: LabelledImages, rows: np.ndarray) -> list[str | None]:
@@ -260,8 +228,7 @@ def _predictions(data: LabelledImages, logits: np.ndarray, p_fake: np.ndarray) -
 
 
 def _title(model: str, data: LabelledImages) -> str:
-    return (
-        f"{model} on {data.origin['run']}"
-        if "run" in data.origin
-        else f"{model}: {data.origin['real']} or {data.origin['fake']}"
-    )
+    origin = data.origin
+    if "real" in origin:
+        return f"{model}: {origin['real']} or {origin.get('fake')}"
+    return f"{model} on {origin.get('run', origin.get('set'))}"

@@ -61,8 +61,7 @@ def fit(
     network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
     state = _State(folder, network, optimiser)
-    first = state.load()
-    history = cut_jsonl(folder / "history.jsonl", keep=first)
+    first, history = state.load()
     fabric = make_fabric(device, precision)
     wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
     val = data.rows("val")
@@ -181,19 +180,34 @@ class _State:
         whole |= optimiser_tensors(self._optimiser, "optimiser.")
         write_bytes(self._path, tensor_bytes({**whole, "epoch": torch.tensor(epoch)}))
 
-    def load(self) -> int:
-        """Epochs done so far; 0 when there is no state."""
-        if not self._path.is_file():
-            return 0
-        tensors = read_tensors(self._path)
+    def load(self) -> tuple[int, list[dict]]:
+        """Epochs done so far, and their lines of history.jsonl; 0 and none when there is no state.
+
+        Raises UserError, with the remedy, when what is there is damaged or of another training.
+        """
+        path, history = self._path, self._path.parent.parent / "history.jsonl"
+        if not path.is_file():
+            return 0, cut_jsonl(history, keep=0)
+        remedy = f"Remove {path} and resume again: the training then begins anew, as it was asked for."
+        tensors = read_tensors(path, remedy=remedy)
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-        load_into(self._network, part("last."), str(self._path))
-        restore_optimiser(self._optimiser, part("optimiser."))
+        try:
+            epoch = int(tensors["epoch"])
+            load_into(self._network, part("best."), str(path))  # both are tried now, not after hours of training
+            load_into(self._network, part("last."), str(path))
+            restore_optimiser(self._optimiser, part("optimiser."))
+            lines = cut_jsonl(history, keep=epoch)
+            done = [(line["epoch"], float(line["val_auroc"]), float(line["val_loss"])) for line in lines]
+        except (UserError, KeyError, IndexError, ValueError, TypeError, RuntimeError):
+            raise UserError(f"{path} is not the state of this training", remedy=remedy) from None
+        if [number for number, *_ in done] != list(range(1, epoch + 1)):
+            got = f"{len(done)} epochs listed, {epoch} in the state"
+            raise UserError(f"{history} does not belong to {path}", got=got, remedy=remedy)
         self._best = part("best.")
-        return int(tensors["epoch"])
+        return epoch, lines
 
     def best(self) -> dict[str, torch.Tensor]:
         return self._best

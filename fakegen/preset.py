@@ -133,6 +133,14 @@ class Preset:
     )
     log_every: int = setting(1, low=1, high=1_000_000, why="steps between lines of metrics.jsonl")
     checkpoint_every: int = setting(1, low=1, high=1_000_000, why="epochs between checkpoints; first and last always")
+    measure_every: int = setting(
+        5,
+        low=0,
+        high=1_000_000,
+        why="epochs between measurements of the distance to held-out reals, each with a checkpoint, the last epoch always; "
+        "0: none. The best epoch is named in run.json",
+    )
+    stop_on_collapse: bool = setting(False, why="end the training when the measurements say that it has collapsed")
     snapshot_every: int = setting(1, low=1, high=1_000_000, why="epochs between snapshots; first and last always")
     snapshot_side: int = setting(
         8, low=1, high=32, why="a snapshot shows side x side fakes; conditional: a row per class"

@@ -34,7 +34,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
     """
     count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
     remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
-    generator = load_epoch(run, run.facts["epoch"], device, remedy)
+    generator = load_epoch(run, run.set_epoch, device, remedy)
     began = time.perf_counter()
     wanted = {
         "real": _reals(reals, choose_reals(reals, count, seed)),

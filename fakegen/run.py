@@ -63,6 +63,12 @@ class Run:
         return self.facts["source"]["classes"] if self.preset.conditional else {}
 
     @property
+    def set_epoch(self) -> int:
+        """The epoch that the run's set is made of: the last, or the best of a run that was ended for its collapse."""
+        ended_early = self.preset.stop_on_collapse and self.facts.get("collapse")
+        return self.facts["best"]["epoch"] if ended_early else self.facts["epoch"]
+
+    @property
     def value_range(self) -> tuple[float, float]:
         """Of the images that the networks make and see."""
         return get_architecture(self.preset.architecture).value_range
@@ -209,7 +215,7 @@ def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> 
     More epochs or steps and another count are no contradiction: they only go further.
     """
     before, now = {**run.facts, **run.facts["preset"]}, {**asked, **asdict(preset)}
-    settled = [name for name in now if name not in ("epochs", "steps")]
+    settled = [name for name in now if name not in ("epochs", "steps", "stop_on_collapse")]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
         raise UserError(

@@ -27,6 +27,7 @@ from fakegen.reals import Reals
 from fakegen.run import Run
 from fakegen.sampling import block_latents, from_pixels, to_pixels
 from fakegen.trainlog import TrainLog
+from fakegen.watch import QualityWatch
 
 STATE_EVERY_S = 60.0  # a kill loses at most this much of an epoch
 
@@ -54,13 +55,15 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
     per_epoch = preset.steps_per_epoch(batches.images)
     log = TrainLog(run.path, steps_per_epoch=per_epoch, batch=preset.batch, log_every=preset.log_every, first_step=step)
     try:
-        _adversarial_loop(run, pair, batches, log, fabric, step)
+        _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, step)
     finally:
         log.close()
         run.wait()
 
 
-def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fabric, step: int) -> None:
+def _adversarial_loop(
+    run: Run, pair: Pair, batches: Batches, log: TrainLog, watch: QualityWatch, fabric, step: int
+) -> None:
     preset, seed = run.preset, run.facts["seed"]
     generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
     discriminator, optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
@@ -70,7 +73,7 @@ def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fab
     before = run.facts["timings"]["train_s"]
     title = f"training {preset.name}"
     with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
-        while step < last:
+        while step < last and not (preset.stop_on_collapse and run.facts.get("collapse")):
             torch.manual_seed(derive_seed(seed, "step", step))
             pixels, labels = batches[step]
             z = draw_latents(preset, fabric.device)
@@ -119,7 +122,11 @@ def _adversarial_loop(run: Run, pair: Pair, batches: Batches, log: TrainLog, fab
                 log.flush()
                 run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
                 if at_epoch_end:
-                    _save_epoch(run, pair, log, -(-step // per_epoch), step, is_last=step == last)
+                    epoch = -(-step // per_epoch)
+                    to_measure = watch.due(epoch, is_last=step == last)
+                    _save_epoch(run, pair, log, epoch, step, is_last=step == last, keep=to_measure)
+                    if to_measure:
+                        watch.measure(epoch)
                 run.save_state(step, pair.state())
                 log.restart_clock()
                 saved_at = time.perf_counter()
@@ -187,11 +194,15 @@ def _average(averaged: nn.Module | None, current: nn.Module, decay: float, step:
     torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - decay)
 
 
-def _save_epoch(run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int, is_last: bool = False) -> None:
-    """Checkpoint and snapshot of an epoch, where the preset asks for them; 0 is the untrained network."""
+def _save_epoch(
+    run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int, is_last: bool = False, keep: bool = False
+) -> None:
+    """Checkpoint and snapshot of an epoch, where the preset asks for them; 0 is the untrained network. `keep` wants the
+    checkpoint in any case.
+    """
     preset = run.preset
     is_end = epoch == 0 or is_last
-    if is_end or epoch % preset.checkpoint_every == 0:
+    if keep or is_end or epoch % preset.checkpoint_every == 0:
         run.save_checkpoint(epoch, step, pair.weights())
     if is_end or epoch % preset.snapshot_every == 0:
         sheet = snapshot(run, pair.sampler())

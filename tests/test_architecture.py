@@ -50,8 +50,24 @@ def test_files_stay_readable(path):
 def test_nothing_is_unpickled(path):
     text = path.read_text()
     assert "pickle" not in imported(path)
-    for call in ("torch.load(", "joblib.load(", "allow_pickle=True"):
+    for call in ("joblib.load(", "allow_pickle=True", "load_state_dict_from_url("):
         assert call not in text
+    assert unsafe_loads(text) == []
+
+
+def unsafe_loads(text: str) -> list[int]:
+    """Lines with a torch.load that could unpickle: without weights_only=True it builds whatever a file asks for."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "torch.load"
+        and not any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
+    ]
+
+
+def test_the_unpickling_rule_notices_a_load():
+    assert unsafe_loads("torch.load(f)\ntorch.load(f, weights_only=x)\ntorch.load(f, weights_only=True)") == [1, 2]
 
 
 def test_help_answers_without_importing_what_is_heavy():

@@ -151,7 +151,7 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
         (["detect-train"], "no finished run"),
         (["detect-train", "nowhere"], "nowhere"),
-        (["detect-train", "--real", "digits"], "belong together"),
+        (["detect-train", "--real", "digits"], "--fake is missing"),
         (["detect-train", "--real", "digits", "--fake", "digits", "--model", "cnm"], "Did you mean 'cnn'"),
         (["evaluate", "nowhere", "nowhere"], "not a detector"),
         (["score", "x.jpg"], "no detector"),

@@ -78,7 +78,15 @@ def test_a_file_cut_short_is_refused(tmp_path, keep):
     save_checkpoint(tmp_path / "a", tensors(), {})
     weights = tmp_path / "a.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match=r"cut short.*bytes.*Copy a\.json and a\.safetensors again") as caught:
+        load_checkpoint(tmp_path / "a")
+    assert "deserializing" not in str(caught.value)  # no raw words of a library
+
+
+def test_a_json_without_the_sum_of_its_weights_says_that_it_is_missing(tmp_path):
+    save_checkpoint(tmp_path / "a", tensors(), {})
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a\.json: sha256 is missing\. Copy"):
         load_checkpoint(tmp_path / "a")
 
 

@@ -24,6 +24,30 @@ def test_an_unknown_name_lists_the_choices_and_the_nearest():
     assert text == "there is no preset 'cifr10' (expected one of mnist, cifar10, celeba). Did you mean 'cifar10'?"
 
 
+def test_a_name_says_where_it_was_looked_for():
+    text = str(unknown_name("class", "dgo", ["cat", "dog"], where="in photos"))
+    assert text == "there is no class 'dgo' in photos (expected one of cat, dog). Did you mean 'dog'?"
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ("0123456789", "0 to 9"),
+        (["8", "9", "10"], "8 to 10"),
+        ("013", "0, 1, 3"),
+        ("01", "0, 1"),
+        (["00", "01", "02"], "00,"),
+    ],
+)
+def test_numbers_are_listed_as_a_range_and_none_is_guessed(choices, expected):
+    text = str(unknown_name("class", "11", choices))
+    assert f"expected one of {expected}" in text and "Did you mean" not in text
+
+
+def test_what_is_known_to_be_meant_goes_before_what_looks_alike():
+    assert str(unknown_name("field", "lr", ["blur", "rate"], meant="rate")).endswith("Did you mean 'rate'?")
+
+
 def test_nothing_near_gives_the_remedy_instead():
     text = str(unknown_name("preset", "zzz", (name for name in ["mnist"]), remedy="See `presets`."))
     assert "Did you mean" not in text
@@ -39,6 +63,7 @@ def test_nothing_near_gives_the_remedy_instead():
         (errno.EROFS, "read-only"),
         (errno.ENOENT, "no such file or folder"),
         (errno.ENOTDIR, "a file stands where a folder is needed"),
+        (errno.EEXIST, "a file stands where a folder is needed"),
         (errno.EISDIR, "a folder stands where a file is needed"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.EIO, "Input/output error"),

@@ -65,11 +65,13 @@ def test_what_is_not_json_is_never_written(tmp_path, value):
     assert read_jsonl(tmp_path / "a.jsonl") == []
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"PK\x03\x04"])
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"PK\x03\x04", b"[" * 100_000, b"9" * 5000])
 def test_garbage_is_no_json(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.json is not valid JSON"):
-        read_json(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"a\.json is not valid JSON") as caught:
+        read_json(tmp_path / "a.json", remedy="Copy it.")
+    assert str(caught.value).endswith("It was cut short or altered. Copy it.")
+    assert "codec" not in str(caught.value) and "char " not in str(caught.value)  # no raw words of a library
 
 
 def test_a_missing_json_is_named(tmp_path):

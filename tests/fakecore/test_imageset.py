@@ -135,6 +135,8 @@ def test_another_version_is_refused(tmp_path, info, write):
         ({"label": None}, "label real or fake"),
         ({"label": ["fake"]}, "label real or fake"),
         ({"split": "validation"}, "split train, val or test"),
+        ({"index": "3"}, "index cannot be used .*a whole number"),
+        ({"group": ["a"]}, "group cannot be used .*a text or null"),
     ],
 )
 def test_a_line_that_cannot_be_trusted_is_refused_by_number(tmp_path, change, words, write):
@@ -146,12 +148,34 @@ def test_a_line_that_cannot_be_trusted_is_refused_by_number(tmp_path, change, wo
         read_imageset(tmp_path)
 
 
-def test_a_line_without_its_index_is_refused(tmp_path, write):
+@pytest.mark.parametrize("name", ["index", "label", "split", "file_name"])
+def test_a_line_without_a_field_says_that_it_is_missing(tmp_path, name, write):
     write(tmp_path)
     content = lines(tmp_path)
-    del content[0]["index"]
+    del content[0][name]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))
-    with pytest.raises(UserError, match=r"line 1.*index"):
+    with pytest.raises(UserError, match=rf"metadata\.jsonl, line 1: {name} is missing\. Copy the set again"):
+        read_imageset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"resolution": None}, "resolution is missing"),
+        ({"resolution": "32"}, r'resolution cannot be used \(got "32"; expected a whole number'),
+        ({"channels": 0}, "channels cannot be used"),
+        ({"counts": None}, "counts is missing"),
+        ({"counts": {"train": 3}}, r"counts\.train cannot be used"),
+        ({"origin": "a run"}, "origin cannot be used"),
+        ({"version": None}, "version is missing"),
+    ],
+)
+def test_a_damaged_description_names_the_field_and_the_remedy(tmp_path, change, says, write):
+    write(tmp_path)
+    facts = json.loads((tmp_path / "imageset.json").read_text()) | change
+    facts = {name: value for name, value in facts.items() if value is not None}
+    (tmp_path / "imageset.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=rf"imageset\.json: {says}.*Copy the set again"):
         read_imageset(tmp_path)
 
 
@@ -173,5 +197,5 @@ def test_a_finished_set_whose_list_lost_lines_is_refused(tmp_path, damage, write
         path.unlink()
     else:
         path.write_bytes(b"".join([*content[:7], b"}{\n", *content[7:]]))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"real \+ .* fake.*Copy the set again" if damage != "missing" else "metadata"):
         read_imageset(tmp_path)

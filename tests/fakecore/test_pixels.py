@@ -216,6 +216,22 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, name)
     assert caught.value.status == "unreadable"
 
 
+def test_a_video_is_refused_before_all_of_it_is_read(tmp_path):
+    with (tmp_path / "film").open("wb") as file:
+        file.write(b"\0\0\0\x20ftypisom")
+        file.truncate(1 << 40)  # a terabyte, none of it on disk
+    with pytest.raises(ImageError, match="a video") as caught:
+        read_bytes(tmp_path / "film")
+    assert (caught.value.status, caught.value.kind) == ("unsupported", "video")
+
+
+def test_a_photo_of_a_telephone_that_cannot_be_read_is_told_how_to_be(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(ImageError, match="HEIC photo: save it as JPEG or PNG") as caught:
+        read_image(tmp_path / "a.heic")
+    assert (caught.value.status, caught.value.kind) == ("unsupported", "image")
+
+
 def test_a_name_too_long_for_the_system_is_an_image_error(tmp_path):
     with pytest.raises(ImageError):
         read_image(tmp_path / ("x" * 300))

@@ -58,7 +58,7 @@ def test_a_colon_chooses_one_class(animals):
 
 
 def test_an_unknown_class_lists_the_classes_and_the_nearest(animals):
-    with pytest.raises(UserError, match=r"no class in .*animals 'dogs'.*one of cat, dog.*Did you mean 'dog'\?"):
+    with pytest.raises(UserError, match=r"no class 'dogs' in .*animals .*one of cat, dog.*Did you mean 'dog'\?"):
         open_source(f"{animals}:dogs")
 
 
@@ -299,8 +299,21 @@ def test_one_digit_may_be_chosen():
 
 
 def test_an_unknown_digit_lists_the_digits():
-    with pytest.raises(UserError, match="0, 1, 2, 3, 4, 5, 6, 7, 8, 9"):
-        open_source("digits:x")
+    for chosen in ("x", "11", "-1"):
+        with pytest.raises(UserError) as caught:
+            open_source(f"digits:{chosen}")
+        assert str(caught.value) == f"there is no class '{chosen}' in digits (expected one of 0 to 9)"
+
+
+def test_an_empty_source_is_not_the_current_folder():
+    with pytest.raises(UserError, match="a source of images is empty"):
+        open_source("")
+
+
+def test_a_file_is_no_source(tmp_path):
+    picture(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a\.png is a file \(expected a folder"):
+        open_source(str(tmp_path / "a.png"))
 
 
 def test_each_digit_has_a_stamp_of_its_own():

@@ -45,6 +45,23 @@ def test_fewer_than_three_groups_is_the_users_to_mend():
         split_groups(np.repeat([4, 7], 100), DEFAULT_SPLIT, seed=0)
 
 
+def test_shares_hold_for_each_label_and_copies_across_labels_stay_together():
+    labels = np.repeat([0, 1], [300, 60])
+    groups = np.concatenate([np.arange(300), np.arange(290, 350)])  # ten pictures are in both
+    splits = split_groups(groups, (80, 10, 10), 4, labels)
+    for label, total in ((0, 300), (1, 60)):
+        for split, share in (("train", 0.8), ("val", 0.1), ("test", 0.1)):
+            assert abs((splits[labels == label] == split).sum() - share * total) <= 1
+    assert (splits[290:300] == splits[300:310]).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_label_with_three_groups_is_in_every_split(seed):
+    labels = np.repeat([0, 1], [3, 200])
+    splits = split_groups(np.arange(203), (80, 10, 10), seed, labels)
+    assert set(splits[:3]) == set(splits[3:]) == {"train", "val", "test"}
+
+
 def test_the_seed_alone_decides():
     groups = np.arange(200)
     assert np.array_equal(split_groups(groups, DEFAULT_SPLIT, 1), split_groups(groups, DEFAULT_SPLIT, 1))

@@ -9,8 +9,10 @@ import pytest
 
 import cli
 from fakecore.pixels import encode_png
+from fakedetect.cli_score import _line
 
 KEYS = {"path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error"}
+KEYS |= {"real_below", "note", "sha256", "detector"}
 
 
 def score(*words: object) -> int:
@@ -73,6 +75,57 @@ def test_a_second_call_with_the_same_out_judges_only_what_is_new(trained, tmp_pa
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     assert out.read_bytes().startswith(before) and out.read_bytes().count(b"\n") == 5
     assert "3 of 4 are in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_file_that_changed_since_is_judged_anew_and_has_one_row(
+    trained, tmp_path, write_folder, pictures, capsys, suffix
+):
+    folder, out = write_folder(tmp_path / "in", 3, "fake"), tmp_path / f"out{suffix}"
+    assert score(folder, "--detector", trained.detector, "--out", out) == 0
+    (folder / "0001.png").write_bytes(encode_png(pictures(1, "real", 9)[0], "real"))
+    capsys.readouterr()
+    assert score(folder, "--detector", trained.detector, "--out", out) == 0
+    said = capsys.readouterr().err
+    assert "1 of them changed since they were judged" in said and "2 of 3 are in" in said
+    assert score(folder, "--detector", trained.detector, "--out", tmp_path / f"whole{suffix}") == 0
+    found, whole = (sorted(path.read_text().splitlines()) for path in (out, tmp_path / f"whole{suffix}"))
+    assert found == whole
+
+
+@pytest.mark.parametrize("hold", [[], [".hidden.png", "metadata.csv"], ["out.csv"]])
+def test_nothing_to_score_is_an_error_with_a_remedy(trained, tmp_path, capsys, hold):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in hold:
+        (tmp_path / "in" / name).write_bytes(b"")
+    assert score(tmp_path / "in", "--detector", trained.detector, "--out", tmp_path / "in" / "out.csv") == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: there is nothing to score") and line.count("\n") == 1 and "folders" in line
+
+
+def test_one_empty_folder_among_others_is_told_of(trained, tmp_path, write_folder, capsys):
+    (tmp_path / "empty").mkdir()
+    assert score(tmp_path / "empty", write_folder(tmp_path / "in", 2, "fake"), "--detector", trained.detector) == 0
+    assert f"note: {tmp_path}/empty holds no files to judge" in capsys.readouterr().err
+
+
+def test_an_empty_path_is_not_the_current_folder(trained, tmp_path, capsys):
+    assert score("", "--detector", trained.detector) == 2
+    assert capsys.readouterr().err.startswith("error: a path is empty")
+
+
+@pytest.mark.parametrize(
+    ("p_fake", "told"),
+    [(0.0, "<0.0001"), (0.00004, "<0.0001"), (0.0001, "0.0001"), (0.5, "0.5000"), (0.9999, "0.9999"), (1.0, ">0.9999")],
+)
+def test_text_never_states_a_certainty(p_fake, told):
+    row = {"path": "a.png", "status": "ok", "p_fake": p_fake, "verdict": "real", "note": None}
+    assert _line(row).split() == [told, "real", "a.png"]
+
+
+def test_text_states_the_note(trained, tmp_path, write_folder, capsys):
+    assert score(write_folder(tmp_path / "in", 1, "fake", side=9), "--detector", trained.detector) == 0
+    assert "0000.png  (enlarged: its shorter side has 9 pixels" in capsys.readouterr().out
 
 
 def test_the_exit_code_of_a_second_call_still_tells_of_files_that_could_not_be_judged(trained, tmp_path, write_folder):

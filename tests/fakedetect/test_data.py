@@ -102,15 +102,117 @@ def test_splits_of_two_folders_are_by_the_seed(tmp_path, write_folder):
     assert [splits[0].count(name) for name in ("train", "val", "test")] == [64, 8, 8]
 
 
-@pytest.mark.parametrize("options", [{}, {"real": "x"}, {"fake": "x"}])
-def test_anything_but_a_set_or_both_folders_is_refused(options):
-    with pytest.raises(UserError, match="--real and --fake"):
+@pytest.mark.parametrize(
+    ("options", "says"), [({}, "no images"), ({"real": "x"}, "--fake is missing"), ({"fake": "x"}, "--real is missing")]
+)
+def test_anything_but_a_set_or_both_folders_is_refused_by_what_is_missing(options, says):
+    with pytest.raises(UserError, match=f"{says}.*--real and --fake together"):
         load_labelled(None, **options)
 
 
 def test_a_set_and_folders_at_once_are_refused(small_set):
-    with pytest.raises(UserError, match="--real and --fake"):
+    with pytest.raises(UserError, match=r"two ways.*and --real and --fake"):
         load_labelled(small_set, real="x", fake="y")
+
+
+@pytest.fixture
+def nested(tmp_path, write_folder):
+    """Reals in classes, and fakes within their folder."""
+    write_folder(tmp_path / "all" / "cat", 12, "real")
+    write_folder(tmp_path / "all" / "fakes", 12, "fake")
+    (tmp_path / "link").symlink_to(tmp_path / "all")
+    return tmp_path
+
+
+@pytest.mark.parametrize("all_test", [False, True])
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ("all", "all"),
+        ("all", "all/fakes"),
+        ("all/fakes", "all"),
+        ("all", "link"),
+        ("all", "all:fakes"),
+        ("all/cat", "link/cat"),
+    ],
+)
+def test_one_folder_for_both_labels_or_one_within_the_other_is_refused(nested, real, fake, all_test):
+    with pytest.raises(UserError, match=r"overlap.*in common.*neither inside the other"):
+        load_labelled(real=f"{nested}/{real}", fake=f"{nested}/{fake}", all_test=all_test)
+
+
+def test_a_named_data_set_for_both_labels_is_refused():
+    with pytest.raises(UserError, match=r"overlap.*183 files in common"):
+        load_labelled(real="digits", fake="digits:3")
+
+
+def test_two_classes_of_one_folder_are_no_overlap(nested):
+    data = load_labelled(real=f"{nested}/all:cat", fake=f"{nested}/all:fakes")
+    assert set(data.paths) == {f"{nested}/all/{c}/{n:04d}.png" for c in ("cat", "fakes") for n in range(12)}
+
+
+def test_reals_and_fakes_of_one_set_are_no_overlap(small_set):
+    data = load_labelled(real=str(small_set), fake=str(small_set), all_test=True)
+    assert (data.labels == FAKE).sum() == 100 == (data.labels == REAL).sum()
+
+
+def test_pictures_with_both_labels_are_told_of_with_their_share(tmp_path, write_folder, pictures, capsys):
+    folders = {name: write_folder(tmp_path / name, 20, name) for name in ("real", "fake")}
+    load_labelled(**{name: str(folder) for name, folder in folders.items()})
+    assert "also among the fakes" not in capsys.readouterr().err
+    for number, image in enumerate(pictures(20, "real", 0)[:5]):
+        (folders["fake"] / f"copy-{number}.png").write_bytes(encode_png(image, "fake"))  # other bytes, the same pixels
+    load_labelled(**{name: str(folder) for name, folder in folders.items()})
+    assert "note: 5 of 20 reals (25.0%) are also among the fakes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lacking", ["real", "fake"])
+def test_copies_do_not_count_and_how_many_pictures_differ_is_said(tmp_path, write_folder, lacking):
+    folders = {name: write_folder(tmp_path / name, 2 if name == lacking else 12, name) for name in ("real", "fake")}
+    for number in range(30):
+        (folders[lacking] / f"copy-{number}.png").write_bytes((folders[lacking] / "0000.png").read_bytes())
+    with pytest.raises(UserError, match=f"--{lacking} .*32 that can be read, 2 different; expected 3 different.*add"):
+        load_labelled(**{name: str(folder) for name, folder in folders.items()})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_three_reals_among_many_fakes_reach_every_split(tmp_path, write_folder, seed):
+    folders = {"real": write_folder(tmp_path / "r", 3, "real"), "fake": write_folder(tmp_path / "f", 40, "fake")}
+    data = load_labelled(**{name: str(folder) for name, folder in folders.items()}, seed=seed)
+    require_both_classes(data, ("train", "val", "test"))
+
+
+def test_a_test_of_two_folders_needs_no_splits(tmp_path, write_folder):
+    data = load_labelled(
+        real=str(write_folder(tmp_path / "r", 1, "real")),
+        fake=str(write_folder(tmp_path / "f", 1, "fake")),
+        all_test=True,
+    )
+    assert data.splits.tolist() == ["test", "test"]
+
+
+def test_what_cannot_be_used_is_listed_once_by_its_path_and_option(tmp_path, write_folder, monkeypatch):
+    """Also from the cache, which was filled from another working folder."""
+    for name in ("real", "fake"):
+        folder = write_folder(tmp_path / name, 12, name)
+        (folder / "bad.png").write_bytes(b"")
+        (folder / "lost.png").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    load_labelled(real="real", fake="fake")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    unused = load_labelled(real="../real", fake="../fake").unused
+    assert sorted((line["path"], line["label"]) for line in unused) == [
+        (f"../{name}/{file}", name) for name in ("fake", "real") for file in ("bad.png", "lost.png")
+    ]
+
+
+@pytest.mark.parametrize("content", ["{", "", "\xff"])
+def test_a_broken_run_json_beside_a_set_is_told_of(tmp_path, write_set, capsys, content):
+    write_set(tmp_path / "run" / "set", reals=10, fakes=10)
+    (tmp_path / "run" / "run.json").write_text(content, encoding="latin-1")
+    assert len(load_labelled(tmp_path / "run").labels) == 20
+    assert "run.json is not valid JSON; of this run only its set is used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("reals", "fakes", "lacking"), [(0, 20, "real"), (20, 0, "fake")])
@@ -125,10 +227,11 @@ def test_unreadable_images_of_a_set_are_listed_and_the_others_used(tmp_path, wri
     (root / "train/fake/000003.png").write_bytes(b"")
     (root / "val/real/000012.png").unlink()
     data = load_labelled(root)
-    assert sorted(line["path"] for line in data.unused) == ["train/fake/000003.png", "val/real/000012.png"]
+    unused = {line["path"] for line in data.unused}
+    assert unused == {str(root / name) for name in ("train/fake/000003.png", "val/real/000012.png")}
     assert all(line["status"] == "unreadable" and line["error"] for line in data.unused)
     assert len(data.labels) == 38 and data.labels.sum() == 19
-    assert not {line["path"] for line in data.unused} & set(data.paths)
+    assert not unused & {str(root / name) for name in data.paths}
 
 
 def test_an_unreadable_image_of_two_folders_is_listed_with_its_folder(tmp_path, write_folder):
@@ -145,7 +248,7 @@ def test_folders_of_nothing_but_unreadable_files_are_an_error_in_one_line(tmp_pa
         for number in range(4):
             (tmp_path / name / f"{number}.png").write_text("not an image")
     for resolution in (None, 16):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=r"could be decoded|none of the pictures in --real .*4 files"):
             folders = {name: str(tmp_path / name) for name in ("real", "fake")}
             require_both_classes(load_labelled(None, **folders, resolution=resolution), ("train",))
 

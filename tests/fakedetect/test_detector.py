@@ -29,6 +29,20 @@ def refused(folder: Path) -> str:
     return line
 
 
+def write_field(path: Path, field: str, *value: object) -> None:
+    """Set a field (`outer.inner`) of a JSON file; without a value, take it out."""
+    facts = json.loads(path.read_text())
+    *outer, name = field.split(".")
+    inner = facts
+    for key in outer:
+        inner = inner[key]
+    if value:
+        inner[name] = value[0]
+    else:
+        del inner[name]
+    path.write_text(json.dumps(facts))
+
+
 def hwc(images: np.ndarray) -> list[np.ndarray]:
     return [image.transpose(1, 2, 0) for image in images]
 
@@ -52,7 +66,7 @@ def test_verdicts_follow_the_detectors_own_thresholds(detector):
     for judgement in detector.judge(np.linspace(-6, 6, 201) * temperature):
         expected = "fake" if judgement.p_fake >= limits.fake_from else "unsure"
         assert judgement.verdict == ("real" if judgement.p_fake < limits.real_below else expected)
-        assert judgement.threshold == limits.fake_from
+        assert (judgement.threshold, judgement.real_below) == (limits.fake_from, limits.real_below)
     sure = detector.judge(np.array([-50.0, 50.0]))
     assert [one.verdict for one in sure] == ["real", "fake"]
 
@@ -78,14 +92,50 @@ def test_a_score_does_not_depend_on_its_neighbours(detector, pictures):
     assert alone == pytest.approx(together[::17], abs=1e-6)
 
 
+def test_large_images_go_in_smaller_batches_and_score_the_same(detector, pictures, monkeypatch):
+    images = pictures(10, "fake", 6)
+    together = detector.logits(images)
+    sizes = []
+    hook = detector.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr("fakedetect.detector._BATCH_PIXELS", 3 * 16 * 16)
+    assert detector.logits(images) == pytest.approx(together, abs=1e-5)
+    hook.remove()
+    assert sizes == [3, 3, 3, 1]
+
+
 def test_nothing_scores_to_nothing(detector):
     assert detector.score([]) == []
 
 
 def test_sizes_may_be_mixed(detector):
     random = np.random.default_rng(0)
-    shapes = [(1, 1), (16, 16), (100, 7), (33, 50), (300, 200)]
+    shapes = [(8, 8), (16, 16), (100, 9), (33, 50), (300, 200)]
     assert len(detector.score([random.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes])) == 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 7), (5, 3000), (3000, 7)])
+def test_what_is_too_small_to_hold_anything_is_not_judged(detector, shape):
+    with pytest.raises(ImageError, match=f"{shape[1]}x{shape[0]} pixels: too small to judge; at least 8x8") as caught:
+        detector.score([np.zeros((*shape, 3), dtype=np.uint8)])
+    assert caught.value.status == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("shape", "note"),
+    [
+        ((16, 16), None),
+        ((600, 800), None),
+        ((16, 32), None),
+        ((15, 20), "enlarged: its shorter side has 15 pixels, the detector looks at 16x16"),
+        ((40, 200), "only its middle 20% was judged"),
+        (
+            (100, 10),
+            "enlarged: its shorter side has 10 pixels, the detector looks at 16x16; only its middle 10% was judged",
+        ),
+    ],
+)
+def test_what_was_enlarged_or_mostly_cropped_away_is_noted(detector, shape, note):
+    assert detector.note_on(np.zeros((*shape, 3), dtype=np.uint8)) == note
 
 
 def test_only_pixels_count_not_text_chunks_nor_format_nor_name(detector, pictures, tmp_path):
@@ -188,7 +238,7 @@ def test_a_damaged_json_is_refused(copy, text):
     ("change", "says"),
     [
         ({"arguments": {"resolution": 16, "channels": 3, "blocks": 2}}, "another architecture"),
-        ({"arguments": {"resolution": 16, "channels": 1, "blocks": 1}}, "another architecture"),
+        ({"arguments": {"resolution": 16, "channels": 1, "blocks": 1}}, "channels differ (got 3 and 1)"),
         ({"model": "cnnn"}, "cnn"),
         ({"kind": "generator"}, "kind"),
         ({"version": 99}, "version"),
@@ -199,3 +249,57 @@ def test_another_architecture_kind_version_or_label_convention_is_refused(copy, 
     facts = json.loads((copy / "detector.json").read_text())
     (copy / "detector.json").write_text(json.dumps({**facts, **change}))
     assert says in refused(copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("preprocessing", "oops", 'preprocessing cannot be used (got "oops"; expected an object)'),
+        (
+            "preprocessing.resolution",
+            "16",
+            'preprocessing.resolution cannot be used (got "16"; expected a whole number',
+        ),
+        (
+            "preprocessing.resolution",
+            True,
+            "preprocessing.resolution cannot be used (got true; expected a whole number",
+        ),
+        ("preprocessing.resolution", 17, "preprocessing.resolution and arguments.resolution differ (got 17 and 16)"),
+        ("arguments", [], "arguments cannot be used (got []; expected an object)"),
+        ("arguments.dropout", 0.5, "the model cnn takes no argument 'dropout'"),
+        ("model", 4, "model cannot be used (got 4; expected a text)"),
+        ("temperature", None, "temperature cannot be used (got null; expected a number"),
+        ("temperature", float("nan"), "temperature cannot be used (got NaN; expected a number"),
+        ("temperature", 0, "temperature cannot be used (got 0; expected a number, 0.001 to 1000"),
+        ("thresholds", "0.5", 'thresholds cannot be used (got "0.5"; expected an object)'),
+        ("thresholds.fake_from", "high", 'thresholds.fake_from cannot be used (got "high"; expected a number'),
+        ("thresholds.fake_from", 0.0, "thresholds.real_below cannot be used (got "),
+        ("training", 3, "training cannot be used (got 3; expected an object)"),
+        ("training.counts.train.real", "many", 'training.counts.train.real cannot be used (got "many"'),
+        ("versions", None, "versions cannot be used (got null; expected an object)"),
+        ("sha256", 5, "sha256 cannot be used (got 5; expected a text)"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named_with_got_and_expected(copy, field, value, says):
+    write_field(copy / "detector.json", field, value)
+    assert f"{copy}/detector.json: {says}" in refused(copy) and "again" in refused(copy)
+
+
+@pytest.mark.parametrize(
+    "field", ["sha256", "model", "temperature", "preprocessing.channels", "thresholds.real_below", "training.domain"]
+)
+def test_a_field_that_is_not_there_is_said_to_be_missing(copy, field):
+    write_field(copy / "detector.json", field)
+    assert f"{copy}/detector.json: {field} is missing." in refused(copy)
+
+
+def test_a_further_field_does_no_harm(copy):
+    write_field(copy / "detector.json", "thresholds.comment", "chosen by hand")
+    assert Detector.load(copy, "cpu").thresholds.max_fpr == 0.05
+
+
+def test_a_training_that_was_stopped_is_no_detector_and_says_how_to_finish(copy):
+    (copy / "detector.json").unlink()
+    (copy / "training.json").write_text("{}")
+    assert f"no detector yet. Finish it: fakelab detect-train --resume --out {copy}" in refused(copy)

@@ -1,16 +1,18 @@
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.pixels import encode_jpeg, encode_png
-from fakedetect.scoring import COLUMNS, ResultsFile, list_inputs, score_files
+from fakedetect.scoring import COLUMNS, ResultsFile, changed_since, list_inputs, score_files
 
 ODD_NAMES = (
     "with space.png",
@@ -79,9 +81,55 @@ def test_each_bad_file_costs_one_row_and_the_good_ones_beside_it_are_scored(mixe
             assert row["p_fake"] == pytest.approx(alone.p_fake, abs=2e-6)
             assert (row["verdict"], row["error"]) == (alone.verdict, None)
             assert row["threshold"] == pytest.approx(detector.thresholds.fake_from, abs=1e-6)
+            assert row["real_below"] == pytest.approx(detector.thresholds.real_below, abs=1e-6)
         else:
-            assert row["p_fake"] is row["verdict"] is row["threshold"] is None
+            assert row["p_fake"] is row["verdict"] is row["threshold"] is row["real_below"] is None
             assert row["error"] and "\n" not in row["error"]
+
+
+def test_a_row_names_the_bytes_that_were_judged(mixed, detector):
+    for row in rows_of(mixed, detector):
+        path = Path(row["path"])
+        assert row["sha256"] == (hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None)
+
+
+def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_path, detector, pictures):
+    image = pictures(1, "fake", 44)[0]
+    (tmp_path / "photo.mp4").write_bytes(encode_png(image, "fake"))
+    for name, code in (("a.mp4", "mp4v"), ("b.avi", "MJPG"), ("c.mkv", "mp4v"), ("d.mov", "mp4v")):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*code), 5, (16, 16))
+        for _ in range(4):
+            writer.write(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        writer.release()
+        (tmp_path / f"{name[0]}-without-suffix").write_bytes((tmp_path / name).read_bytes())
+    (tmp_path / "damaged.webm").write_bytes(b"no video, but called so")
+    rows = {Path(row["path"]).name: row for row in rows_of([tmp_path], detector)}
+    assert len(rows) == 10
+    photo = rows.pop("photo.mp4")
+    assert (photo["status"], photo["kind"]) == ("ok", "image")
+    for name, row in rows.items():
+        assert (row["status"], row["kind"]) == ("unsupported", "video"), name
+        assert "a video: videos are not judged yet" in row["error"]
+
+
+def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
+    (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
+    assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one as an image")
+
+
+def test_small_and_long_images_are_refused_or_noted(tmp_path, detector):
+    for name, size in (("one", (1, 1)), ("small", (12, 9)), ("long", (200, 20)), ("plain", (16, 16))):
+        Image.new("RGB", size, (200, 90, 30)).save(tmp_path / f"{name}.png")
+    long, one, plain, small = rows_of([tmp_path], detector)
+    assert (one["status"], one["p_fake"], one["verdict"]) == ("unsupported", None, None)
+    assert one["error"] == "1x1 pixels: too small to judge; at least 8x8 are needed"
+    assert [row["status"] for row in (long, plain, small)] == ["ok"] * 3
+    assert "only its middle 10%" in long["note"] and "enlarged" in small["note"] and plain["note"] is None
+
+
+def test_a_path_of_no_characters_is_refused():
+    with pytest.raises(UserError, match="a path is empty"):
+        list_inputs(["a.png", ""])
 
 
 def test_bad_files_do_not_shift_scores_to_their_neighbours(tmp_path, detector, pictures):
@@ -176,6 +224,34 @@ def test_results_of_another_detector_are_refused_and_kept(tmp_path, detector, mi
     assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_that_are_dropped_are_gone_and_the_others_keep_their_bytes(tmp_path, detector, mixed, suffix):
+    out, expected = tmp_path / f"out{suffix}", tmp_path / f"expected{suffix}"
+    rows = rows_of(mixed, detector)
+    ResultsFile(out, detector).append(rows)
+    ResultsFile(expected, detector).append([rows[1], *rows[3:]])
+    results = ResultsFile(out, detector)
+    results.drop({rows[0]["path"], rows[2]["path"]})
+    assert out.read_bytes() == expected.read_bytes()
+    assert set(results.seen) == {rows[1]["path"], *(row["path"] for row in rows[3:])}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_path, detector, mixed, suffix, pictures):
+    out = tmp_path / f"out{suffix}"
+    ResultsFile(out, detector).append(rows_of(mixed, detector))
+    assert changed_since(ResultsFile(out, detector).seen) == set()
+    good, vanished, appeared = (
+        next(p for p in mixed if p.endswith(n)) for n in ("b-good.png", "d-good.jpg", "missing.png")
+    )
+    times = Path(good).stat()
+    Path(good).write_bytes(Path(good).read_bytes()[:-1] + b"x")  # as long as before,
+    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and as old
+    Path(vanished).unlink()
+    Path(appeared).write_bytes(encode_png(pictures(1, "fake", 45)[0], "fake"))
+    assert changed_since(ResultsFile(out, detector).seen) == {good, vanished, appeared}
+
+
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.xlsx"])
 def test_an_unknown_suffix_is_refused(tmp_path, detector, name):
     with pytest.raises(UserError, match=r"\.csv.*\.jsonl"):
@@ -195,6 +271,8 @@ def test_a_folder_as_results_file_is_refused(tmp_path, detector):
         ("own.csv", "name,age\nAda,36\n"),
         ("own.csv", "name,age"),
         ("own.jsonl", '{"name": "Ada"}\n{"name": "Alan"}'),
+        ("own.jsonl", json.dumps(dict.fromkeys(COLUMNS) | {"path": ["a"]}) + "\n"),
+        ("own.csv", ",".join(COLUMNS) + "\n" + "a," * (len(COLUMNS) - 1) + "a\n"),
         ("own.jsonl", "[1, 2, 3]\n[4, 5, 6]\n"),
         ("own.jsonl", '{\n  "notes": "years of work"\n}\n'),
     ],

@@ -25,7 +25,16 @@ def test_every_field_can_be_set_from_text():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("blocks", 0), ("blocks", 5), ("epochs", 0), ("batch", 1), ("jpeg", 1.1), ("max_fpr", 0), ("rate", "nan")],
+    [
+        ("blocks", 0),
+        ("blocks", 5),
+        ("epochs", 0),
+        ("batch", 1),
+        ("jpeg", 1.1),
+        ("max_fpr", 0),
+        ("rate", "nan"),
+        ("rate", 0),
+    ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(UserError, match=field):
@@ -35,3 +44,21 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
 def test_an_unknown_field_names_the_nearest():
     with pytest.raises(UserError, match="epochs"):
         override(DetectorSettings(), {"epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("lr", "rate"), ("learning_rate", "rate"), ("batch_size", "batch"), ("image_size", "resolution")],
+)
+def test_another_word_for_a_field_names_the_field(typed, meant):
+    with pytest.raises(UserError, match=rf"no field '{typed}'.*Did you mean '{meant}'\?"):
+        override(DetectorSettings(), {typed: "1"})
+
+
+def test_epochs_are_whole_and_there_is_at_least_one():
+    assert override(DetectorSettings(), {"epochs": "1e3"}).epochs == 1000
+    for value in ("1.5", "1e-3", "many"):
+        with pytest.raises(UserError, match=f"epochs could not be read .got '{value}'; expected a whole number"):
+            override(DetectorSettings(), {"epochs": value})
+    with pytest.raises(UserError, match=r"epochs is out of range .got 0; expected 1 to 10000"):
+        override(DetectorSettings(), {"epochs": "0"})

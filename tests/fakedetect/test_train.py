@@ -173,17 +173,15 @@ def test_evaluate_of_folders_of_which_one_holds_no_readable_image_is_refused(tra
     real, fake = write_folder(tmp_path / "r", 6, "real", 61), tmp_path / "f"
     fake.mkdir()
     (fake / "1.png").write_text("not an image")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"none of the pictures in --fake .*1 files, the first: not an image"):
         fakedetect.evaluate(trained.detector, real=str(real), fake=str(fake), out=tmp_path / "e", device="cpu")
 
 
 def test_evaluate_on_the_training_images_does_not_claim_that_they_are_new(from_folders, tmp_path):
     made, folders = from_folders
-    try:
-        found = fakedetect.evaluate(made.detector, **folders, out=tmp_path / "e", device="cpu")
-    except UserError:
-        return
-    assert "none of which it was trained on" not in found.report.read_text()
+    found = fakedetect.evaluate(made.detector, **folders, out=tmp_path / "e", device="cpu")
+    assert found.metrics["seen"] == 180  # of 200: a tenth is its test split
+    assert "it was trained or tuned on 180 of these images" in found.report.read_text()
 
 
 def test_names_that_are_not_utf8_do_not_lose_a_training(tmp_path, write_folder, quick):
@@ -202,3 +200,28 @@ def test_a_detector_may_be_moved(trained, tmp_path, pictures):
     shutil.copytree(trained.detector, tmp_path / "moved")
     image = [pictures(1, "fake", 3)[0].transpose(1, 2, 0)]
     assert Detector.load(tmp_path / "moved", "cpu").score(image) == Detector.load(trained.detector, "cpu").score(image)
+
+
+def test_a_set_whose_origin_is_unknown_can_be_learned_from(tmp_path, write_set, quick):
+    place = write_set(tmp_path / "set", reals=30, fakes=30)
+    facts = json.loads((place / "imageset.json").read_text())
+    (place / "imageset.json").write_text(json.dumps({**facts, "origin": {}}))
+    made = fakedetect.train(place, out=tmp_path / "det", changes={**quick, "epochs": 1}, device="cpu")
+    assert "whose origin is not known" in made.report.read_text()
+
+
+def test_unused_images_say_by_which_option_they_came(from_folders, write_folder, tmp_path):
+    made, _ = from_folders
+    folders = {name: write_folder(tmp_path / name, 4, name, 60) for name in ("real", "fake")}
+    for folder in folders.values():
+        (folder / "bad.png").write_bytes(b"")
+    options = {name: str(folder) for name, folder in folders.items()}
+    found = fakedetect.evaluate(made.detector, **options, out=tmp_path / "e", device="cpu")
+    paths = [line["path"] for line in found.unused_by_option]
+    assert paths == [f"--{name} {tmp_path}/{name}/bad.png" for name in ("real", "fake")]
+    assert [line["path"] for line in found.unused] == [f"{tmp_path}/{name}/bad.png" for name in ("real", "fake")]
+
+
+def test_a_seed_below_zero_is_refused(tmp_path, small_set):
+    with pytest.raises(UserError, match=r"--seed is out of range .got -5; expected 0 or more"):
+        fakedetect.train(small_set, out=tmp_path / "det", seed=-5, device="cpu")

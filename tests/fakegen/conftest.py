@@ -14,6 +14,7 @@ TINY = {
     "epochs": 2,
     "checkpoint_every": 1,
     "snapshot_every": 1,
+    "measure_every": 0,
 }
 
 

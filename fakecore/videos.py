@@ -1,0 +1,35 @@
+"""Is a file a video? By its first bytes, and failing those by its name. Nothing is decoded here."""
+
+from __future__ import annotations
+
+HEAD_BYTES = 400  # as much of a file as `is_video` looks at
+SUFFIXES = {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
+SUFFIXES |= {".webm", ".wmv"}
+
+# ISO media files say what they are in `ftyp` (ISO/IEC 14496-12): these brands are still pictures, camera raws and sound.
+_NO_VIDEO_BRANDS = {b"avif", b"avis", b"crx ", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"jp2 ", b"jpx "}
+_NO_VIDEO_BRANDS |= {b"M4A ", b"M4B ", b"M4P ", b"mif1", b"msf1"}
+_QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"pnot")  # QuickTime films may lack `ftyp`
+_SIGNATURES = (
+    b"\x1aE\xdf\xa3",  # Matroska and WebM
+    b"FLV\x01",
+    b"\x00\x00\x01\xba",  # MPEG program stream
+    b"\x00\x00\x01\xb3",  # MPEG video
+    b"0&\xb2u\x8ef\xcf\x11",  # ASF: WMV
+)
+
+
+def is_video(head: bytes, suffix: str, image_signatures: tuple[bytes, ...]) -> bool:
+    """`head` is the first HEAD_BYTES of a file, `suffix` its name's, with the dot.
+
+    The name counts only where the first bytes are neither a video's nor an image's.
+    """
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _NO_VIDEO_BRANDS
+    if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"AVIX"):
+        return True
+    if head.startswith(_SIGNATURES) or head[4:8] in _QUICKTIME_BOXES:
+        return True
+    if head.startswith(b"G") and head[188:189] == b"G" and head[376:377] == b"G":  # MPEG transport stream
+        return True
+    return bool(head) and suffix.lower() in SUFFIXES and not head.startswith(image_signatures)

@@ -1,0 +1,143 @@
+"""How far apart two sets of images are: arrays of features in, numbers out. Nothing here knows of files or networks.
+
+Everywhere `reals` is (n, dims), `fakes` (m, dims), float, finite; n and m may differ. UserError says which is too small.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from fakecore.errors import UserError
+
+NEIGHBOURS = 3  # k of precision and recall, as published
+_ROWS = 1000  # rows of a block of pairs: memory is _ROWS x n numbers, whatever m is
+
+
+def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
+    """|mean - mean|^2 + Tr(S + S' - 2 (S S')^1/2) of the two sets as Gaussians: 0 for equal ones, lower is better.
+
+    Heusel et al. 2017 (arXiv 1706.08500); torchmetrics' implementation, in double precision. With few images it comes
+    out too large, and the more so the more dimensions there are: state n beside it.
+    """
+    reals, fakes = _checked(reals, fakes, least=2, what="the Frechet distance")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all features are kept in memory, which they are already
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        metric = FrechetInceptionDistance(feature=_Precomputed(reals.shape[1]))
+    metric.update(torch.from_numpy(reals), real=True)
+    metric.update(torch.from_numpy(fakes), real=False)
+    return max(0.0, metric.compute().item())  # rounding leaves equal sets a hair below 0
+
+
+def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
+    """(squared maximum mean discrepancy, its standard error) under the kernel (x.y / dims + 1)^3; lower is better.
+
+    Binkowski et al. 2018 (arXiv 1801.01401). Unbiased, so that it may be below 0, and n does not shift it. The standard
+    error leaves out one image at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat too large where the
+    two sets are alike. torchmetrics' own estimate wants equal counts, and gives the spread over random subsets instead.
+    """
+    reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
+    n, m = len(reals), len(fakes)
+    among_reals = _kernel_sums(reals, reals) - _kernel(reals, reals)  # (n,), without the image itself
+    among_fakes = _kernel_sums(fakes, fakes) - _kernel(fakes, fakes)
+    of_reals, of_fakes = _kernel_sums(reals, fakes), _kernel_sums(fakes, reals)  # each image's sum over the other set
+
+    def distance(rr, nn, ff, mm, rf):
+        return rr / (nn * (nn - 1)) + ff / (mm * (mm - 1)) - 2 * rf / (nn * mm)
+
+    rr, ff, rf = among_reals.sum(), among_fakes.sum(), of_reals.sum()
+    without_real = distance(rr - 2 * among_reals, n - 1, ff, m, rf - of_reals)  # (n,)
+    without_fake = distance(rr, n, ff - 2 * among_fakes, m - 1, rf - of_fakes)  # (m,)
+    variance = (n - 1) * without_real.var() + (m - 1) * without_fake.var()
+    return float(distance(rr, n, ff, m, rf)), float(np.sqrt(variance))
+
+
+def precision_recall(reals: np.ndarray, fakes: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """(share of fakes among the reals, share of reals among the fakes); both in [0, 1], higher is better.
+
+    An image is among a set when it is no farther from one of that set's images than this one's k-th nearest neighbour
+    there: Kynkaanniemi et al. 2019 (arXiv 1904.06991), equation 1. Both fall when n does.
+    """
+    reals, fakes = _checked(reals, fakes, least=k + 1, what="precision and recall")
+    centre = reals.mean(axis=0)  # small numbers, small rounding
+    reals, fakes = reals - centre, fakes - centre
+    return _share_among(fakes, reals, k), _share_among(reals, fakes, k)
+
+
+def diversity(reals: np.ndarray, fakes: np.ndarray) -> float:
+    """Mean distance between two fakes as a multiple of that between two reals: near 0 when all fakes are one image."""
+    reals, fakes = _checked(reals, fakes, least=2, what="diversity")
+    spread = _mean_distance(reals)
+    return _mean_distance(fakes) / spread if spread > 0 else 1.0
+
+
+class _Precomputed(torch.nn.Module):
+    """The feature network that torchmetrics asks for, where the features are there already."""
+
+    def __init__(self, dims: int):
+        super().__init__()
+        self.num_features = dims
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def _checked(reals: np.ndarray, fakes: np.ndarray, *, least: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if len(reals) < least or len(fakes) < least:
+        raise UserError(
+            f"there are too few images for {what}",
+            got=f"{len(reals)} real and {len(fakes)} fake",
+            expected=f"{least} or more of each, and for numbers that mean something some hundreds",
+        )
+    for name, features in (("real", reals), ("fake", fakes)):
+        if not np.isfinite(features).all():
+            raise UserError(f"the features of the {name} images are not all finite numbers")
+    return np.ascontiguousarray(reals, dtype=np.float64), np.ascontiguousarray(fakes, dtype=np.float64)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _ROWS):
+        yield slice(start, min(start + _ROWS, count))
+
+
+def _kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """k(left[i], right[i]) for each i."""
+    return ((left * right).sum(axis=1) / left.shape[1] + 1) ** 3
+
+
+def _kernel_sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Sum over right of k(left[i], right[j]), for each i."""
+    return np.concatenate(
+        [((left[rows] @ right.T / left.shape[1] + 1) ** 3).sum(axis=1) for rows in _blocks(len(left))]
+    )
+
+
+def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * (left @ right.T)
+    return np.maximum(squares, 0)
+
+
+def _share_among(asked: np.ndarray, members: np.ndarray, k: int) -> float:
+    """Share of `asked` that lies in the ball of some member, which reaches to that member's k-th nearest neighbour."""
+    reach = np.empty(len(members))
+    for rows in _blocks(len(members)):
+        squares = _squared_distances(members[rows], members)
+        squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = 0  # itself, first among k + 1
+        reach[rows] = np.partition(squares, k, axis=1)[:, k]
+    inside = [(_squared_distances(asked[rows], members) <= reach).any(axis=1) for rows in _blocks(len(asked))]
+    return float(np.concatenate(inside).mean())
+
+
+def _mean_distance(features: np.ndarray) -> float:
+    centred = features - features.mean(axis=0)
+    total = 0.0
+    for rows in _blocks(len(centred)):
+        distances = np.sqrt(_squared_distances(centred[rows], centred))
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = 0
+        total += distances.sum()
+    return float(total / (len(features) * (len(features) - 1)))
