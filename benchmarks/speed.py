@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,11 +19,14 @@ import time
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from fakecore.tables import table
 
-TARGETS = {"train dcgan-64": 2.7, "sample, PNG, 64x64": 4.0, "score, cnn": None, "--help": None}
+FORMATS = ("png", "jpeg", "webdataset")
+TARGETS = {"train dcgan-64": 2.7, **{f"sample, {name}, 64x64": 5.0 for name in FORMATS}, "score, cnn": None}
 HELP_LIMIT_S = 0.4
+ENLARGE = ("--set", "upscale=true")  # CIFAR-10's images are 32x32
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
     parser.add_argument("--count", type=int, default=4000, help="fakes to write")
-    parser.add_argument("--only", choices=("train", "sample", "score", "help"), action="append")
+    parser.add_argument("--counts", default="1000,10000,100000", help="sizes of sets for --only flat")
+    parser.add_argument("--only", choices=("train", "sample", "score", "help", "flat"), action="append")
     options = parser.parse_args()
-    wanted = options.only or ["train", "sample", "score", "help"]
+    wanted = options.only or ["train", "sample", "score", "help"]  # flat takes half an hour
     with tempfile.TemporaryDirectory(prefix="fakelab-speed-") as scratch:
         work = Path(scratch)
         os.environ["FAKELAB_CACHE"] = str(work / "cache")
@@ -66,10 +71,12 @@ def main() -> None:
         if "train" in wanted:
             comparisons.append(_compare_training(real, work, options))
         if "sample" in wanted:
-            comparisons.append(_compare_sampling(real, work, options))
+            comparisons += _compare_sampling(real, work, options)
         if "score" in wanted:
             comparisons.append(_compare_scoring(real, work, options))
         _print(comparisons, real)
+        if "flat" in wanted:
+            _print_flatness(real, work, options)
         if "help" in wanted:
             _print_help_time()
 
@@ -79,7 +86,8 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
     for turn in range(options.repeat):
         plain = _plain("train", real, options.epochs)
         run = work / f"run-{turn}"
-        _cli("generate", "dcgan-64", "--real", real, "--epochs", options.epochs, "--count", 3, "--out", run)
+        words = ("--real", real, "--epochs", options.epochs, "--count", 3, "--out", run)
+        _cli("generate", "dcgan-64", *ENLARGE, *words)
         # Checkpoints and snapshots included: from the first epoch's checkpoint to the last one's.
         stamps = [(run / "checkpoints" / f"epoch-{epoch:04d}.json").stat().st_mtime for epoch in (1, options.epochs)]
         steps = json.loads((run / "checkpoints" / f"epoch-{options.epochs:04d}.json").read_text())["step"]
@@ -88,21 +96,44 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
     return Comparison("train dcgan-64", pairs)
 
 
-def _compare_sampling(real: Path, work: Path, options) -> Comparison:
+def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:
     run = work / "run-sample"
-    _cli("generate", "dcgan-64", "--real", real, "--epochs", 1, "--count", 3, "--out", run)
+    _cli("generate", "dcgan-64", *ENLARGE, "--real", real, "--epochs", 1, "--count", 3, "--out", run)
     checkpoint = run / "checkpoints" / "epoch-0001.safetensors"
-    pairs = []
-    for turn in range(options.repeat):
-        plain = _plain("sample", checkpoint, work / f"plain-{turn}", options.count)
-        ours = _ours(
-            "import time, fakegen; from pathlib import Path; "
-            "began = time.perf_counter(); "
-            f"fakegen.sample(Path({str(run)!r}), Path({str(work / f'ours-{turn}')!r}), count={options.count}); "
-            f"print({options.count} / (time.perf_counter() - began))"
-        )
-        pairs.append((plain, ours))
-    return Comparison("sample, PNG, 64x64", pairs)
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in FORMATS}
+    for _ in range(options.repeat):
+        plain = _plain("sample", checkpoint, work / "plain", options.count)
+        shutil.rmtree(work / "plain")
+        for image_format, found in pairs.items():
+            found.append((plain, options.count / _sample(run, work / "ours", options.count, image_format)["wall_s"]))
+    return [Comparison(f"sample, {name}, 64x64", found) for name, found in pairs.items()]
+
+
+def _print_flatness(real: Path, work: Path, options) -> None:
+    """What an image costs, and the most memory that is held, for small sets and large ones."""
+    run = work / "run-flat"
+    _cli("generate", "dcgan-64", *ENLARGE, "--real", real, "--epochs", 0, "--count", 3, "--out", run)
+    rows = []
+    for image_format in FORMATS:
+        for count in map(int, options.counts.split(",")):
+            found = _sample(run, work / "flat", count, image_format)
+            wall, cpu = (f"{found[name] / count * 1000:.2f}" for name in ("wall_s", "cpu_s"))
+            rows.append([image_format, f"{count:,}", wall, cpu, f"{found['peak_mb']:,.0f}"])
+    print(table(("sample, 64x64", "images", "ms an image", "CPU ms an image", "peak MB"), rows))
+
+
+def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, float]:
+    """Seconds, seconds of processors, and peak memory of a process that samples; what it wrote is deleted."""
+    found = _ours(
+        "import json, resource, time, fakegen; from pathlib import Path; "
+        "began = time.perf_counter(), time.process_time(); "
+        f"fakegen.sample(Path({str(run)!r}), Path({str(out)!r}), count={count}, image_format={image_format!r}); "
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; "
+        "wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]; "
+        "print(json.dumps({'wall_s': wall, 'cpu_s': cpu, 'peak_mb': peak}))"
+    )
+    shutil.rmtree(out)
+    return found
 
 
 def _compare_scoring(real: Path, work: Path, options) -> Comparison:
@@ -127,8 +158,8 @@ def _plain(what: str, *arguments: object) -> float:
     return float(_run([sys.executable, "-m", "benchmarks.plain", what, *map(str, arguments)]))
 
 
-def _ours(code: str) -> float:
-    return float(_run([sys.executable, "-c", code]))
+def _ours(code: str) -> Any:
+    return json.loads(_run([sys.executable, "-c", code]))
 
 
 def _cli(*arguments: object) -> None:

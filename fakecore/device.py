@@ -7,14 +7,13 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from fakecore.errors import UserError
-from fakecore.world import World, local_rank, local_size, world_size
+from fakecore.world import PATIENCE, World, local_rank, local_size, world_size
 
 Precision = Literal["fp32", "bf16"]
 
@@ -103,8 +102,8 @@ def make_fabric(device: torch.device, precision: Precision):
     if world_size() == 1:
         return Fabric(devices=[device.index or 0] if device.type == "cuda" else 1, **options)
     # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics between
-    # them would break. The first process may decode or write for hours while the others wait.
-    strategy = DDPStrategy(broadcast_buffers=False, timeout=timedelta(days=7))
+    # them would break.
+    strategy = DDPStrategy(broadcast_buffers=False, timeout=PATIENCE)
     fabric = Fabric(devices=local_size(), num_nodes=world_size() // local_size(), strategy=strategy, **options)
     fabric.launch()
     return fabric

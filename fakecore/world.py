@@ -6,15 +6,21 @@ Whatever started them, a job of one process is the same code with nobody to wait
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fakecore.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from lightning.fabric import Fabric
+
+T = TypeVar("T")
+PATIENCE = timedelta(
+    days=7
+)  # one may decode or write for hours while the others wait; those that died are noticed at once
 
 
 def launched() -> bool:
@@ -55,12 +61,17 @@ class PeerLost(UserError):
 class World:
     """The processes of the job, joined by `fabric`; None for a process that is alone. Every method must be called by all
     of them, in the same order, and raises PeerLost when another process is gone.
+
+    They talk over gloo, beside whatever joins their GPUs: words on a CPU hold no GPU up.
     """
 
     def __init__(self, fabric: Fabric | None = None):
-        self._fabric = fabric
         self.rank = fabric.global_rank if fabric else 0
         self.size = fabric.world_size if fabric else 1
+        if not self.alone:
+            import torch.distributed
+
+            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
 
     @property
     def is_main(self) -> bool:
@@ -72,23 +83,32 @@ class World:
 
     def wait(self) -> None:
         """Return when all have come here."""
-        if not self.alone:
-            with _lost_peers():
-                self._fabric.barrier()
+        self.any(False)
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Which of the flags is true in any process."""
+        return list(flags) if self.alone else [any(column) for column in zip(*self._gather(flags), strict=True)]
 
     def share(self, value: Any) -> Any:
         """What the first process gave, in all of them."""
         if self.alone:
             return value
-        with _lost_peers():
-            return self._fabric.broadcast(value)
+        import torch.distributed
+
+        values = [value]
+        with lost_peers():
+            torch.distributed.broadcast_object_list(values, 0, group=self._group)
+        return values[0]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes, elementwise."""
+        """The mean over all processes of `values` on the CPU, elementwise."""
         if self.alone:
             return values
-        with _lost_peers():
-            return self._fabric.all_reduce(values, reduce_op="mean")
+        import torch.distributed
+
+        with lost_peers():
+            torch.distributed.all_reduce(values, group=self._group)
+        return values / self.size
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -96,15 +116,12 @@ class World:
         if self.alone:
             yield
             return
-        import torch
-
         error = None
         try:
             yield
         except Exception as caught:
             error = caught
-        with _lost_peers():
-            failed = self._fabric.all_gather(torch.tensor(error is not None)).tolist()
+        failed = [flag for (flag,) in self._gather((error is not None,))]
         if error is not None and failed.index(True) == self.rank:
             raise error
         if any(failed):
@@ -119,10 +136,31 @@ class World:
                     stack.enter_context(held)
             yield
 
+    def after_first(self, work: Callable[[], T]) -> T:
+        """`work` in the first process, then in all others: they find in files what the first one left there."""
+        with self.together():
+            done = work() if self.is_main else None
+        with self.together():
+            return done if self.is_main else work()
+
+    def _gather(self, flags: tuple[bool, ...]) -> list[list[bool]]:
+        import torch.distributed
+
+        own = torch.tensor(flags)
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        with lost_peers():
+            torch.distributed.all_gather(found, own, group=self._group)
+        return [row.tolist() for row in found]
+
 
 @contextmanager
-def _lost_peers() -> Iterator[None]:
+def lost_peers() -> Iterator[None]:
+    """What the backends raise in the block for a connection that was closed comes out as PeerLost."""
     try:
         yield
-    except RuntimeError as error:  # what the backends raise for a connection that was closed
-        raise PeerLost from error
+    except RuntimeError as error:
+        from torch.distributed import DistError
+
+        if isinstance(error, DistError) or "gloo" in str(error):
+            raise PeerLost from error
+        raise
