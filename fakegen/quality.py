@@ -29,6 +29,7 @@ from fakegen.sampling import Generator, load_generator
 DEFAULT_COUNT = 1000  # fakes: enough for precise distances in spaces of some 200 dimensions, seconds to draw on a CPU
 LEAST_COUNT = NEIGHBOURS + 1
 _MOST_REALS = 10_000  # held-out reals: what many FIDs are published with, and all pairs of them still fit
+_VERSION = 1  # raise it when what is kept of a reference changes
 _COPY_SAMPLE = 1000  # images of which the nearest training real is looked for
 
 
@@ -124,7 +125,7 @@ def open_reference(
         )
     images = TrainingImages(reals.images, reals.train_rows())
     content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]))
-    content.update(repr((1, space.key, reals.fingerprint, reals.splits.tolist())).encode())
+    content.update(repr((_VERSION, space.key, reals.fingerprint, reals.splits.tolist())).encode())
     key = f"reference-{content.hexdigest()[:24]}"
     if (kept := load_kept(key)) is not None:
         threshold = kept[1]["copies_below"]
