@@ -18,8 +18,7 @@ from torch.nn.functional import avg_pool2d, conv2d, pad, relu
 from fakecore.device import choose_device
 from fakecore.errors import UserError, unknown_name
 from fakegen.classnet import class_network, usable_classes
-from fakegen.inception import DIMS as INCEPTION_DIMS
-from fakegen.inception import open_inception, weights_at_hand
+from fakegen.inceptionweights import weights_at_hand
 from fakegen.reals import Reals
 
 _BATCH = 64
@@ -131,9 +130,11 @@ def _classes(reals: Reals, device: torch.device, weights: Path | None) -> Featur
 
 
 def _inception(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+    from fakegen.inception import DIMS, open_inception  # torchvision's models take seconds to import
+
     found = open_inception(weights)
     comparable = found.comparable if found.published else f"{found.comparable} {_SAME_MEASURE}"
-    return FeatureSpace("inception", INCEPTION_DIMS, comparable, found.key, found.network.to(device), device)
+    return FeatureSpace("inception", DIMS, comparable, found.key, found.network.to(device), device)
 
 
 _BUILDERS: dict[str, Callable[[Reals, torch.device, Path | None], FeatureSpace]] = {

@@ -25,20 +25,12 @@ from torchvision.models.inception import (
     InceptionE,
 )
 
-from fakecore.checkpoint import load_into, read_tensors
-from fakecore.errors import UserError
-from fakecore.progress import say
+from fakecore.checkpoint import load_into
+from fakegen.inceptionweights import fetch_weights, read_weights, weights_at_hand
 
 DIMS = 2048
 _SIDE = 299  # pixels: what the network was trained on
 _TENSORFLOW_CLASSES = 1008  # by which the weights of 2015 are known; torchvision's have 1000
-# Best first. Names under which torch-fidelity, pytorch-fid and torchvision leave their downloads in torch's cache.
-FILES = (
-    "weights-inception-2015-12-05-6726825d.pth",
-    "pt_inception-2015-12-05-6726825d.pth",
-    "inception_v3_google-0cc3c7bd.pth",
-)
-_FETCHED = FILES[-1]
 
 
 @dataclass(frozen=True)
@@ -51,17 +43,12 @@ class FoundInception:
     key: str
 
 
-def weights_at_hand() -> Path | None:
-    """The best weights in torch's own cache of downloads, or None."""
-    return next((path for name in FILES if (path := _torch_cache() / name).is_file()), None)
-
-
 def open_inception(weights: Path | str | None = None) -> FoundInception:
     """Inception-v3 with the weights in the file `weights` (safetensors, or a state dict as .pth), else those at hand,
     else torchvision's, fetched. Raises UserError when there are none, or when a file holds something else.
     """
-    path = Path(weights) if weights is not None else weights_at_hand() or _fetch()
-    tensors = _read(path)
+    path = Path(weights) if weights is not None else weights_at_hand() or fetch_weights()
+    tensors = read_weights(path)
     classes = len(tensors["fc.weight"]) if "fc.weight" in tensors else 0
     of_2015 = classes == _TENSORFLOW_CLASSES
     network = InceptionFeatures(tensorflow=of_2015)
@@ -154,45 +141,3 @@ class _TensorFlowE(InceptionE):
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         double = torch.cat([self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)], 1)
         return [self.branch1x1(x), three, double, self.branch_pool(self.pool(x))]
-
-
-def _torch_cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file, or of a .pth through torch's reader that admits nothing but tensors."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}", expected="weights of Inception-v3: .safetensors or .pth")
-    if path.suffix == ".safetensors":
-        return read_tensors(path)
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file fails in whatever way it was made to
-        reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} could not be read as weights", got=reason, expected="a state dict of tensors and nothing else"
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
-        raise UserError(f"{path} could not be read as weights", expected="a state dict: names and their tensors")
-    return tensors
-
-
-def _fetch() -> Path:
-    from torchvision.models import Inception_V3_Weights
-
-    folder = _torch_cache()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _FETCHED
-    say("fetching Inception-v3 (104 MB) through torchvision ...")
-    try:
-        prefix = path.stem.rpartition("-")[2]  # of the file's SHA-256, as torchvision names its files
-        torch.hub.download_url_to_file(Inception_V3_Weights.IMAGENET1K_V1.url, str(path), prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            "the weights of Inception-v3 are not at hand, and could not be fetched",
-            got=f"{type(error).__name__}: {error}"[:150],
-            expected=f"one of {', '.join(FILES)} in {folder}",
-            remedy="Put one there, give its path as --weights FILE, or use --features classes or random.",
-        ) from None
-    return path

@@ -74,7 +74,7 @@ def measure(
             data_root=data_root,
         )
         check_same_settings(opened, opened.preset, reals, {})
-        reference = open_reference(reals, features, weights=weights, device=device)
+        reference = open_reference(reals, features, count=count, weights=weights, device=device)
         fresh = _measure_missing(opened, wanted, reference, count, device)
         rows = read_quality(opened, settings_of(reference, count))
         plot_quality(opened, rows)

@@ -28,7 +28,8 @@ from fakegen.sampling import Generator, load_generator
 
 DEFAULT_COUNT = 1000  # fakes: enough for precise distances in spaces of some 200 dimensions, seconds to draw on a CPU
 LEAST_COUNT = NEIGHBOURS + 1
-_MOST_REALS = 10_000  # held-out reals, and as many of training: what most FIDs are published with, and pairs stay few
+_MOST_REALS = 10_000  # held-out reals: what many FIDs are published with, and all pairs of them still fit
+_VERSION = 1  # raise it when what is kept of a reference changes
 _COPY_SAMPLE = 1000  # images of which the nearest training real is looked for
 
 
@@ -38,7 +39,7 @@ class Reference:
 
     space: FeatureSpace
     held_out: np.ndarray  # (n, dims) float32
-    training: np.ndarray  # (m, dims) float32, of training reals in random order: the floor
+    training: np.ndarray  # (m, dims) float32, of as many training reals as there will be fakes: the floor
     images: TrainingImages
     copies_below: float  # the threshold of fakegen.memorised
     key: str  # changes whenever any of it does
@@ -100,15 +101,21 @@ class Collapse:
 
 
 def open_reference(
-    reals: Reals, features: str = "auto", *, weights: Path | str | None = None, device: str = "auto"
+    reals: Reals,
+    features: str = "auto",
+    *,
+    count: int = DEFAULT_COUNT,
+    weights: Path | str | None = None,
+    device: str = "auto",
 ) -> Reference:
     """Features of the held-out reals in the space called `features`, computed once and kept in the cache.
 
-    Raises UserError when the space cannot be had (see fakegen.features), or too few reals are held out.
+    `count` is how many fakes will be measured: the floor is that of as many training reals. Raises UserError when the
+    space cannot be had (see fakegen.features), or too few reals are held out.
     """
     space = open_features(features, reals, device=device, weights=weights)
-    held_out = _drawn(np.flatnonzero(reals.splits != "train"), "held-out")
-    training = _drawn(reals.train_rows(), "training")
+    held_out = _drawn(np.flatnonzero(reals.splits != "train"), "held-out")[:_MOST_REALS]
+    training = _drawn(reals.train_rows(), "training")[:count]
     if len(held_out) < LEAST_COUNT:
         raise UserError(
             "too few real images are held out to measure against",
@@ -117,19 +124,21 @@ def open_reference(
             remedy="Give more images.",
         )
     images = TrainingImages(reals.images, reals.train_rows())
-    pixels = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]))
-    pixels.update(repr((1, space.key, reals.fingerprint, reals.splits.tolist())).encode())
-    key = f"reference-{pixels.hexdigest()[:24]}"
+    content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]))
+    content.update(repr((_VERSION, space.key, reals.fingerprint, reals.splits.tolist())).encode())
+    key = f"reference-{content.hexdigest()[:24]}"
     if (kept := load_kept(key)) is not None:
-        tensors, facts = kept
-        held_features, training_features = tensors["held_out"].numpy(), tensors["training"].numpy()
-        threshold = facts["copies_below"]
+        threshold = kept[1]["copies_below"]
+        held_features = kept[0]["features"].numpy()
     else:
-        say(f"features ({space.name}) of {len(held_out):,} held-out and {len(training):,} training reals ...")
-        held_features, training_features = space(reals.images[held_out]), space(reals.images[training])
         threshold = copy_threshold(images.neighbours(reals.images[held_out[:_COPY_SAMPLE]]))
-        tensors = {"held_out": torch.from_numpy(held_features), "training": torch.from_numpy(training_features)}
-        keep(key, tensors, {"copies_below": threshold})
+        held_features = _features(space, reals, held_out, "held-out")
+        keep(key, {"features": torch.from_numpy(held_features)}, {"copies_below": threshold})
+    if (kept := load_kept(f"{key}-floor-{len(training)}")) is not None:
+        training_features = kept[0]["features"].numpy()
+    else:
+        training_features = _features(space, reals, training, "training")
+        keep(f"{key}-floor-{len(training)}", {"features": torch.from_numpy(training_features)}, {})
     return Reference(space, held_features, training_features, images, threshold, key)
 
 
@@ -231,5 +240,10 @@ def remarks(row: Quality) -> list[str]:
 
 
 def _drawn(rows: np.ndarray, what: str) -> np.ndarray:
-    """At most 10,000 of the rows, in an order that is random and always the same."""
-    return np.random.default_rng(derive_seed(0, "reference", what)).permutation(rows)[:_MOST_REALS]
+    """The rows in an order that is random and always the same."""
+    return np.random.default_rng(derive_seed(0, "reference", what)).permutation(rows)
+
+
+def _features(space: FeatureSpace, reals: Reals, rows: np.ndarray, what: str) -> np.ndarray:
+    say(f"features ({space.name}) of {len(rows):,} {what} reals ...")
+    return space(reals.images[rows])

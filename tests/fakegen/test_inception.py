@@ -8,7 +8,8 @@ from torch import nn
 
 from fakecore.errors import UserError
 from fakegen.features import open_features
-from fakegen.inception import FILES, InceptionFeatures, open_inception, resize_like_tensorflow, weights_at_hand
+from fakegen.inception import InceptionFeatures, open_inception, resize_like_tensorflow
+from fakegen.inceptionweights import FILES, weights_at_hand
 from fakegen.reals import load_reals
 
 

@@ -79,11 +79,21 @@ def test_the_reference_is_computed_once_and_changes_with_its_images(reals, refer
 
     monkeypatch.setattr(FeatureSpace, "__call__", refuse)
     again = open_reference(reals, "random", device="cpu")
+    assert np.array_equal(again.training, reference.training)
     assert again.key == reference.key and np.array_equal(again.held_out, reference.held_out)
     assert again.copies_below == reference.copies_below
     assert list((cache_home() / "features").glob(f"{reference.key}.*"))
     with pytest.raises(AssertionError, match="computed again"):
         open_reference(load_reals("digits", resolution=16, shares=(60, 20, 20), seed=1), "random", device="cpu")
+
+
+def test_the_floor_is_that_of_as_many_training_reals(reals, reference):
+    few = open_reference(reals, "random", count=100, device="cpu")
+    assert few.key == reference.key and few.training.shape == (100, few.space.dims)
+    train = reference.space(reals.images[reals.train_rows()])
+    assert {row.tobytes() for row in few.training} <= {row.tobytes() for row in train}
+    images = np.array(reals.images[:100])
+    assert measure(images, few).floor == measure(images, reference).floor  # of the first 100 either way
 
 
 def test_only_held_out_reals_are_measured_against(reals, reference):
