@@ -80,15 +80,15 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
     try:
         facts = json.loads(facts_path.read_text())
         images = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        if len(images) < len(facts["rows"]) or len(facts["rows"]) + len(facts["unused"]) != len(names):
+        if len(images) < len(facts["rows"]):
             return None
+        rows = np.array(facts["rows"], dtype=np.int64)
+        absent = np.setdiff1d(np.arange(len(names)), rows)  # named anew: the cache may stem from another working folder
+        unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
         os.utime(facts_path)  # last used: what pruning goes by
+        return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
     except (OSError, ValueError, KeyError, EOFError, TypeError):
         return None
-    rows = np.array(facts["rows"], dtype=np.int64)
-    absent = np.setdiff1d(np.arange(len(names)), rows)  # named anew: the cache may stem from another working folder
-    unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
-    return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
 
 
 def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str) -> None:

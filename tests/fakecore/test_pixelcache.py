@@ -125,7 +125,18 @@ def test_a_truncated_array_is_rebuilt(cache, keep):
     assert items.calls == 12
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "null",
+        '{"rows": ["a"], "sha256": [], "unused": [], "smallest": 8}',
+        '{"rows": [0, 1], "sha256": [], "unused": [], "smallest": 8}',
+    ],
+)
 def test_damaged_facts_are_rebuilt(cache, content):
     items = Items([png(i) for i in range(3)])
     items.pixels()
