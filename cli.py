@@ -47,7 +47,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
     device: Device = "auto",
 ) -> int:
-    """The whole loop on the built-in digits, in minutes on a laptop CPU."""
+    """The whole loop on built-in digits, in minutes on a laptop."""
     from benchmarks.demo import run_demo
 
     return run_demo(_fresh(out, RUNS / "demo"), seed=seed, device=device)
@@ -68,7 +68,7 @@ def presets(
     return 0
 
 
-@app.command()
+@app.command(short_help="Train a GAN on real images; write fakes and matched reals.")
 def generate(
     preset: Annotated[str | None, typer.Argument(help="Name of a preset; see `presets`. Default: digits.")] = None,
     real: Real = None,
@@ -218,7 +218,7 @@ def verify(
     return run_verify(place, as_json, count=count, seed=seed, run=run, device=device)
 
 
-@app.command("detect-train")
+@app.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
 def detect_train(
     place: Annotated[
         Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
@@ -268,7 +268,7 @@ def detect_train(
     return _report_unused(made.unused_by_option)
 
 
-@app.command()
+@app.command(short_help="Test a detector on images that it was not trained on.")
 def evaluate(
     detector: Annotated[Path, typer.Argument(help="The folder of a detector.")],
     place: Annotated[
@@ -342,10 +342,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
     """The exit code for an error, and the one line to print."""
     if rank() and isinstance(error, (BadRequest, Interrupted, KeyboardInterrupt, PeerLost)):
         return 2, ""  # the first process says it
-    if isinstance(error, KeyboardInterrupt):  # nothing was begun, or the command would have said how to go on
-        return 130, "interrupted: what was finished is kept; the same command starts again"
-    if isinstance(error, Interrupted):
-        return 130, f"interrupted: {error}"
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        # Where a command says nothing it had begun nothing that could be gone on with.
+        return 130, f"interrupted: {str(error) or 'what was finished is kept; the same command starts again'}"
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
         return 0, ""
     if isinstance(error, BadRequest):

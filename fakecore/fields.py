@@ -38,6 +38,12 @@ def number(low: float | None = None, high: float | None = None) -> Kind:
     return Kind("a number" + _span(low, high), fits)
 
 
+def one_of(*values: int) -> Kind:
+    """One of a few whole numbers."""
+    words = " or ".join(map(str, values))
+    return Kind(words, lambda value: type(value) is int and value in values)
+
+
 def check_fields(
     facts: Any, fields: Mapping[str, Kind | Mapping], where: object, *, remedy: str, inside: str = ""
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, whole
+from fakecore.fields import OBJECT, TEXT_OR_NONE, Kind, check_fields, one_of, whole
 from fakecore.files import read_json, whole_lines
 from fakecore.folders import listing_stamp
 from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
@@ -25,7 +25,7 @@ from fakecore.shards import read_member
 SET_VERSION = 1
 _REMEDY = "Copy the set again, or make it anew."
 _COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
-_FIELDS = {"resolution": whole(1), "channels": whole(1, 3), "counts": _COUNTS, "origin": OBJECT}
+_FIELDS = {"resolution": whole(1, 1024), "channels": one_of(1, 3), "counts": _COUNTS, "origin": OBJECT}
 _ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
 _LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
 _LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}

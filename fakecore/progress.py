@@ -71,23 +71,22 @@ def say(text: str) -> None:
 def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:
     """(text, style) of all that fits into `width` characters, the most wanted first; the bar takes what is left."""
     speed = task.finished_speed or task.speed
-    done, elapsed = f"{task.completed:,.0f}", task.finished_time if task.finished else task.elapsed
+    done, elapsed = f"{task.completed:,.0f}", _clock(task.finished_time if task.finished else task.elapsed)
+    left = f"{_clock(task.time_remaining)} left" if task.total else ""
     wanted = {  # in the order in which they are wanted; shown in another
-        "left": f"in {_clock(elapsed)}"
-        if task.finished
-        else f"{_clock(task.time_remaining)} left"
-        if task.total
-        else "",
+        "left": f"in {elapsed}" if task.finished else left,
         "count": f"{done}/{task.total:,.0f}" if task.total else done,
         "rate": f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else "",
         "note": task.fields["note"],
-        "elapsed": "" if task.finished else f"{_clock(elapsed)} so far",
+        "elapsed": "" if task.finished else f"{elapsed} so far",
     }
     room, shown = width - len(title) - (_MIN_BAR + 1 if task.total else 0), {}
     for name, text in wanted.items():
         if name == "count" and task.total and len(text) + 2 > room:
             text = f"{task.completed / task.total:.0%}"
-        if text and len(text) + 2 <= room:
+        if len(text) + 2 > room:
+            break
+        if text:
             shown[name] = text
             room -= len(text) + 2
     parts = [(title, "bold")]

@@ -24,7 +24,7 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     written ./digits. Raises UserError when there is no such source, class or attribute, or it holds no image, or it
     cannot be fetched.
     """
-    if not spec:
+    if not spec.strip():
         raise UserError("a source of images is empty", got="''", expected="a folder, . for the current one, or a name")
     name, _, selection = spec.partition(":")
     if name == "digits":

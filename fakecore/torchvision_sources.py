@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.errors import UserError, unknown_name
+from fakecore.errors import UserError, explain_os_error, unknown_name
 from fakecore.folders import Source
 from fakecore.pixels import read_bytes
 
@@ -38,10 +38,17 @@ def open_torchvision(name: str, selection: str | None, spec: str, root: Path) ->
         # What torchvision raises for no network, bad checksums and files that are cut short.
         raise UserError(
             f"the data set {name} is not at hand, or damaged, and could not be fetched",
-            got=f"{type(error).__name__}: {error}"[:200],
+            got=_why(error),
             expected=f"its files below {root}",
             remedy=BY_HAND[name].format(root=root) + " --data-root or FAKELAB_DATA names another place.",
         ) from None
+
+
+def _why(error: Exception) -> str | None:
+    """The cause, where it is one that the user can mend; torchvision's own advice would lead elsewhere."""
+    if "urlopen" in str(error) or isinstance(error, (ConnectionError, TimeoutError)):
+        return "no connection to its server"
+    return explain_os_error(error).what if isinstance(error, OSError) and error.errno else None
 
 
 def _mnist(selection: str | None, spec: str, root: Path) -> Source:

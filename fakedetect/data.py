@@ -93,6 +93,10 @@ def load_labelled(
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
     """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
+    remedy = "A set of fakes alone goes with reals as --real SOURCE --fake SET."
+    if data.unused:
+        first = data.unused[0]
+        remedy = f"{len(data.unused):,} files could not be used, the first: {first['path']}: {first['error']}."
     for split in splits:
         for number, name in LABEL_NAMES.items():
             if not len(data.rows(split, number)):
@@ -100,7 +104,7 @@ def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
                     f"there are no {name} images in the {split} split",
                     got=told_counts(data.counts()),
                     expected="both in each split",
-                    remedy="A set of fakes alone goes with reals as --real SOURCE --fake SET.",
+                    remedy=remedy,
                 )
 
 

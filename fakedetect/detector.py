@@ -14,7 +14,7 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakecore.device import autocast, choose_device
 from fakecore.errors import UserError
-from fakecore.fields import OBJECT, TEXT, check_fields, number, whole
+from fakecore.fields import OBJECT, TEXT, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import ImageError, fit_square, read_image
 from fakedetect.calibration import Thresholds, probability, stated
@@ -25,7 +25,7 @@ SCORE_BATCH = 64
 _BATCH_PIXELS = SCORE_BATCH * 256 * 256  # larger images go into smaller batches, or they fill the memory
 MIN_SIDE = 8  # pixels; no detector looks at fewer
 MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
-_SHAPE = {"resolution": whole(1, 1024), "channels": whole(1, 3)}
+_SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
 FIELDS = {
     "model": TEXT,

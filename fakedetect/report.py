@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from fakecore.files import write_bytes, write_json
 from fakecore.labels import LABEL_NAMES
+from fakecore.pages import picture, write_page
 from fakecore.pixels import encode_png, enlarge
 from fakedetect import plots
 from fakedetect.data import LabelledImages
@@ -65,11 +64,14 @@ def write_report(
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
     write_json(folder / "metrics.json", judged.metrics)
-    page = _environment().get_template("report.html.j2").render(
+    write_page(
+        folder / "report.html",
+        "fakedetect",
+        "report.html.j2",
         title=title,
         metrics=judged.metrics,
         rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
-        figures={name: _data_uri(png) for name, png in figures.items()},
+        figures={name: picture(png) for name, png in figures.items()},
         worst=_worst(judged, detector),
         samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
         detector=detector.facts,
@@ -78,9 +80,7 @@ def write_report(
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
         caution=_caution(judged.metrics),
-        today=date.today().isoformat(),
-    )  # fmt: skip
-    write_bytes(folder / "report.html", page.encode(errors="backslashreplace"))
+    )
     return folder / "report.html"
 
 
@@ -143,8 +143,8 @@ def _shown(judged: Judged, place: int) -> dict:
     row = int(judged.rows[place])
     label = LABEL_NAMES[int(judged.labels[place])]
     image = judged.data.images[row]
-    picture = _data_uri(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
-    return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": picture}
+    thumbnail = picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+    return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": thumbnail}
 
 
 def _value(metrics: dict, name: str) -> str:
@@ -154,19 +154,3 @@ def _value(metrics: dict, name: str) -> str:
 def _interval(metrics: dict, name: str) -> str:
     interval = metrics.get(f"{name}_interval")
     return f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else ""
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _environment():
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("fakedetect"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

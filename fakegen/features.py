@@ -43,13 +43,15 @@ class FeatureSpace:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
         features = np.empty((len(images), self.dims), dtype=np.float32)
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
-            features[start : start + _BATCH] = self.network(batch).float().cpu().numpy()
+        # On a GPU in full precision too: what the cache holds may come from another machine's CPU.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for start in range(0, len(images), _BATCH):
+                batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
+                features[start : start + _BATCH] = self.network(batch).float().cpu().numpy()
         return features
 
 
-def open_features(name: str, reals: Reals, *, device: str = "auto", weights: Path | None = None) -> FeatureSpace:
+def open_features(name: str, reals: Reals, *, device: str = "auto", weights: Path | str | None = None) -> FeatureSpace:
     """The feature space called `name`: inception, classes, random, or the first of these that is at hand for auto.
 
     Inception is at hand when `weights` names its file or an earlier download lies in torch's cache; asked for by name it

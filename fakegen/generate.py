@@ -68,8 +68,9 @@ def train(
             raise UserError("--count is out of range", got=count, expected=expected)
         check_seed(seed)
         _refuse_used(out)
+    spec = chosen.real if real is None else real
     source = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
-    reals = world.after_first(lambda: load_reals(real or chosen.real, **source))
+    reals = world.after_first(lambda: load_reals(spec, **source))
     with world.together():
         _check_reals(reals, chosen)
     if not chosen.epochs and not chosen.steps:
@@ -126,7 +127,7 @@ def resume(
             "split": list(split or run.facts["split"]),
         }
         source = {"resolution": wanted.resolution, "shares": tuple(asked["split"]), "seed": asked["seed"]}
-        spec = real or run.facts["source"]["spec"]
+        spec = run.facts["source"]["spec"] if real is None else real
         reals = world.after_first(lambda: load_reals(spec, **source, data_root=data_root))
         with world.together():
             check_same_settings(run, wanted, reals, asked)

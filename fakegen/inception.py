@@ -56,11 +56,11 @@ def weights_at_hand() -> Path | None:
     return next((path for name in FILES if (path := _torch_cache() / name).is_file()), None)
 
 
-def open_inception(weights: Path | None = None) -> FoundInception:
+def open_inception(weights: Path | str | None = None) -> FoundInception:
     """Inception-v3 with the weights in the file `weights` (safetensors, or a state dict as .pth), else those at hand,
     else torchvision's, fetched. Raises UserError when there are none, or when a file holds something else.
     """
-    path = weights if weights is not None else weights_at_hand() or _fetch()
+    path = Path(weights) if weights is not None else weights_at_hand() or _fetch()
     tensors = _read(path)
     classes = len(tensors["fc.weight"]) if "fc.weight" in tensors else 0
     of_2015 = classes == _TENSORFLOW_CLASSES

@@ -50,7 +50,7 @@ def measure(
     epochs: str = "all",
     count: int = DEFAULT_COUNT,
     features: str = "auto",
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     real: str | None = None,
     device: str = "auto",
     data_root: Path | None = None,

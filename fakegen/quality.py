@@ -100,7 +100,7 @@ class Collapse:
 
 
 def open_reference(
-    reals: Reals, features: str = "auto", *, weights: Path | None = None, device: str = "auto"
+    reals: Reals, features: str = "auto", *, weights: Path | str | None = None, device: str = "auto"
 ) -> Reference:
     """Features of the held-out reals in the space called `features`, computed once and kept in the cache.
 

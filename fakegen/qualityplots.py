@@ -31,8 +31,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
                     label="fakes, ± 2 standard errors")  # fmt: skip
     kernel.axhline(0, color="0.35", linestyle="--", linewidth=1, label="the same distribution")
     kernel.set(title="Kernel distance (lower is better)", ylabel="to held-out reals")
-    sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes that look real")
-    sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals that are covered")
+    sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes among the reals")
+    sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals among the fakes")
     sides.set(title="Precision and recall (higher is better)", xlabel="epoch", ylim=(-0.03, 1.03))
     warning.plot(epochs, values["diversity"], "o-", color=_GREEN, label="diversity, of the reals'")
     warning.plot(

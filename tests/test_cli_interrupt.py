@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cli
+from fakecore.errors import Interrupted
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16", "--device", "cpu"]
 STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts again"
@@ -96,3 +99,14 @@ def test_twice_at_once_still_says_how_to_go_on(tmp_path):
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("interrupted: ") and f"--resume --out {run}" in errors
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("")])
+def test_where_a_command_says_nothing_the_line_is_never_empty(monkeypatch, capsys, error):
+    def stopped(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_run", stopped)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["score", "x"])
+    assert ended.value.code == 130 and capsys.readouterr().err == STARTS_AGAIN + "\n"

@@ -163,7 +163,7 @@ def test_a_line_without_a_field_says_that_it_is_missing(tmp_path, name, write):
     [
         ({"resolution": None}, "resolution is missing"),
         ({"resolution": "32"}, r'resolution cannot be used \(got "32"; expected a whole number'),
-        ({"channels": 0}, "channels cannot be used"),
+        ({"channels": 2}, r"channels cannot be used \(got 2; expected 1 or 3"),
         ({"counts": None}, "counts is missing"),
         ({"counts": {"train": 3}}, r"counts\.train cannot be used"),
         ({"origin": "a run"}, "origin cannot be used"),

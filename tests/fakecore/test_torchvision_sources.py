@@ -77,8 +77,9 @@ def test_an_unknown_class_of_mnist_lists_the_classes(mnist):
 def test_a_damaged_mnist_file_is_one_line_to_mend(mnist, keep):
     path = mnist / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="mnist"):
+    with pytest.raises(UserError, match="mnist") as caught:
         open_source("mnist", mnist)
+    assert "Error" not in str(caught.value) and "MNIST/raw" in str(caught.value)
 
 
 @pytest.fixture

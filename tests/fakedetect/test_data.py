@@ -222,6 +222,14 @@ def test_a_missing_class_is_an_error_with_a_remedy(tmp_path, write_set, reals, f
         require_both_classes(data, ("train", "val", "test"))
 
 
+def test_a_class_whose_files_are_gone_says_so(tmp_path, write_set):
+    root = write_set(tmp_path / "set", reals=20, fakes=20)
+    for path in (root / "test" / "real").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"no real images in the test split.*4 files could not be used.*no such file"):
+        require_both_classes(load_labelled(root), ("test",))
+
+
 def test_unreadable_images_of_a_set_are_listed_and_the_others_used(tmp_path, write_set):
     root = write_set(tmp_path / "set", reals=20, fakes=20)
     (root / "train/fake/000003.png").write_bytes(b"")

@@ -109,7 +109,7 @@ def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_p
     assert (photo["status"], photo["kind"]) == ("ok", "image")
     for name, row in rows.items():
         assert (row["status"], row["kind"]) == ("unsupported", "video"), name
-        assert "a video: videos are not judged yet" in row["error"]
+        assert "a video: videos are not scored yet" in row["error"]
 
 
 def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
