@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,13 @@ def _bf16_outruns_fp32(flags: set[str]) -> bool:
     docs/measurements.md.
     """
     return "amx_bf16" in flags or "bf16" in flags or ("avx512_bf16" in flags and "intel" not in flags)
+
+
+def default_threads() -> int:
+    """Threads for networks on a CPU: torch's own choice, or this process's share of the processors where several are at
+    work on the machine (for whom torchrun chooses one).
+    """
+    return torch.get_num_threads() if local_size() == 1 else max(1, (os.cpu_count() or 1) // local_size())
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -29,7 +29,7 @@ from fakecore.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.runfolder import versions
 from fakecore.shards import tar_end, tar_member
 from fakecore.wording import counted
-from fakecore.world import World, local_size
+from fakecore.world import ALONE, World, local_size
 
 BATCH = 64  # images that a thread makes, encodes and writes at a time
 SHARD = 1024  # consecutive images of one label, whose splits make one shard each
@@ -86,9 +86,9 @@ class ImageSetWriter:
         resolution: int,
         channels: int,
         image_format: str = "png",
-        world: World | None = None,
+        world: World = ALONE,
     ):
-        self.root, self._wanted, self._world = root, wanted, world or World()
+        self.root, self._wanted, self._world = root, wanted, world
         self._facts = {"resolution": resolution, "channels": channels}
         self._manifest, self._parts = root / "metadata.jsonl", root / ".parts"
         self._threads = max(1, (os.cpu_count() or 1) // local_size())

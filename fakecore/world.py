@@ -153,6 +153,9 @@ class World:
         return [row.tolist() for row in found]
 
 
+ALONE = World()
+
+
 @contextmanager
 def lost_peers() -> Iterator[None]:
     """What the backends raise in the block for a connection that was closed comes out as PeerLost."""

@@ -28,7 +28,8 @@ def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
         warnings.simplefilter("ignore")  # that all features are kept in memory, which they are already
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        metric = FrechetInceptionDistance(feature=_Precomputed(reals.shape[1]))
+        # Other processes of a job hold no part of these features: to wait for theirs would be to wait for ever.
+        metric = FrechetInceptionDistance(feature=_Precomputed(reals.shape[1]), sync_on_compute=False)
     metric.update(torch.from_numpy(reals), real=True)
     metric.update(torch.from_numpy(fakes), real=False)
     return max(0.0, metric.compute().item())  # rounding leaves equal sets a hair below 0

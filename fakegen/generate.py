@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fakecore.device import check_seed, choose_device, choose_precision
+from fakecore.device import check_seed, choose_device, choose_precision, default_threads, join_world
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
 from fakecore.interrupt import going_on_with
@@ -17,6 +17,7 @@ from fakecore.progress import say
 from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT
 from fakecore.wording import command, counted
+from fakecore.world import PeerLost, World
 from fakegen.networks import check_architecture
 from fakegen.plots import plot_run
 from fakegen.preset import Preset
@@ -56,17 +57,22 @@ def train(
     `real` is a source (see fakecore.sources), `changes` overrides fields of the preset, `count` fakes are written
     (default: as many as there are reals). Raises UserError when the request is wrong, Interrupted when stopped.
     """
-    out = Path(out)
-    chosen = get_preset(preset, changes)
-    check_architecture(chosen, set(changes or {}))
-    if count is not None and count < 3:
-        raise UserError("--count is out of range", got=count, expected="3 or more: train, val and test need one each")
-    check_seed(seed)
-    place = choose_device(device)
-    _refuse_used(out)
+    out, place = Path(out), choose_device(device)
+    world = join_world(place)
+    with world.together():
+        chosen = get_preset(preset, changes)
+        check_architecture(chosen, set(changes or {}))
+        _check_shares(chosen, world)
+        if count is not None and count < 3:
+            expected = "3 or more: train, val and test need one each"
+            raise UserError("--count is out of range", got=count, expected=expected)
+        check_seed(seed)
+        _refuse_used(out)
     spec = chosen.real if real is None else real
-    reals = load_reals(spec, resolution=chosen.resolution, shares=split, seed=seed, data_root=data_root)
-    _check_reals(reals, chosen)
+    source = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
+    reals = world.after_first(lambda: load_reals(spec, **source))
+    with world.together():
+        _check_reals(reals, chosen)
     if not chosen.epochs and not chosen.steps:
         say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
     asked = {
@@ -75,13 +81,20 @@ def train(
         "count": count if count is not None else len(reals.images),
         "precision": choose_precision(chosen.precision, place),
         "device": place.type,
-        "threads": torch.get_num_threads(),
+        "threads": default_threads(),
+        "processes": world.size,
     }
-    with locked(out), _resumable(out):
-        _refuse_used(out)  # another process may have taken it while images were decoded
+
+    def begin() -> Run:
+        if not world.is_main:
+            return open_run(out, writes=False)
+        _refuse_used(out)  # another job may have taken it while images were decoded
         run = create_run(out, chosen, reals, asked)
         append_jsonl(out / "unused.jsonl", reals.unused)
-        return _work(run, reals, device)
+        return run
+
+    with world.first(locked(out)), _resumable(out):
+        return _work(world.after_first(begin), reals, device, world)
 
 
 def resume(
@@ -100,41 +113,42 @@ def resume(
 
     Whatever is given must be what the run was begun with. Raises UserError naming the differences.
     """
-    out = Path(out)
-    run = open_run(out)
-    with locked(out), _resumable(out):
-        wanted = _wanted_preset(run, preset, changes or {})
-        reals = load_reals(
-            run.facts["source"]["spec"] if real is None else real,
-            resolution=wanted.resolution,
-            shares=tuple(split or run.facts["split"]),
-            seed=run.facts["seed"] if seed is None else seed,
-            data_root=data_root,
-        )
+    out, place = Path(out), choose_device(device)
+    world = join_world(place)
+    with world.together():
+        open_run(out)  # before a lock is laid into what is no run
+    with world.first(locked(out)), _resumable(out):
+        with world.together():
+            run = open_run(out, writes=world.is_main)
+            wanted = _wanted_preset(run, preset, changes or {})
+            _check_shares(wanted, world)
         asked = {
             "seed": run.facts["seed"] if seed is None else seed,
             "split": list(split or run.facts["split"]),
         }
-        check_same_settings(run, wanted, reals, asked)
-        now, before = choose_device(device).type, run.facts["device"]
-        if now != before:
-            say(f"note: begun on {before}, resumed on {now}: the last digits will differ")
-        _extend(run, wanted, count)
-        return _work(run, reals, device)
+        source = {"resolution": wanted.resolution, "shares": tuple(asked["split"]), "seed": asked["seed"]}
+        spec = run.facts["source"]["spec"] if real is None else real
+        reals = world.after_first(lambda: load_reals(spec, **source, data_root=data_root))
+        with world.together():
+            check_same_settings(run, wanted, reals, asked)
+            _note_other_machine(run, place, world)
+            _extend(run, wanted, count)
+        return _work(run, reals, device, world)
 
 
-def _work(run: Run, reals: Reals, device: str) -> Generated:
+def _work(run: Run, reals: Reals, device: str, world: World) -> Generated:
     run.save(status="running")
     try:
-        train_gan(run, reals, device)
-        plot_run(run, reals)
-        facts = write_matched_set(run, reals, device)
-    except KeyboardInterrupt:
+        train_gan(run, reals, device, world)
+        if world.is_main:
+            plot_run(run, reals)
+        facts = write_matched_set(run, reals, device, world)
+    except (KeyboardInterrupt, PeerLost):
         run.save(status="interrupted")
         raise
     except Interrupted:
         run.save(status="interrupted")
-        if (run.path / "metrics.jsonl").exists():
+        if world.is_main and (run.path / "metrics.jsonl").exists():
             plot_run(run, reals)
         raise
     except UserError as error:
@@ -157,6 +171,26 @@ def _resumable(out: Path) -> AbstractContextManager[None]:
 
 def _refuse_used(out: Path) -> None:
     refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
+
+
+def _check_shares(preset: Preset, world: World) -> None:
+    if preset.batch % world.size:
+        fitting = max(preset.batch // world.size, 2) * world.size
+        raise UserError(
+            "each process takes an equal part of a batch",
+            got=f"a batch of {preset.batch} for {world.size} processes",
+            remedy=f"Take --set batch={fitting}, or another number of processes.",
+        )
+
+
+def _note_other_machine(run: Run, place: torch.device, world: World) -> None:
+    """Say when a resumed run will not end with the bytes it would have ended with, and go by the new number of processes."""
+    if place.type != run.facts["device"]:
+        say(f"note: begun on {run.facts['device']}, resumed on {place.type}: the last digits will differ")
+    before = run.facts.get("processes", 1)
+    if world.size != before:
+        say(f"note: begun by {before} process(es), resumed by {world.size}: the results will differ slightly")
+        run.save(processes=world.size, threads=default_threads())
 
 
 def _check_reals(reals: Reals, preset: Preset) -> None:

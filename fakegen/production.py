@@ -19,14 +19,14 @@ from fakecore.runfolder import locked, refuse_used
 from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakecore.wording import command
-from fakecore.world import World
+from fakecore.world import ALONE, World
 from fakegen.reals import Reals
 from fakegen.requests import check_resumable, choose_epoch, load_epoch
 from fakegen.run import Run, open_run
 from fakegen.sampling import BLOCK, Generator
 
 
-def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World | None = None) -> dict:
+def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> dict:
     """Write RUN/set: `count` fakes of the last epoch, and as many matched reals (or all there are); its imageset.json.
 
     Goes on where an earlier call was stopped. The reals are the run's own images at its own resolution, through the

@@ -40,10 +40,11 @@ _REMEDY = "Copy it again from where it is whole, or begin a new run."
 
 @dataclass
 class Run:
-    """An open run folder; `facts` is run.json, written back by `save`."""
+    """An open run folder; `facts` is run.json, written back by `save`. Only one process `writes` into it."""
 
     path: Path
     facts: dict
+    writes: bool = True
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # one thread keeps the order
     _writing: list[Future] = field(default_factory=list)
 
@@ -75,7 +76,8 @@ class Run:
 
     def save(self, **changes) -> None:
         self.facts.update(changes)
-        write_json(self.path / "run.json", self.facts)
+        if self.writes:
+            write_json(self.path / "run.json", self.facts)
 
     def checkpoint(self, epoch: int) -> Path:
         """Where the checkpoint of an epoch stands, without suffix."""
@@ -88,6 +90,8 @@ class Run:
 
     def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """Take the weights as they are now; they are on disk after `wait`, and before any state saved later."""
+        if not self.writes:
+            return
         preset = self.preset
         facts = {
             "kind": "gan",
@@ -107,7 +111,8 @@ class Run:
 
     def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """What resume needs, in one file, written as checkpoints are. Random numbers and data order follow from the step."""
-        self._write(_write_state, self.path / "state", tensor_bytes({**tensors, "step": torch.tensor(step)}))
+        if self.writes:
+            self._write(_write_state, self.path / "state", tensor_bytes({**tensors, "step": torch.tensor(step)}))
 
     def wait(self) -> None:
         """Return when everything saved so far is on disk. Raises what its writing raised."""
@@ -159,7 +164,9 @@ def _read_state(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
 
 
 def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
-    """Write the first run.json of a new run. `asked` holds seed, split, count, precision, device and threads."""
+    """Write the first run.json of a new run. `asked` holds seed, split, count, precision, device, threads and
+    processes.
+    """
     counts = {split: int((reals.splits == split).sum()) for split in ("train", "val", "test")}
     source = {
         "spec": reals.spec,
@@ -189,7 +196,7 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
     return run
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, *, writes: bool = True) -> Run:
     """Open a run folder. Raises UserError when it is not one."""
     if not path.is_dir():
         raise UserError(f"there is no run in {path}", expected="the folder that `generate` made")
@@ -206,7 +213,7 @@ def open_run(path: Path) -> Run:
         override(named, {name: value for name, value in facts["preset"].items() if name not in ("name", "summary")})
     except UserError as error:
         raise UserError(f"{where}: preset: {error.what}", got=error.got, remedy=_REMEDY) from None
-    return Run(path, facts)
+    return Run(path, facts, writes)
 
 
 def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:

@@ -2,6 +2,10 @@
 
 Each step's random numbers follow from (seed, step), and each pass's order from (seed, pass), so a run that is stopped
 anywhere and resumed ends with the same weights as one that was not: exactly so on a CPU.
+
+Several processes take equal parts of each batch, and their gradients' mean is that of the whole: `batch` is the joined
+batch. Two things are each process's own: what is drawn for single images (dropout, augmentation, noise), and the
+statistics of batch normalisation, which see a process's part only. The first process keeps the books.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from fakecore.files import write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.pixels import encode_png, enlarge, mosaic
 from fakecore.progress import progress_bar
+from fakecore.world import ALONE, World, lost_peers
 from fakegen.augment import add_noise, diff_augment
 from fakegen.batches import Batches
 from fakegen.losses import discriminator_loss, generator_loss, r1_penalty
@@ -32,8 +37,8 @@ from fakegen.watch import QualityWatch
 STATE_EVERY_S = 60.0  # a kill loses at most this much of an epoch
 
 
-def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
-    """Train the run to its preset's last step, from wherever its state stands.
+def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> None:
+    """Train the run to its preset's last step, from wherever its state stands; with the other processes of `world`.
 
     Raises Interrupted after Ctrl-C or SIGTERM (the state is saved), UserError when a loss is no longer finite.
     """
@@ -44,8 +49,9 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
     if place.type == "cpu":
         torch.set_num_threads(run.facts["threads"])  # the order of a sum depends on it
     torch.backends.cudnn.benchmark = True
-    pair = build_pair(preset, run.channels, len(run.classes), place, seed)
-    batches = Batches(reals, preset.batch, seed, place)
+    with world.together():
+        pair = build_pair(preset, run.channels, len(run.classes), place, seed)
+    batches = Batches(reals, preset.batch, seed, place, world)
     step = 0
     if saved := run.load_state():
         step, state = saved
@@ -53,16 +59,24 @@ def train_gan(run: Run, reals: Reals, device: str = "auto") -> None:
     else:
         _save_epoch(run, pair, None, 0, 0)
     per_epoch = preset.steps_per_epoch(batches.images)
-    log = TrainLog(run.path, steps_per_epoch=per_epoch, batch=preset.batch, log_every=preset.log_every, first_step=step)
+    log = TrainLog(
+        run.path,
+        steps_per_epoch=per_epoch,
+        batch=preset.batch,
+        log_every=preset.log_every,
+        first_step=step,
+        world=world,
+    )
     try:
-        _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, step)
+        with lost_peers():
+            _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, world, step)
     finally:
         log.close()
         run.wait()
 
 
 def _adversarial_loop(
-    run: Run, pair: Pair, batches: Batches, log: TrainLog, watch: QualityWatch, fabric, step: int
+    run: Run, pair: Pair, batches: Batches, log: TrainLog, watch: QualityWatch, fabric, world: World, step: int
 ) -> None:
     preset, seed = run.preset, run.facts["seed"]
     generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
@@ -76,10 +90,12 @@ def _adversarial_loop(
         while step < last and not (preset.stop_on_collapse and run.facts.get("collapse")):
             torch.manual_seed(derive_seed(seed, "step", step))
             pixels, labels = batches[step]
-            z = draw_latents(preset, fabric.device)
+            z = draw_latents(preset, fabric.device)[batches.part]
             # Where a preset has no classes, networks take images or latents alone.
             of_reals = (labels,) if run.classes else ()
-            of_fakes = (torch.multinomial(shares, preset.batch, replacement=True),) if run.classes else ()
+            of_fakes = (torch.multinomial(shares, preset.batch, replacement=True)[batches.part],) if run.classes else ()
+            if not world.alone:
+                torch.manual_seed(derive_seed(seed, "step", step, world.rank))
             real = _mirrored(from_pixels(pixels.to(memory_format=torch.channels_last), run.value_range), preset)
             fake = generator(z, *of_fakes)  # (B, C, R, R), as the reals are
             noise = _noise(preset, step / per_epoch)
@@ -93,7 +109,7 @@ def _adversarial_loop(
             else:
                 real_logits, fake_logits = discriminator(seen_real, *of_reals), discriminator(seen_fake, *of_fakes)
             loss_d = discriminator_loss(
-                real_logits, fake_logits, preset.loss, preset.label_smoothing, _flips(preset, fabric.device)
+                real_logits, fake_logits, preset.loss, preset.label_smoothing, _flips(preset, real_logits)
             )
             penalty = _r1(pair.discriminator, seen_real, of_reals, preset, step, fabric.device)
             optimiser_d.zero_grad()
@@ -118,19 +134,21 @@ def _adversarial_loop(
             bar.advance(preset.batch)
 
             at_epoch_end = step % per_epoch == 0 or step == last
-            if at_epoch_end or stop.asked or time.perf_counter() - saved_at > STATE_EVERY_S:
+            stopping, is_due = world.any(stop.asked, time.perf_counter() - saved_at > STATE_EVERY_S)
+            if at_epoch_end or stopping or is_due:
                 log.flush()
                 run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
                 if at_epoch_end:
                     epoch = -(-step // per_epoch)
                     to_measure = watch.due(epoch, is_last=step == last)
                     _save_epoch(run, pair, log, epoch, step, is_last=step == last, keep=to_measure)
-                    if to_measure:
+                    if to_measure and world.is_main:
                         watch.measure(epoch)
+                    run.facts = world.share(run.facts)  # a collapse is then known to all
                 run.save_state(step, pair.state())
                 log.restart_clock()
                 saved_at = time.perf_counter()
-            if stop.asked:
+            if stopping:
                 run.save(status="interrupted", step=step)
                 raise Interrupted(f"stopped at step {step} of {last}; everything is saved")
 
@@ -161,10 +179,10 @@ def _shown(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
     return diff_augment(images) if preset.augment else images
 
 
-def _flips(preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _flips(preset: Preset, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     if not preset.label_flip:
         return None
-    reals, fakes = torch.rand(2, preset.batch, device=device) < preset.label_flip
+    reals, fakes = torch.rand(2, len(logits), device=logits.device) < preset.label_flip
     return reals, fakes
 
 
@@ -204,7 +222,7 @@ def _save_epoch(
     is_end = epoch == 0 or is_last
     if keep or is_end or epoch % preset.checkpoint_every == 0:
         run.save_checkpoint(epoch, step, pair.weights())
-    if is_end or epoch % preset.snapshot_every == 0:
+    if run.writes and (is_end or epoch % preset.snapshot_every == 0):
         sheet = snapshot(run, pair.sampler())
         write_bytes(run.path / "snapshots" / f"epoch-{epoch:04d}.png", encode_png(sheet, "fake"))
         if log is not None:

@@ -12,6 +12,7 @@ import torch
 
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl
+from fakecore.world import ALONE, PeerLost, World
 
 NAMES = ("loss_d", "loss_g", "d_real", "d_fake_1", "d_fake_2", "acc_real", "acc_fake")
 FLUSH_EVERY = 25  # steps: how long a non-finite loss can go unnoticed; its step is named exactly all the same
@@ -20,18 +21,30 @@ FLUSH_EVERY = 25  # steps: how long a non-finite loss can go unnoticed; its step
 class TrainLog:
     """Collects one row of values a step; call `flush` before anything is saved, so that nothing bad ever is."""
 
-    def __init__(self, folder: Path, *, steps_per_epoch: int, batch: int, log_every: int, first_step: int):
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        steps_per_epoch: int,
+        batch: int,
+        log_every: int,
+        first_step: int,
+        world: World = ALONE,
+    ):
+        self._world = world
         self._path = folder / "metrics.jsonl"
         self._steps_per_epoch, self._batch, self._log_every = steps_per_epoch, batch, log_every
+        self._rows: list[torch.Tensor] = []
+        self._first = first_step + 1
+        self._since = time.perf_counter()
+        if not world.is_main:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
         # Lines from beyond the point that is resumed from belong to a future that is about to be lived again.
         lines = read_jsonl(self._path)
         cut_jsonl(self._path, keep=sum(line["step"] <= first_step for line in lines))
         self._events = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1, flush_secs=30)
-        self._rows: list[torch.Tensor] = []
-        self._first = first_step + 1
-        self._since = time.perf_counter()
 
     def add(self, loss_d, loss_g, real_logits, fake_logits_1, fake_logits_2) -> None:
         """Values of the step just done: losses (), logits (B,)."""
@@ -53,7 +66,7 @@ class TrainLog:
         """Write the collected rows; the last of them as a dict. Raises UserError naming the step of a non-finite loss."""
         if not self._rows:
             return None
-        rows = torch.stack(self._rows).cpu()  # (steps, 7)
+        rows = self._world.mean(torch.stack(self._rows).cpu())  # (steps, 7)
         now = time.perf_counter()
         rate = len(rows) * self._batch / max(now - self._since, 1e-9)
         self._since = now
@@ -61,11 +74,11 @@ class TrainLog:
         good = int(bad[0]) if len(bad) else len(rows)
         lines = [self._line(self._first + i, row, rate) for i, row in enumerate(rows[:good].tolist())]
         kept = [line for line in lines if line["step"] % self._log_every == 0 or line["step"] == 1]
-        append_jsonl(self._path, kept)
-        for line in kept:
-            for name in (*NAMES, "images_per_s"):
-                self._events.add_scalar(name, line[name], line["step"])
+        if self._world.is_main:
+            self._write(kept)
         if good < len(rows):
+            if not self._world.is_main:
+                raise PeerLost  # the first process says which step it was
             step = self._first + good
             values = dict(zip(NAMES, rows[good].tolist(), strict=True))
             raise UserError(
@@ -86,7 +99,14 @@ class TrainLog:
         self._since = time.perf_counter()
 
     def close(self) -> None:
-        self._events.close()
+        if self._world.is_main:
+            self._events.close()
+
+    def _write(self, lines: list[dict]) -> None:
+        append_jsonl(self._path, lines)
+        for line in lines:
+            for name in (*NAMES, "images_per_s"):
+                self._events.add_scalar(name, line[name], line["step"])
 
     def _line(self, step: int, row: list[float], rate: float) -> dict:
         values = {name: round(value, 6) for name, value in zip(NAMES, row, strict=True)}

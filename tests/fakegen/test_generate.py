@@ -151,7 +151,7 @@ def _diverge(tmp_path, tiny):
     ("options", "words"),
     [
         ({"real": "/no/such/folder"}, "no folder"),
-        ({"real": "digits:x"}, "no class .x. in digits"),
+        ({"real": "digits:x"}, "no class 'x' in digits"),
         ({"changes": {"batch": 5000}}, "fewer training images than one batch"),
         ({"count": 1}, "3 or more"),
         ({"device": "tpu"}, "device"),

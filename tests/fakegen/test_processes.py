@@ -1,5 +1,6 @@
 """torchrun, for real: two processes at one job must leave what one would have left, and never hang."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakecore.files import read_jsonl
+from fakecore.imageset import read_imageset
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -24,7 +26,12 @@ def start(*arguments):
 
 def torchrun(*arguments, timeout=240):
     process = start(*arguments)
-    out, err = process.communicate(timeout=timeout)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            for number in (process.pid, *workers_of(process).values()):
+                os.kill(number, signal.SIGKILL)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -122,3 +129,97 @@ def test_a_wrong_request_is_said_once_and_ends_both(run, tmp_path, fakelab, word
     lines = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert len(lines) == 1 and expected in lines[0], done.stderr
     assert done.stderr.count("Traceback") <= 1  # torchrun's own
+
+
+# Networks without batch normalisation, whose statistics are each process's own, and without dropout: gradients are then
+# the same whether one process sees a batch or two see a half of it each.
+PLAIN = ["celeba-128", "--real", "digits:3", "--set", "resolution=16", "--set", "upscale=true", "--set", "g_width=8"]
+PLAIN += ["--set", "d_width=8", "--set", "d_dropout=0", "--set", "clip=0", "--set", "optimiser=adam"]
+PLAIN += ["--set", "precision=fp32", "--set", "measure_every=0", "--count", "200", "--device", "cpu"]
+
+
+def averages(run):
+    """What Adam keeps of the gradients: {name: exp_avg}, (1 - beta1) of the gradient after one step."""
+    from safetensors.torch import load_file
+
+    return {name: t for name, t in load_file(run / "state" / "latest.safetensors").items() if "exp_avg" in name}
+
+
+def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(tmp_path, fakelab):
+    import torch
+
+    words = ("generate", *PLAIN, "--set", "steps=1", "--set", "batch=16")
+    assert fakelab(*words, "--out", tmp_path / "one").returncode == 0
+    done = torchrun(*words, "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    one, two = averages(tmp_path / "one"), averages(tmp_path / "two")
+    assert one.keys() == two.keys() and len(one) > 30
+    for name, gradient in one.items():
+        assert gradient.abs().max() > 0, name
+        torch.testing.assert_close(two[name], gradient, atol=1e-7 + 1e-4 * float(gradient.abs().max()), rtol=1e-3)
+    lines = [read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
+    assert len(lines[1]) == 1 and lines[1][0]["loss_d"] == pytest.approx(lines[0][0]["loss_d"], abs=1e-4)
+
+
+TRAIN = ["digits", "--real", "digits:3", "--epochs", "30", "--count", "150", "--device", "cpu"]
+TRAIN += ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
+TRAIN += ["--set", "checkpoint_every=1", "--set", "measure_every=15"]
+
+
+@pytest.fixture(scope="module")
+def trained_by_two(tmp_path_factory):
+    run = tmp_path_factory.mktemp("two") / "run"
+    done = torchrun("generate", *TRAIN, "--out", run)
+    assert done.returncode == 0, done.stderr
+    return run, done
+
+
+def test_two_processes_leave_one_run_and_one_voice(trained_by_two):
+    run, done = trained_by_two
+    facts = json.loads((run / "run.json").read_text())
+    assert (facts["status"], facts["epoch"], facts["processes"], facts["threads"]) == (
+        "done", 30, 2, max(1, os.cpu_count() // 2),
+    )  # fmt: skip
+    steps = [line["step"] for line in read_jsonl(run / "metrics.jsonl")]
+    assert steps == list(range(1, facts["step"] + 1))
+    assert (run / "plots" / "losses.png").is_file() and len(list((run / "tensorboard").iterdir())) == 1
+    records = read_imageset(run / "set").records
+    assert [r.index for r in records if r.label == "fake"] == list(range(150))
+    assert len(done.stdout.splitlines()) == 3, done.stdout
+    from fakegen import verify
+
+    assert verify(run, count=150).as_made
+
+
+@pytest.mark.parametrize("victim", [0, 1, "ctrl-c"])
+def test_a_run_of_two_that_was_stopped_goes_on_to_the_same_end(trained_by_two, tmp_path, victim):
+    whole, _ = trained_by_two
+    run = tmp_path / "run"
+    process = start("generate", *TRAIN, "--out", run)
+    wait_for(lambda: (run / "checkpoints" / "epoch-0003.json").exists(), process)
+    workers = workers_of(process)
+    if victim == "ctrl-c":
+        for number in (*workers.values(), process.pid):
+            os.kill(number, signal.SIGINT)
+    else:
+        os.kill(workers[victim], signal.SIGKILL)
+    _, errors = process.communicate(timeout=90)
+    wait_until_gone(workers.values())
+    assert not (run / "checkpoints" / "epoch-0030.json").exists(), "it was not stopped midway"
+    if victim == "ctrl-c":
+        assert errors.count("interrupted: stopped at step") == 1, errors
+        assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    done = torchrun("generate", "--resume", "--out", run)
+    assert done.returncode == 0, done.stderr
+    name = "checkpoints/epoch-0030.safetensors"
+    assert (run / name).read_bytes() == (whole / name).read_bytes()
+    for part in ("train", "val", "test", "metadata.jsonl"):
+        there, here = whole / "set" / part, run / "set" / part
+        assert here.read_bytes() == there.read_bytes() if here.is_file() else files_of(here) == files_of(there)
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path):
+    done = torchrun("generate", *TRAIN, "--set", "batch=17", "--out", tmp_path / "run", timeout=90)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert len(lines) == 1 and "--set batch=16" in lines[0], done.stderr
+    assert not (tmp_path / "run").exists()
