@@ -221,7 +221,7 @@ def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> 
 
     More epochs or steps and another count are no contradiction: they only go further.
     """
-    before, now = {**run.facts, **run.facts["preset"]}, {**asked, **asdict(preset)}
+    before, now = {**run.facts, **asdict(run.preset)}, {**asked, **asdict(preset)}
     settled = [name for name in now if name not in ("epochs", "steps", "stop_on_collapse")]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:

@@ -155,3 +155,16 @@ def test_a_last_checkpoint_that_is_damaged_before_the_set_was_written_can_be_mad
     shutil.rmtree(copy / "state")
     fakegen.resume(copy, device="cpu")
     assert weights.read_bytes() == (run / "checkpoints" / "epoch-0002.safetensors").read_bytes()
+
+
+def test_a_run_from_before_a_field_existed_is_resumed_with_its_default(run, tmp_path):
+    """Otherwise every new field would lock people out of their older runs."""
+    import shutil
+
+    import fakegen
+
+    old = shutil.copytree(run, tmp_path / "old")
+    facts = json.loads((old / "run.json").read_text())
+    del facts["preset"]["noise_epochs"]
+    (old / "run.json").write_text(json.dumps(facts))
+    assert fakegen.resume(old).epochs == facts["epoch"]
