@@ -20,8 +20,8 @@ def print_presets(as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    columns = ("name", "pixels", "reals", "z", "G", "D", "batch", "length")
-    keys = ("name", "resolution", "real", "z_dim", "params_g", "params_d", "batch")
+    columns = ("name", "pixels", "reals", "G", "D", "batch", "length")
+    keys = ("name", "resolution", "real", "params_g", "params_d", "batch")
     shown = [
         [_short(row[key]) if key.startswith("params") else row[key] for key in keys]
         + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs"]
