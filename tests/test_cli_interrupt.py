@@ -17,6 +17,7 @@ from fakecore.errors import Interrupted
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16", "--device", "cpu"]
+SMALL += ["--set", "measure_every=0"]
 STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts again"
 
 

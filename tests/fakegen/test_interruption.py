@@ -11,6 +11,7 @@ from fakecore.files import read_jsonl
 from fakecore.imageset import in_shard, read_imageset
 
 SETTINGS = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
+SETTINGS += ["--set", "measure_every=0"]
 TRAIN = ["generate", "digits", "--real", "digits:3", "--epochs", 60, "--count", 40, "--device", "cpu", *SETTINGS]
 
 
