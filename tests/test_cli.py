@@ -151,7 +151,7 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["generate", "digits", "--split", "80,20"], "80,10,10"),
         (["generate", "digits", "--real", "no/such/folder"], "no folder"),
         (["generate", "digits", "--real", "digts"], "Did you mean 'digits'"),
-        (["generate", "digits", "--real", ""], "an empty text"),
+        (["generate", "digits", "--real", ""], "a source of images is empty"),
         (["generate", "digits", "--device", "gpu"], "device"),
         (["generate", "digits", "--seed", "-1"], "0 or more"),
         (["presets", "digts"], "Did you mean 'digits'"),
