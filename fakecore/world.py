@@ -5,6 +5,8 @@ Whatever started them, a job of one process is the same code with nobody to wait
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -72,6 +74,16 @@ class World:
             import torch.distributed
 
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        # gloo's threads may still hold tensors of the last exchange; to free one while the interpreter is being taken
+        # down aborts the process (pytorch issue 179291). Without a reference to the groups their threads are joined.
+        import torch.distributed
+
+        self._group = None
+        torch.distributed.destroy_process_group()
+        gc.collect()
 
     @property
     def is_main(self) -> bool:
