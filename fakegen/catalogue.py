@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from fakegen.networks import (
     build_discriminator,
@@ -27,7 +28,7 @@ def catalogue() -> list[dict[str, Any]]:
 
 def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
     """For "generator" and "discriminator": (layer, shape of its output, parameters) in order, for a batch of one."""
-    generator, discriminator = _networks(preset)
+    generator, discriminator = _networks(preset, "meta")
     images = torch.zeros(2, source_channels_of(preset), preset.resolution, preset.resolution, device="meta")
     labels = (torch.zeros(2, dtype=torch.int64, device="meta"),) if preset.conditional else ()
     return {
@@ -37,7 +38,7 @@ def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
 
 
 def _row(preset: Preset) -> dict[str, Any]:
-    generator, discriminator = _networks(preset)
+    generator, discriminator = _networks(preset, "cpu")
     params_g, trainable_g = count_parameters(generator)
     params_d, trainable_d = count_parameters(discriminator)
     return {
@@ -60,12 +61,22 @@ def _row(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _networks(preset: Preset) -> tuple[nn.Module, nn.Module]:
+def _networks(preset: Preset, device: str) -> tuple[nn.Module, nn.Module]:
     channels, classes = source_channels_of(preset), CLASSES if preset.conditional else 0
-    with torch.device("meta"):  # shapes without memory
+    with torch.device(device), _Uninitialised():
         generator = build_generator(preset.architecture, generator_arguments(preset, channels, classes))
         discriminator = build_discriminator(preset.architecture, discriminator_arguments(preset, channels, classes))
     return generator, discriminator
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave weights as they come, which costs neither time nor memory: nothing is written to what is only counted."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, int]]:
