@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -22,7 +25,31 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fakelab():
-    """Run `python cli.py ...` as its own process: fakelab("score", path) -> CompletedProcess with text output."""
+    """Call `python cli.py ...` in this process: fakelab("score", path) -> CompletedProcess with text output.
+
+    It is the same code as in a process of its own, without the seconds that each takes to import torch.
+    """
+    import cli
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        words = [str(ROOT / "cli.py"), *map(str, arguments)]
+        out, errors = io.StringIO(), io.StringIO()
+        with (
+            chdir(cwd or Path.cwd()),
+            mock.patch.object(sys, "argv", words),
+            redirect_stdout(out),
+            redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            cli.main()
+        return subprocess.CompletedProcess(words, ended.value.code, out.getvalue(), errors.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fakelab_process():
+    """Run `python cli.py ...` as its own process: fakelab_process("score", path) -> CompletedProcess with text output."""
 
     def run(*arguments: object, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: real processes, exit codes, one line for each mistake."""
+"""The command line as its users meet it: exit codes, streams, one line for each mistake."""
 
 import json
 import subprocess
@@ -15,22 +15,22 @@ SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "
 
 
 @pytest.fixture(scope="module")
-def loop(fakelab, tmp_path_factory):
+def loop(fakelab_process, tmp_path_factory):
     """generate, detect-train, in a folder of their own, with no names given where none are needed."""
     home = tmp_path_factory.mktemp("home")
-    made = fakelab("generate", "digits", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
+    made = fakelab_process("generate", "digits", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
     assert made.returncode == 0, made.stderr
-    trained = fakelab("detect-train", "--set", "epochs=3", "--set", "blocks=1", "--json", cwd=home)
+    trained = fakelab_process("detect-train", "--set", "epochs=3", "--set", "blocks=1", "--json", cwd=home)
     assert trained.returncode == 0, trained.stderr
     return home, json.loads(made.stdout), json.loads(trained.stdout)
 
 
-def test_the_three_commands_need_no_names(loop, fakelab):
+def test_the_three_commands_need_no_names(loop, fakelab_process):
     home, made, trained = loop
     assert made["run"] == "runs/digits" and trained["detector"] == "runs/digits-cnn"
     assert (home / trained["report"]).is_file()
     assert trained["test_metrics"]["n_fake"] > 0
-    scored = fakelab("score", "runs/digits/set/test", "--json", cwd=home)
+    scored = fakelab_process("score", "runs/digits/set/test", "--json", cwd=home)
     assert scored.returncode == 0, scored.stderr
     rows = [json.loads(line) for line in scored.stdout.splitlines()]
     assert len(rows) == trained["test_metrics"]["n_fake"] + trained["test_metrics"]["n_real"]
@@ -45,9 +45,9 @@ def test_a_second_run_takes_the_next_free_name(loop, fakelab):
     assert again.returncode == 0 and "runs/digits-2" in again.stdout
 
 
-def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab):
+def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab_process):
     home, *_ = loop
-    scored = fakelab("score", "runs/digits/set/test/fake", "--detector", "runs/digits-cnn", cwd=home)
+    scored = fakelab_process("score", "runs/digits/set/test/fake", "--detector", "runs/digits-cnn", cwd=home)
     lines = scored.stdout.splitlines()
     assert all(line.split()[1] in ("real", "fake", "unsure") for line in lines)
     assert f"{len(lines)} files" in scored.stderr and "\r" not in scored.stderr  # no progress bar into a pipe
