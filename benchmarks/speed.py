@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder with one sub-folder per class, such as cifar10-dog/train")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
-    parser.add_argument("--count", type=int, default=4000, help="fakes to write")
+    parser.add_argument("--count", type=int, default=10_000, help="fakes to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="sizes of sets for --only flat")
     parser.add_argument("--only", choices=("train", "sample", "score", "help", "flat"), action="append")
     options = parser.parse_args()
@@ -103,7 +103,7 @@ def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in FORMATS}
     for _ in range(options.repeat):
         plain = _plain("sample", checkpoint, work / "plain", options.count)
-        shutil.rmtree(work / "plain")
+        _delete(work / "plain")
         for image_format, found in pairs.items():
             found.append((plain, options.count / _sample(run, work / "ours", options.count, image_format)["wall_s"]))
     return [Comparison(f"sample, {name}, 64x64", found) for name, found in pairs.items()]
@@ -132,8 +132,14 @@ def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, fl
         "wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]; "
         "print(json.dumps({'wall_s': wall, 'cpu_s': cpu, 'peak_mb': peak}))"
     )
-    shutil.rmtree(out)
+    _delete(out)
     return found
+
+
+def _delete(folder: Path) -> None:
+    """Delete it and wait for the disk: a file system that is still freeing files makes new ones slowly."""
+    shutil.rmtree(folder)
+    os.sync()
 
 
 def _compare_scoring(real: Path, work: Path, options) -> Comparison:

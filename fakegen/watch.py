@@ -45,10 +45,11 @@ class QualityWatch:
         record(run, quality)
         rows = read_quality(run, settings_of(self._reference, DEFAULT_COUNT))
         plot_quality(run, rows)
-        say(
-            f"epoch {epoch}: Frechet distance {quality.frechet:.4g} (features {quality.features}; best "
-            f"{best_of(rows).frechet:.4g} at epoch {best_of(rows).epoch}; as many training reals {quality.floor:.4g})"
-        )
+        best = best_of(rows)
+        told = "" if best.epoch == epoch else f"; best: {best.frechet:.4g} at epoch {best.epoch}"
+        if len(rows) == 1:
+            told = f", where as many training reals have {quality.floor:.4g} (features {quality.features})"
+        say(f"epoch {epoch}: Frechet distance {quality.frechet:.4g}{told}")
         collapse = Collapse().notice([row for row in rows if row.epoch <= epoch])
         if collapse and not run.facts.get("collapse"):
             say(f"note: {collapse}")
