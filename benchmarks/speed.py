@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -101,11 +100,11 @@ def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:
     _cli("generate", "dcgan-64", *ENLARGE, "--real", real, "--epochs", 1, "--count", 3, "--out", run)
     checkpoint = run / "checkpoints" / "epoch-0001.safetensors"
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in FORMATS}
-    for _ in range(options.repeat):
-        plain = _plain("sample", checkpoint, work / "plain", options.count)
-        _delete(work / "plain")
+    for turn in range(options.repeat):
+        plain = _plain("sample", checkpoint, work / f"plain-{turn}", options.count)
         for image_format, found in pairs.items():
-            found.append((plain, options.count / _sample(run, work / "ours", options.count, image_format)["wall_s"]))
+            out = work / f"{image_format}-{turn}"
+            found.append((plain, options.count / _sample(run, out, options.count, image_format)["wall_s"]))
     return [Comparison(f"sample, {name}, 64x64", found) for name, found in pairs.items()]
 
 
@@ -116,15 +115,17 @@ def _print_flatness(real: Path, work: Path, options) -> None:
     rows = []
     for image_format in FORMATS:
         for count in map(int, options.counts.split(",")):
-            found = _sample(run, work / "flat", count, image_format)
+            found = _sample(run, work / f"flat-{image_format}-{count}", count, image_format)
             wall, cpu = (f"{found[name] / count * 1000:.2f}" for name in ("wall_s", "cpu_s"))
             rows.append([image_format, f"{count:,}", wall, cpu, f"{found['peak_mb']:,.0f}"])
     print(table(("sample, 64x64", "images", "ms an image", "CPU ms an image", "peak MB"), rows))
 
 
 def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, float]:
-    """Seconds, seconds of processors, and peak memory of a process that samples; what it wrote is deleted."""
-    found = _ours(
+    """Seconds, seconds of processors, and peak memory of a process that samples. What it wrote is left until the end: a
+    file system that is still freeing files makes new ones slowly.
+    """
+    return _ours(
         "import json, resource, time, fakegen; from pathlib import Path; "
         "began = time.perf_counter(), time.process_time(); "
         f"fakegen.sample(Path({str(run)!r}), Path({str(out)!r}), count={count}, image_format={image_format!r}); "
@@ -132,14 +133,6 @@ def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, fl
         "wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]; "
         "print(json.dumps({'wall_s': wall, 'cpu_s': cpu, 'peak_mb': peak}))"
     )
-    _delete(out)
-    return found
-
-
-def _delete(folder: Path) -> None:
-    """Delete it and wait for the disk: a file system that is still freeing files makes new ones slowly."""
-    shutil.rmtree(folder)
-    os.sync()
 
 
 def _compare_scoring(real: Path, work: Path, options) -> Comparison:
