@@ -26,6 +26,9 @@ FORMATS = ("png", "jpeg", "webdataset")
 TARGETS = {"train dcgan-64": 2.7, **{f"sample, {name}, 64x64": 5.0 for name in FORMATS}, "score, cnn": None}
 HELP_LIMIT_S = 0.4
 ENLARGE = ("--set", "upscale=true")  # CIFAR-10's images are 32x32
+FAMILIES = ("digits", "dcgan-64", "dog-lr3e-4", "mnist-digit", "dense-2", "upsample-faces", "celeba-128")
+FAMILIES += ("conditional-32", "modern-32", "modern-64")
+FAMILY_STEPS = 5  # that are timed; as many before them are not
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
     parser.add_argument("--count", type=int, default=10_000, help="fakes to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="sizes of sets for --only flat")
-    parser.add_argument("--only", choices=("train", "sample", "score", "help", "flat"), action="append")
+    parser.add_argument("--only", choices=("train", "sample", "score", "help", "families", "flat"), action="append")
     options = parser.parse_args()
-    wanted = options.only or ["train", "sample", "score", "help"]  # flat takes half an hour
+    wanted = options.only or ["train", "sample", "score", "help"]  # families take minutes, flat half an hour
     with tempfile.TemporaryDirectory(prefix="fakelab-speed-") as scratch:
         work = Path(scratch)
         os.environ["FAKELAB_CACHE"] = str(work / "cache")
@@ -74,6 +77,8 @@ def main() -> None:
         if "score" in wanted:
             comparisons.append(_compare_scoring(real, work, options))
         _print(comparisons, real)
+        if "families" in wanted:
+            _print_families(real, work)
         if "flat" in wanted:
             _print_flatness(real, work, options)
         if "help" in wanted:
@@ -93,6 +98,22 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
         ours = steps / options.epochs * (options.epochs - 1) * 128 / (stamps[1] - stamps[0])
         pairs.append((plain, ours))
     return Comparison("train dcgan-64", pairs)
+
+
+def _print_families(real: Path, work: Path) -> None:
+    """How fast each family of presets trains, at its own size and batch. There is no one plain way to compare with."""
+    from fakegen.presets import PRESETS
+
+    rows = []
+    for name in FAMILIES:
+        preset, run = PRESETS[name], work / f"family-{name}"
+        words = ("--set", f"epoch_steps={FAMILY_STEPS}", "--set", "checkpoint_every=1", "--set", "measure_every=0")
+        _cli("generate", name, *ENLARGE, *words, "--real", real, "--epochs", 2, "--count", 3, "--out", run)
+        first, last = ((run / "checkpoints" / f"epoch-{n:04d}.json").stat().st_mtime for n in (1, 2))
+        step = (last - first) / FAMILY_STEPS
+        size = f"{preset.resolution}x{preset.resolution}"
+        rows.append([name, size, str(preset.batch), f"{step * 1000:,.0f}", f"{preset.batch / step:,.0f}"])
+    print(table(("training", "pixels", "batch", "ms a step", "images per second"), rows))
 
 
 def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:
@@ -193,6 +214,8 @@ def _print(comparisons: list[Comparison], real: Path) -> None:
 
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     print(f"{date.today()}, {os.cpu_count()} cores, {machine}, torch {torch.__version__}, {real.name}\n")
+    if not comparisons:
+        return
     columns = ("images per second", "plain", "fakelab", "ratio", "spread", "target")
     print(table(columns, [comparison.row() for comparison in comparisons]))
 

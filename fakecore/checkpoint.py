@@ -86,7 +86,10 @@ def read_tensors(
         raise UserError(what, got=size, expected="a whole safetensors file", remedy=remedy) from None
 
 
-def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str) -> None:
+_OF_TWO = "The weights and their description are not of one training: copy both again."
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str, remedy: str = _OF_TWO) -> None:
     """Fill `module` with `tensors`. Raises UserError that names the layers when they are of another architecture."""
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
@@ -102,7 +105,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str)
         raise UserError(
             f"{what} holds weights of another architecture",
             got=shown,
-            remedy="The weights and their description are not of one training: copy both again.",
+            remedy=remedy,
         )
     module.load_state_dict(tensors)
 

@@ -19,6 +19,7 @@ from fakecore.splits import DEFAULT_SPLIT
 from fakecore.wording import command, counted
 from fakecore.world import PeerLost, World
 from fakegen.networks import check_architecture
+from fakegen.pair import build_pair
 from fakegen.plots import plot_run
 from fakegen.preset import Preset
 from fakegen.presets import change_preset, get_preset, source_channels_of
@@ -217,6 +218,8 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
             expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
             remedy="Or do without classes: --set conditional=false.",
         )
+    if preset.init_g or preset.init_d:  # weights that do not fit are refused before there is a run
+        build_pair(preset, reals.channels, len(reals.class_names) * preset.conditional, torch.device("cpu"), seed=0)
     if reals.channels != source_channels_of(preset):
         kinds = {1: "grey", 3: "colour"}
         say(

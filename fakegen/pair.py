@@ -96,7 +96,8 @@ def _transfer(network: nn.Module, part: str, source: Path) -> None:
     tensors, facts = load_checkpoint(checkpoint, f"{part}.")
     if facts.get("kind") != "gan" or not tensors:
         raise UserError(f"{checkpoint} holds no {part}", expected="a run, or a checkpoint of one")
-    load_into(network, tensors, f"{checkpoint} ({facts.get('architecture')})")
+    remedy = "Start from a run of the same preset and sizes, or give this one that run's fields with --set."
+    load_into(network, tensors, f"{checkpoint} ({facts.get('architecture')})", remedy)
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

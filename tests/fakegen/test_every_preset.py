@@ -172,4 +172,5 @@ def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, 
         fakegen.train(
             "digits", out=tmp_path / "x", real="digits:5", changes={**tiny, "g_width": 16, "init_g": str(run)}, count=3
         )
-    assert "instead of" in str(caught.value)
+    assert "instead of" in str(caught.value) and "a run of the same preset" in str(caught.value)
+    assert not (tmp_path / "x").exists()
