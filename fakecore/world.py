@@ -78,7 +78,7 @@ class World:
 
     def _leave(self) -> None:
         # gloo's threads may still hold tensors of the last exchange; to free one while the interpreter is being taken
-        # down aborts the process (pytorch issue 179291). Without a reference to the groups their threads are joined.
+        # down aborts the process (pytorch pull request 179291). Without a reference to the groups their threads are joined.
         import torch.distributed
 
         self._group = None
