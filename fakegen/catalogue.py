@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from fakegen.networks import (
@@ -86,18 +87,23 @@ def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, in
         shape = " x ".join(str(side) for side in output.shape[1:])
         rows.append((_in_words(module), shape or "1", count_parameters(module)[0]))
 
-    for module in network.modules():
-        if not list(module.children()):
+    for path, module in network.named_modules():
+        # A layer under spectral norm holds modules that make its weight: those are no layers of their own.
+        whole = all(name == "parametrizations" for name, _ in module.named_children())
+        if whole and "parametrizations" not in path:
             module.register_forward_hook(note)
     network(*inputs)
     return rows
 
 
 def _in_words(module: nn.Module) -> str:
-    kind = type(module).__name__
+    kind = type(module).__name__.removeprefix("Parametrized")
+    normed = ", spectral norm" if is_parametrized(module) else ""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         (kernel, _), (stride, _) = module.kernel_size, module.stride
-        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "")
+        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "") + normed
+    if normed:
+        return kind + normed
     if isinstance(module, nn.LeakyReLU):
         return f"{kind} {module.negative_slope:g}"
     return f"{kind} {module.p:g}" if isinstance(module, nn.Dropout) else kind

@@ -54,6 +54,14 @@ def test_the_catalogue_counts_parameters():
     assert (rows["dense-1"]["epochs"], rows["dense-1"]["steps"]) == (None, 20_000)
 
 
+def test_every_presets_layers_add_up_to_what_the_table_says():
+    for row in catalogue():
+        found = layers(PRESETS[row["name"]])
+        for network, params in (("generator", "params_g"), ("discriminator", "params_d")):
+            assert sum(parameters for *_, parameters in found[network]) == row[params], row["name"]
+            assert not any(kind.startswith(("_", "Parametrized")) for kind, *_ in found[network]), row["name"]
+
+
 def test_the_layers_of_a_preset_add_up_to_its_parameters():
     row = next(row for row in catalogue() if row["name"] == "mnist-digit")
     for network, total in (("generator", row["params_g"]), ("discriminator", row["params_d"])):
