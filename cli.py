@@ -166,6 +166,9 @@ def measure(
     count: Annotated[int, typer.Option(help="Fakes per epoch; the same latents for each.")] = 1000,
     features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="Weights of inception: .safetensors or .pth.")] = None,
+    classes_from: Annotated[
+        str | None, typer.Option(help="Features learn the classes of these reals, where the run has one class alone.")
+    ] = None,
     real: Annotated[str | None, typer.Option(help="Where the run's real images stand now, if they moved.")] = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -174,7 +177,7 @@ def measure(
     """Is it getting better? Distances of a run's checkpoints to held-out reals, the best epoch, and a plot."""
     from fakegen.cli_measure import run_measure
 
-    where = {"real": real, "device": device, "data_root": data_root}
+    where = {"classes_from": classes_from, "real": real, "device": device, "data_root": data_root}
     return run_measure(run, as_json, epochs=epochs, count=count, features=features, weights=weights, **where)
 
 

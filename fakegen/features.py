@@ -50,17 +50,37 @@ class FeatureSpace:
         return features
 
 
-def open_features(name: str, reals: Reals, *, device: str = "auto", weights: Path | str | None = None) -> FeatureSpace:
+def open_features(
+    name: str,
+    reals: Reals,
+    *,
+    device: str = "auto",
+    weights: Path | str | None = None,
+    classes_from: Reals | None = None,
+) -> FeatureSpace:
     """The feature space called `name`: inception, classes, random, or the first of these that is at hand for auto.
 
     Inception is at hand when `weights` names its file or an earlier download lies in torch's cache; asked for by name it
-    is fetched. `classes` learns from the train split of `reals`. Raises UserError for a name that does not exist,
-    weights that cannot be had or read, or classes that are not there.
+    is fetched. `classes` learns from the train split of `classes_from`, else of `reals`: those of a GAN of one class
+    teach nothing. Raises UserError for a name that does not exist, weights that cannot be had or read, or classes that
+    are not there.
     """
     if name not in CHOICES:
         raise unknown_name("feature space", name, CHOICES)
     if weights is not None and name not in ("auto", "inception"):
         raise UserError(f"--weights are those of inception; {name} takes none", remedy="Give --features inception.")
+    if classes_from is not None:
+        if name not in ("auto", "classes") or weights is not None:
+            what = "--classes-from is for the feature space classes"
+            raise UserError(what, got=f"--features {name}" + (" and --weights" if weights is not None else ""))
+        if classes_from.channels != reals.channels:
+            told = {1: "grey", 3: "in colour"}
+            raise UserError(
+                f"the images of {classes_from.spec} are {told[classes_from.channels]}, those of the run"
+                f" {told[reals.channels]}",
+                remedy="Features must be learned on images of the same kind.",
+            )
+        name, reals = "classes", classes_from
     if name == "auto":
         name = _best_at_hand(reals, weights)
     return _BUILDERS[name](reals, choose_device(device), weights)
@@ -123,8 +143,8 @@ def _classes(reals: Reals, device: torch.device, weights: Path | None) -> Featur
     found = class_network(reals)
     right = f" ({found.accuracy:.0%} right on held-out reals)" if found.accuracy is not None else ""
     comparable = (
-        f"Not comparable with published FID: features of a small network that learned these reals' {found.classes} "
-        f"classes{right}. {_SAME_MEASURE}"
+        f"Not comparable with published FID: features of a small network that learned the {found.classes} "
+        f"classes of {reals.spec}{right}. {_SAME_MEASURE}"
     )
     return FeatureSpace("classes", found.network.dims, comparable, found.key, found.network.to(device), device)
 

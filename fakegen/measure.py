@@ -51,13 +51,15 @@ def measure(
     count: int = DEFAULT_COUNT,
     features: str = "auto",
     weights: Path | str | None = None,
+    classes_from: str | None = None,
     real: str | None = None,
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Measured:
     """Measure checkpoints of a run against its held-out reals; append to RUN/quality.jsonl, draw RUN/plots/quality.png.
 
-    `epochs` is "all", or numbers and "last" with commas; `real` says where the run's source stands now, if it moved.
+    `epochs` is "all", or numbers and "last" with commas; `classes_from` is a source whose classes the features learn to
+    tell apart; `real` says where the run's source stands now, if it moved.
     Raises UserError for an epoch that is not on disk, reals that are not the run's own, or a feature space that cannot
     be had; Interrupted when stopped: what was measured is kept, and the same call goes on.
     """
@@ -66,15 +68,11 @@ def measure(
     if count < LEAST_COUNT:
         raise UserError("--count is out of range", got=count, expected=f"{LEAST_COUNT} or more, better some hundreds")
     with locked(opened.path):
-        reals = load_reals(
-            real or opened.facts["source"]["spec"],
-            resolution=opened.preset.resolution,
-            shares=tuple(opened.facts["split"]),
-            seed=opened.facts["seed"],
-            data_root=data_root,
-        )
+        alike = {"resolution": opened.preset.resolution, "shares": tuple(opened.facts["split"]), "data_root": data_root}
+        reals = load_reals(real or opened.facts["source"]["spec"], seed=opened.facts["seed"], **alike)
         check_same_settings(opened, opened.preset, reals, {})
-        reference = open_reference(reals, features, count=count, weights=weights, device=device)
+        teachers = load_reals(classes_from, seed=0, **alike) if classes_from else None
+        reference = open_reference(reals, features, count=count, weights=weights, classes_from=teachers, device=device)
         fresh = _measure_missing(opened, wanted, reference, count, device)
         rows = read_quality(opened, settings_of(reference, count))
         plot_quality(opened, rows)

@@ -106,6 +106,7 @@ def open_reference(
     *,
     count: int = DEFAULT_COUNT,
     weights: Path | str | None = None,
+    classes_from: Reals | None = None,
     device: str = "auto",
 ) -> Reference:
     """Features of the held-out reals in the space called `features`, computed once and kept in the cache.
@@ -113,7 +114,7 @@ def open_reference(
     `count` is how many fakes will be measured: the floor is that of as many training reals. Raises UserError when the
     space cannot be had (see fakegen.features), or too few reals are held out.
     """
-    space = open_features(features, reals, device=device, weights=weights)
+    space = open_features(features, reals, device=device, weights=weights, classes_from=classes_from)
     held_out = _drawn(np.flatnonzero(reals.splits != "train"), "held-out")[:_MOST_REALS]
     training = _drawn(reals.train_rows(), "training")[:count]
     if len(held_out) < LEAST_COUNT:

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import cv2
@@ -148,3 +149,18 @@ def test_a_wrong_request_is_one_clear_line(name, options, words):
     one_class = load_reals("digits:3", resolution=16, shares=(80, 10, 10), seed=0)
     with pytest.raises(UserError, match=words):
         open_features(name, one_class, device="cpu", **options)
+
+
+def test_a_run_of_one_class_is_measured_in_features_that_learned_others(reals, spaces):
+    one_class = load_reals("digits:3", resolution=32, shares=(60, 20, 20), seed=0)
+    borrowed = open_features("auto", one_class, device="cpu", classes_from=reals)
+    assert borrowed.key == spaces["classes"].key
+    assert "10 classes of digits" in borrowed.comparable
+    with pytest.raises(UserError, match="--classes-from is for the feature space classes"):
+        open_features("random", one_class, device="cpu", classes_from=reals)
+
+
+def test_features_of_grey_images_are_refused_for_a_run_in_colour(reals):
+    colour = dataclasses.replace(reals, images=np.repeat(reals.images[:20], 3, axis=1))
+    with pytest.raises(UserError, match="are grey, those of the run in colour"):
+        open_features("auto", colour, device="cpu", classes_from=reals)
