@@ -1,4 +1,4 @@
-"""What measuring computes once and keeps in the cache: named tensors with their facts, under a key that says all of it."""
+"""What is computed once and kept in the cache: named tensors with their facts, under a key that says all of it."""
 
 from __future__ import annotations
 
