@@ -14,6 +14,7 @@ from fakecore.runfolder import refuse_used
 from fakecore.settings import override
 from fakecore.sources import is_named
 from fakedetect.data import LabelledImages
+from fakedetect.networks import require_model
 from fakedetect.settings import DetectorSettings
 
 PLACES = ("place", "real", "fake", "data_root")  # where the images are, as `load_labelled` takes them
@@ -38,6 +39,7 @@ class Begun:
 def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
     """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
     settings = override(DetectorSettings(), changes)
+    require_model(settings.model)
     if (seed or 0) < 0:
         raise UserError("--seed is out of range", got=seed, expected="0 or more")
     if (out / "detector.json").exists():

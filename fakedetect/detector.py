@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
-from fakecore.device import autocast, choose_device
+from fakecore.device import autocast, choose_device, choose_precision
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import ImageError, fit_square, read_image
 from fakedetect.calibration import Thresholds, probability, stated
+from fakedetect.domain import Domain, split_tensors
 from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
@@ -29,7 +30,7 @@ _SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
 FIELDS = {
     "model": TEXT,
-    "arguments": {**_SHAPE, "blocks": whole(1, 4)},
+    "arguments": _SHAPE,
     "preprocessing": _SHAPE,
     "label_convention": OBJECT,
     "temperature": number(0.001, 1000),
@@ -57,6 +58,7 @@ class Judgement:
     verdict: str  # "real" | "fake" | "unsure"
     threshold: float  # the p_fake from which the verdict is "fake"
     real_below: float  # the p_fake below which it is "real"; equal to `threshold` where nothing is "unsure"
+    outside_domain: bool | None = None  # unlike anything in training, and so "unsure"; None where that is not known
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Detector:
     network: nn.Module
     facts: dict
     device: torch.device
+    domain: Domain | None = None  # what its training images are like; None where that is not known
 
     @staticmethod
     def load(path: Path | str, device: str = "auto") -> Detector:
@@ -80,13 +83,17 @@ class Detector:
         except UserError as error:
             what = f"{path / 'detector.json'}: {error.what}"
             raise UserError(what, got=error.got, expected=error.expected, remedy=_REMEDY) from None
+        tensors, domain = split_tensors(tensors)
         load_into(network, tensors, str(path))
         place = choose_device(device)
-        return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place)
+        return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place, domain)
 
     def save(self, path: Path) -> None:
         """Write detector.safetensors, then detector.json, whose presence says that the detector is whole."""
-        self.facts["sha256"] = save_checkpoint(path / "detector", self.network.state_dict(), self.facts)
+        self.facts["sha256"] = save_checkpoint(path / "detector", self._tensors(), self.facts)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {**self.network.state_dict(), **(self.domain.tensors() if self.domain else {})}
 
     @property
     def resolution(self) -> int:
@@ -104,7 +111,7 @@ class Detector:
     def id(self) -> str:
         """Twelve characters that stand for these weights in tables of results."""
         if "sha256" not in self.facts:
-            self.facts["sha256"] = hashlib.sha256(tensor_bytes(self.network.state_dict())).hexdigest()
+            self.facts["sha256"] = hashlib.sha256(tensor_bytes(self._tensors())).hexdigest()
         return self.facts["sha256"][:12]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
@@ -134,15 +141,23 @@ class Detector:
         """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
         return network_logits(self.network, images, self.device, rows)
 
-    def judge(self, logits: np.ndarray) -> list[Judgement]:
-        """Logits (N,) -> judgements, by the detector's own temperature and thresholds."""
+    def outputs(self, images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `logits`, with bool (N,) that say which images are unlike anything in training; None where not known."""
+        if self.domain is None:
+            return self.logits(images, rows), None
+        logits, features = network_outputs(self.network, images, self.device, rows)
+        return logits, self.domain.outside(features)
+
+    def judge(self, logits: np.ndarray, outside: np.ndarray | None = None) -> list[Judgement]:
+        """What `outputs` gave -> judgements, by the detector's own temperature and thresholds."""
         limits = self.thresholds
         p_fakes = stated(probability(logits, self.facts["temperature"]))
-        verdicts = [decide(p, real_below=limits.real_below, fake_from=limits.fake_from) for p in p_fakes]
-        return [
-            Judgement(float(p), verdict, limits.fake_from, limits.real_below)
-            for p, verdict in zip(p_fakes, verdicts, strict=True)
-        ]
+        found = []
+        for place, p in enumerate(p_fakes):
+            far = None if outside is None else bool(outside[place])
+            verdict = "unsure" if far else decide(p, real_below=limits.real_below, fake_from=limits.fake_from)
+            found.append(Judgement(float(p), verdict, limits.fake_from, limits.real_below, far))
+        return found
 
     def score(self, images: Sequence[np.ndarray | Path | str]) -> list[Judgement]:
         """Judge images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for what cannot be read
@@ -153,7 +168,7 @@ class Detector:
         arrays = [image if isinstance(image, np.ndarray) else read_image(Path(image)) for image in images]
         if not arrays:
             return []
-        return self.judge(self.logits(np.stack([self.prepare(array) for array in arrays])))
+        return self.judge(*self.outputs(np.stack([self.prepare(array) for array in arrays])))
 
 
 def _no_detector(path: Path) -> UserError:
@@ -188,22 +203,47 @@ def _check(facts: dict, path: Path) -> None:
         raise UserError(what, got=limits["real_below"], expected=expected, remedy=_REMEDY)
 
 
-@torch.inference_mode()
 def network_logits(
     network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """uint8 (N, C, R, R) -> float64 logits (N,), in batches, in fp32: a score should not depend on its neighbours.
+    """uint8 (N, C, R, R) -> float64 logits (N,), in batches: see `network_outputs`."""
+    return np.concatenate(
+        [logits for logits, _ in _in_batches(network, network, images, device, rows)] or [np.empty(0)]
+    )
+
+
+def network_outputs(
+    network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, C, R, R) -> float64 logits (N,), and the features that its last part weighs, float32 (N, dims).
 
     `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
     """
+
+    def both(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = network.features(batch).float()
+        return network.head(features).flatten(), features
+
+    logits, features = zip(*_in_batches(network, both, images, device, rows), strict=True)
+    return np.concatenate(logits), np.concatenate(features)
+
+
+@torch.inference_mode()
+def _in_batches(network: nn.Module, compute: Callable, images: np.ndarray, device: torch.device, rows) -> list[tuple]:
+    """What `compute` makes of each batch: (float64 logits (B,), float32 features (B, dims) or None)."""
     rows = np.arange(len(images)) if rows is None else rows
-    size = max(1, min(SCORE_BATCH, _BATCH_PIXELS // images.shape[2] ** 2))
+    side = getattr(network, "input_size", images.shape[2])
+    size = max(1, min(SCORE_BATCH, _BATCH_PIXELS // side**2))
+    # Small networks in fp32, since a score should not depend on its neighbours; large ones as fast as can be.
+    precision = choose_precision(getattr(network, "precision", "fp32"), device)
     was_training = network.training
     network.eval()
     found = []
     for start in range(0, len(rows), size):
         batch = torch.from_numpy(images[rows[start : start + size]]).to(device)
-        with autocast(device, "fp32"):
-            found.append(network(batch.to(memory_format=torch.channels_last)).double().cpu().numpy())
+        with autocast(device, precision):
+            made = compute(batch.to(memory_format=torch.channels_last))
+        logits, features = made if isinstance(made, tuple) else (made, None)
+        found.append((logits.double().cpu().numpy(), None if features is None else features.cpu().numpy()))
     network.train(was_training)
-    return np.concatenate(found) if found else np.empty(0)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from sklearn.metrics import auc, average_precision_score, brier_score_loss, roc_curve
 
-from fakecore.labels import FAKE, REAL
+from fakecore.labels import FAKE, LABEL_NAMES, REAL
 from fakedetect.calibration import Thresholds, expected_calibration_error, stated
 
 RESAMPLES = 500
@@ -43,10 +43,15 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
     return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
 
 
-def verdict_metrics(labels: np.ndarray, p_fake: np.ndarray, thresholds: Thresholds) -> dict:
-    """What the chosen thresholds make of the images; the confusion matrix is at `fake_from`."""
+def verdict_metrics(
+    labels: np.ndarray, p_fake: np.ndarray, thresholds: Thresholds, outside: np.ndarray | None = None
+) -> dict:
+    """What the chosen thresholds make of the images; the confusion matrix is at `fake_from`. Those `outside` the detector's
+    domain, bool (N,), are called neither.
+    """
     p_fake = stated(p_fake)
-    called_fake, called_real = p_fake >= thresholds.fake_from, p_fake < thresholds.real_below
+    inside = np.ones(len(labels), dtype=bool) if outside is None else ~outside
+    called_fake, called_real = inside & (p_fake >= thresholds.fake_from), inside & (p_fake < thresholds.real_below)
     real, fake = labels == REAL, labels == FAKE
     true_fake, false_fake = int((called_fake & fake).sum()), int((called_fake & real).sum())
     n_real, n_fake = int(real.sum()), int(fake.sum())
@@ -77,19 +82,23 @@ def all_metrics(
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
     seen: int | None = 0,
+    outside: np.ndarray | None = None,
 ) -> dict:
     """Everything a report states, with 95 % bootstrap intervals as NAME_interval: [low, high].
 
     Images of one group (identity, video) are resampled together, for they are not independent of each other. `seen`
     is how many of the images the detector was trained or tuned on; None is unknown.
     """
-    intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed)
+    intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed, outside=outside)
     return {
         "n_real": int((labels == REAL).sum()),
         "n_fake": int((labels == FAKE).sum()),
         "seen": seen,
         **ranking_metrics(labels, p_fake),
-        **verdict_metrics(labels, p_fake, thresholds),
+        **verdict_metrics(labels, p_fake, thresholds, outside),
+        "outside_domain": None
+        if outside is None
+        else {n: int((outside & (labels == k)).sum()) for k, n in LABEL_NAMES.items()},
         "ece": expected_calibration_error(labels, p_fake),
         "brier_loss": float(brier_score_loss(labels, p_fake)),
         **{f"{name}_interval": interval for name, interval in intervals.items()},
@@ -106,6 +115,7 @@ def bootstrap_intervals(
     *,
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
+    outside: np.ndarray | None = None,
 ) -> dict[str, list[float]]:
     """Percentile intervals over resamples of the groups within each class, so that no resample lacks a class."""
     random = np.random.default_rng(seed)
@@ -114,7 +124,8 @@ def bootstrap_intervals(
     for _ in range(RESAMPLES):
         rows = np.concatenate([_resample(clusters, random) for clusters in classes])
         values = ranking_metrics(labels[rows], p_fake[rows])
-        at_threshold = verdict_metrics(labels[rows], p_fake[rows], thresholds)
+        far = None if outside is None else outside[rows]
+        at_threshold = verdict_metrics(labels[rows], p_fake[rows], thresholds, far)
         values |= {name: at_threshold[name] for name in ("tpr", "fpr", "balanced_accuracy")}
         for name, value in values.items():
             drawn.setdefault(name, []).append(value)

@@ -22,11 +22,13 @@ from fakecore.files import write_bytes
 from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.progress import progress_bar, say
-from fakedetect.detector import SCORE_BATCH, Detector
+from fakedetect.detector import SCORE_BATCH, Detector, Judgement
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
 COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights, its start
+OUTSIDE_NOTE = "unlike anything in training: p_fake means nothing here"
 NUMBERS = ("p_fake", "threshold", "real_below")
+_READ = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -76,8 +78,15 @@ def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> lis
     seen = [_look_at(path, problem, detector) for path, problem in items]
     good = [image for _, image in seen if image is not None]
     with one_thread():
-        judgements = iter(detector.judge(detector.logits(np.stack(good))) if good else ())
-    return [row if image is None else row | asdict(next(judgements)) for row, image in seen]
+        judgements = iter(detector.judge(*detector.outputs(np.stack(good))) if good else ())
+    return [row if image is None else _with(row, next(judgements)) for row, image in seen]
+
+
+def _with(row: dict, judgement: Judgement) -> dict:
+    row = row | asdict(judgement)
+    if judgement.outside_domain:
+        row["note"] = "; ".join(filter(None, [OUTSIDE_NOTE, row["note"]]))
+    return row
 
 
 def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
@@ -175,8 +184,8 @@ class ResultsFile:
     def _typed(self, row: dict[str, str]) -> dict:
         """A row of a .csv with None and numbers as they were."""
         try:
-            return {name: (float(v) if name in NUMBERS else v) if v else None for name, v in row.items()}
-        except ValueError:
+            return {name: _READ.get(name, str)(value) if value else None for name, value in row.items()}
+        except (KeyError, ValueError):
             raise self._foreign("a number that is none") from None
 
     def _checked(self, line: str) -> dict:

@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 
 from fakecore.device import choose_device, choose_precision, derive_seed
-from fakecore.errors import Interrupted
-from fakecore.files import write_bytes
-from fakecore.labels import LABEL_NUMBERS, SPLITS
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import append_jsonl, cut_jsonl, write_bytes
+from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, require_both_classes
-from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits
+from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs
+from fakedetect.domain import Domain, fit_domain
 from fakedetect.metrics import all_metrics
-from fakedetect.networks import build_network
+from fakedetect.models import Opened, finished_model, open_model
+from fakedetect.probing import fit_probe
 from fakedetect.report import Judged, write_report
 from fakedetect.seen import count_seen, remember
 from fakedetect.settings import DetectorSettings
-from fakedetect.training import fit
+from fakedetect.training import Fit, fit
+
+_SURVEYED = 4000  # images of either kind from whose features the domain is learned
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,10 @@ def train(
     begun = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = begun.settings, begun.seed
     target = choose_device(device)
-    data = load_labelled(**begun.images, resolution=settings.resolution, seed=seed)
+    opened = finished_model(settings, begun.images["place"])
+    data = load_labelled(**begun.images, **_shape(settings, opened), seed=seed)
     require_both_classes(data, SPLITS)
-    arguments = {"resolution": data.resolution, "channels": data.channels, "blocks": settings.blocks}
-    import torch
-
-    torch.manual_seed(derive_seed(seed, "weights"))
-    network = build_network(settings.model, arguments)
+    opened = opened or open_model(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with locked(out):
         if resume:
@@ -82,22 +83,30 @@ def train(
             plan(out, changes, seed, places)  # again: another process may have taken it while images were decoded
             write_begun(out, begun, data)
         try:
-            fitted = fit(network, data, settings, folder=out, seed=seed, device=target, precision=precision)
+            fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
-        logits = _all_logits(fitted.network, data, target)
         val, test = data.rows("val"), data.rows("test")
+        logits, domain = _survey(fitted.network, data, target, seed)
         temperature = fit_temperature(data.labels[val], logits[val])
         p_fake = probability(logits, temperature)
         thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
         used = np.concatenate([data.rows("train"), val])
         recorded = remember(out, _hashes(data, used))
         seen = count_seen(out, recorded, _hashes(data, test))
+        outside = domain.outside(network_outputs(fitted.network, data.images, target, test)[1]) if domain else None
         metrics = all_metrics(
-            data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed, seen=seen
+            data.labels[test],
+            p_fake[test],
+            thresholds,
+            groups=_groups(data, test),
+            seed=seed,
+            seen=seen,
+            outside=outside,
         )
         facts = {
-            **_describe(settings, arguments, data, recorded),
+            **_describe(settings, opened, data, recorded),
+            **fitted.chosen,
             "temperature": temperature,
             "thresholds": thresholds.to_json(),
             "best_epoch": fitted.best_epoch,
@@ -107,7 +116,7 @@ def train(
             "host": host(),
             "test_metrics": metrics,
         }
-        detector = Detector(fitted.network, facts, target)
+        detector = Detector(fitted.network, facts, target, domain)
         write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
         judged = Judged(data, test, p_fake[test], metrics)
         report = write_report(
@@ -152,8 +161,11 @@ def evaluate(
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
-    p_fake = probability(detector.logits(data.images, rows), detector.facts["temperature"])
-    metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
+    logits, outside = detector.outputs(data.images, rows)
+    p_fake = probability(logits, detector.facts["temperature"])
+    metrics = all_metrics(
+        data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen, outside=outside
+    )
     judged = Judged(data, rows, p_fake, metrics)
     report = write_report(out, detector, judged, title=f"{Path(detector_path).name} tested on {name}")
     return Trained(Path(detector_path), report, metrics, data.unused)
@@ -172,7 +184,28 @@ def describe_domain(data: LabelledImages) -> str:
     return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
 
 
-def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages, seen_sha256: str) -> dict:
+def _shape(settings: DetectorSettings, opened: Opened | None) -> dict:
+    """The size and channels to bring images to: those of a model that was trained before, else what the settings say."""
+    if opened is None:
+        return {"resolution": settings.resolution}
+    own = opened.arguments["resolution"]
+    if settings.resolution not in (None, own):
+        raise UserError(f"{settings.model} looks at images of its own size", got=settings.resolution, expected=own)
+    return {"resolution": own, "channels": opened.arguments["channels"]}
+
+
+def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int, device, precision) -> Fit:
+    if opened.fitted:
+        return Fit(opened.network.to(device).eval(), [], None)
+    if settings.on_features:
+        fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
+        cut_jsonl(out / "history.jsonl", keep=0)
+        append_jsonl(out / "history.jsonl", fitted.history)
+        return fitted
+    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
+
+
+def _describe(settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {
         "resolution": data.resolution,
@@ -191,8 +224,9 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages,
     return {
         "kind": "detector",
         "version": DETECTOR_VERSION,
-        "model": settings.model,
-        "arguments": arguments,
+        "model": opened.model,
+        "arguments": opened.arguments,
+        **opened.facts,
         "preprocessing": preprocessing,
         "label_convention": LABEL_NUMBERS,
         "training": training,
@@ -200,14 +234,32 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages,
     }
 
 
-def _all_logits(network, data: LabelledImages, device) -> np.ndarray:
-    """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory."""
-    parts = []
+def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarray, Domain | None]:
+    """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory; and what
+    the training images are like, from the features of some of them.
+    """
+    has_features = hasattr(network, "features")
+    random = np.random.default_rng(derive_seed(seed, "survey"))
+    training = random.permutation(data.rows("train"))[:_SURVEYED]
+    reals = random.permutation(data.rows("val", REAL))[:_SURVEYED]
+    kept = np.zeros(len(data.labels), dtype=bool)
+    kept[training] = kept[reals] = True
+    logits, features, rows = [], [], []
     with progress_bar("scoring all splits", len(data.labels), "images") as bar:
         for start in range(0, len(data.labels), 1024):
-            parts.append(network_logits(network, data.images[start : start + 1024], device))
-            bar.advance(len(parts[-1]))
-    return np.concatenate(parts)
+            part = np.arange(start, min(start + 1024, len(data.labels)))
+            if has_features:
+                found, own = network_outputs(network, data.images, device, part)
+                features.append(own[kept[part]])
+                rows.append(part[kept[part]])
+            else:
+                found = network_logits(network, data.images, device, part)
+            logits.append(found)
+            bar.advance(len(part))
+    if not has_features:
+        return np.concatenate(logits), None
+    features, rows = np.concatenate(features), np.concatenate(rows)
+    return np.concatenate(logits), fit_domain(features[np.isin(rows, training)], features[np.isin(rows, reals)])
 
 
 def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:

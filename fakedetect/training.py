@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,9 @@ class Fit:
     """A network with the weights of its best epoch, and one history line per epoch."""
 
     network: nn.Module
-    history: list[dict]
-    best_epoch: int
+    history: list[dict]  # empty where nothing was trained in epochs
+    best_epoch: int | None
+    chosen: dict = field(default_factory=dict)  # what else the validation split decided
 
 
 def fit(
@@ -59,7 +60,8 @@ def fit(
     per_class = settings.batch // 2
     steps = math.ceil(max(len(own) for own in rows) / per_class)
     network.to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
     state = _State(folder, network, optimiser)
     first, history = state.load()
     fabric = make_fabric(device, precision)
@@ -77,7 +79,9 @@ def fit(
                 _batches(data, rows, steps, settings, derive_seed(seed, "batches", epoch))
             ):
                 for group in optimiser.param_groups:
-                    group["lr"] = settings.rate * _half_cosine((epoch * steps + step) / (settings.epochs * steps))
+                    group["lr"] = settings.rate_in_use() * _half_cosine(
+                        (epoch * steps + step) / (settings.epochs * steps)
+                    )
                 logits = wrapped(images.to(device, memory_format=torch.channels_last))  # (B,)
                 loss = binary_cross_entropy_with_logits(logits, labels.to(device))
                 wrapped_optimiser.zero_grad()
@@ -98,10 +102,9 @@ def fit(
             bar.note(f"val AUROC {line['val_auroc']:.4f}")
             append_jsonl(folder / "history.jsonl", [line])
             history.append(line)
-            state.save(epoch + 1, is_best=_best_epoch(history) == epoch + 1)
-    best = _best_epoch(history)
+            state.save(epoch + 1, is_best=best_epoch(history) == epoch + 1)
     load_into(network, state.best(), str(folder))
-    return Fit(network, history, best)
+    return Fit(network, history, best_epoch(history))
 
 
 def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +154,13 @@ def _half_cosine(progress: float) -> float:
 
 
 def _validate(network: nn.Module, data: LabelledImages, rows: np.ndarray, device: torch.device) -> dict:
-    logits, labels = network_logits(network, data.images, device, rows), data.labels[rows]
+    return validation_line(network_logits(network, data.images, device, rows), data.labels[rows])
+
+
+def validation_line(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Loss, AUROC and accuracy at logit 0 of (N,) logits, as a line of history.jsonl has them. Raises UserError for logits
+    that are not finite.
+    """
     if not np.isfinite(logits).all():
         raise UserError("training stopped: logits are not finite on validation images", remedy="Try a smaller rate.")
     loss = float((np.logaddexp(0, logits) - labels * logits).mean())
@@ -159,7 +168,7 @@ def _validate(network: nn.Module, data: LabelledImages, rows: np.ndarray, device
     return {"val_loss": loss, "val_auroc": float(roc_auc_score(labels, logits)), "val_accuracy": accuracy}
 
 
-def _best_epoch(history: list[dict]) -> int:
+def best_epoch(history: list[dict]) -> int:
     """The epoch of the highest validation AUROC; of equals, that of the lowest validation loss."""
     return max(history, key=lambda line: (line["val_auroc"], -line["val_loss"]))["epoch"]
 

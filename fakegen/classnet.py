@@ -18,8 +18,8 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from fakecore.checkpoint import load_into
 from fakecore.device import derive_seed, one_thread
 from fakecore.errors import UserError
-from fakecore.progress import say
 from fakecore.keeping import keep, load_kept
+from fakecore.progress import say
 from fakegen.reals import Reals
 
 LEAST_PER_CLASS = 20  # training images: a class with fewer teaches nothing that holds for other images

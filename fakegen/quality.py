@@ -17,10 +17,10 @@ import torch
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, read_jsonl
+from fakecore.keeping import keep, load_kept
 from fakecore.progress import say
 from fakegen.distances import NEIGHBOURS, diversity, frechet_distance, kernel_distance, precision_recall
 from fakegen.features import FeatureSpace, open_features
-from fakecore.keeping import keep, load_kept
 from fakegen.memorised import Neighbours, TrainingImages, copy_threshold, near_copies
 from fakegen.reals import Reals
 from fakegen.run import Run

@@ -16,7 +16,7 @@ from fakecore.errors import UserError
 from fakedetect.data import load_labelled
 from fakedetect.networks import build_network
 from fakedetect.settings import DetectorSettings
-from fakedetect.training import _batches, _best_epoch, fit, training_rows
+from fakedetect.training import _batches, best_epoch, fit, training_rows
 
 SLOWER = ("blocks=1", "epochs=14", "batch=16", "limit=100")  # augmentation as by default; enough epochs to be killed in
 
@@ -74,11 +74,11 @@ def test_limit_takes_half_of_it_from_each_class_by_the_seed(small_data):
     assert not np.array_equal(training_rows(small_data, 30, 1)[0], reals)
 
 
-def test_the_best_epoch_is_by_auroc_then_by_loss_then_the_first():
+def test_thebest_epoch_is_by_auroc_then_by_loss_then_the_first():
     def line(epoch, auroc, loss):
         return {"epoch": epoch, "val_auroc": auroc, "val_loss": loss}
 
-    assert _best_epoch([line(1, 0.7, 0.1), line(2, 0.9, 0.6), line(3, 0.9, 0.5), line(4, 0.9, 0.5)]) == 3
+    assert best_epoch([line(1, 0.7, 0.1), line(2, 0.9, 0.6), line(3, 0.9, 0.5), line(4, 0.9, 0.5)]) == 3
 
 
 def test_the_seed_decides_the_weights(small_data, tmp_path):
@@ -91,7 +91,7 @@ def test_the_seed_decides_the_weights(small_data, tmp_path):
     assert weights("three", 4) != one
 
 
-def test_the_network_that_comes_back_is_that_of_the_best_epoch(small_data, tmp_path):
+def test_the_network_that_comes_back_is_that_of_thebest_epoch(small_data, tmp_path):
     """At a wild rate the last epoch is not the best: the weights handed back must give the best epoch's AUROC."""
     from sklearn.metrics import roc_auc_score
 

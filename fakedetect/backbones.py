@@ -1,0 +1,196 @@
+"""Pretrained networks as feature extractors, through timm; whatever they want of size, mean and range travels inside."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from fakecore.errors import UserError
+
+RESNET50 = "resnet50.tv_in1k"  # torchvision's first ImageNet weights: trained as Keras' were, which system E took
+_HEAD = ("fc.", "head.", "classifier.", "head_dist.")  # a classifier's last layer, which is not used
+
+
+class TimmFeatures(nn.Module):
+    """uint8 (B, channels, R, R) -> features (B, dims) of the backbone called `backbone`, without its classifier.
+
+    Images are enlarged or reduced to `input_size` (bicubic, antialiased) and normalised as the backbone was trained. With
+    `pool` avg its own pooling makes one vector; flatten keeps every place, as system E's head did.
+    """
+
+    precision = "auto"  # large products: bf16 where the processor is faster in it
+
+    def __init__(self, backbone: str, resolution: int, channels: int, input_size: int, pool: str):
+        super().__init__()
+        self.network = _create(backbone, input_size)
+        facts = self.network.default_cfg
+        self.input_size, self.pool = input_size, pool
+        for name in ("mean", "std"):
+            self.register_buffer(name, 255 * torch.tensor(facts[name]).view(1, 3, 1, 1), persistent=False)
+        self._still: list[nn.Module] = []
+        self.network.eval()
+        with torch.no_grad():
+            self.dims = self._features(torch.zeros(1, 3, input_size, input_size)).shape[1]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.float()
+        if x.shape[-1] != self.input_size:
+            size = (self.input_size, self.input_size)
+            x = interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+        x = (x.expand(-1, 3, -1, -1) - self.mean) / self.std
+        return self._features(x.contiguous(memory_format=torch.channels_last))
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.network.forward_features(x)
+        return found.flatten(1) if self.pool == "flatten" else self.network.forward_head(found, pre_logits=True)
+
+    def freeze(self, layers: int | None) -> None:
+        """Freeze the first `layers` that have parameters, from the input on; all for None. Their BN keeps its statistics."""
+        own = [m for m in self.network.modules() if next(m.parameters(recurse=False), None) is not None]
+        self._still = own if layers is None else own[:layers]
+        for module in self._still:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> TimmFeatures:
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
+
+
+def own_input_size(backbone: str) -> int:
+    """Pixels, the square side that a backbone was trained on. Raises UserError for a name that timm has not."""
+    import timm
+
+    _require_known(backbone)
+    return timm.get_pretrained_cfg(backbone).input_size[-1]
+
+
+def load_pretrained(features: TimmFeatures, backbone: str, weights: str | None) -> str:
+    """Fill a backbone with `weights` (safetensors, or a torch file of tensors alone), else with timm's own for it, from its
+    cache or the hub. Says in words what they are.
+
+    Raises UserError when they cannot be had, or are of another architecture.
+    """
+    if weights is not None:
+        path = Path(weights)
+        _fill(features.network, _read(path), path)
+        return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    tag = features.network.default_cfg.get("hf_hub_id") or features.network.default_cfg.get("url")
+    if not tag:
+        raise UserError(f"there are no pretrained weights of {backbone}", remedy=_REMEDY)
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from timm.models import load_pretrained as fetch
+
+        hub = features.network.default_cfg.get("hf_hub_id")
+        cached = hub and any(
+            isinstance(try_to_load_from_cache(hub, name), str) for name in ("model.safetensors", "pytorch_model.bin")
+        )
+        if not cached:
+            _require_hub(backbone)
+        logging.getLogger("timm").setLevel(logging.ERROR)
+        fetch(features.network, num_classes=0, pretrained_cfg=features.network.default_cfg)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _cannot_be_had(backbone, error) from None
+    return f"timm's {tag}"
+
+
+_REMEDY = (
+    "Give --weights FILE (safetensors, or a torch file of tensors), or --set pretrained=false to train from scratch."
+)
+
+
+def _cannot_be_had(backbone: str, error: Exception) -> UserError:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"the pretrained weights of {backbone} are not on this machine and could not be fetched",
+        got=first[:160],
+        expected="a network, or the weights in the Hugging Face cache (HF_HOME says where)",
+        remedy=_REMEDY,
+    )
+
+
+def _require_hub(backbone: str) -> None:
+    """Raise UserError within seconds where the hub does not answer: its own client tries for a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception as error:  # httpx' or requests' own kinds, by version
+        raise _cannot_be_had(backbone, error) from None
+
+
+def _create(backbone: str, input_size: int) -> nn.Module:
+    import timm
+
+    _require_known(backbone)
+    facts = timm.get_pretrained_cfg(backbone)
+    fixed = {"img_size": input_size} if facts.fixed_input_size and input_size != facts.input_size[-1] else {}
+    try:
+        return timm.create_model(backbone, pretrained=False, num_classes=0, **fixed)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        what = f"timm:{backbone} cannot be built for images of {input_size}x{input_size}"
+        remedy = f"Its own size is {facts.input_size[-1]}: leave input_size out."
+        raise UserError(what, got=str(error).splitlines()[0][:120], remedy=remedy) from None
+
+
+def _require_known(backbone: str) -> None:
+    import timm
+
+    name, _, tag = backbone.partition(".")
+    known = timm.is_model(name) and (not tag or backbone in timm.list_pretrained(f"{name}.*"))
+    if not known:
+        near = difflib.get_close_matches(name, timm.list_models(), 3, 0.5)
+        if timm.is_model(name):
+            near = timm.list_pretrained(f"{name}.*")
+        expected = "one of timm.list_models()" + (f", such as {', '.join(near[:5])}" if near else "")
+        raise UserError(f"timm has no backbone {backbone!r}", expected=expected)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise UserError(f"--weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, ImportError) as error:
+        raise _unreadable(path, error) from None
+    except Exception as error:  # pickle.UnpicklingError: anything but tensors in plain containers
+        raise _unreadable(path, error) from None
+    found = found.get("state_dict", found.get("model", found)) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise _unreadable(path, ValueError("no table of named tensors"))
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    expected = "a whole safetensors file, or a torch file that holds tensors alone"
+    return UserError(f"--weights {path} could not be read", got=first[:120], expected=expected)
+
+
+def _fill(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    from fakecore.checkpoint import load_into
+
+    own = network.state_dict()
+    tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_HEAD)}
+    for name, tensor in own.items():  # older files lack BN's counter of batches
+        if name.endswith("num_batches_tracked"):
+            tensors.setdefault(name, tensor)
+    load_into(network, tensors, f"--weights {path}", remedy="Give the weights of the backbone that --model names.")

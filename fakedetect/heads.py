@@ -1,0 +1,39 @@
+"""What sits on features and gives the logit: a linear probe, or system E's stack of three ReLU layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_UNITS = (256, 128, 64)
+_DROPOUT = 0.5
+
+
+class LinearProbe(nn.Module):
+    """features (B, dims) -> (B, 1): each feature standardised by the training set's mean and deviation, then weighed."""
+
+    def __init__(self, dims: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dims))
+        self.register_buffer("deviation", torch.ones(dims))
+        self.linear = nn.Linear(dims, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear((features.float() - self.mean) / self.deviation)
+
+
+class TransferHead(nn.Sequential):
+    """features (B, dims) -> (B, 1): BN, then three times a ReLU layer (256, 128, 64 units), dropout 0.5 and BN, then the
+    output: the head of system E's transfer classifier, as its public notebook has it.
+    """
+
+    def __init__(self, dims: int):
+        layers: list[nn.Module] = [nn.BatchNorm1d(dims)]
+        for units in _UNITS:
+            layers += [nn.Linear(dims, units), nn.ReLU(inplace=True), nn.Dropout(_DROPOUT), nn.BatchNorm1d(units)]
+            dims = units
+        super().__init__(*layers, nn.Linear(dims, 1))
+
+
+HEADS = {"linear": LinearProbe, "svm": LinearProbe, "mlp": TransferHead}
+PROBES = tuple(HEADS)
