@@ -228,7 +228,13 @@ def detect_train(
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    model: Annotated[str | None, typer.Option(help="Which detector: cnn, the default.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
     ] = None,
@@ -240,18 +246,19 @@ def detect_train(
     as_json: Json = False,
 ) -> int:
     """Train a detector on a set, a run, or two folders, and write its report."""
+    import benchmarks.discriminators  # noqa: F401
     import fakedetect
     from fakecore.settings import parse_assignments
 
-    changes = parse_assignments(sets or [])
-    if model is not None:
-        changes["model"] = model
+    changes = parse_assignments(sets or []) | {
+        name: value for name, value in (("model", model), ("weights", weights)) if value is not None
+    }
     if resume:
         folder = out or _newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
         if place is None and real is None and fake is None:
             place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
-        folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{changes.get('model', 'cnn')}")
+        folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
     made = fakedetect.train(
         place,
         out=folder,
@@ -285,6 +292,7 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Test a detector on images that it was not trained on, with a report."""
+    import benchmarks.discriminators  # noqa: F401
     import fakedetect
 
     made = fakedetect.evaluate(detector, place, real=real, fake=fake, out=out, device=device, data_root=data_root)
@@ -306,10 +314,17 @@ def score(
     as_json: Json = False,
 ) -> int:
     """Say of every photo how likely it is fake. One line each, as they come."""
+    import benchmarks.discriminators  # noqa: F401
     from fakedetect.cli_score import print_scores
 
     folder = detector or _newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(paths, folder, out=out, device=device, as_json=as_json)
+
+
+def _plain(model: str) -> str:
+    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
+    name, _, rest = model.partition(":")
+    return f"{name}-{rest}" if name == "timm" else name
 
 
 def main(arguments: list[str] | None = None) -> None:

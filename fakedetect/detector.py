@@ -215,16 +215,11 @@ def network_logits(
 def network_outputs(
     network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (N, C, R, R) -> float64 logits (N,), and the features that its last part weighs, float32 (N, dims).
+    """uint8 (N, C, R, R) -> float64 logits (N,), and the features that decide them, float32 (N, dims).
 
     `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
     """
-
-    def both(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = network.features(batch).float()
-        return network.head(features).flatten(), features
-
-    logits, features = zip(*_in_batches(network, both, images, device, rows), strict=True)
+    logits, features = zip(*_in_batches(network, network.outputs, images, device, rows), strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
 
@@ -244,6 +239,6 @@ def _in_batches(network: nn.Module, compute: Callable, images: np.ndarray, devic
         with autocast(device, precision):
             made = compute(batch.to(memory_format=torch.channels_last))
         logits, features = made if isinstance(made, tuple) else (made, None)
-        found.append((logits.double().cpu().numpy(), None if features is None else features.cpu().numpy()))
+        found.append((logits.double().cpu().numpy(), None if features is None else features.float().cpu().numpy()))
     network.train(was_training)
     return found

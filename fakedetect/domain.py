@@ -69,7 +69,7 @@ def fit_domain(training: np.ndarray, held_out_reals: np.ndarray) -> Domain | Non
     from sklearn.decomposition import PCA
 
     training = training[np.isfinite(training).all(axis=1)].astype(np.float32)
-    if len(training) < _LEAST or not len(held_out_reals):
+    if len(training) < _LEAST or not len(held_out_reals) or not training.shape[1]:
         return None
     random = np.random.default_rng(derive_seed(0, "domain"))
     shown = training[np.sort(random.permutation(len(training))[: 4 * _POINTS])]

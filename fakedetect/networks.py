@@ -46,8 +46,13 @@ class ScratchCNN(nn.Module):
         """What the last layer weighs, (B, 256)."""
         return self.fully_connected(self.blocks(images.float() / 255))
 
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B,), and the features (B, 256) that decide them."""
+        features = self.features(images)
+        return self.head(features).flatten(), features
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(images)).flatten()  # (B,)
+        return self.outputs(images)[0]
 
 
 class Probed(nn.Module):
@@ -60,8 +65,13 @@ class Probed(nn.Module):
         self.precision = extractor.precision
         self.input_size = getattr(extractor, "input_size", None) or resolution
 
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B,), and the features (B, dims) that decide them."""
+        features = self.features(images).float()
+        return self.head(features).flatten(), features
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(images).float()).flatten()
+        return self.outputs(images)[0]
 
 
 class Ensemble(nn.Module):
@@ -79,12 +89,18 @@ class Ensemble(nn.Module):
         wishes = {getattr(member, "precision", "fp32") for member in self.members}
         self.precision = "auto" if "auto" in wishes else "fp32"
 
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B,), and the features of all members that have some, side by side: (B, sum of dims)."""
+        logits, features = [], [images.new_zeros((len(images), 0), dtype=torch.float32)]
+        for member, shape, temperature in zip(self.members, self.shapes, self.temperatures, strict=True):
+            seen = _reshaped(images, *shape)
+            found, own = member.outputs(seen) if hasattr(member, "outputs") else (member(seen), None)
+            logits.append(found.float() / temperature)
+            features += [] if own is None else [own.float()]
+        return torch.stack(logits).mean(dim=0), torch.cat(features, dim=1)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = [
-            member(_reshaped(images, *shape)).float() / temperature
-            for member, shape, temperature in zip(self.members, self.shapes, self.temperatures, strict=True)
-        ]
-        return torch.stack(logits).mean(dim=0)
+        return self.outputs(images)[0]
 
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as images are read in grey
@@ -150,7 +166,8 @@ def register(model: str, build: Callable[..., nn.Module], arguments: dict) -> No
 def require_model(model: str) -> None:
     """Raise UserError, listing the choices, unless `model` is the name of one."""
     name, colon, rest = model.partition(":")
-    if name in NETWORKS and (name == "ensemble") == bool(colon):
+    takes_more = {"ensemble": (True,), "discriminator": (True, False)}  # behind a colon
+    if name in NETWORKS and bool(colon) in takes_more.get(name, (False,)):
         return
     if model.startswith(TIMM) and rest:
         return

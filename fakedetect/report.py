@@ -79,7 +79,7 @@ def write_report(
         thresholds=thresholds,
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
-        caution=_caution(judged.metrics),
+        cautions=[*filter(None, [_from_scratch(detector.facts), _caution(judged.metrics)])],
     )
     return folder / "report.html"
 
@@ -100,6 +100,14 @@ def headline(metrics: dict) -> str:
     return (
         f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, {unseen}."
     )
+
+
+def _from_scratch(facts: dict) -> str | None:
+    """What a reader must know of a transfer classifier that transfers nothing."""
+    backbone = facts.get("backbone")
+    if backbone is None or backbone["weights"] is not None:
+        return None
+    return f"Its backbone, {backbone['name']}, was trained from scratch, without the pretrained weights it is known for."
 
 
 def _caution(metrics: dict) -> str | None:

@@ -238,7 +238,7 @@ def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarra
     """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory; and what
     the training images are like, from the features of some of them.
     """
-    has_features = hasattr(network, "features")
+    has_features = hasattr(network, "outputs")
     random = np.random.default_rng(derive_seed(seed, "survey"))
     training = random.permutation(data.rows("train"))[:_SURVEYED]
     reals = random.permutation(data.rows("val", REAL))[:_SURVEYED]

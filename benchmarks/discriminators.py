@@ -1,0 +1,81 @@
+"""`--model discriminator`: the GAN's own D, asked for the answer as system C asked it. Importing this makes it known.
+
+It stands here because it joins the two siblings: fakegen knows the network, fakedetect judges with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fakecore.checkpoint import load_checkpoint, load_into
+from fakecore.errors import UserError
+from fakecore.fields import OBJECT, TEXT, Kind
+from fakedetect.models import FINISHED, Opened
+from fakedetect.networks import register
+from fakedetect.settings import DetectorSettings
+from fakegen.networks import build_discriminator
+from fakegen.run import open_run
+from fakegen.sampling import from_pixels
+
+_RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2)
+ARGUMENTS = {"architecture": TEXT, "discriminator": OBJECT, "value_range": _RANGE}
+
+
+class DiscriminatorNetwork(nn.Module):
+    """A D as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake, where D's own are high for real.
+
+    A conditional D is asked about every class, and believed where it is most convinced: an image is fake when it passes
+    for none.
+    """
+
+    def __init__(
+        self, resolution: int, channels: int, architecture: str, discriminator: dict, value_range: list[float]
+    ):
+        super().__init__()
+        self.discriminator = build_discriminator(architecture, discriminator)
+        self.classes, self.value_range = discriminator.get("classes", 0), value_range
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = from_pixels(images, self.value_range)
+        if not self.classes:
+            return -self.discriminator(x).float()
+        labels = torch.arange(self.classes, device=x.device)
+        asked = [self.discriminator(x, label.expand(len(x))).float() for label in labels]
+        return -torch.stack(asked).amax(dim=0)
+
+
+def open_discriminator(run: str, settings: DetectorSettings, place: str | None) -> Opened:
+    """D of `run`, else of the run that is trained on, as its checkpoint `settings.checkpoint` has it.
+
+    Raises UserError where there is no such run or checkpoint.
+    """
+    if not run and place is None:
+        what = "the discriminator of which run?"
+        raise UserError(what, expected="detect-train RUN --model discriminator, or --model discriminator:RUN")
+    opened = open_run(Path(run or place), writes=False)
+    on_disk = opened.epochs_on_disk()
+    wanted = str(on_disk[-1]) if settings.checkpoint == "last" and on_disk else settings.checkpoint
+    if not wanted.isdecimal() or int(wanted) not in on_disk:
+        there = f"last, or one of {', '.join(map(str, on_disk))}" if on_disk else "a run with checkpoints"
+        raise UserError(f"{opened.path} has no checkpoint {settings.checkpoint}", expected=there)
+    path = opened.checkpoint(int(wanted))
+    tensors, facts = load_checkpoint(path, "discriminator.")
+    own = facts["discriminator"]
+    arguments = {
+        "resolution": own["resolution"],
+        "channels": own["channels"],
+        "architecture": facts["architecture"],
+        "discriminator": own,
+        "value_range": facts["value_range"],
+    }
+    network = DiscriminatorNetwork(**arguments)
+    load_into(network.discriminator, tensors, str(path))
+    about = {"run": opened.path.name, "epoch": int(wanted), "checkpoint_sha256": facts["sha256"]}
+    return Opened("discriminator", arguments, network, fitted=True, facts={"discriminator": about})
+
+
+register("discriminator", DiscriminatorNetwork, ARGUMENTS)
+FINISHED["discriminator"] = open_discriminator

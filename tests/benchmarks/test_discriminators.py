@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+
+import benchmarks.discriminators as discriminators
+import fakedetect
+import fakegen
+from fakecore.errors import UserError
+from fakecore.imageset import read_imageset
+from fakecore.pixels import decode_image
+from fakedetect import Detector
+
+
+@pytest.fixture(scope="module", params=[{}, {"conditional": True}], ids=["plain", "conditional"])
+def run(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp("gan") / "run"
+    small = {"epochs": 2, "resolution": 16, "g_width": 8, "d_width": 8, "measure_every": 0, "checkpoint_every": 1}
+    fakegen.train("digits", real="digits", out=out, changes={**small, **request.param}, device="cpu")
+    return out
+
+
+def test_a_discriminator_judges_as_it_did_in_its_run(run, tmp_path):
+    found = fakedetect.train(run, out=tmp_path / "d", changes={"model": "discriminator"}, device="cpu")
+    detector = Detector.load(found.detector, "cpu")
+    assert detector.facts["discriminator"]["epoch"] == 2 and detector.domain is None
+    images = read_imageset(run / "set")
+    shown = np.stack([detector.prepare(decode_image(images.read(record))) for record in images.records[:50]])
+    with torch.no_grad():
+        x = torch.from_numpy(shown).float() / 127.5 - 1
+        judge = detector.network.discriminator
+        classes = detector.network.classes
+        own = [judge(x, torch.full((50,), k)) for k in range(classes)] if classes else [judge(x)]
+        expected = -torch.stack(own).amax(dim=0)
+    assert np.allclose(detector.logits(shown), expected.numpy(), atol=1e-3)
+
+
+def test_an_earlier_checkpoint_is_another_detector(run, tmp_path):
+    changes = {"model": f"discriminator:{run}"}
+    logits = []
+    for epoch in ("1", "last"):
+        out = tmp_path / f"d{epoch}"
+        fakedetect.train(run / "set", out=out, changes={**changes, "checkpoint": epoch}, device="cpu")
+        logits.append(Detector.load(out, "cpu").logits(np.full((2, 1, 16, 16), 90, np.uint8)))
+    assert not np.allclose(*logits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"checkpoint": "7"}, "no checkpoint 7.*0, 1, 2"), ({"resolution": 32}, "own size.*got 32; expected 16")],
+)
+def test_a_wrong_request_is_one_clear_line(run, changes, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        fakedetect.train(run, out=tmp_path / "d", changes={"model": "discriminator", **changes}, device="cpu")
+
+
+def test_without_a_run_it_is_asked_for():
+    settings = fakedetect.DetectorSettings(model="discriminator")
+    with pytest.raises(UserError, match="of which run"):
+        discriminators.open_discriminator("", settings, None)
