@@ -91,6 +91,14 @@ def load_labelled(
     return _from_sources(*sources, resolution, channels, None if all_test else seed)
 
 
+def place_name(place: Path | str | None, real: str | None = None, fake: str | None = None) -> str:
+    """What reports call these images: the run's or the set's name, or those of the two folders."""
+    if place is None:
+        return f"{Path(str(real)).name}-{Path(str(fake)).name}"
+    path = Path(place).absolute()
+    return (path.parent if path.name == "set" else path).name
+
+
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
     """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
     remedy = "A set of fakes alone goes with reals as --real SOURCE --fake SET."
