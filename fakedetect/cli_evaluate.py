@@ -69,9 +69,9 @@ def print_matrix(made: Matrix, as_json: bool) -> None:
     wide, narrow = (_matrix_table(made, interval) for interval in (True, False))
     fits = max(map(len, wide.splitlines())) <= terminal_width()
     print(wide if fits else narrow)
-    print("AUROC" + (" [95 % interval]" if fits else "; intervals are in the table below"))
+    print("AUROC" + (" [95 % interval]" if fits else "; its intervals are in the files below"))
     for line in used_legend(made.cells):
-        print(line)
+        print(paragraph(line))
     print(f"  table     {made.folder / 'matrix.csv'}")
     print(f"  page      {made.folder / 'matrix.html'}")
 

@@ -20,10 +20,12 @@ COLUMNS = (
     *(f"{name}{end}" for name in ("auroc", "tpr", "fpr") for end in ("", "_low", "_high")),
     *("n_real", "n_fake", "own", "seen", "error"),
 )
+_ORIGIN = ("run", "preset", "epoch", "real", "fake", "own_resolution")
 OWN, SEEN, UNKNOWN = "*", "!", "?"
 LEGEND = {
     OWN: "the detector was trained on this set's training split",
-    SEEN: "no fair test: it was trained or tuned on some of these test images",
+    SEEN: "no fair test: it was trained or tuned on some of these test images (runs on the same reals split them alike "
+    "only with the same --seed)",
     UNKNOWN: "whether it knows these images is unknown, for its seen.npy is missing",
 }
 
@@ -36,11 +38,11 @@ def write_matrix(
     lines = [_line(cell, by_name[cell["detector"]], degradation) for cell in cells]
     auroc = np.array([np.nan if cell["auroc"] is None else cell["auroc"] for cell in cells])
     grid = [cells[start : start + len(columns)] for start in range(0, len(cells), len(columns))]
-    texts = [[told_cell(cell).replace(" [", "\n[") for cell in line] for line in grid]
-    tested = [textwrap.fill(_with_count(column, cells), 18) for column in columns]
+    texts = [["no result" if c["error"] else told_cell(c).replace(" [", "\n[") for c in line] for line in grid]
+    tested = [_with_count(column, cells) for column in columns]
     trained = [textwrap.fill(row["name"], 24) for row in rows]
     after = "" if degradation.kind == "none" else f", after {degradation.words}"
-    title = f"AUROC on the test split{after}"
+    title = f"AUROC{after}"
     png = plots.matrix_plot(auroc.reshape(len(rows), len(columns)), texts, trained, tested, title)
     write_bytes(out / "matrix.png", png)
     write_page(
@@ -49,7 +51,7 @@ def write_matrix(
         "matrix.html.j2",
         title="Detectors and sets",
         rows=rows,
-        columns=columns,
+        columns=[{**column, "facts": _facts(column)} for column in columns],
         grid=grid,
         told=told_cell,
         heat_map=picture(png),
@@ -83,17 +85,21 @@ def used_legend(cells: Sequence[dict]) -> list[str]:
 
 
 def matrix_headline(cells: Sequence[dict]) -> str:
-    """What the matrix comes to: AUROC at home, and abroad; tests on images that were trained on do not count."""
-    fair = [cell for cell in cells if cell["auroc"] is not None and cell["seen"] == 0]
+    """What the matrix comes to: AUROC and fakes caught, at home and abroad. Tests on images that were trained on do not
+    count.
+    """
+    fair = [cell for cell in cells if cell["seen"] == 0]
     home, abroad = ([cell for cell in fair if bool(cell["own"]) == own] for own in (True, False))
     told = []
     for where, own in (("the sets that they were trained on", home), ("sets that they were not trained on", abroad)):
         if own:
-            mean = float(np.mean([cell["auroc"] for cell in own]))
-            worst = min(own, key=lambda cell: cell["auroc"])
-            low = f", lowest {worst['auroc']:.3f} ({worst['detector']} on {worst['set']})" if len(own) > 1 else ""
-            told.append(f"On {where}: mean AUROC {mean:.3f} over {counted(len(own), 'test')}{low}.")
-    return " ".join(told) or "No cell is a fair test."
+            auroc, tpr = (float(np.mean([cell[name] for cell in own])) for name in ("auroc", "tpr"))
+            tests = f"over {counted(len(own), 'test')}" if len(own) > 1 else "in one test"
+            told.append(f"On {where}: AUROC {auroc:.3f}, {tpr:.1%} of fakes called fake, {tests}.")
+    unfair = sum(cell["seen"] != 0 and cell["auroc"] is not None for cell in cells)
+    if unfair:
+        told.append(f"Not counted: {counted(unfair, 'test')} on images that the detector knows, or may know.")
+    return " ".join(told) or "Nothing could be measured."
 
 
 def _line(cell: dict, row: dict, degradation: Degradation) -> dict:
@@ -104,6 +110,11 @@ def _line(cell: dict, row: dict, degradation: Degradation) -> dict:
     return line
 
 
+def _facts(column: dict) -> list[tuple[str, object]]:
+    """What a reader wants to know of a set's origin."""
+    return [(name.replace("_", " "), column["origin"][name]) for name in _ORIGIN if name in column["origin"]]
+
+
 def _with_count(column: dict, cells: Sequence[dict]) -> str:
     own = next((cell for cell in cells if cell["set"] == column["name"] and cell["auroc"] is not None), None)
-    return column["name"] + (f" ({own['n_real']:,} real, {own['n_fake']:,} fake)" if own else "")
+    return textwrap.fill(column["name"], 20) + (f"\n{own['n_real']:,} real, {own['n_fake']:,} fake" if own else "")

@@ -89,9 +89,11 @@ def test_the_headline_sets_home_against_abroad(made):
     line = matrix_headline(made.cells)
     home = np.mean([one["auroc"] for one in made.cells if one["own"]])
     abroad = np.mean([one["auroc"] for one in made.cells if one["own"] is False])
-    assert f"they were trained on: mean AUROC {home:.3f} over 2 tests" in line
-    assert f"not trained on: mean AUROC {abroad:.3f} over 2 tests" in line
-    assert matrix_headline([one for one in made.cells if one["error"]]) == "No cell is a fair test."
+    assert f"they were trained on: AUROC {home:.3f}, " in line and "over 2 tests" in line
+    assert f"not trained on: AUROC {abroad:.3f}, " in line and "Not counted" not in line
+    assert matrix_headline([one for one in made.cells if one["error"]]) == "Nothing could be measured."
+    known = matrix_headline([{**one, "seen": 3} for one in made.cells if one["own"]])
+    assert known == "Not counted: 2 tests on images that the detector knows, or may know."
 
 
 def test_images_that_the_detector_was_trained_on_are_counted_and_marked(trained, small_set, tmp_path):
