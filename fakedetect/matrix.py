@@ -13,7 +13,7 @@ from fakecore.labels import FAKE
 from fakecore.progress import progress_bar
 from fakecore.runfolder import locked, refuse_used
 from fakedetect.calibration import probability
-from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes
+from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes, require_both_folders
 from fakedetect.degrade import NONE, Degradation, parse_degradation
 from fakedetect.detector import Detector
 from fakedetect.matrix_report import write_matrix
@@ -104,6 +104,7 @@ class _Sets:
     def __init__(self, places: Sequence[str], real: str | None, fake: str | None, data_root: Path | None):
         asked = [{"place": place, "real": None, "fake": None} for place in places]
         if real is not None or fake is not None or not asked:
+            require_both_folders(real, fake)
             asked.append({"place": None, "real": real, "fake": fake})
         told = [str(one["place"] or f"--real {one['real']} --fake {one['fake']}") for one in asked]
         names = unique_names(told, [place_name(**one) for one in asked])

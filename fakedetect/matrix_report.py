@@ -85,17 +85,19 @@ def used_legend(cells: Sequence[dict]) -> list[str]:
 
 
 def matrix_headline(cells: Sequence[dict]) -> str:
-    """What the matrix comes to: AUROC and fakes caught, at home and abroad. Tests on images that were trained on do not
-    count.
+    """What the matrix comes to: AUROC, fakes caught and reals accused, at home and abroad.
+
+    Tests on images that the detector knows do not count.
     """
     fair = [cell for cell in cells if cell["seen"] == 0]
     home, abroad = ([cell for cell in fair if bool(cell["own"]) == own] for own in (True, False))
     told = []
     for where, own in (("the sets that they were trained on", home), ("sets that they were not trained on", abroad)):
         if own:
-            auroc, tpr = (float(np.mean([cell[name] for cell in own])) for name in ("auroc", "tpr"))
+            auroc, tpr, fpr = (float(np.mean([cell[name] for cell in own])) for name in ("auroc", "tpr", "fpr"))
             tests = f"over {counted(len(own), 'test')}" if len(own) > 1 else "in one test"
-            told.append(f"On {where}: AUROC {auroc:.3f}, {tpr:.1%} of fakes called fake, {tests}.")
+            rates = f"{tpr:.1%} of fakes and {fpr:.1%} of reals called fake"
+            told.append(f"On {where}: AUROC {auroc:.3f}, {rates}, {tests}.")
     unfair = sum(cell["seen"] != 0 and cell["auroc"] is not None for cell in cells)
     if unfair:
         told.append(f"Not counted: {counted(unfair, 'test')} on images that the detector knows, or may know.")
