@@ -13,7 +13,6 @@ import typer
 
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
-from fakecore.tables import table
 from fakecore.wording import command, counted
 from fakecore.world import PeerLost, rank
 
@@ -249,6 +248,7 @@ def detect_train(
     import benchmarks.discriminators  # noqa: F401
     import fakedetect
     from fakecore.settings import parse_assignments
+    from fakedetect.cli_evaluate import print_metrics
 
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
@@ -273,33 +273,32 @@ def detect_train(
     if as_json:
         _print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
     else:
-        _print_metrics(made)
+        print_metrics(made)
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
     return _report_unused(made.unused_by_option)
 
 
-@app.command(short_help="Test a detector on images that it was not trained on.")
+@app.command(short_help="Test a detector on images that it was not trained on; or several, on several sets.")
 def evaluate(
-    detector: Annotated[Path, typer.Argument(help="The folder of a detector.")],
-    place: Annotated[
-        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run: its test split is used.")
+    detectors: Annotated[str, typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or of several.")],
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    out: Annotated[Path | None, typer.Option(help="Where the report goes. Default: DETECTOR/evaluations/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
+    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Test a detector on images that it was not trained on, with a report."""
+    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
     import benchmarks.discriminators  # noqa: F401
-    import fakedetect
+    from fakedetect.cli_evaluate import run_evaluate
 
-    made = fakedetect.evaluate(detector, place, real=real, fake=fake, out=out, device=device, data_root=data_root)
-    if as_json:
-        _print_json({"detector": str(made.detector), "report": str(made.report), "metrics": made.metrics})
-    else:
-        _print_metrics(made)
+    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
+    made = run_evaluate(detectors, places or [], as_json, robustness=robustness, degrade=degrade, **where)
     return _report_unused(made.unused_by_option)
 
 
@@ -400,18 +399,6 @@ def _newest(root: Path, marker: str, what: str, remedy: str) -> Path:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, allow_nan=False))
-
-
-def _print_metrics(made) -> None:
-    from fakedetect.report import ROWS, headline
-
-    print(headline(made.metrics))
-    rows = []
-    for name, label, _ in ROWS:
-        low, high = made.metrics.get(f"{name}_interval", (None, None))
-        rows.append([label, f"{made.metrics[name]:.3f}", "" if low is None else f"[{low:.3f}, {high:.3f}]"])
-    print(table(("metric", "value", "95 % interval"), rows))
-    print(f"  report    {made.report}")
 
 
 def _report_unused(unused: list[dict], listed_in: Path | None = None) -> int:

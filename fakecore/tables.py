@@ -1,10 +1,12 @@
-"""Tables as plain text, which a terminal of any width and a pipe can take."""
+"""Tables as plain text, which a terminal of any width and a pipe can take, and as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _GAP = "  "
 
@@ -36,3 +38,12 @@ def paragraph(text: str, indent: int = 0) -> str:
 def terminal_width() -> int:
     """Characters in a line: the terminal's, or 80; never more than 100, which is as far as eyes like to travel."""
     return min(shutil.get_terminal_size((80, 24)).columns, 100)
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> bytes:
+    """A CSV file of `columns` of the rows, a header first; None, and a name that a row lacks, is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from fakedetect.degrade import blurred, resized_and_back, saved_as_jpeg
 from fakedetect.settings import DetectorSettings
 
 
@@ -41,17 +41,12 @@ def plan_augmentation(count: int, settings: DetectorSettings, seed: int) -> Plan
 def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:
     """Apply the plan's entry `place` to one image, uint8 (C, R, R) -> the same."""
     layout = np.ascontiguousarray(image.transpose(1, 2, 0))  # (R, R, C), as OpenCV wants it
-    side = layout.shape[0]
     if plan.flip[place]:
         layout = np.ascontiguousarray(layout[:, ::-1])
     if plan.sigma[place] > 0:
-        layout = cv2.GaussianBlur(layout, (0, 0), float(plan.sigma[place]))
+        layout = blurred(layout, plan.sigma[place])
     if plan.factor[place] > 0:
-        smaller = max(1, round(side * float(plan.factor[place])))
-        layout = cv2.resize(layout, (smaller, smaller), interpolation=cv2.INTER_AREA)
-        layout = cv2.resize(layout, (side, side), interpolation=cv2.INTER_LINEAR)
+        layout = resized_and_back(layout, plan.factor[place])
     if plan.quality[place] > 0:
-        # Channel order does not matter to a round trip, only that it is the same both ways.
-        _, data = cv2.imencode(".jpg", layout, [cv2.IMWRITE_JPEG_QUALITY, int(plan.quality[place])])
-        layout = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return layout.reshape(side, side, -1).transpose(2, 0, 1)
+        layout = saved_as_jpeg(layout, plan.quality[place])
+    return layout.transpose(2, 0, 1)

@@ -82,13 +82,27 @@ def load_labelled(
                 "a set, and --real and --fake, are two ways to say the same", got=f"{place} and {' and '.join(given)}"
             )
         return _from_set(_find_set(Path(place)), resolution, channels)
-    if len(given) < 2:
-        what = "no images are named" if not given else f"--{'real' if real is None else 'fake'} is missing"
-        raise UserError(what, expected="a set or a run, or --real and --fake together")
+    require_both_folders(real, fake)
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
     _refuse_overlap(*sources)
     return _from_sources(*sources, resolution, channels, None if all_test else seed)
+
+
+def require_both_folders(real: str | None, fake: str | None) -> None:
+    """Raise UserError unless both sources are named: without a set, each is nothing without the other."""
+    if real is None or fake is None:
+        neither = real is None and fake is None
+        what = "no images are named" if neither else f"--{'real' if real is None else 'fake'} is missing"
+        raise UserError(what, expected="a set or a run, or --real and --fake together")
+
+
+def place_name(place: Path | str | None, real: str | None = None, fake: str | None = None) -> str:
+    """What reports call these images: the run's or the set's name, or those of the two folders."""
+    if place is None:
+        return f"{Path(str(real)).name}-{Path(str(fake)).name}"
+    path = Path(place).absolute()
+    return (path.parent if path.name == "set" else path).name
 
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:

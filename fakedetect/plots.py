@@ -11,6 +11,8 @@ from fakedetect.calibration import Thresholds, reliability
 
 REAL_COLOUR, FAKE_COLOUR, NEUTRAL = "#55A868", "#C44E52", "#4C72B0"
 _SQUARE = (5.2, 4.8)
+# From a coin's 0.5, red, by way of 0.75, pale, to 1, blue: colours that the colour-blind can tell apart.
+_GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 
 
 def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
@@ -98,6 +100,48 @@ def history_plot(history: list[dict], best_epoch: int) -> bytes:
         axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")
         axes.legend(frameon=True, fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def robustness_plot(cells: list[dict]) -> bytes:
+    """Heat map of the robustness grid: degradations across; AUROC, fakes caught and reals accused down. Blue is good."""
+    import seaborn as sns
+
+    values = np.array([[cell[name] for cell in cells] for name in ("auroc", "tpr", "fpr")])
+    goodness = np.array([values[0], values[1], 1 - values[2]])
+    figure, axes = _figure((10.4, 2.9))
+    sns.heatmap(  # no colour bar: the last row's colours run the other way
+        goodness, annot=values, fmt=".2f", linewidths=2, cbar=False, ax=axes, annot_kws={"fontsize": 10}, **_GOODNESS,
+        yticklabels=("AUROC", "fakes called fake", "reals called fake"),
+    )  # fmt: skip
+    names = [cell["degradation"] for cell in cells]
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="y", rotation=0)
+    axes.set_title(
+        "The same images degraded: blue is good, pale is doubtful, red is as good as a coin or worse", fontsize=11
+    )
+    return _png(figure)
+
+
+def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], tested: list[str], title: str) -> bytes:
+    """Heat map of AUROC (rows, columns), NaN where there is none: detectors down, what they were tested on across."""
+    import seaborn as sns
+
+    rows, columns = auroc.shape
+    figure, axes = _figure((3.6 + 1.55 * columns, 2.1 + 0.85 * rows))
+    axes.set_facecolor("0.9")  # what a cell without a value shows
+    axes.grid(visible=False)
+    sns.heatmap(auroc, linewidths=2, ax=axes, cbar_kws={"label": "AUROC"}, **_GOODNESS)
+    for (row, column), value in np.ndenumerate(auroc):
+        pale = np.isnan(value) or 0.62 < value < 0.88
+        place = {"ha": "center", "va": "center", "fontsize": 10, "color": "0.15" if pale else "white"}
+        axes.text(column + 0.5, row + 0.5, texts[row][column], **place)
+    axes.set_xticks(
+        np.arange(columns) + 0.5, tested, rotation=30 if columns > 3 else 0, ha="right" if columns > 3 else "center"
+    )
+    axes.set_yticks(np.arange(rows) + 0.5, trained, rotation=0)
+    axes.set(xlabel="tested on", ylabel="detector")
+    axes.set_title(title, fontsize=11)
     return _png(figure)
 
 

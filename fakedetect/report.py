@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.files import write_bytes, write_json
-from fakecore.labels import LABEL_NAMES
+from fakecore.labels import LABEL_NAMES, Label
 from fakecore.pages import picture, write_page
 from fakecore.pixels import encode_png, enlarge
+from fakecore.tables import as_csv
 from fakedetect import plots
 from fakedetect.data import LabelledImages
+from fakedetect.degrade import parse_degradation
 from fakedetect.detector import Detector
+from fakedetect.robustness import Robustness
 
 WORST_SHOWN = 16
 SAMPLE_SHOWN = 12
@@ -28,6 +31,12 @@ ROWS = (
     ("balanced_accuracy", "Balanced accuracy", "mean of both classes' accuracy at the chosen threshold"),
     ("ece", "Calibration error (ECE)", "distance between stated and found probability; lower is better"),
     ("brier_loss", "Brier loss", "mean squared error of p_fake; lower is better"),
+)
+_RATES = ("auroc", "tpr", "fpr")
+CELL_COLUMNS = (
+    "degradation",
+    *(f"{name}{end}" for name in _RATES for end in ("", "_low", "_high")),
+    *("n_real", "n_fake", "state", "why"),
 )
 
 
@@ -46,11 +55,18 @@ class Judged:
 
 
 def write_report(
-    folder: Path, detector: Detector, judged: Judged, *, title: str, history: list[dict] | None = None
+    folder: Path,
+    detector: Detector,
+    judged: Judged,
+    *,
+    title: str,
+    history: list[dict] | None = None,
+    robustness: Robustness | None = None,
 ) -> Path:
     """Write metrics.json, the plots and report.html into `folder`; the path of the last.
 
-    `history` adds the learning curves; without it the report is of an evaluation on other images.
+    `history` adds the learning curves; without it the report is of an evaluation on other images. `robustness` adds its
+    grid, as a section and as robustness.csv.
     """
     thresholds = detector.thresholds
     figures = {
@@ -61,6 +77,9 @@ def write_report(
     }
     if history:
         figures["history"] = plots.history_plot(history, detector.facts["best_epoch"])
+    if robustness:
+        figures["robustness"] = plots.robustness_plot(robustness.cells)
+        write_bytes(folder / "robustness.csv", as_csv(CELL_COLUMNS, [_flat(cell) for cell in robustness.cells]))
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
     write_json(folder / "metrics.json", judged.metrics)
@@ -80,6 +99,8 @@ def write_report(
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
         cautions=[*filter(None, [_from_scratch(detector.facts), _caution(judged.metrics)])],
+        robustness=robustness,
+        degraded=_degraded(judged, detector, robustness) if robustness else {},
     )
     return folder / "report.html"
 
@@ -107,7 +128,9 @@ def _from_scratch(facts: dict) -> str | None:
     backbone = facts.get("backbone")
     if backbone is None or backbone["weights"] is not None:
         return None
-    return f"Its backbone, {backbone['name']}, was trained from scratch, without the pretrained weights it is known for."
+    return (
+        f"Its backbone, {backbone['name']}, was trained from scratch, without the pretrained weights it is known for."
+    )
 
 
 def _caution(metrics: dict) -> str | None:
@@ -150,9 +173,32 @@ def _shown(judged: Judged, place: int) -> dict:
     """One judged image as the page shows it: truth, p_fake, path and a thumbnail."""
     row = int(judged.rows[place])
     label = LABEL_NAMES[int(judged.labels[place])]
-    image = judged.data.images[row]
-    thumbnail = picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+    thumbnail = _thumbnail(judged.data.images[row], label)
     return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": thumbnail}
+
+
+def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dict[str, list[dict]]:
+    """One image of each class after every degradation, with what the detector then says: what the names look like."""
+    names, shown = [cell["degradation"] for cell in robustness.cells], {}
+    for number, label in LABEL_NAMES.items():
+        row = int(judged.rows[np.flatnonzero(judged.labels == number)[0]])
+        image, key = judged.data.images[row], judged.data.sha256[row]
+        images = np.stack([parse_degradation(name).apply(image, key) for name in names])
+        said = [one.p_fake for one in detector.judge(detector.logits(images))]
+        thumbnails = [_thumbnail(one, label) for one in images]
+        keys = ("degradation", "p_fake", "picture")
+        shown[label] = [dict(zip(keys, one, strict=True)) for one in zip(names, said, thumbnails, strict=True)]
+    return shown
+
+
+def _thumbnail(image: np.ndarray, label: Label) -> str:
+    return picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+
+
+def _flat(cell: dict) -> dict:
+    """A cell as a row of a table: each interval in two columns."""
+    ends = zip(("low", "high"), (0, 1), strict=True)
+    return {**cell, **{f"{name}_{end}": cell[f"{name}_interval"][place] for end, place in ends for name in _RATES}}
 
 
 def _value(metrics: dict, name: str) -> str:

@@ -18,13 +18,14 @@ from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
-from fakedetect.data import LabelledImages, load_labelled, require_both_classes
+from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes
 from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs
 from fakedetect.domain import Domain, fit_domain
 from fakedetect.metrics import all_metrics
 from fakedetect.models import Opened, finished_model, open_model
 from fakedetect.probing import fit_probe
 from fakedetect.report import Judged, write_report
+from fakedetect.robustness import measure_robustness
 from fakedetect.seen import count_seen, remember
 from fakedetect.settings import DetectorSettings
 from fakedetect.training import Fit, fit
@@ -135,10 +136,12 @@ def evaluate(
     out: Path | str | None = None,
     device: str = "auto",
     data_root: Path | None = None,
+    robustness: bool = False,
 ) -> Trained:
     """Test a detector, as it stands, on another set (its test split) or on all of two folders; report included.
 
     Nothing is fitted: temperature and thresholds are the detector's own. `out` defaults to a folder in the detector's.
+    `robustness` judges the same images degraded in every way of degrade.GRID too, and adds metrics["robustness"].
     Raises UserError when the images lack a class or cannot be read.
     """
     detector = Detector.load(detector_path, device)
@@ -153,11 +156,7 @@ def evaluate(
     )
     require_both_classes(data, ("test",))
     rows = data.rows("test")
-    if place is None:
-        name = f"{Path(real).name}-{Path(fake).name}"
-    else:
-        name = Path(data.origin["set"])
-        name = (name.parent if name.name == "set" else name).name
+    name = place_name(place, real, fake)
     out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
@@ -167,7 +166,11 @@ def evaluate(
         data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen, outside=outside
     )
     judged = Judged(data, rows, p_fake, metrics)
-    report = write_report(out, detector, judged, title=f"{Path(detector_path).name} tested on {name}")
+    grid = measure_robustness(detector, data, rows, metrics) if robustness else None
+    if grid:
+        metrics["robustness"] = grid.to_json()
+    title = f"{Path(detector_path).name} tested on {name}"
+    report = write_report(out, detector, judged, title=title, robustness=grid)
     return Trained(Path(detector_path), report, metrics, data.unused)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fakecore.tables import paragraph, table
+from fakecore.tables import as_csv, paragraph, table
 
 COLUMNS = ("name", "images", "share", "why")
 ROWS = [["a", 12345, "9%", "short"], ["longer", 7, "100%", "word " * 30]]
@@ -40,3 +40,8 @@ def test_a_paragraph_keeps_its_indent(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     lines = paragraph("word " * 20, indent=4).splitlines()
     assert len(lines) > 2 and all(line.startswith("    word") and len(line) <= 40 for line in lines)
+
+
+def test_a_csv_has_the_named_columns_and_empty_fields_for_nothing():
+    rows = [{"name": 'a "b", c', "share": 0.5, "other": 1}, {"name": None}, {"name": "\udcff"}]
+    assert as_csv(("name", "share"), rows) == b'name,share\n"a ""b"", c",0.5\n,\n\xff,\n'
