@@ -149,7 +149,9 @@ def evaluate(
     else:
         name = Path(data.origin["set"])
         name = (name.parent if name.name == "set" else name).name
-    out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
+    home = Path(detector_path)
+    home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
+    out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
     p_fake = probability(detector.logits(data.images, rows), detector.facts["temperature"])
