@@ -25,3 +25,20 @@ def export(
     from fakedetect.cli_export import run_export
 
     return run_export(detector, onnx, as_json, check=check)
+
+
+@detector_commands.command()
+def explain(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images and folders, mixed.")],
+    detector: Annotated[Path, typer.Option(help="The folder of a detector.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE.html", help="Default: DETECTOR/explanations, or the next free name."),
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Where in each image a detector's answer is most sensitive: heat maps, as pictures and on one page."""
+    from fakedetect.cli_explain import run_explain
+
+    return run_explain(images, detector, as_json, out=out, device=device)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.errors import UserError
 from fakecore.files import write_bytes, write_json
 from fakecore.labels import LABEL_NAMES
 from fakecore.pages import picture, write_page
@@ -14,6 +15,7 @@ from fakecore.pixels import encode_png, enlarge
 from fakedetect import plots
 from fakedetect.data import LabelledImages
 from fakedetect.detector import Detector
+from fakedetect.explain import CAPTION, heat_maps, overlay
 
 WORST_SHOWN = 16
 SAMPLE_SHOWN = 12
@@ -73,6 +75,7 @@ def write_report(
         rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
         figures={name: picture(png) for name, png in figures.items()},
         worst=_worst(judged, detector),
+        heat_caption=CAPTION,
         samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
         detector=detector.facts,
         detector_id=detector.id,
@@ -131,20 +134,41 @@ def _sample(judged: Judged, label: int) -> list[dict]:
 
 
 def _worst(judged: Judged, detector: Detector) -> list[dict]:
-    """The most confident mistakes first: thumbnails with truth, p_fake and path."""
+    """The most confident mistakes first: thumbnails with truth, p_fake, path, and heat maps where the network has some."""
     error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
     verdicts = judged.p_fake >= detector.thresholds.fake_from
     wrong = np.flatnonzero(verdicts != (judged.labels == 1))
-    return [_shown(judged, place) for place in wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]]
+    worst = wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]
+    heat = _heat(judged, worst, detector)
+    return [_shown(judged, place) | {"heat": one} for place, one in zip(worst, heat, strict=True)]
+
+
+def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | None]:
+    """The heat map over each of these images; None for each where the network has none to lay over an image."""
+    images, nothing = judged.data.images[judged.rows[places]], [None] * len(places)
+    try:
+        heat = (
+            heat_maps(detector.network, images, judged.p_fake[places] >= 0.5, detector.device) if len(places) else None
+        )
+    except UserError:
+        return nothing
+    if heat is None or not heat.has_places:
+        return nothing
+    return [
+        _thumbnail(overlay(image, one), int(label))
+        for image, one, label in zip(images, heat.maps, judged.labels[places], strict=True)
+    ]
 
 
 def _shown(judged: Judged, place: int) -> dict:
     """One judged image as the page shows it: truth, p_fake, path and a thumbnail."""
-    row = int(judged.rows[place])
-    label = LABEL_NAMES[int(judged.labels[place])]
-    image = judged.data.images[row]
-    thumbnail = picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
-    return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": thumbnail}
+    row, label = int(judged.rows[place]), int(judged.labels[place])
+    told = {"truth": LABEL_NAMES[label], "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row]}
+    return {**told, "picture": _thumbnail(judged.data.images[row], label)}
+
+
+def _thumbnail(image: np.ndarray, label: int) -> str:
+    return picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), LABEL_NAMES[label]))
 
 
 def _value(metrics: dict, name: str) -> str:
