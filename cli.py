@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cli_detect import Device, Json, detector_commands
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
 from fakecore.wording import command, counted
@@ -29,14 +30,13 @@ app = typer.Typer(
 )
 sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
 app.add_typer(sweeps, name="sweep")
+app.add_typer(detector_commands)
 
 Real = Annotated[
     str | None, typer.Option(help="Real images: a folder[:class], digits[:3], mnist[:3], cifar10[:dog] ...")
 ]
 Fake = Annotated[str | None, typer.Option(help="A folder of fakes.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="field=value; any field, any number of times.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")]
 
 
@@ -280,7 +280,10 @@ def detect_train(
 
 @app.command(short_help="Test a detector on images that it was not trained on; or several, on several sets.")
 def evaluate(
-    detectors: Annotated[str, typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or of several.")],
+    detectors: Annotated[
+        str,
+        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
+    ],
     places: Annotated[
         list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
     ] = None,
@@ -306,7 +309,7 @@ def evaluate(
 def score(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images and folders, mixed.")],
     detector: Annotated[
-        Path | None, typer.Option(help="The folder of a detector. Default: the newest in runs/.")
+        Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
     device: Device = "auto",

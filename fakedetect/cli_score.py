@@ -69,9 +69,11 @@ def _line(row: dict) -> str:
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    return f"{_told(row['p_fake']):>8}  {row['verdict']:<11} {name}" + (f"  ({row['note']})" if row["note"] else "")
+    return f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}" + (
+        f"  ({row['note']})" if row["note"] else ""
+    )
 
 
-def _told(p_fake: float) -> str:
+def told_p_fake(p_fake: float) -> str:
     """To four decimals, but never as a certainty, which no detector has."""
     return "<0.0001" if p_fake < 0.0001 else ">0.9999" if p_fake > 0.9999 else f"{p_fake:.4f}"

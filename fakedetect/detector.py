@@ -72,12 +72,19 @@ class Detector:
 
     @staticmethod
     def load(path: Path | str, device: str = "auto") -> Detector:
-        """Load a detector's folder. Raises UserError when it is missing, damaged, or not a detector."""
+        """Load a detector's folder, or an .onnx file that `export` made of one.
+
+        Raises UserError when it is missing, damaged, or not a detector.
+        """
         path = Path(path)
+        if path.suffix.lower() == ".onnx":
+            from fakedetect.onnxdetector import load_onnx
+
+            return load_onnx(path, device)
         if not (path / "detector.json").is_file():
             raise _no_detector(path)
         tensors, facts = load_checkpoint(path / "detector")
-        _check(facts, path)
+        check_facts(facts, path, where=path / "detector.json", remedy=_REMEDY)
         try:
             network = build_network(facts["model"], facts["arguments"])
         except UserError as error:
@@ -180,13 +187,14 @@ def _no_detector(path: Path) -> UserError:
     return UserError(f"{path} is not a detector", got=got, expected=expected)
 
 
-def _check(facts: dict, path: Path) -> None:
-    """Raise UserError unless detector.json says, in values that can be, all that judging and reporting rely on."""
-    where = path / "detector.json"
+def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
+    """Raise UserError unless `facts` (detector.json, or what an .onnx file carries of it) say, in values that can be, all
+    that judging and reporting rely on.
+    """
     if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
         got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
         raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
-    check_fields(facts, FIELDS, where, remedy=_REMEDY)
+    check_fields(facts, FIELDS, where, remedy=remedy)
     if facts["label_convention"] != LABEL_NUMBERS:
         raise UserError(
             f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
@@ -195,12 +203,12 @@ def _check(facts: dict, path: Path) -> None:
         takes, says = facts["arguments"][name], facts["preprocessing"][name]
         if takes != says:
             what = f"{where}: preprocessing.{name} and arguments.{name} differ"
-            raise UserError(what, got=f"{says} and {takes}", remedy=_REMEDY)
+            raise UserError(what, got=f"{says} and {takes}", remedy=remedy)
     limits = facts["thresholds"]
     if limits["real_below"] > limits["fake_from"]:
         what = f"{where}: thresholds.real_below cannot be used"
         expected = f"at most fake_from, {limits['fake_from']}"
-        raise UserError(what, got=limits["real_below"], expected=expected, remedy=_REMEDY)
+        raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)
 
 
 def network_logits(

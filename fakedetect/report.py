@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.errors import UserError
 from fakecore.files import write_bytes, write_json
 from fakecore.labels import LABEL_NAMES, Label
 from fakecore.pages import picture, write_page
@@ -16,6 +17,7 @@ from fakedetect import plots
 from fakedetect.data import LabelledImages
 from fakedetect.degrade import parse_degradation
 from fakedetect.detector import Detector
+from fakedetect.explain import CAPTION, heat_maps, overlay
 from fakedetect.robustness import Robustness
 
 WORST_SHOWN = 16
@@ -92,6 +94,7 @@ def write_report(
         rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
         figures={name: picture(png) for name, png in figures.items()},
         worst=_worst(judged, detector),
+        heat_caption=CAPTION,
         samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
         detector=detector.facts,
         detector_id=detector.id,
@@ -162,11 +165,30 @@ def _sample(judged: Judged, label: int) -> list[dict]:
 
 
 def _worst(judged: Judged, detector: Detector) -> list[dict]:
-    """The most confident mistakes first: thumbnails with truth, p_fake and path."""
+    """The most confident mistakes first: thumbnails with truth, p_fake, path, and heat maps where the network has some."""
     error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
     verdicts = judged.p_fake >= detector.thresholds.fake_from
     wrong = np.flatnonzero(verdicts != (judged.labels == 1))
-    return [_shown(judged, place) for place in wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]]
+    worst = wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]
+    heat = _heat(judged, worst, detector)
+    return [_shown(judged, place) | {"heat": one} for place, one in zip(worst, heat, strict=True)]
+
+
+def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | None]:
+    """The heat map over each of these images; None for each where the network has none to lay over an image."""
+    images, nothing = judged.data.images[judged.rows[places]], [None] * len(places)
+    try:
+        heat = (
+            heat_maps(detector.network, images, judged.p_fake[places] >= 0.5, detector.device) if len(places) else None
+        )
+    except UserError:
+        return nothing
+    if heat is None or not heat.has_places:
+        return nothing
+    return [
+        _thumbnail(overlay(image, one), LABEL_NAMES[int(label)])
+        for image, one, label in zip(images, heat.maps, judged.labels[places], strict=True)
+    ]
 
 
 def _shown(judged: Judged, place: int) -> dict:

@@ -157,7 +157,9 @@ def evaluate(
     require_both_classes(data, ("test",))
     rows = data.rows("test")
     name = place_name(place, real, fake)
-    out = Path(out) if out else Path(detector_path) / "evaluations" / name.replace(":", "-")
+    home = Path(detector_path)
+    home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
+    out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
     logits, outside = detector.outputs(data.images, rows)

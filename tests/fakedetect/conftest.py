@@ -158,3 +158,11 @@ def grey_detector(detector):
     network = build_network("cnn", {"resolution": 16, "channels": 1, "blocks": 1})
     preprocessing = {**detector.facts["preprocessing"], "channels": 1}
     return Detector(network.eval(), {**detector.facts, "preprocessing": preprocessing}, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory):
+    """`trained` as an .onnx file, and what `export_onnx` said of it."""
+    from fakedetect.onnxexport import export_onnx
+
+    return export_onnx(trained.detector, tmp_path_factory.mktemp("onnx") / "tiny.onnx")

@@ -151,7 +151,7 @@ def test_a_wrong_request_is_one_clear_line(changes, words, small_set, tmp_path, 
 
 def test_weights_of_another_architecture_are_named(small_set, weights, tmp_path):
     changes = {"model": "timm:test_convnext", "weights": str(weights), "input_size": 32}
-    with pytest.raises(UserError, match="another architecture.*missing"):
+    with pytest.raises(UserError, match=r"another architecture.*missing"):
         fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
 
 

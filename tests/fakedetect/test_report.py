@@ -94,3 +94,16 @@ def test_training_leaves_a_whole_report(trained):
     assert {path.name for path in folder.iterdir()} == names
     assert json.loads((folder / "metrics.json").read_text()) == trained.metrics
     assert f"{trained.metrics['auroc']:.3f}" in (folder / "report.html").read_text()
+
+
+def test_the_worst_mistakes_have_heat_maps_captioned_as_attention(page):
+    mistakes = page[page.index("worst mistakes") :].replace("&#39;", "'")
+    assert "Where the network's answer is most sensitive; not proof of manipulation." in mistakes
+    assert mistakes.count('alt="heat map of that answer"') == mistakes.count("that was misjudged") > 5
+
+
+def test_a_network_without_gradients_has_a_report_all_the_same(doubtful, detector, exported, tmp_path):
+    from fakedetect.onnxdetector import read_graph
+
+    page = write_report(tmp_path, replace(detector, network=read_graph(exported.onnx)), doubtful, title="t").read_text()
+    assert "that was misjudged" in page and "heat map" not in page
