@@ -23,7 +23,7 @@ def test_a_detector_is_exported_and_checked_on_its_own_test_split(exported):
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_logit_and_p_fake_are_the_detectors_own_in_any_batch(exported, detector, pictures, batch):
     images = pictures(batch, "fake", 31)
-    logits, p_fake = read_graph(exported.onnx).run(images)
+    logits, p_fake, distance = read_graph(exported.onnx).run(images)
     expected = detector.logits(images)
     assert logits.shape == p_fake.shape == (batch,)
     assert logits == pytest.approx(expected, abs=1e-4)
@@ -34,7 +34,7 @@ def test_whole_photos_are_cropped_and_resized_in_the_graph(exported, detector, p
     photo = np.concatenate(
         [pictures(1, "real", 1, side=50), pictures(1, "fake", 2, side=50)], axis=3
     )  # (1, 3, 50, 100)
-    _, p_fake = read_graph(exported.onnx).run(photo)
+    _, p_fake, _ = read_graph(exported.onnx).run(photo)
     (judgement,) = detector.score([photo[0].transpose(1, 2, 0)])
     assert p_fake[0] == pytest.approx(judgement.p_fake, abs=1e-5)
 
