@@ -9,6 +9,7 @@ from torch import nn
 from fakecore.errors import UserError
 from fakedetect import Detector, onnxexport
 from fakedetect.calibration import probability
+from fakedetect.detector import network_outputs
 from fakedetect.onnxdetector import read_graph
 from fakedetect.onnxexport import TOLERANCE, export_onnx
 
@@ -28,6 +29,8 @@ def test_logit_and_p_fake_are_the_detectors_own_in_any_batch(exported, detector,
     assert logits.shape == p_fake.shape == (batch,)
     assert logits == pytest.approx(expected, abs=1e-4)
     assert p_fake == pytest.approx(probability(expected, detector.facts["temperature"]), abs=TOLERANCE / 10)
+    features = network_outputs(detector.network, images, detector.device)[1]
+    assert distance == pytest.approx(detector.domain.distances(features), rel=1e-3)
 
 
 def test_whole_photos_are_cropped_and_resized_in_the_graph(exported, detector, pictures):
