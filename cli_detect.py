@@ -1,4 +1,6 @@
-"""Commands on a finished detector, as a part of cli.py's face: parse, call, exit code. Imports typer alone, as --help must."""
+"""The commands that make and use detectors, as a part of cli.py's face: parse, call, print, exit code. Imports typer alone,
+as --help must.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,115 @@ from typing import Annotated
 
 import typer
 
+from cli_common import RUNS, DataRoot, Device, Fake, Json, Real, Sets, fresh, newest, print_json, report_unused
+from fakecore.wording import command
+
 detector_commands = typer.Typer()
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@detector_commands.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
+def detect_train(
+    place: Annotated[
+        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a detector on a set, a run, or two folders, and write its report."""
+    import benchmarks.discriminators  # noqa: F401
+    import fakedetect
+    from fakecore.settings import parse_assignments
+    from fakedetect.cli_evaluate import print_metrics
+
+    changes = parse_assignments(sets or []) | {
+        name: value for name, value in (("model", model), ("weights", weights)) if value is not None
+    }
+    if resume:
+        folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
+    else:
+        if place is None and real is None and fake is None:
+            place = newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
+        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
+    made = fakedetect.train(
+        place,
+        out=folder,
+        real=real,
+        fake=fake,
+        changes=changes,
+        seed=seed,
+        device=device,
+        resume=resume,
+        data_root=data_root,
+    )
+    if as_json:
+        print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
+    else:
+        print_metrics(made)
+        print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
+    return report_unused(made.unused_by_option)
+
+
+@detector_commands.command(
+    short_help="Test a detector on images that it was not trained on; or several, on several sets."
+)
+def evaluate(
+    detectors: Annotated[
+        str,
+        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
+    ],
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
+    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
+    import benchmarks.discriminators  # noqa: F401
+    from fakedetect.cli_evaluate import run_evaluate
+
+    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
+    made = run_evaluate(detectors, places or [], as_json, robustness=robustness, degrade=degrade, **where)
+    return report_unused(made.unused_by_option)
+
+
+@detector_commands.command()
+def score(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images and folders, mixed.")],
+    detector: Annotated[
+        Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Say of every photo how likely it is fake. One line each, as they come."""
+    import benchmarks.discriminators  # noqa: F401
+    from fakedetect.cli_score import print_scores
+
+    folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
+    return print_scores(paths, folder, out=out, device=device, as_json=as_json)
 
 
 @detector_commands.command()
@@ -42,3 +150,9 @@ def explain(
     from fakedetect.cli_explain import run_explain
 
     return run_explain(images, detector, as_json, out=out, device=device)
+
+
+def _plain(model: str) -> str:
+    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
+    name, _, rest = model.partition(":")
+    return f"{name}-{rest}" if name == "timm" else name
