@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import ImageError, fit_square, read_image
+from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
 from fakedetect.networks import build_network
@@ -121,6 +123,10 @@ class Detector:
             self.facts["sha256"] = hashlib.sha256(tensor_bytes(self._tensors())).hexdigest()
         return self.facts["sha256"][:12]
 
+    @cached_property
+    def _scoring(self) -> nn.Module:
+        return scoring_network(self.network, self.device)
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came.
 
@@ -146,13 +152,13 @@ class Detector:
 
     def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
-        return network_logits(self.network, images, self.device, rows)
+        return network_logits(self._scoring, images, self.device, rows)
 
     def outputs(self, images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """As `logits`, with bool (N,) that say which images are unlike anything in training; None where not known."""
         if self.domain is None:
             return self.logits(images, rows), None
-        logits, features = network_outputs(self.network, images, self.device, rows)
+        logits, features = network_outputs(self._scoring, images, self.device, rows)
         return logits, self.domain.outside(features)
 
     def judge(self, logits: np.ndarray, outside: np.ndarray | None = None) -> list[Judgement]:
@@ -209,6 +215,11 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         what = f"{where}: thresholds.real_below cannot be used"
         expected = f"at most fake_from, {limits['fake_from']}"
         raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)
+
+
+def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
+    """`network`, once it is trained, as it scores: large ones as fast as the device can, see `for_scoring`."""
+    return for_scoring(network, choose_precision(getattr(network, "precision", "fp32"), device))
 
 
 def network_logits(

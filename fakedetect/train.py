@@ -19,7 +19,7 @@ from fakecore.runfolder import host, locked, refuse_used, versions
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes
-from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs
+from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs, scoring_network
 from fakedetect.domain import Domain, fit_domain
 from fakedetect.metrics import all_metrics
 from fakedetect.models import Opened, finished_model, open_model
@@ -88,14 +88,15 @@ def train(
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
         val, test = data.rows("val"), data.rows("test")
-        logits, domain = _survey(fitted.network, data, target, seed)
+        scorer = scoring_network(fitted.network, target)
+        logits, domain = _survey(scorer, data, target, seed)
         temperature = fit_temperature(data.labels[val], logits[val])
         p_fake = probability(logits, temperature)
         thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
         used = np.concatenate([data.rows("train"), val])
         recorded = remember(out, _hashes(data, used))
         seen = count_seen(out, recorded, _hashes(data, test))
-        outside = domain.outside(network_outputs(fitted.network, data.images, target, test)[1]) if domain else None
+        outside = domain.outside(network_outputs(scorer, data.images, target, test)[1]) if domain else None
         metrics = all_metrics(
             data.labels[test],
             p_fake[test],
