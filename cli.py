@@ -13,7 +13,6 @@ import typer
 
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
-from fakecore.tables import table
 from fakecore.wording import command, counted
 from fakecore.world import PeerLost, rank
 
@@ -38,6 +37,7 @@ Fake = Annotated[str | None, typer.Option(help="A folder of fakes.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="field=value; any field, any number of times.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")]
 
 
@@ -221,6 +221,23 @@ def verify(
     return run_verify(place, as_json, count=count, seed=seed, run=run, device=device)
 
 
+@app.command(short_help="What, other than fakery, tells reals and fakes apart?")
+def audit(
+    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run.")] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="A page to write: FILE.html, with the offending pictures.")] = None,
+    strict: Strict = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """What, other than fakery, tells reals and fakes apart: formats, sizes, compression, copies, groups on two sides."""
+    from fakedetect.cli_audit import run_audit
+
+    shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    return run_audit(place, as_json, _report_unused, **shared)
+
+
 @app.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
 def detect_train(
     place: Annotated[
@@ -234,6 +251,8 @@ def detect_train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    equalise: Annotated[bool, typer.Option("--equalise", help="Compress both sides alike, also to score.")] = False,
+    strict: Strict = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -242,31 +261,23 @@ def detect_train(
     """Train a detector on a set, a run, or two folders, and write its report."""
     import fakedetect
     from fakecore.settings import parse_assignments
+    from fakedetect.cli_train import print_made
 
     changes = parse_assignments(sets or [])
     if model is not None:
         changes["model"] = model
+    if equalise:
+        changes["equalise"] = "true"
     if resume:
         folder = out or _newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
         if place is None and real is None and fake is None:
             place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
         folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{changes.get('model', 'cnn')}")
-    made = fakedetect.train(
-        place,
-        out=folder,
-        real=real,
-        fake=fake,
-        changes=changes,
-        seed=seed,
-        device=device,
-        resume=resume,
-        data_root=data_root,
-    )
-    if as_json:
-        _print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
-    else:
-        _print_metrics(made)
+    shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
+    made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
+    print_made(made, "test_metrics", as_json)
+    if not as_json:
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
     return _report_unused(made.unused_by_option)
 
@@ -280,18 +291,18 @@ def evaluate(
     real: Real = None,
     fake: Fake = None,
     out: Annotated[Path | None, typer.Option(help="Where the report goes. Default: DETECTOR/evaluations/NAME.")] = None,
+    strict: Strict = False,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
     """Test a detector on images that it was not trained on, with a report."""
     import fakedetect
+    from fakedetect.cli_train import print_made
 
-    made = fakedetect.evaluate(detector, place, real=real, fake=fake, out=out, device=device, data_root=data_root)
-    if as_json:
-        _print_json({"detector": str(made.detector), "report": str(made.report), "metrics": made.metrics})
-    else:
-        _print_metrics(made)
+    shared = {"out": out, "device": device, "data_root": data_root, "strict": strict}
+    made = fakedetect.evaluate(detector, place, real=real, fake=fake, **shared)
+    print_made(made, "metrics", as_json)
     return _report_unused(made.unused_by_option)
 
 
@@ -385,18 +396,6 @@ def _newest(root: Path, marker: str, what: str, remedy: str) -> Path:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, allow_nan=False))
-
-
-def _print_metrics(made) -> None:
-    from fakedetect.report import ROWS, headline
-
-    print(headline(made.metrics))
-    rows = []
-    for name, label, _ in ROWS:
-        low, high = made.metrics.get(f"{name}_interval", (None, None))
-        rows.append([label, f"{made.metrics[name]:.3f}", "" if low is None else f"[{low:.3f}, {high:.3f}]"])
-    print(table(("metric", "value", "95 % interval"), rows))
-    print(f"  report    {made.report}")
 
 
 def _report_unused(unused: list[dict], listed_in: Path | None = None) -> int:

@@ -80,6 +80,7 @@ def write_report(
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
         caution=_caution(judged.metrics),
+        audit=judged.metrics.get("audit", {}),
     )
     return folder / "report.html"
 

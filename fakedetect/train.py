@@ -16,10 +16,12 @@ from fakecore.files import write_bytes
 from fakecore.labels import LABEL_NUMBERS, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
+from fakedetect.audit import audit_first
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, require_both_classes
 from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits
+from fakedetect.equalise import JPEG_QUALITY
 from fakedetect.metrics import all_metrics
 from fakedetect.networks import build_network
 from fakedetect.report import Judged, write_report
@@ -54,11 +56,13 @@ def train(
     device: str = "auto",
     resume: bool = False,
     data_root: Path | None = None,
+    strict: bool = False,
 ) -> Trained:
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
 
     `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
-    as it was begun: all else may be left out, and what is given must agree. The epoch, the temperature and the
+    as it was begun: all else may be left out, and what is given must agree. The images are audited first: what tells
+    them apart other than their pictures is said, and with `strict` refused. The epoch, the temperature and the
     thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
@@ -67,8 +71,10 @@ def train(
     begun = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = begun.settings, begun.seed
     target = choose_device(device)
-    data = load_labelled(**begun.images, resolution=settings.resolution, seed=seed)
+    equalise_jpeg = JPEG_QUALITY if settings.equalise else None
+    data = load_labelled(**begun.images, resolution=settings.resolution, seed=seed, equalise_jpeg=equalise_jpeg)
     require_both_classes(data, SPLITS)
+    audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
     arguments = {"resolution": data.resolution, "channels": data.channels, "blocks": settings.blocks}
     import torch
 
@@ -96,6 +102,7 @@ def train(
         metrics = all_metrics(
             data.labels[test], p_fake[test], thresholds, groups=_groups(data, test), seed=seed, seen=seen
         )
+        metrics["audit"] = audited
         facts = {
             **_describe(settings, arguments, data, recorded),
             "temperature": temperature,
@@ -106,6 +113,7 @@ def train(
             "versions": versions(),
             "host": host(),
             "test_metrics": metrics,
+            "audit": audited,
         }
         detector = Detector(fitted.network, facts, target)
         write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
@@ -126,11 +134,12 @@ def evaluate(
     out: Path | str | None = None,
     device: str = "auto",
     data_root: Path | None = None,
+    strict: bool = False,
 ) -> Trained:
     """Test a detector, as it stands, on another set (its test split) or on all of two folders; report included.
 
     Nothing is fitted: temperature and thresholds are the detector's own. `out` defaults to a folder in the detector's.
-    Raises UserError when the images lack a class or cannot be read.
+    The images are audited first, as by `train`. Raises UserError when they lack a class or cannot be read.
     """
     detector = Detector.load(detector_path, device)
     data = load_labelled(
@@ -141,8 +150,11 @@ def evaluate(
         channels=detector.channels,
         data_root=data_root,
         all_test=True,
+        equalise_jpeg=detector.equalise_jpeg,
     )
     require_both_classes(data, ("test",))
+    images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
     rows = data.rows("test")
     if place is None:
         name = f"{Path(real).name}-{Path(fake).name}"
@@ -154,6 +166,7 @@ def evaluate(
     seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
     p_fake = probability(detector.logits(data.images, rows), detector.facts["temperature"])
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen)
+    metrics["audit"] = audited
     judged = Judged(data, rows, p_fake, metrics)
     report = write_report(out, detector, judged, title=f"{Path(detector_path).name} tested on {name}")
     return Trained(Path(detector_path), report, metrics, data.unused)
@@ -181,6 +194,8 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages,
         "resize": "bicubic, antialiased",
         "range": "uint8 RGB [0, 255]; the network divides by 255",
     }
+    if settings.equalise:
+        preprocessing["equalise_jpeg"] = JPEG_QUALITY  # after crop and resize; 4:2:0
     training = {
         "fingerprint": data.fingerprint,
         "counts": data.counts(),
