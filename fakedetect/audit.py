@@ -19,7 +19,7 @@ from fakecore.errors import UserError
 from fakecore.imageset import ImageSet
 from fakecore.labels import LABEL_NAMES, LABEL_NUMBERS
 from fakecore.pixels import ImageError, decode_image, fit_square
-from fakecore.progress import progress_bar, say, warn
+from fakecore.progress import progress_bar, warn
 from fakedetect.audit_page import write_audit_page
 from fakedetect.containers import Container, read_container
 from fakedetect.data import LabelledImages, open_labelled
@@ -114,7 +114,7 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
     data_root), of these `splits`.
 
     Headers of up to QUICK_FILES files of each class are read; pixels are those that the detector will see. Duplicates are
-    told by their bytes; near-identical pictures are not searched: splits were made with an eye on them.
+    those whose pixels are identical there; near-identical ones are not searched: splits were made with an eye on them.
     """
     files = list_files(**images)
     chosen = np.flatnonzero(np.isin(data.splits, splits))
@@ -134,7 +134,7 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
     twinned = Twinned(
         [data.paths[row] for row in chosen], data.labels[chosen], None if files.splits is None else data.splits[chosen]
     )
-    twins = twinned.identical([data.sha256[row] for row in chosen])
+    twins = twinned.identical([hashlib.sha256(data.images[row].tobytes()).hexdigest() for row in chosen])
     twins += twinned.straddling([data.groups[row] for row in chosen])
     weighed = _weigh(looks, files.labels[rows], [files.names[row] for row in rows], [files.groups[row] for row in rows])
     return Audit(
@@ -151,13 +151,16 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
 def audit_first(
     images: dict[str, str | None], data: LabelledImages, splits: tuple[str, ...], *, strict: bool, equalised: bool
 ) -> dict:
-    """A `quick_audit` whose findings are said on stderr; its summary, for the record.
+    """A `quick_audit` whose leaks are said on stderr; its summary, with its warnings too, for the record.
 
     Where the images are `equalised`, metadata that differ are no leak: they do not reach the detector, and what they left
     in the pixels was compressed once more. Raises UserError for a leak when `strict`.
     """
     found = quick_audit(images, data, splits)
-    leaks = [leak for leak in found.leaks if not (equalised and leak.kind == "metadata")]
+    leaks, warnings = (
+        [one for one in findings if not (equalised and one.kind == "metadata")]
+        for findings in (found.leaks, found.warnings)
+    )
     if strict and leaks:
         remedy = "Leave out --strict to go on all the same."
         if any(leak.kind == "metadata" for leak in leaks):
@@ -165,9 +168,8 @@ def audit_first(
         raise leak_error(leaks, remedy)
     for leak in leaks:
         warn(f"LEAK: {leak.text}")
-    for warning in found.warnings:
-        say(f"note: {warning.text}; that may be the pictures themselves")
-    return {**found.summary(), "leaks": [leak.text for leak in leaks], "equalised": equalised}
+    told = {"leaks": [leak.text for leak in leaks], "warnings": [warning.text for warning in warnings]}
+    return {**found.summary(), **told, "equalised": equalised}
 
 
 def list_files(

@@ -10,10 +10,12 @@ from fakecore.wording import counted
 from fakedetect.leaks import CONFIDENCE, LEVEL, MIN_IMAGES, Cue, Strength
 from fakedetect.twins import Twins
 
+CUES_TOLD = 4  # in one sentence
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence; `kind` is "metadata", "pictures", "duplicates" or "groups"."""
+    """One sentence; `kind` is "metadata" for what a file tells, "pictures", "duplicates" or "groups"."""
 
     kind: str
     text: str
@@ -46,7 +48,8 @@ class Audit:
         telling = _by_strength(self.cues)
         if self.metadata.alarming or telling:
             what = f"metadata alone tells reals from fakes, {told_strength(self.metadata)}"
-            by = "; ".join(f"{cue.name} ({told_cue(cue)})" for cue in telling)
+            by = "; ".join(f"{cue.name} ({told_cue(cue)})" for cue in telling[:CUES_TOLD])
+            by += f"; and {len(telling) - CUES_TOLD} more" if len(telling) > CUES_TOLD else ""
             found.append(Finding("metadata", what + (f": {by}" if by else "")))
         return found + self._told_twins([twins for twins in self.twins if twins.leaks])
 
@@ -54,7 +57,9 @@ class Audit:
     def warnings(self) -> list[Finding]:
         """What may come from the pictures themselves, or from the generator: to be looked at."""
         found = [
-            Finding("pictures", f"{cue.name} tells reals from fakes, {told_strength(cue.strength)}: {told_cue(cue)}")
+            Finding(
+                _of_picture(cue), f"{cue.name} tells reals from fakes, {told_strength(cue.strength)}: {told_cue(cue)}"
+            )
             for cue in _by_strength(self.pixel_cues)
         ]
         return found + self._told_twins([twins for twins in self.twins if twins.warns])
@@ -149,6 +154,10 @@ def told_twins(twins: Twins) -> str:
     splits = [split for split in SPLITS if split in twins.splits]
     name = f"group {twins.group}" if twins.kind == "group" else twins.kind
     return ", ".join([name, " and ".join(twins.labels), *([" and ".join(splits)] if splits else [])])
+
+
+def _of_picture(cue: Cue) -> str:
+    return "metadata" if cue.name == "bytes_per_pixel" else "pictures"
 
 
 def _by_strength(cues: list[Cue]) -> list[Cue]:

@@ -25,7 +25,7 @@ class Strength:
     """AUROC in [0.5, 1] on files held out, and its interval at CONFIDENCE; None for both: too few files to tell."""
 
     auroc: float | None
-    interval: tuple[float, float] | None
+    interval: list[float] | None
 
     @property
     def alarming(self) -> bool:
@@ -88,7 +88,7 @@ class Folds:
         if not self.parts:
             return Strength(None, None), scores
         if all(_constant(column) for column in table.T):
-            return Strength(0.5, (0.5, 0.5)), scores
+            return Strength(0.5, [0.5, 0.5]), scores
         with threadpool_limits(1, "openmp"):  # as many threads as cores wait for one another on tables so small
             for train, test in self.parts:
                 model = _classifier(len(train), table.shape[1]).fit(table[train], self.labels[train])
@@ -99,7 +99,7 @@ class Folds:
         auroc, parts = auroc_parts(self.labels[held_out], scores[held_out])
         errors = np.bincount(self.groups[held_out], weights=parts)  # files of one group err together
         reach = float(norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((errors**2).sum()))
-        interval = (max(0.0, auroc - reach), min(1.0, auroc + reach))
+        interval = [max(0.0, auroc - reach), min(1.0, auroc + reach)]
         return Strength(max(0.5, auroc), interval), scores
 
 
@@ -191,4 +191,6 @@ def _told(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
