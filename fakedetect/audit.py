@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -23,6 +24,7 @@ from fakecore.progress import progress_bar, warn
 from fakedetect.audit_page import write_audit_page
 from fakedetect.containers import Container, read_container
 from fakedetect.data import LabelledImages, open_labelled
+from fakedetect.equalise import JPEG_QUALITY
 from fakedetect.findings import Audit, leak_error
 from fakedetect.leaks import Cue, Folds, Strength, weigh_all, weigh_cue
 from fakedetect.traces import traces
@@ -172,6 +174,20 @@ def audit_first(
     return {**found.summary(), **told, "equalised": equalised}
 
 
+def common_quality(images: dict[str, str | None]) -> int:
+    """The quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/equalise.py."""
+    files = list_files(**images)
+    sample = [int(row) for own in LABEL_NAMES for row in _spread(np.flatnonzero(files.labels == own), QUICK_FILES)]
+
+    def look(row: int) -> Look:
+        item = files.read(row)
+        return Look(read_container(item, files.names[row]) if isinstance(item, bytes) else None)
+
+    found = [look.container for _, look in _examine(sample, look) if isinstance(look, Look)]
+    qualities = Counter(one.jpeg_quality for one in found if one is not None and one.jpeg_quality)
+    return min(qualities, key=lambda quality: (-qualities[quality], quality), default=JPEG_QUALITY)
+
+
 def list_files(
     place: Path | str | None = None,
     *,
@@ -300,10 +316,13 @@ def _counted(labels: np.ndarray) -> dict[str, int]:
 def _require_both(labels: np.ndarray, unused: list[dict]) -> None:
     for name, count in _counted(labels).items():
         if not count:
-            lost = f"{len(unused):,} files could not be used, the first: {unused[0]['path']}: {unused[0]['error']}."
+            remedy = "A set of fakes alone goes with reals as --real SOURCE --fake SET."
+            if unused:
+                first = unused[0]
+                remedy = f"{len(unused):,} files could not be used, the first: {first['path']}: {first['error']}."
             raise UserError(
                 f"there are no {name} images to audit",
                 got=", ".join(f"{n:,} {label}" for label, n in _counted(labels).items()),
                 expected="both",
-                remedy=lost if unused else "A set of fakes alone goes with reals as --real SOURCE --fake SET.",
+                remedy=remedy,
             )

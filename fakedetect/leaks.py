@@ -87,8 +87,10 @@ class Folds:
         scores = np.zeros(len(self.labels))
         if not self.parts:
             return Strength(None, None), scores
-        if all(_constant(column) for column in table.T):
+        varied = [np.where(np.isnan(c), np.nanmin(c) - 1, c) for c in table.T if not _constant(c)]  # missing: below all
+        if not varied:
             return Strength(0.5, [0.5, 0.5]), scores
+        table = np.stack(varied, axis=1)
         with threadpool_limits(1, "openmp"):  # as many threads as cores wait for one another on tables so small
             for train, test in self.parts:
                 model = _classifier(len(train), table.shape[1]).fit(table[train], self.labels[train])

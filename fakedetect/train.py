@@ -16,12 +16,11 @@ from fakecore.files import write_bytes
 from fakecore.labels import LABEL_NUMBERS, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
-from fakedetect.audit import audit_first
+from fakedetect.audit import audit_first, common_quality
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, require_both_classes
 from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits
-from fakedetect.equalise import JPEG_QUALITY
 from fakedetect.metrics import all_metrics
 from fakedetect.networks import build_network
 from fakedetect.report import Judged, write_report
@@ -71,7 +70,7 @@ def train(
     begun = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = begun.settings, begun.seed
     target = choose_device(device)
-    equalise_jpeg = JPEG_QUALITY if settings.equalise else None
+    equalise_jpeg = common_quality(begun.images) if settings.equalise else None
     data = load_labelled(**begun.images, resolution=settings.resolution, seed=seed, equalise_jpeg=equalise_jpeg)
     require_both_classes(data, SPLITS)
     audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
@@ -104,7 +103,7 @@ def train(
         )
         metrics["audit"] = audited
         facts = {
-            **_describe(settings, arguments, data, recorded),
+            **_describe(settings, arguments, data, recorded, equalise_jpeg),
             "temperature": temperature,
             "thresholds": thresholds.to_json(),
             "best_epoch": fitted.best_epoch,
@@ -185,7 +184,9 @@ def describe_domain(data: LabelledImages) -> str:
     return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
 
 
-def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages, seen_sha256: str) -> dict:
+def _describe(
+    settings: DetectorSettings, arguments: dict, data: LabelledImages, seen_sha256: str, equalise_jpeg: int | None
+) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {
         "resolution": data.resolution,
@@ -194,8 +195,8 @@ def _describe(settings: DetectorSettings, arguments: dict, data: LabelledImages,
         "resize": "bicubic, antialiased",
         "range": "uint8 RGB [0, 255]; the network divides by 255",
     }
-    if settings.equalise:
-        preprocessing["equalise_jpeg"] = JPEG_QUALITY  # after crop and resize; 4:2:0
+    if equalise_jpeg is not None:
+        preprocessing["equalise_jpeg"] = equalise_jpeg  # the quality; after crop and resize, 4:2:0
     training = {
         "fingerprint": data.fingerprint,
         "counts": data.counts(),

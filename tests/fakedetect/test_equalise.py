@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fakedetect
 from fakecore.errors import UserError
-from fakecore.pixels import decode_image, encode_png, fit_square
+from fakecore.pixels import decode_image, fit_square
 from fakedetect import Detector
+from fakedetect.audit import common_quality
 from fakedetect.data import load_labelled
 from fakedetect.equalise import JPEG_QUALITY, equalised
 
@@ -14,11 +16,11 @@ from fakedetect.equalise import JPEG_QUALITY, equalised
 def test_colours_keep_their_places_and_shapes(pictures):
     for channels in (1, 3):
         image = pictures(1, "real", 0, channels=channels)[0]
-        after = equalised(image)
+        after = equalised(image, 90)
         assert after.shape == image.shape and after.dtype == np.uint8
     red = np.zeros((3, 16, 16), np.uint8)
     red[0] = 200
-    after = equalised(red)
+    after = equalised(red, 90)
     assert after[0].mean() > 190 and after[1:].mean() < 10
 
 
@@ -42,9 +44,6 @@ def test_detector_json_says_it_and_the_detector_sees_every_image_alike(detector,
     for row in (0, 150):
         scored = detector.prepare(decode_image((small_set / data.paths[row]).read_bytes()))
         assert np.array_equal(scored, data.images[row])  # what was trained on is what is scored
-    logits = detector.logits(data.images)
-    lines = (small_set.parent / "x").parent and (detector.facts["test_metrics"]["auroc"])
-    assert np.isfinite(logits).all() and 0 <= lines <= 1
 
 
 def test_evaluate_compresses_too(tmp_path, detector, small_set):
@@ -69,22 +68,23 @@ def test_a_quality_that_cannot_be_is_refused(tmp_path, detector, value):
     facts = json.loads((folder / "detector.json").read_text())
     facts["preprocessing"]["equalise_jpeg"] = value
     (folder / "detector.json").write_text(json.dumps(facts))
-    with pytest.raises(UserError, match="preprocessing.equalise_jpeg cannot be used"):
+    with pytest.raises(UserError, match=r"preprocessing\.equalise_jpeg cannot be used"):
         Detector.load(folder, "cpu")
 
 
-def test_it_makes_compression_tell_less(tmp_path, pictures):
-    """Reals that were JPEGs once against fakes that were not: what is left of the grid afterwards."""
-    from fakedetect.leaks import auroc_parts
-    from fakedetect.traces import traces
+def test_what_was_a_jpeg_of_the_same_quality_tells_less_and_is_hardly_changed(pictures):
+    clean = pictures(60, "real", 1, side=64, channels=1)
+    once = [equalised(image, 75) for image in clean]
+    apart = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(clean, once, strict=True)])
+    left = np.mean([np.abs(a.astype(int) - equalised(a, 75)).mean() for a in once])
+    assert left < apart / 10
 
-    reals = [equalised(image, 93) for image in pictures(60, "real", 1, side=64)]
-    fakes = list(pictures(60, "real", 2, side=64))
-    labels = np.repeat([0, 1], 60)
 
-    def strength(images) -> float:
-        found = np.array([traces(image.transpose(1, 2, 0))["blockiness"] for image in images])
-        return abs(auroc_parts(labels, found)[0] - 0.5)
-
-    assert strength([equalised(image) for image in reals + fakes]) < strength(reals + fakes) / 2
-    assert encode_png(reals[0], "real")
+@pytest.mark.parametrize(("qualities", "chosen"), [([80, 80, 60], 80), ([70, 50], 50), ([], JPEG_QUALITY)])
+def test_the_quality_is_the_commonest_of_the_files_whatever_their_label(tmp_path, write_folder, qualities, chosen):
+    write_folder(tmp_path / "real", 4, "real")
+    write_folder(tmp_path / "fake", 4, "fake")
+    for number, quality in enumerate(qualities):
+        Image.new("RGB", (16, 16)).save(tmp_path / ("real", "fake")[number % 2] / f"{number}.jpg", quality=quality)
+    places = {"place": None, "real": str(tmp_path / "real"), "fake": str(tmp_path / "fake"), "data_root": None}
+    assert common_quality(places) == chosen

@@ -19,7 +19,12 @@ def test_every_field_can_be_set_from_text():
     text |= {"max_fpr": "0.01", "max_fnr": "0.1", "precision": "fp32", "equalise": "true"}
     assert set(text) == {field.name for field in dataclasses.fields(DetectorSettings)}
     changed = override(DetectorSettings(), text)
-    assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (2, 1e-4, 50, 1.0) and changed.equalise is True
+    assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (
+        2,
+        1e-4,
+        50,
+        1.0,
+    ) and changed.equalise is True
     assert override(changed, {"limit": "none"}).limit is None
 
 

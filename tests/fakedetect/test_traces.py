@@ -7,7 +7,9 @@ from fakedetect.traces import blockiness, traces
 
 def photo(seed: int, side: int = 64) -> np.ndarray:
     random = np.random.default_rng(seed)
-    smooth = cv2.resize(random.integers(0, 256, (8, 8, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(
+        random.integers(0, 256, (8, 8, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
+    )
     return (smooth + random.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
