@@ -13,6 +13,24 @@ from cli_common import RUNS, DataRoot, Device, Fake, Json, Real, Sets, fresh, ne
 from fakecore.wording import command
 
 detector_commands = typer.Typer()
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+
+
+@detector_commands.command(short_help="What, other than fakery, tells reals and fakes apart?")
+def audit(
+    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run.")] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="A page to write: FILE.html, with the offending pictures.")] = None,
+    strict: Strict = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """What, other than fakery, tells reals and fakes apart: formats, sizes, compression, copies, groups on two sides."""
+    from fakedetect.cli_audit import run_audit
+
+    shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    return run_audit(place, as_json, report_unused, **shared)
 
 
 @detector_commands.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
@@ -34,6 +52,8 @@ def detect_train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    equalise: Annotated[bool, typer.Option("--equalise", help="Compress both sides alike, also to score.")] = False,
+    strict: Strict = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -48,23 +68,16 @@ def detect_train(
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
     }
+    if equalise:
+        changes["equalise"] = "true"
     if resume:
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
         if place is None and real is None and fake is None:
             place = newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
         folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
-    made = fakedetect.train(
-        place,
-        out=folder,
-        real=real,
-        fake=fake,
-        changes=changes,
-        seed=seed,
-        device=device,
-        resume=resume,
-        data_root=data_root,
-    )
+    shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
+    made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
     if as_json:
         print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
     else:
@@ -89,6 +102,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
     degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
+    strict: Strict = False,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -98,7 +112,8 @@ def evaluate(
     from fakedetect.cli_evaluate import run_evaluate
 
     where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
-    made = run_evaluate(detectors, places or [], as_json, robustness=robustness, degrade=degrade, **where)
+    where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
+    made = run_evaluate(detectors, places or [], as_json, **where)
     return report_unused(made.unused_by_option)
 
 

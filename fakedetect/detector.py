@@ -15,12 +15,13 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakecore.device import autocast, choose_device, choose_precision
 from fakecore.errors import UserError
-from fakecore.fields import OBJECT, TEXT, check_fields, number, one_of, whole
+from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import ImageError, fit_square, read_image
 from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
+from fakedetect.equalise import equalised
 from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
@@ -49,6 +50,8 @@ FIELDS = {
     "seed": whole(),
     "versions": OBJECT,
 }
+_QUALITY = whole(1, 100)
+_JPEG_OR_NONE = Kind(f"{_QUALITY.words}, or null", lambda value: value is None or _QUALITY.fits(value))
 _REMEDY = "Copy detector.json again, or train anew."
 
 
@@ -113,6 +116,11 @@ class Detector:
         return self.facts["preprocessing"]["channels"]
 
     @property
+    def equalise_jpeg(self) -> int | None:
+        """The JPEG quality at which every image is saved once more before it is judged; None: it is not."""
+        return self.facts["preprocessing"].get("equalise_jpeg")
+
+    @property
     def thresholds(self) -> Thresholds:
         return Thresholds(**{field.name: self.facts["thresholds"][field.name] for field in fields(Thresholds)})
 
@@ -136,7 +144,8 @@ class Detector:
         if min(height, width) < MIN_SIDE:
             needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
             raise ImageError("unsupported", f"{width}x{height} pixels: too small to judge; {needed}")
-        return fit_square(image, self.resolution, self.channels)
+        fitted = fit_square(image, self.resolution, self.channels)
+        return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 
     def note_on(self, image: np.ndarray) -> str | None:
         """What to bear in mind of a judgement on this image, (H, W, 3): that it was enlarged, or is mostly cropped away."""
@@ -205,6 +214,8 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         raise UserError(
             f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
         )
+    optional = {"equalise_jpeg": None, **facts["preprocessing"]}
+    check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=_REMEDY, inside="preprocessing.")
     for name in _SHAPE:
         takes, says = facts["arguments"][name], facts["preprocessing"][name]
         if takes != says:
