@@ -20,14 +20,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed_detectors import compare_decoding, compare_head, compare_resnet50, flatness
 from fakecore.tables import table
 
 FORMATS = ("png", "jpeg", "webdataset")
-TARGETS = {"train dcgan-64": 2.7, **{f"sample, {name}, 64x64": 5.0 for name in FORMATS}, "score, cnn": None}
+TARGETS = {
+    "train dcgan-64": 2.7,
+    **{f"sample, {name}, 64x64": 5.0 for name in FORMATS},
+    "score, cnn": None,
+    "score, resnet50": 4.0,
+}
+TARGETS["head on resnet50, 12 epochs"] = 8.0  # trainings an hour
 HELP_LIMIT_S = 0.4
 ENLARGE = ("--set", "upscale=true")  # CIFAR-10's images are 32x32
 FAMILIES = ("digits", "dcgan-64", "dog-lr3e-4", "mnist-digit", "dense-2", "upsample-faces", "celeba-128")
 FAMILIES += ("conditional-32", "modern-32", "modern-64")
+CHOICES = ("train", "sample", "score", "help", "resnet50", "head", "families", "flat", "score-flat")
 FAMILY_STEPS = 5  # that are timed; as many before them are not
 
 
@@ -62,9 +70,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
     parser.add_argument("--count", type=int, default=10_000, help="fakes to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="sizes of sets for --only flat")
-    parser.add_argument("--only", choices=("train", "sample", "score", "help", "families", "flat"), action="append")
+    parser.add_argument("--only", choices=CHOICES, action="append")
     options = parser.parse_args()
-    wanted = options.only or ["train", "sample", "score", "help"]  # families take minutes, flat half an hour
+    wanted = options.only or ["train", "sample", "score", "help"]  # families, head and flat take long
     with tempfile.TemporaryDirectory(prefix="fakelab-speed-") as scratch:
         work = Path(scratch)
         os.environ["FAKELAB_CACHE"] = str(work / "cache")
@@ -76,9 +84,22 @@ def main() -> None:
             comparisons += _compare_sampling(real, work, options)
         if "score" in wanted:
             comparisons.append(_compare_scoring(real, work, options))
+        if "resnet50" in wanted:
+            pairs = compare_resnet50(work, _plain, _ours, options.repeat)
+            comparisons.append(Comparison("score, resnet50", pairs))
+        remarks = []
+        if "head" in wanted:
+            pairs, told = compare_head(work, _plain, _ours, options.repeat)
+            comparisons.append(Comparison("head on resnet50, 12 epochs", pairs))
+            remarks.append(told)
+        if "score" in wanted:
+            remarks.append(compare_decoding(real, work / "detector", _ours, options.repeat))
         _print(comparisons, real)
+        print("\n".join(remarks))
         if "families" in wanted:
             _print_families(real, work)
+        if "score-flat" in wanted:
+            print(flatness(real, work, _small_detector(real, work), _ours))
         if "flat" in wanted:
             _print_flatness(real, work, options)
         if "help" in wanted:
@@ -157,10 +178,7 @@ def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, fl
 
 
 def _compare_scoring(real: Path, work: Path, options) -> Comparison:
-    run, detector = work / "run-score", work / "detector"
-    small = ("--set", "resolution=32")
-    _cli("generate", "dcgan-64", *small, "--real", real, "--epochs", 0, "--out", run)
-    _cli("detect-train", run, "--out", detector, "--set", "epochs=1")
+    detector = _small_detector(real, work)
     pairs = []
     for _ in range(options.repeat):
         plain = _plain("score", real, detector)
@@ -174,8 +192,18 @@ def _compare_scoring(real: Path, work: Path, options) -> Comparison:
     return Comparison("score, cnn", pairs)
 
 
-def _plain(what: str, *arguments: object) -> float:
-    return float(_run([sys.executable, "-m", "benchmarks.plain", what, *map(str, arguments)]))
+def _small_detector(real: Path, work: Path) -> Path:
+    """A `cnn` at 32x32, trained for an epoch."""
+    run, detector = work / "run-score", work / "detector"
+    if not detector.exists():
+        small = ("--set", "resolution=32")
+        _cli("generate", "dcgan-64", *small, "--real", real, "--epochs", 0, "--out", run)
+        _cli("detect-train", run, "--out", detector, "--set", "epochs=1")
+    return detector
+
+
+def _plain(what: str, *arguments: object) -> Any:
+    return json.loads(_run([sys.executable, "-m", "benchmarks.plain", what, *map(str, arguments)]))
 
 
 def _ours(code: str) -> Any:

@@ -112,13 +112,14 @@ class _Sets:
         self.columns = [{"name": name, "place": place, "origin": {}, "error": None} for name, place in facts]
         self.unused: dict[str, dict] = {}  # by path
         self._asked, self._data_root = asked, data_root
-        self._opened: dict[tuple[int, int, int], LabelledImages] = {}
+        self._opened: dict[tuple[int | None, ...], LabelledImages] = {}
 
-    def open(self, number: int, resolution: int, channels: int) -> LabelledImages | None:
-        """The images of a column, or None where it has an error."""
-        column, key = self.columns[number], (number, resolution, channels)
+    def open(self, number: int, detector: Detector) -> LabelledImages | None:
+        """The images of a column as a detector wants them, or None where the column has an error."""
+        shape = {"resolution": detector.resolution, "channels": detector.channels}
+        shape["equalise_jpeg"] = detector.equalise_jpeg
+        column, key = self.columns[number], (number, *shape.values())
         if column["error"] is None and key not in self._opened:
-            shape = {"resolution": resolution, "channels": channels}
             data, column["error"] = _attempt(lambda: self._load(number, shape))
             if data is not None:
                 self._opened[key], column["origin"] = data, data.origin
@@ -138,7 +139,7 @@ def _cell(row: dict, detector: Detector | None, sets: _Sets, number: int, degrad
     cell = {"detector": row["name"], "set": column["name"], **empty, "error": row["error"], "blame": None}
     if detector is None:
         return {**cell, "blame": "detector"}
-    data = sets.open(number, detector.resolution, detector.channels)
+    data = sets.open(number, detector)
     if data is None:
         return {**cell, "error": column["error"], "blame": "set"}
     found, error = _attempt(lambda: _measure(Path(row["path"]), detector, data, degradation))

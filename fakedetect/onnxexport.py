@@ -76,6 +76,11 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
     if Path(detector_path).suffix.lower() == ".onnx":
         raise UserError(f"{detector_path} is exported already", expected="the folder of a detector")
     detector = Detector.load(detector_path, "cpu")
+    if detector.equalise_jpeg is not None:
+        raise UserError(
+            f"{detector_path} was trained with --equalise: it saves each image as JPEG before it looks, which no graph can",
+            remedy="Score with the detector's folder, or train one without --equalise.",
+        )
     real, told = _real_pictures(detector, Path(detector_path), check)
     made_up = _made_up(detector.resolution)
     program = _traced(detector, Path(detector_path))

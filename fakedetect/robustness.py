@@ -15,6 +15,7 @@ from fakedetect.calibration import probability
 from fakedetect.data import LabelledImages
 from fakedetect.degrade import GRID, NONE, Degradation, parse_degradation
 from fakedetect.detector import SCORE_BATCH, Detector
+from fakedetect.equalise import equalised
 from fakedetect.metrics import all_metrics
 
 TOLERANCE = 0.05  # what AUROC or a rate may lose against the pictures as they are, and still be said to hold
@@ -72,7 +73,8 @@ def degraded_logits(
     """Logits (N,) of `rows` of `data`, each degraded at the detector's own resolution before it is judged."""
 
     def degrade(row: int) -> np.ndarray:
-        return degradation.apply(data.images[row], data.sha256[row])
+        made = degradation.apply(data.images[row], data.sha256[row])
+        return made if detector.equalise_jpeg is None else equalised(made, detector.equalise_jpeg)
 
     found = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
