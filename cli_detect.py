@@ -1,5 +1,7 @@
-"""Commands on finished detectors, and on attributes, as a part of cli.py's face: parse, call, exit code. Imports typer alone, as
---help must."""
+"""Commands on finished detectors, and on attributes, as a part of cli.py's face: parse, call, exit code.
+
+Imports typer alone, as --help must.
+"""
 
 from __future__ import annotations
 

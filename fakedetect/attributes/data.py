@@ -87,7 +87,8 @@ def load_attributes(
     answered = np.isfinite(truth[lines]).all(axis=1)
     _require_both(truth[lines[answered]], wanted, table, unanswered=int((~answered).sum()))
     chosen, lines = np.array(list(matched))[answered], lines[answered]  # parallel: rows of the source, of the table
-    paths = [source.paths[row] for row in chosen]
+    known = source.paths
+    paths = [known[row] for row in chosen]
 
     def read(index: int):
         return source.read(int(chosen[index]))

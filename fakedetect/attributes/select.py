@@ -85,7 +85,7 @@ def select(
 
 def _judge(source: Source, classifier: AttributeModel, place: int) -> tuple[np.ndarray, list[dict]]:
     """p of yes for each image, (N,), NaN where there is none; and why. Memory stays flat however many images there are."""
-    p, unused = np.full(len(source), np.nan), []
+    p, unused, paths = np.full(len(source), np.nan), [], source.paths
 
     def look(index: int):
         try:
@@ -106,7 +106,7 @@ def _judge(source: Source, classifier: AttributeModel, place: int) -> tuple[np.n
             for row in rows:
                 if isinstance(seen[row], ImageError):
                     error = seen[row]
-                    unused.append({"path": source.paths[row], "status": error.status, "error": str(error)})
+                    unused.append({"path": paths[row], "status": error.status, "error": str(error)})
             bar.advance(len(rows))
             if stop.asked:
                 raise Interrupted("nothing was copied yet; the same command starts again")
