@@ -36,6 +36,7 @@ class AttributeImages:
     targets: list[Target]
     unused: list[dict]  # {"path", "status", "error"}
     told: dict[str, dict[str, int]]  # every attribute of the file: see LabelTable.told
+    listed: int  # images that the file names
     origin: dict
     sha256: list[str]  # of the files' bytes
 
@@ -115,6 +116,7 @@ def load_attributes(
         targets=wanted,
         unused=unused,
         told=table.told(),
+        listed=len(table.names),
         origin=origin | {"unanswered": int((~answered).sum())},
         sha256=pixels.sha256,
     )

@@ -22,12 +22,12 @@ def histogram_plot(told: dict[str, dict[str, int]], wanted: set[str], images: in
         for value, n in own.items()
     ]
     bars = sorted(bars, key=lambda bar: -bar[1])[:_MOST_BARS]
-    figure, axes = _figure((7.6, 1.1 + 0.27 * max(len(bars), 3)))
+    figure, axes = _figure((5.6, 1.4 + 0.3 * max(len(bars), 6)))
     names, counts = [name for name, _ in bars], np.array([n for _, n in bars])
     axes.barh(names, counts, color=[NEUTRAL if name in wanted else _GREY for name in names], height=0.72)
     for place, n in enumerate(counts):
         axes.text(n, place, f" {n:,} ({n / images:.1%})", va="center", fontsize=9)
-    axes.set(title=title, xlabel="images", xlim=(0, counts.max() * 1.22), ylim=(len(bars) - 0.4, -0.6))
+    axes.set(title=title, xlabel="images", xlim=(0, counts.max() * 1.35), ylim=(len(bars) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     return _png(figure)
 

@@ -13,13 +13,14 @@ from fakedetect.attributes.data import AttributeImages
 from fakedetect.attributes.labels import Target
 from fakedetect.attributes.metrics import YES_FROM
 from fakedetect.attributes.plots import histogram_plot, history_plot, roc_plot
+from fakedetect.metrics import RESAMPLES
 
 _STRIP = 12  # images in a row
 _MOST_STRIPS = 6  # attributes whose images are shown
 SOFTMAX = (
     "A softmax makes the probabilities of the attributes sum to 1, as if every image had exactly one of them. These do not "
-    "exclude each other: of an image that has three, each can get a third at most, so that no more than one attribute is "
-    "ever said yes of, and none can be told to be absent from all. It is offered to reproduce system E's number; "
+    "exclude each other: of an image that has three, each can get a third at most, so that no more than one is ever said "
+    "yes of; and an image that has none still shares out 1 among them. It is offered to reproduce system E's number; "
     "head=sigmoid gives each attribute an answer of its own."
 )
 
@@ -29,21 +30,22 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
     (N, T) the probability of yes for each of the images.
     """
     metrics, test = facts["test_metrics"], images.rows("test")
-    labels, count = images.origin["labels"], len(images.truth)
+    labels = images.origin["labels"]
     wanted = {t.column if t.yes is None else f"{t.column} = {value}" for t in images.targets for value in (t.yes, t.no)}
     curves = [
         (target.name, images.truth[test, place], p[test, place], metrics[target.name]["auroc"])
         for place, target in enumerate(images.targets)
     ]
-    named = max((sum(own.values()) for own in images.told.values()), default=count)
     figures = {
-        "histogram": histogram_plot(images.told, wanted, max(named, count), f"Attributes in {labels}"),
+        "histogram": histogram_plot(
+            images.told, wanted, images.listed, f"Attributes of {images.listed:,} images in {labels}"
+        ),
         "roc": roc_plot(curves),
         "history": history_plot(history, facts["best_epoch"]),
     }
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
-    write_json(folder / "metrics.json", {"attributes": metrics, "interval": "95 %, bootstrap"})
+    write_json(folder / "metrics.json", {"attributes": metrics, "interval": f"95 %, bootstrap, {RESAMPLES} resamples"})
     write_page(
         folder / "report.html",
         "fakedetect",

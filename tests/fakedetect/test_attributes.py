@@ -106,6 +106,7 @@ def test_attributes_that_can_be_seen_are_learned_each_by_itself(both, faces):
     test = truth.truth[truth.rows("test")]
     assert both.metrics["striped"]["base_rate"] == pytest.approx(test[:, 1].mean())
     assert both.metrics["striped"]["commoner"] == "no"
+    assert both.metrics["striped"]["accuracy_of_commoner"] == pytest.approx(1 - test[:, 1].mean())
 
 
 def test_the_folder_explains_itself(both):
