@@ -9,6 +9,7 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, read_jsonl, write_bytes, write_json
 from fakecore.pages import picture, write_page
 from fakecore.runfolder import refuse_used
+from fakecore.wording import counted
 from fakedetect.attributes.model import check_facts, require_folder
 from fakedetect.attributes.plots import comparison_plot
 from fakedetect.attributes.report import words_of
@@ -80,7 +81,7 @@ def _short_names(folders: list[Path]) -> list[str]:
 def _rows(name: str, facts: dict, history: list[dict]) -> list[dict]:
     best = next(line for line in history if line["epoch"] == facts["best_epoch"])
     settings = facts["settings"]
-    kind = f"{facts['model']}, {settings['blocks']} blocks" if facts["model"] == "cnn" else facts["model"]
+    kind = f"cnn, {counted(settings['blocks'], 'block')}" if facts["model"] == "cnn" else facts["model"]
     return [
         {
             "model": name,
