@@ -17,7 +17,15 @@ from fakecore.errors import UserError, unknown_name, why_unreadable
 from fakecore.pixels import read_bytes
 
 # Files that describe a folder of images; never themselves images to be judged or learned from.
-SIDECARS = {"metadata.jsonl", "metadata.csv", "imageset.json", "attributes.csv", "Thumbs.db", "desktop.ini"}
+SIDECARS = {
+    "metadata.jsonl",
+    "metadata.csv",
+    "imageset.json",
+    "attributes.csv",
+    "selection.csv",
+    "Thumbs.db",
+    "desktop.ini",
+}
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from fakedetect.degrade import blurred, resized_and_back, saved_as_jpeg
-from fakedetect.settings import DetectorSettings
+
+
+class Augmentation(Protocol):
+    """The settings that decide how much happens: probabilities, [0, 1]."""
+
+    flip: float
+    jpeg: float
+    blur: float
+    resize: float
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Plan:
     quality: np.ndarray
 
 
-def plan_augmentation(count: int, settings: DetectorSettings, seed: int) -> Plan:
+def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
     """Draw an epoch's plan, arrays of (count,)."""
     random = np.random.default_rng(seed)
 

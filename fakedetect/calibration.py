@@ -38,16 +38,17 @@ def stated(p_fake: np.ndarray) -> np.ndarray:
     return np.round(p_fake, DECIMALS)
 
 
-def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = True) -> float:
     """The temperature, 0.05 to 20, that minimises the cross-entropy of validation logits (Guo et al. 2017, section 4.2).
 
-    Classes weigh alike, so p_fake is meant for as many fakes as reals. Targets are pulled in by Platt's rule
-    ((n + 1) / (n + 2), Platt 1999), so that a detector which makes no mistake on few images does not claim certainty.
+    Classes weigh alike, so p_fake is meant for as many fakes as reals; unless `balanced`, images do. Targets are pulled in
+    by Platt's rule ((n + 1) / (n + 2), Platt 1999), so that a detector which makes no mistake on few images does not claim
+    certainty.
     """
     fakes = labels == FAKE
     n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
     targets = np.where(fakes, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
-    weights = np.where(fakes, 0.5 / max(n_fake, 1), 0.5 / max(n_real, 1))
+    weights = np.where(fakes, 0.5 / max(n_fake, 1), 0.5 / max(n_real, 1)) if balanced else 1 / len(labels)
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)

@@ -1,4 +1,4 @@
-"""What sits on features and gives the logit: a linear probe, or system E's stack of three ReLU layers."""
+"""What sits on features and gives the logits, one or more: a linear probe, or system E's stack of three ReLU layers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _DROPOUT = 0.5
 
 
 class LinearProbe(nn.Module):
-    """features (B, dims) -> (B, 1): each feature standardised by the training set's mean and deviation, then weighed."""
+    """features (B, dims) -> (B, outputs): each feature standardised by the training set's mean and deviation, then weighed."""
 
-    def __init__(self, dims: int):
+    def __init__(self, dims: int, outputs: int = 1):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dims))
         self.register_buffer("deviation", torch.ones(dims))
-        self.linear = nn.Linear(dims, 1)
+        self.linear = nn.Linear(dims, outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.linear((features.float() - self.mean) / self.deviation)
 
 
 class TransferHead(nn.Sequential):
-    """features (B, dims) -> (B, 1): BN, then three times a ReLU layer (256, 128, 64 units), dropout 0.5 and BN, then the
+    """features (B, dims) -> (B, outputs): BN, then three times a ReLU layer (256, 128, 64 units), dropout 0.5 and BN, then the
     output: the head of system E's transfer classifier, as its public notebook has it.
     """
 
-    def __init__(self, dims: int):
+    def __init__(self, dims: int, outputs: int = 1):
         layers: list[nn.Module] = [nn.BatchNorm1d(dims)]
         for units in _UNITS:
             layers += [nn.Linear(dims, units), nn.ReLU(inplace=True), nn.Dropout(_DROPOUT), nn.BatchNorm1d(units)]
             dims = units
-        super().__init__(*layers, nn.Linear(dims, 1))
+        super().__init__(*layers, nn.Linear(dims, outputs))
 
 
 HEADS = {"linear": LinearProbe, "svm": LinearProbe, "mlp": TransferHead}

@@ -20,10 +20,12 @@ from fakedetect.heads import HEADS, PROBES
 class ScratchCNN(nn.Module):
     """DeepRecognition's CNN (system E): 1 to 4 blocks of 3x3 convolution, ReLU and 2x2 max-pool, then 256 units.
 
-    images uint8 (B, channels, R, R) -> logits (B,). Pixels are divided by 255, as published.
+    images uint8 (B, channels, R, R) -> logits (B,), or (B, outputs) of several. Pixels are divided by 255, as published.
     """
 
-    def __init__(self, resolution: int, channels: int, blocks: int = 3, filters: int = 32, hidden: int = 256):
+    def __init__(
+        self, resolution: int, channels: int, blocks: int = 3, filters: int = 32, hidden: int = 256, outputs: int = 1
+    ):
         super().__init__()
         side = resolution // 2**blocks
         if side < 1:
@@ -40,35 +42,35 @@ class ScratchCNN(nn.Module):
             channels = after
         self.blocks = nn.Sequential(*layers)
         self.fully_connected = nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, hidden), nn.ReLU(inplace=True))
-        self.head = nn.Linear(hidden, 1)
+        self.head = nn.Linear(hidden, outputs)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer weighs, (B, 256)."""
         return self.fully_connected(self.blocks(images.float() / 255))
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,), and the features (B, 256) that decide them."""
+        """Logits (B,) or (B, outputs), and the features (B, 256) that decide them."""
         features = self.features(images)
-        return self.head(features).flatten(), features
+        return self.head(features).squeeze(1), features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.outputs(images)[0]
 
 
 class Probed(nn.Module):
-    """An extractor of features, uint8 (B, channels, R, R) -> (B, dims), and a head on them -> logits (B,)."""
+    """An extractor of features, uint8 (B, channels, R, R) -> (B, dims), and a head on them -> logits (B,), or (B, outputs)."""
 
-    def __init__(self, extractor: nn.Module, probe: str, resolution: int):
+    def __init__(self, extractor: nn.Module, probe: str, resolution: int, outputs: int = 1):
         super().__init__()
         self.features = extractor
-        self.head = HEADS[probe](extractor.dims)
+        self.head = HEADS[probe](extractor.dims, outputs)
         self.precision = extractor.precision
         self.input_size = getattr(extractor, "input_size", None) or resolution
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,), and the features (B, dims) that decide them."""
+        """Logits (B,) or (B, outputs), and the features (B, dims) that decide them."""
         features = self.features(images).float()
-        return self.head(features).flatten(), features
+        return self.head(features).squeeze(1), features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.outputs(images)[0]
@@ -127,6 +129,10 @@ def _reshaped(images: torch.Tensor, channels: int, resolution: int) -> torch.Ten
     return x.expand(-1, channels, -1, -1).round().clamp(0, 255).to(torch.uint8)
 
 
+def _cnn(resolution: int, channels: int, blocks: int = 3, filters: int = 32, hidden: int = 256) -> nn.Module:
+    return ScratchCNN(resolution, channels, blocks, filters, hidden)
+
+
 def _timm(
     backbone: str, resolution: int, channels: int, input_size: int, pool: str = "avg", probe: str = "mlp"
 ) -> nn.Module:
@@ -148,7 +154,7 @@ def _spectrum(resolution: int, channels: int, probe: str = "linear") -> nn.Modul
 
 # The network of a detector by the name of its model; `discriminator` comes from outside, see `register`.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "cnn": ScratchCNN,
+    "cnn": _cnn,
     "resnet50": _resnet50,
     "dct": _dct,
     "spectrum": _spectrum,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from fakecore.files import append_jsonl, cut_jsonl, write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.labels import FAKE, REAL
 from fakecore.progress import progress_bar
-from fakedetect.augment import augment, plan_augmentation
+from fakedetect.augment import Augmentation, augment, plan_augmentation
 from fakedetect.data import LabelledImages
 from fakedetect.detector import network_logits
 from fakedetect.settings import DetectorSettings
@@ -40,6 +41,29 @@ class Fit:
     chosen: dict = field(default_factory=dict)  # what else the validation split decided
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a training is about: all that `fit_epochs` has to know of images, labels and what a good answer is."""
+
+    title: str
+    steps: int  # of an epoch
+    images: int  # of an epoch
+    batches: Callable[
+        [int], Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ]  # epoch, from 0 -> (inputs, targets) on the CPU
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits, targets -> a scalar
+    validate: Callable[[], dict]  # what the validation split says, with val_loss and val_auroc
+
+
+class Schedule(Protocol):
+    """The settings that `fit_epochs` reads."""
+
+    epochs: int
+    weight_decay: float
+
+    def rate_in_use(self) -> float: ...
+
+
 def fit(
     network: nn.Module,
     data: LabelledImages,
@@ -55,42 +79,61 @@ def fit(
     Raises Interrupted after Ctrl-C or SIGTERM, once the epoch's last state is on disk; UserError when a loss is no
     longer finite.
     """
-    keep_freed_memory()
     rows = training_rows(data, settings.limit, seed)
     per_class = settings.batch // 2
     steps = math.ceil(max(len(own) for own in rows) / per_class)
+    val = data.rows("val")
+    task = Task(
+        title=f"training {settings.model}",
+        steps=steps,
+        images=steps * 2 * per_class,
+        batches=lambda epoch: _batches(data, rows, steps, settings, derive_seed(seed, "batches", epoch)),
+        loss=binary_cross_entropy_with_logits,
+        validate=lambda: _validate(network, data, val, device),
+    )
+    return fit_epochs(network, task, settings, folder=folder, seed=seed, device=device, precision=precision)
+
+
+def fit_epochs(
+    network: nn.Module,
+    task: Task,
+    settings: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    resumable: bool = True,
+) -> Fit:
+    """Train `network` for `settings.epochs`, and give it the weights of the best; history.jsonl goes to `folder`, and, where
+    it is `resumable`, so does the state after every epoch. Raises as `fit` does.
+    """
+    keep_freed_memory()
     network.to(device, memory_format=torch.channels_last)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
-    state = _State(folder, network, optimiser)
+    state = _State(folder, network, optimiser, on_disk=resumable)
     first, history = state.load()
     fabric = make_fabric(device, precision)
     wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
-    val = data.rows("val")
-    title = f"training {settings.model}"
-    total = settings.epochs * steps * 2 * per_class
-    done = first * steps * 2 * per_class
-    with StopRequest() as stop, progress_bar(title, total, "images", done) as bar:
+    total, steps = settings.epochs * task.images, settings.epochs * task.steps
+    with StopRequest() as stop, progress_bar(task.title, total, "images", first * task.images) as bar:
         for epoch in range(first, settings.epochs):
             network.train()
             torch.manual_seed(derive_seed(seed, "epoch", epoch))
             losses = []
-            for step, (images, labels) in enumerate(
-                _batches(data, rows, steps, settings, derive_seed(seed, "batches", epoch))
-            ):
+            for step, (inputs, targets) in enumerate(task.batches(epoch)):
                 for group in optimiser.param_groups:
-                    group["lr"] = settings.rate_in_use() * _half_cosine(
-                        (epoch * steps + step) / (settings.epochs * steps)
-                    )
-                logits = wrapped(images.to(device, memory_format=torch.channels_last))  # (B,)
-                loss = binary_cross_entropy_with_logits(logits, labels.to(device))
+                    group["lr"] = settings.rate_in_use() * _half_cosine((epoch * task.steps + step) / steps)
+                loss = task.loss(wrapped(_onto(device, inputs)), targets.to(device))
                 wrapped_optimiser.zero_grad()
                 fabric.backward(loss)
                 wrapped_optimiser.step()
                 losses.append(loss.detach())
-                bar.advance(len(labels))
+                bar.advance(len(targets))
                 if stop.asked:
-                    raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}; {epoch} are saved")
+                    saved = f"; {epoch} are saved" if resumable else ""
+                    raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}{saved}")
             line = {"epoch": epoch + 1, "train_loss": float(torch.stack(losses).mean())}
             if not math.isfinite(line["train_loss"]):
                 raise UserError(
@@ -98,13 +141,18 @@ def fit(
                     got=line["train_loss"],
                     remedy="Try a smaller rate, such as --set rate=1e-4, or --set precision=fp32.",
                 )
-            line |= _validate(network, data, val, device)
+            line |= task.validate()
             bar.note(f"val AUROC {line['val_auroc']:.4f}")
             append_jsonl(folder / "history.jsonl", [line])
             history.append(line)
             state.save(epoch + 1, is_best=best_epoch(history) == epoch + 1)
     load_into(network, state.best(), str(folder))
     return Fit(network, history, best_epoch(history))
+
+
+def _onto(device: torch.device, inputs: torch.Tensor) -> torch.Tensor:
+    """Images (B, C, R, R) in the layout that convolutions are quickest in; features (B, dims) as they are."""
+    return inputs.to(device, memory_format=torch.channels_last if inputs.ndim == 4 else torch.preserve_format)
 
 
 def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,17 +168,26 @@ def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings,
     """(uint8 (B, C, R, R), float labels (B,)): half reals, half fakes; the smaller class comes round more than once."""
     per_class = settings.batch // 2
     random = np.random.default_rng(seed)
-    drawn = [_cycled(own, steps * per_class, random) for own in rows]
+    drawn = [cycled(own, steps * per_class, random) for own in rows]
     order = np.stack(drawn, axis=1).reshape(-1)  # real, fake, real, fake ...
-    plan = plan_augmentation(len(order), settings, derive_seed(seed, "augment"))
     labels = torch.from_numpy(data.labels[order].astype(np.float32))
+    return augmented_batches(data.images, order, labels, 2 * per_class, settings, seed)
+
+
+def augmented_batches(
+    images: np.ndarray, order: np.ndarray, targets: torch.Tensor, size: int, settings: Augmentation, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(uint8 (size, C, R, R), `targets` of them): images by row as `order` has them, augmented by threads beside the
+    network. `targets` runs parallel to `order`.
+    """
+    plan = plan_augmentation(len(order), settings, derive_seed(seed, "augment"))
 
     def make(start: int):
-        places = range(start, start + 2 * per_class)
-        images = np.stack([augment(data.images[order[place]], plan, place) for place in places])
-        return torch.from_numpy(images), labels[start : start + 2 * per_class]
+        places = range(start, min(start + size, len(order)))
+        batch = np.stack([augment(images[order[place]], plan, place) for place in places])
+        return torch.from_numpy(batch), targets[start : start + size]
 
-    starts = range(0, len(order), 2 * per_class)
+    starts = range(0, len(order), size)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = [pool.submit(make, start) for start in starts[:_BATCHES_AHEAD]]
         try:
@@ -144,7 +201,8 @@ def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings,
             pool.shutdown(cancel_futures=True)
 
 
-def _cycled(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def cycled(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` of `rows` in a new order; each comes once before any comes again."""
     rounds = -(-count // len(rows))
     return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
 
@@ -174,16 +232,18 @@ def best_epoch(history: list[dict]) -> int:
 
 
 class _State:
-    """Last and best weights on disk after every epoch, so that a stopped training goes on and the best is never lost."""
+    """Last and best weights, `on_disk` after every epoch, so that a stopped training goes on and the best is never lost."""
 
-    def __init__(self, folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer):
-        self._path = folder / "state" / "latest.safetensors"
+    def __init__(self, folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, on_disk: bool):
+        self._path, self._on_disk = folder / "state" / "latest.safetensors", on_disk
         self._network, self._optimiser = network, optimiser
         self._best: dict[str, torch.Tensor] = {}
 
     def save(self, epoch: int, *, is_best: bool) -> None:
         if is_best:
             self._best = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        if not self._on_disk:
+            return
         whole = {f"last.{name}": tensor for name, tensor in self._network.state_dict().items()}
         whole |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         whole |= optimiser_tensors(self._optimiser, "optimiser.")

@@ -1,0 +1,88 @@
+"""The plots of attribute reports; each function draws one figure and returns its PNG bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fakedetect.plots import FAKE_COLOUR, NEUTRAL, REAL_COLOUR, _figure, _png
+
+_MOST_BARS = 60
+_MOST_NAMED = 8  # attributes with a curve of their own; more would hide one another
+_GREY = "#B8C0CA"
+
+
+def histogram_plot(told: dict[str, dict[str, int]], wanted: set[str], images: int, title: str) -> bytes:
+    """How many images have which attribute: a bar each, the commonest first; those that are learned in colour.
+
+    `told` is LabelTable.told(); `wanted` holds bars' names as here: "Smiling", "emotion = happiness".
+    """
+    bars = [
+        (column if value == "yes" else f"{column} = {value}", n)
+        for column, own in told.items()
+        for value, n in own.items()
+    ]
+    bars = sorted(bars, key=lambda bar: -bar[1])[:_MOST_BARS]
+    figure, axes = _figure((5.6, 1.4 + 0.3 * max(len(bars), 6)))
+    names, counts = [name for name, _ in bars], np.array([n for _, n in bars])
+    axes.barh(names, counts, color=[NEUTRAL if name in wanted else _GREY for name in names], height=0.72)
+    for place, n in enumerate(counts):
+        axes.text(n, place, f" {n:,} ({n / images:.1%})", va="center", fontsize=9)
+    axes.set(title=title, xlabel="images", xlim=(0, counts.max() * 1.35), ylim=(len(bars) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    return _png(figure)
+
+
+def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
+    """A ROC curve for each attribute, as (name, truth (N,), p (N,), AUROC)."""
+    from sklearn.metrics import roc_curve
+
+    figure, axes = _figure((5.6, 5.0))
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="a coin")
+    for place, (name, truth, p, auroc) in enumerate(curves):
+        fpr, tpr, _ = roc_curve(truth, p)
+        alone = len(curves) == 1
+        look = {"color": NEUTRAL if alone else f"C{place}"} if place < _MOST_NAMED else {"color": "0.8", "zorder": 1}
+        label = f"{name}: AUROC {auroc:.3f}" if place < _MOST_NAMED else None
+        axes.plot(fpr, tpr, linewidth=2, label=label, **look)
+    axes.set(title="ROC on the test split", xlabel="share of true no called yes", ylabel="share of true yes called yes")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower right", frameon=True, fontsize=9)
+    return _png(figure)
+
+
+def history_plot(history: list[dict], best_epoch: int) -> bytes:
+    """Learning curves: losses on the left, validation AUROC and accuracy, means over attributes, on the right."""
+    epochs = [line["epoch"] for line in history]
+    figure, (left, right) = _figure((10.4, 4.0), columns=2)
+    left.plot(epochs, [line["train_loss"] for line in history], "o-", color=NEUTRAL, label="training")
+    left.plot(epochs, [line["val_loss"] for line in history], "o-", color=FAKE_COLOUR, label="validation")
+    left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    right.plot(epochs, [line["val_auroc"] for line in history], "o-", color=NEUTRAL, label="AUROC")
+    right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label="accuracy at p = 0.5")
+    right.set(title="Validation, mean over attributes", xlabel="epoch", ylabel="share")
+    for axes in (left, right):
+        axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")
+        axes.legend(frameon=True, fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def comparison_plot(curves: list[tuple[str, list[dict], int]]) -> bytes:
+    """Learning curves of several models, as (name, history, best epoch): validation loss, accuracy and AUROC; the epoch
+    that was kept is the large dot.
+    """
+    figure, all_axes = _figure((13.2, 4.4), columns=3)
+    kinds = (
+        ("val_loss", "Validation loss"),
+        ("val_accuracy", "Validation accuracy"),
+        ("val_auroc", "Validation AUROC"),
+    )
+    for axes, (field, title) in zip(all_axes, kinds, strict=True):
+        for place, (name, history, best) in enumerate(curves):
+            epochs, values = [line["epoch"] for line in history], [line[field] for line in history]
+            axes.plot(epochs, values, "-", color=f"C{place}", linewidth=1.8, label=name)
+            axes.plot(best, values[epochs.index(best)], "o", color=f"C{place}", markersize=7)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    all_axes[0].legend(frameon=True, fontsize=9)
+    return _png(figure)
