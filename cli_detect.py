@@ -167,6 +167,36 @@ def explain(
     return run_explain(images, detector, as_json, out=out, device=device)
 
 
+@detector_commands.command(short_help="Cut faces out of films and photos, as a set to train on.")
+def faces(
+    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR...", help="Films, photos and folders, mixed.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the new set.")],
+    label: Annotated[str | None, typer.Option(help="real or fake: what the faces are. Default: real.")] = None,
+    min_face: Annotated[float, typer.Option(help="The smallest face, in pixels of the film.")] = 60,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to look at. Default: 5.")] = None,
+    count: Annotated[int | None, typer.Option("--frames", help="So many frames, spread over each film.")] = None,
+    every: Annotated[int | None, typer.Option(help="Each so-many-th frame; 1 for all.")] = None,
+    start: Annotated[float, typer.Option(help="Seconds into the film at which to begin.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Seconds into the film at which to stop.")] = None,
+    margin: Annotated[float, typer.Option(help="Kept around a face, as a share of its side.")] = 0.2,
+    size: Annotated[int, typer.Option(help="Side of the crops, in pixels.")] = 128,
+    align: Annotated[bool, typer.Option("--align", help="Turn faces upright, by their landmarks.")] = False,
+    group: Annotated[str, typer.Option(help="What shares a split: all of a video, or a track.")] = "video",
+    split: Annotated[str, typer.Option(help="Per cents of train, val, test.")] = "80,10,10",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Cut faces out of films and photos, with who is where and when, as a set of images to train on."""
+    from fakedetect.cli_faces import run_faces
+    from fakedetect.cropping import Cut
+
+    if fps is None and count is None and every is None:
+        fps = 5.0
+    cut = Cut(every=every, fps=fps, count=count, start_s=start, end_s=end, margin=margin, size=size, align=align)
+    labels = {"label": label, "group": group, "split": split}
+    return run_faces(paths, out, as_json, cut=cut, min_face=min_face, device=device, **labels)
+
+
 attributes = typer.Typer(
     help="Which reals should a GAN learn? A classifier of their attributes, and a choice.", no_args_is_help=True
 )

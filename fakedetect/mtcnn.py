@@ -1,0 +1,168 @@
+"""MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878), with the three networks and weights of facenet-pytorch.
+
+Its own `detect_face` reduces every full frame in float once for each scale, and cuts candidates out one by one in torch.
+Here the first network sees a pyramid that begins where the smallest wanted face is just large enough for it, reduced from
+bytes; the candidates of a whole batch are cut from the full frames by OpenCV and judged together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from fakecore.errors import UserError
+
+THRESHOLDS = (0.6, 0.7, 0.7)  # facenet-pytorch's own, for P-, R- and O-Net
+FACTOR = 0.709  # between scales of the pyramid: half the area
+_CELL, _STRIDE = 12, 2  # P-Net looks at 12x12 pixels, every second one
+_AT_ONCE = 512  # candidates through a network
+
+
+class Cascade:
+    """The three networks on a device. Weights come with facenet-pytorch; nothing is downloaded."""
+
+    def __init__(self, device: torch.device):
+        try:
+            from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+        except ImportError as error:
+            raise UserError(
+                "faces cannot be looked for: facenet-pytorch is not here",
+                got=str(error),
+                remedy="Install it: pip install facenet-pytorch==2.5.3 --no-deps",
+            ) from None
+        self.device = device
+        self._p, self._r, self._o = (net().eval().to(device) for net in (PNet, RNet, ONet))
+
+    @torch.inference_mode()
+    def find(self, frames: Sequence[np.ndarray], min_face: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Frames of one size, uint8 RGB (H, W, 3) -> per frame boxes with confidence (n, 5), xyxy, and landmarks (n, 5, 2),
+        float32, in pixels, not clipped. Faces below `min_face` pixels are seldom among them.
+        """
+        return self.refine(frames, *self._propose(frames, min_face))
+
+    @torch.inference_mode()
+    def refine(
+        self, frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`find` from candidates: `boxes` float32 (n, 4), each in the frame whose number `owners` (n,) has."""
+        boxes, owners = _inside(_squares(boxes), owners, frames)
+        shifts, scores = self._judge(self._r, frames, boxes, owners, 24)[:2]
+        keep = np.flatnonzero(scores > THRESHOLDS[1])
+        keep = keep[_suppress(boxes[keep], scores[keep], owners[keep], 0.7)]
+        return self._last(frames, _shifted(boxes[keep], shifts[keep]), owners[keep])
+
+    def _last(self, frames, boxes: np.ndarray, owners: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """O-Net: final boxes and landmarks, by frame."""
+        boxes, owners = _inside(_squares(boxes), owners, frames)
+        shifts, scores, points = self._judge(self._o, frames, boxes, owners, 48)
+        keep = np.flatnonzero(scores > THRESHOLDS[2])
+        boxes, owners, scores, points, shifts = (x[keep] for x in (boxes, owners, scores, points, shifts))
+        sides = boxes[:, None, 2:] - boxes[:, None, :2] + 1  # (n, 1, 2)
+        landmarks = sides * points.reshape(-1, 2, 5).transpose(0, 2, 1) + boxes[:, None, :2] - 1  # (n, 5, 2)
+        boxes = _shifted(boxes, shifts)
+        found = []
+        for number in range(len(frames)):
+            own = np.flatnonzero(owners == number)
+            own = own[_not_within(boxes[own], scores[own], 0.7)]
+            found.append((np.column_stack([boxes[own], scores[own]]), landmarks[own]))
+        return found
+
+    def _propose(self, frames: Sequence[np.ndarray], min_face: float) -> tuple[np.ndarray, np.ndarray]:
+        """P-Net over the pyramid: candidates (n, 4) of all frames, and the number of each one's frame (n,)."""
+        height, width = frames[0].shape[:2]
+        found = [(np.empty((0, 5), dtype=np.float32), np.empty(0, dtype=np.int64))]
+        scale, levels = _CELL / min_face, list(frames)
+        while min(height, width) * scale >= _CELL:
+            size_wh = (int(width * scale + 1), int(height * scale + 1))
+            levels = [
+                _resized(level, size_wh) for level in levels
+            ]  # each from the one before: a quarter of the reading
+            shifts, scores = self._p(self._tensor(np.stack(levels)))
+            found.append(_grid_boxes(shifts, scores[:, 1], scale))
+            scale *= FACTOR
+        boxes, owners = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        keep = _suppress(boxes[:, :4], boxes[:, 4], owners, 0.7)
+        return boxes[keep, :4], owners[keep]
+
+    def _judge(self, network, frames, boxes: np.ndarray, owners: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
+        """Candidates, whole pixels within their frames, through R- or O-Net: shifts (n, 4), scores (n,), points (n, 10)."""
+        results = []
+        for start in range(0, len(boxes), _AT_ONCE):
+            crops = np.empty((min(_AT_ONCE, len(boxes) - start), side, side, 3), dtype=np.uint8)
+            for crop, box, owner in zip(
+                crops, boxes[start:].astype(int).tolist(), owners[start:].tolist(), strict=False
+            ):
+                left, top, right, bottom = box
+                crop[:] = _resized(frames[owner][max(top - 1, 0) : bottom, max(left - 1, 0) : right], (side, side))
+            results.append([part.cpu().numpy() for part in network(self._tensor(crops))])
+        if not results:
+            return np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 10), np.float32)
+        parts = [np.concatenate(part) for part in zip(*results, strict=True)]
+        shifts, scores, points = parts[0], parts[-1][:, 1], parts[1] if len(parts) == 3 else None
+        return shifts, scores, points
+
+    def _tensor(self, images: np.ndarray) -> torch.Tensor:
+        """uint8 (n, H, W, 3) -> float32 (n, 3, H, W), [-1, 1], as the networks were trained."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        return (pixels.float() - 127.5) * 0.0078125
+
+
+def _resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+
+
+def _grid_boxes(shifts: torch.Tensor, scores: torch.Tensor, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """P-Net's answers at one scale -> boxes with scores (n, 5), moved as it says, and frame numbers (n,)."""
+    owners, rows, columns = (scores >= THRESHOLDS[0]).nonzero(as_tuple=True)
+    score = scores[owners, rows, columns].cpu().numpy()
+    shift = shifts[owners, :, rows, columns].cpu().numpy()  # (n, 4)
+    corner = np.stack([columns.cpu().numpy(), rows.cpu().numpy()], axis=1) * float(_STRIDE)
+    cells = np.concatenate([np.floor((corner + 1) / scale), np.floor((corner + _CELL) / scale)], axis=1)
+    owners = owners.cpu().numpy()
+    keep = _suppress(cells, score, owners, 0.5)
+    cells, sides = cells[keep], (cells[keep, 2:] - cells[keep, :2])
+    moved = cells + shift[keep] * np.concatenate([sides, sides], axis=1)
+    return np.column_stack([moved, score[keep]]).astype(np.float32), owners[keep]
+
+
+def _suppress(boxes: np.ndarray, scores: np.ndarray, owners: np.ndarray, most: float) -> np.ndarray:
+    """Row numbers of the best boxes, among which none of a frame overlap by more than `most` (IoU)."""
+    from torchvision.ops import batched_nms
+
+    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (boxes.astype(np.float32), scores, owners))
+    return batched_nms(*parts, most).numpy()
+
+
+def _not_within(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
+    """Row numbers of the best boxes, of which none has more than `most` of the smaller one's area in common."""
+    kept: list[int] = []
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+    for row in np.argsort(-scores, kind="stable").tolist():
+        overlap = np.minimum(boxes[kept, 2:], boxes[row, 2:]) - np.maximum(boxes[kept, :2], boxes[row, :2]) + 1
+        shared = np.prod(np.maximum(overlap, 0), axis=1)
+        if (shared <= most * np.minimum(areas[kept], areas[row])).all():
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
+
+
+def _squares(boxes: np.ndarray) -> np.ndarray:
+    """Each box grown to a square around its middle."""
+    middle, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    return np.concatenate([middle - side / 2, middle + side / 2], axis=1)
+
+
+def _inside(boxes: np.ndarray, owners: np.ndarray, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes cut at the frame's border to whole pixels, less those that lie outside it."""
+    height, width = frames[0].shape[:2]
+    boxes = np.trunc(boxes)
+    boxes = np.concatenate([np.maximum(boxes[:, :2], 1), np.minimum(boxes[:, 2:], (width, height))], axis=1)
+    keep = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+    return boxes[keep], owners[keep]
+
+
+def _shifted(boxes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    return boxes + shifts * np.concatenate([sides, sides], axis=1)

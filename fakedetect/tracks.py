@@ -1,0 +1,143 @@
+"""Faces joined over frames: one track for one face, from where it comes to where it goes or the film is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from fakedetect.faces import Face
+
+MAX_GAP = 5  # looks at the film without the face, after which a track is over
+MAX_GAP_S = 2.0  # seconds without the face, likewise
+# Share of pixels that change colour from look to look, [0, 1]. In the two test films: 0.09 at most; from one to the other
+# 0.69 at least; a picture that grows darker by a fifth 0.25.
+CUT = 0.35
+# Generalised IoU of a face and where it was expected. Someone who crosses the picture is two sides further on after a
+# fifth of a second: -0.5. Where the last look is longer ago than motion can be foreseen, boxes must overlap.
+_MIN_MEET, _MIN_MEET_FAR = -0.5, 0.2
+_FAR_S = 1.0
+_MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # ratio of sides; of boxes that do not touch
+_SHADES = 5  # of each colour
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face of a track in frame `index`, shown at `time_s`."""
+
+    index: int
+    time_s: float
+    face: Face
+
+
+@dataclass
+class Track:
+    """One face over frames. `number` counts a film's tracks from 1, in the order in which they begin."""
+
+    number: int
+    faces: list[Sighting] = field(default_factory=list)
+    missed: int = 0  # looks since it was last seen
+
+    @property
+    def start_s(self) -> float:
+        return self.faces[0].time_s
+
+    @property
+    def end_s(self) -> float:
+        return self.faces[-1].time_s
+
+    def expected(self, time_s: float) -> np.ndarray:
+        """Where its box (4,) would be at `time_s`, if it went on as between its last two sightings."""
+        last = self.faces[-1]
+        if len(self.faces) < 2:
+            return last.face.box
+        before = self.faces[-2]
+        passed, ahead = last.time_s - before.time_s, time_s - last.time_s
+        if not 0 < passed <= _FAR_S or not 0 < ahead <= _FAR_S:
+            return last.face.box
+        motion = (_middle(last.face.box) - _middle(before.face.box)) / passed * ahead
+        return last.face.box + np.concatenate([motion, motion])
+
+
+class Tracker:
+    """Give it frames in their order with `update`; `tracks` has all tracks so far, `cuts` the times of cuts."""
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self.cuts: list[float] = []
+        self._open: list[Track] = []
+        self._look: np.ndarray | None = None
+
+    def update(self, index: int, time_s: float, faces: list[Face], pixels: np.ndarray | None = None) -> list[int]:
+        """The number of each face's track. `pixels`, uint8 RGB (H, W, 3), is compared with the frame before: where the
+        film was cut no track goes on.
+        """
+        if pixels is not None:
+            look, before = _colours(pixels), self._look
+            if before is not None and difference(look, before) > CUT:
+                self._open = []
+                self.cuts.append(time_s)
+            self._look = look
+        self._open = [track for track in self._open if self._may_go_on(track, time_s)]
+        owners: list[Track | None] = [None] * len(faces)
+        for place, track in self._matches(faces, time_s):
+            owners[place] = track
+        for track in self._open:
+            track.missed = 0 if any(owner is track for owner in owners) else track.missed + 1
+        for place, face in enumerate(faces):
+            track = owners[place]
+            if track is None:
+                track = Track(len(self.tracks) + 1)
+                self.tracks.append(track)
+                self._open.append(track)
+                owners[place] = track
+            track.faces.append(Sighting(index, time_s, face))
+        return [track.number for track in owners]
+
+    def _may_go_on(self, track: Track, time_s: float) -> bool:
+        return track.missed <= MAX_GAP and (not track.missed or time_s - track.end_s <= MAX_GAP_S)
+
+    def _matches(self, faces: list[Face], time_s: float) -> list[tuple[int, Track]]:
+        """(place of a face, its track), so that all together meet best."""
+        from scipy.optimize import linear_sum_assignment
+
+        if not faces or not self._open:
+            return []
+        meet = np.empty((len(faces), len(self._open)))
+        for column, track in enumerate(self._open):
+            box, side = track.expected(time_s), track.faces[-1].face.side
+            least = _MIN_MEET if time_s - track.end_s <= _FAR_S else _MIN_MEET_FAR
+            for row, face in enumerate(faces):
+                growth = max(face.side, side) / max(min(face.side, side), 1e-9)
+                value = meeting(face.box, box)
+                most = _MAX_GROWTH if value > 0 else _MAX_GROWTH_APART
+                meet[row, column] = value if value >= least and growth <= most else -9.0
+        rows, columns = linear_sum_assignment(-meet)
+        return [(r, self._open[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if meet[r, c] > -9]
+
+
+def meeting(one: np.ndarray, other: np.ndarray) -> float:
+    """Generalised IoU of two boxes (Rezatofighi et al., 2019): 1 the same, 0 about touching, towards -1 far apart."""
+    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
+    union = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared
+    around = np.prod(np.maximum(one[2:], other[2:]) - np.minimum(one[:2], other[:2]))
+    if union <= 0 or around <= 0:
+        return -1.0
+    return float(shared / union - (around - union) / around)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """How far apart two histograms that sum to 1 are, [0, 1]: the share that would have to move."""
+    return float(np.abs(one - other).sum() / 2)
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """The frame's histogram of colours (125,), which sums to 1; of a small copy."""
+    small = cv2.resize(pixels, (64, 36), interpolation=cv2.INTER_AREA)
+    counts = cv2.calcHist([small], [0, 1, 2], None, [_SHADES] * 3, [0, 256] * 3)
+    return (counts / counts.sum()).reshape(-1)
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
