@@ -48,7 +48,7 @@ class Contestant:
 
     def told(self) -> dict:
         """What race.json says of it."""
-        own = {"path": str(self.path), "id": self.detector.id} if self.detector else {}
+        own = {"path": str(self.path), "id": self.detector.id} if self.detector else {"path": None, "id": None}
         return {"name": self.name, **own}
 
     def meet(self, entrants: list[Entrant]) -> None:
