@@ -24,7 +24,7 @@ _FILES = 100  # of either kind: written alike, they all look alike, and more wou
 
 
 def baseline_scores(
-    reals: tuple[np.ndarray, np.ndarray], fakes: tuple[np.ndarray, np.ndarray], seed: int
+    reals: tuple[np.ndarray, np.ndarray], fakes: tuple[np.ndarray, np.ndarray], seed: int | str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of the test images, (reals (n,), fakes (m,)), by the name of the baseline.
 

@@ -22,6 +22,7 @@ import torch
 from benchmarks.baselines import baseline_scores
 from benchmarks.cells import CELLS_VERSION, key_of, load_cell, save_cell
 from benchmarks.contestants import Contestant, Trial, open_contestants, trials
+from benchmarks.race_distances import epoch_distances
 from benchmarks.race_fits import (
     Exam,
     Own,
@@ -47,7 +48,6 @@ from fakecore.progress import progress_bar, say
 from fakecore.runfolder import host, locked, versions
 from fakedetect.degrade import NONE, parse_degradation
 from fakedetect.detector import network_logits
-from fakegen.quality import measure, open_reference
 
 DEFAULT_DETECTORS = ("cnn", "dct", "spectrum", "discriminator")
 MARKER = "race.json"
@@ -105,7 +105,10 @@ def race(
         made = Raced(out, [], "", [], problems, clock.seconds)
         write_json(out / MARKER, _facts(entrants, contestants, per_epoch, seeds, degrades))
         with clock("distances"):
-            distances = {one.name: _distances(one, out / "cells", device, made) for one in entrants}
+            distances = {}
+            for one in entrants:
+                distances[one.name], fresh = epoch_distances(one, out / "cells", device)
+                _count(made, "distances", fresh)
         for contestant in contestants:
             with clock(contestant.name):
                 made.rows += _contest(contestant, entrants, seeds, degrades, out / "cells", target, jobs, made)
@@ -174,26 +177,6 @@ def _facts(entrants, contestants, per_epoch: int, seeds: int, degrades: list[str
     facts = {"version": CELLS_VERSION, "runs": [described(one) for one in entrants], "per_epoch": per_epoch}
     facts |= {"detectors": [one.told() for one in contestants], "seeds": seeds, "degrade": degrades}
     return facts | {"versions": versions(), "host": host()}
-
-
-def _distances(entrant: Entrant, cells: Path, device: str, made: Raced) -> dict[int, dict]:
-    """What `measure` says of each epoch's fakes, by epoch; of the same fakes that the detectors see."""
-    facts, found, reference = entrant.run.facts, {}, None
-    source = {"reals": facts["source"]["fingerprint"], "seed": facts["seed"], "split": facts["split"]}
-    with progress_bar(f"distances {entrant.name}", len(entrant.fakes), "epochs") as bar:
-        for epoch, pool in entrant.fakes.items():
-            key = key_of("distance", pool=pool.key, resolution=entrant.run.preset.resolution, **source)
-            if (kept := load_cell(cells, key)) is None:
-                if reference is None:
-                    reference = open_reference(entrant.source, count=pool.count, device=device)
-                quality = measure(pool.images(), reference, epoch=epoch)
-                names = ("frechet", "floor", "kernel", "precision", "recall", "features", "comparable")
-                save_cell(cells, key, {}, {name: getattr(quality, name) for name in names})
-                kept = load_cell(cells, key)
-                _count(made, "distances")
-            found[epoch] = kept[1]
-            bar.advance()
-    return found
 
 
 def _contest(
@@ -345,7 +328,7 @@ def _baselines(entrants: list[Entrant], seeds: int) -> list[dict]:
                 train_r, _ = one.deal_reals(seed)
                 train_f, _, test_f = one.deal_fakes(seed)
                 pairs = (reals[train_r], reals[one.test_reals]), (fakes[train_f], fakes[test_f])
-                for name, (of_reals, of_fakes) in baseline_scores(*pairs, seed).items():
+                for name, (of_reals, of_fakes) in baseline_scores(*pairs, f"{epoch}-{seed}").items():
                     facts = {"run": one.name, "detector": name, "train_epoch": epoch, "test_epoch": epoch}
                     rows.append(
                         dict.fromkeys(COLUMNS)

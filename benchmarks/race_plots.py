@@ -44,7 +44,6 @@ def curves_plot(
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
         figure = Figure(figsize=(sum(broad), sum(heights) + 1.6), layout="constrained")
         axes = figure.subplots(len(heights), len(tracks), squeeze=False, height_ratios=heights, width_ratios=broad)
-    lowest = min([0.5, *(row["auroc"] for row in rows if row["detector"] in detectors and ">" not in row["run"])])
     for place, track in enumerate(tracks):
         column = list(axes[:, place])
         if pictures:
@@ -54,13 +53,16 @@ def curves_plot(
         _other(other, rows, track, colours)
         _distance(far, track)
         for one in (same, other):
-            one.set_ylim(lowest - 0.04, 1.02)
             one.axhline(0.5, color="0.5", linestyle="--", linewidth=1)
         for one in column:
             one.set_xlim(-0.5, len(track.epochs) - 0.5)
             one.set_xticks(range(len(track.epochs)), [str(epoch) for epoch in track.epochs])
         axes[0, place].set_title(track.run, fontweight="bold")
-        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)")
+    for line in axes[-3:-1]:  # what stands side by side has one scale
+        lowest = min(0.48, *(one.dataLim.y0 for one in line))
+        for one in line:
+            one.set_ylim(lowest - 0.02, 1.02)
+        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)", fontsize=10)
     _legend(figure, axes[1 if pictures else 0, 0], axes[2 if pictures else 1, 0])
     return _png(figure)
 
@@ -195,6 +197,10 @@ def _distance(axes, track: Track) -> None:
         shares.plot(places, values, "D-", color=colour, markersize=3.5, linewidth=1.3, label=f"{name} (right)")
     shares.set(ylim=(-0.04, 1.04), ylabel="share")
     shares.grid(visible=False)
+    for spine in shares.spines.values():
+        spine.set_color("0.8")
+    for one in (axes, shares):
+        one.tick_params(which="both", length=0)
     handles = axes.get_legend_handles_labels(), shares.get_legend_handles_labels()
     axes.legend(
         handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=8, ncols=3, frameon=False,
@@ -205,7 +211,7 @@ def _distance(axes, track: Track) -> None:
 def _legend(figure, same, other) -> None:
     handles, labels = same.get_legend_handles_labels()
     more, names = other.get_legend_handles_labels()
-    columns = min(5, len(labels) + len(names))
+    columns = max(2, int(figure.get_figwidth() // 2.1))
     figure.legend(handles + more, labels + names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
