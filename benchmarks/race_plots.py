@@ -73,7 +73,9 @@ def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) ->
 
     most = max(len(track.epochs) for track in tracks)
     side = max(2.6, (0.62 if most <= _MOST_NUMBERS else 0.4) * most)
-    figure = Figure(figsize=((side + 1.5) * len(tracks), side + 1.6), layout="constrained")
+    alone = {row["train_epoch"] for row in rows if row["detector"] == detector} == {FIXED}
+    size = ((side + 1.5) * len(tracks), (1.0 if alone else side) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(tracks), squeeze=False)[0]
     for axes, track in zip(panels, tracks, strict=True):
         own = chosen(rows, run=track.run, detector=detector, degrade="none")
@@ -145,11 +147,12 @@ def _mosaics(axes, track: Track) -> None:
 
 
 def _same_epoch(axes, rows, track: Track, colours: dict, degrades: Sequence[str]) -> None:
+    trained_here = [row for row in rows if row["train_epoch"] != FIXED]
     for degrade in degrades:
         for name, colour in colours.items():
-            found = {k: same_epoch(rows, track.run, name, epoch, degrade) for k, epoch in enumerate(track.epochs)}
+            found = {k: same_epoch(trained_here, track.run, name, e, degrade) for k, e in enumerate(track.epochs)}
             if degrade == "none":
-                _band(axes, found, colour, "o-", name)
+                _band(axes, found, colour, "o-", name, wide=_width(colours, name))
             else:
                 _band(axes, found, colour, ":", None, band=False)
         if degrade != "none":
@@ -163,22 +166,30 @@ def _other(axes, rows, track: Track, colours: dict) -> None:
     early = track.epochs[1] if len(track.epochs) > 2 else None
     for name, colour in colours.items():
         own = chosen(rows, run=track.run, detector=name, degrade="none")
-        for trained, style in ((ALL, "s-"), (early, "v:")):
+        for trained, style in ((ALL, "s-"), (early, "v:"), (FIXED, "P-.")):
             tested = {k: over_seeds(chosen(own, train_epoch=trained, test_epoch=e)) for k, e in enumerate(track.epochs)}
-            _band(axes, tested, colour, style, None, band=trained == ALL)
+            told = f"{name}, finished before" if trained == FIXED else None
+            _band(axes, tested, colour, style, told, band=trained != early, wide=_width(colours, name))
     for style, label in (("s-", "trained on all epochs"), ("v:", f"on epoch {early} alone")):
         if early is not None:
             axes.plot([], [], style, color="0.3", markersize=4, label=label)
-    axes.set_ylabel("AUROC, trained on\nall, or on an early one")
+    axes.set_ylabel("AUROC, trained on all,\nearly, or before")
 
 
-def _band(axes, found: dict[int, dict | None], colour, style: str, label: str | None, band: bool = True) -> None:
+def _width(colours: dict, name: str) -> float:
+    """The first lines are the widest: where several lie upon each other, all are seen."""
+    return 1.8 + 1.6 * (len(colours) - 1 - list(colours).index(name))
+
+
+def _band(
+    axes, found: dict[int, dict | None], colour, style: str, label: str | None, band: bool = True, wide: float = 1.8
+) -> None:
     found = {place: one for place, one in found.items() if one}
     if not found:
         return
     places = list(found)
     means = [found[place]["mean"] for place in places]
-    axes.plot(places, means, style, color=colour, linewidth=1.8, markersize=4.5, label=label)
+    axes.plot(places, means, style, color=colour, linewidth=wide, markersize=3.5 + wide / 2, label=label)
     if band:
         low, high = ([found[place][end] for place in places] for end in ("low", "high"))
         axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -67,8 +67,8 @@ def plain(name: str) -> str:
 
 
 def told(found: dict | None) -> str:
-    """ "0.981 [0.950, 1.000]", or "-" where there is nothing."""
-    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "-"
+    """ "0.981 [0.95, 1.00]", or "-" where there is nothing."""
+    return f"{found['mean']:.3f} [{found['low']:.2f}, {found['high']:.2f}]" if found else "-"
 
 
 def _track(entrant: Entrant, distances: dict[int, dict]) -> Track:
