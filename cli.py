@@ -196,6 +196,37 @@ def sweep_generate(
     return run_sweep(presets, over or [], changes or [], as_json, device=device, data_root=data_root, **shared)
 
 
+@app.command(short_help="The race: how well detectors do while a GAN learns, epoch by epoch.")
+def benchmark(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; several are crossed too.")],
+    detectors: Annotated[
+        str | None,
+        typer.Option(help="Models, discriminator, and folders of detectors. Default: cnn,dct,spectrum,discriminator."),
+    ] = None,
+    epochs: Annotated[str | None, typer.Option(help="Such as 0,5,last, or all. Default: six, spread wide.")] = None,
+    per_epoch: Annotated[int, typer.Option(help="Fakes of each epoch, and as many reals; 30 % are to test on.")] = 2000,
+    seeds: Annotated[int, typer.Option(help="How often everything is repeated, with other draws and weights.")] = 3,
+    degrade: Annotated[str | None, typer.Option(help="Tests on degraded images too: jpeg75, blur1 ...")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trainings at a time. Default: one a core.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The race's folder; one that was begun is gone on with. Default: runs/RUN-race.")
+    ] = None,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """The race: detectors trained on the fakes of every epoch of a GAN, and tested on those of every other."""
+    from benchmarks.cli_benchmark import run_benchmark
+
+    folder = out or RUNS / f"{'-'.join(run.absolute().name for run in runs)}-race"
+    asked = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
+    shared = {"sets": sets or [], "device": device, "data_root": data_root}
+    again = command(*sys.argv[1:])
+    made = run_benchmark(runs, as_json, detectors=detectors, out=folder, go_on=again, **asked, **shared)
+    return report_unused(made.problems)
+
+
 @app.command()
 def verify(
     place: Annotated[Path, typer.Argument(metavar="SET|RUN", help="A set with fakes, or a run.")],

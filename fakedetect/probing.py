@@ -106,6 +106,20 @@ def fit_probe(
         versions.append(_finite(features(data.images, rows, plan, title)))
     val_rows = data.rows("val")
     val = _finite(features(data.images, val_rows, None, "features of validation")), data.labels[val_rows]
+    return fit_head(network, versions, labels, val, settings, seed)
+
+
+def fit_head(
+    network: Probed,
+    versions: list[np.ndarray],
+    labels: np.ndarray,
+    val: tuple[np.ndarray, np.ndarray],
+    settings: DetectorSettings,
+    seed: int,
+) -> Fit:
+    """Fit the head of `network` on features that are at hand: each of `versions` float32 (N, dims) of the same images,
+    `labels` (N,) real 0 / fake 1, `val` the features (M, dims) and labels (M,) by which the best is chosen.
+    """
     if settings.probe_in_use() == "mlp":
         return _fit_layers(network, versions, labels, val, settings, seed)
     return _fit_linear(network, versions, labels, val, settings)

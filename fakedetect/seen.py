@@ -26,6 +26,12 @@ def count_seen(folder: Path, recorded: str | None, hashes: Iterable[str]) -> int
 
     `recorded` is what `remember` returned for it. Raises UserError when seen.npy is not the file it was then.
     """
+    seen = which_seen(folder, recorded, hashes)
+    return None if seen is None else int(seen.sum())
+
+
+def which_seen(folder: Path, recorded: str | None, hashes: Iterable[str]) -> np.ndarray | None:
+    """As `count_seen`, but which of them: bool (N,)."""
     path = folder / "seen.npy"
     if recorded is None or not path.is_file():
         return None
@@ -39,7 +45,7 @@ def count_seen(folder: Path, recorded: str | None, hashes: Iterable[str]) -> int
             remedy="Copy it again, or delete it: the test then says that it cannot know which images are new.",
         )
     known = np.load(io.BytesIO(data), allow_pickle=False)
-    return int(np.isin(_short_names(hashes), known).sum())
+    return np.isin(_short_names(hashes), known)
 
 
 def _short_names(hashes: Iterable[str]) -> np.ndarray:

@@ -1,0 +1,352 @@
+"""The race: how well do detectors tell a GAN's fakes from reals while the GAN learns? The plan, and the loop over it.
+
+Everything that takes time is a cell on disk (benchmarks.cells): a race that was killed goes on where it was, and one with
+another detector, epoch or seed computes only what is new.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.baselines import baseline_scores
+from benchmarks.cells import CELLS_VERSION, key_of, load_cell, save_cell
+from benchmarks.contestants import Contestant, Trial, open_contestants, trials
+from benchmarks.race_distances import epoch_distances
+from benchmarks.race_fits import (
+    Exam,
+    Own,
+    Training,
+    absent,
+    add_logits,
+    logits_of,
+    open_heads,
+    open_network,
+    open_untrained,
+    pool_features,
+    prepare_worker,
+    work,
+)
+from benchmarks.race_numbers import COLUMNS, correlation, headline, judged
+from benchmarks.race_report import write_race
+from benchmarks.race_sets import Entrant, described, open_entrants
+from fakecore.device import choose_device, one_thread
+from fakecore.errors import UserError
+from fakecore.files import read_json, write_json
+from fakecore.interrupt import going_on_with
+from fakecore.progress import progress_bar, say
+from fakecore.runfolder import host, locked, versions
+from fakedetect.degrade import NONE, parse_degradation
+from fakedetect.detector import network_logits
+
+DEFAULT_DETECTORS = ("cnn", "dct", "spectrum", "discriminator")
+MARKER = "race.json"
+_RATED = 256  # images on which the speed of scoring is measured
+
+
+@dataclass
+class Raced:
+    """What `race` leaves behind. `rows` are those of results.csv; `problems` names what could not be used."""
+
+    out: Path
+    rows: list[dict]
+    headline: str
+    correlations: list[dict]
+    problems: list[dict]
+    seconds: dict[str, float] = field(default_factory=dict)  # of this call, by what was done
+    fresh: dict[str, int] = field(default_factory=dict)  # cells computed now, by kind; the others were there
+
+
+def race(
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str,
+    detectors: Sequence[str] = DEFAULT_DETECTORS,
+    epochs: str | None = None,
+    per_epoch: int = 2000,
+    seeds: int = 3,
+    degrade: Sequence[str] = (),
+    jobs: int | None = None,
+    changes: dict[str, Any] | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    go_on: str = "the same command",
+) -> Raced:
+    """Train and test every detector at every chosen epoch of every run; write results.csv, the plots and report.html.
+
+    `detectors` are models to train, "discriminator", or folders of trained ones; `degrade` adds tests on degraded images;
+    `changes` overrides DetectorSettings of those that are trained; `jobs` is how many are trained at a time, by default one
+    a core. Raises UserError for a request that cannot be met, Interrupted when stopped: what was finished is kept.
+    """
+    out, target = Path(out), choose_device(device)
+    if not runs:
+        raise UserError("no run is named", expected="the folder that `generate` made, or several")
+    for name, value in (("--seeds", seeds), ("--jobs", 1 if jobs is None else jobs)):
+        if value < 1:
+            raise UserError(f"{name} is out of range", got=value, expected="1 or more")
+    degrades = list(dict.fromkeys([NONE, *(parse_degradation(one).name for one in degrade)]))
+    contestants = open_contestants(detectors, changes or {}, str(target))
+    _claim(out)
+    with locked(out), going_on_with(go_on):
+        clock = _Clock()
+        with clock("drawing fakes, decoding reals"):
+            entrants, problems = open_entrants([Path(run) for run in runs], epochs, per_epoch, target, data_root)
+            problems += contestants_that_fit(contestants, entrants)
+        made = Raced(out, [], "", [], problems, clock.seconds)
+        write_json(out / MARKER, _facts(entrants, contestants, per_epoch, seeds, degrades))
+        with clock("distances"):
+            distances = {}
+            for one in entrants:
+                distances[one.name], fresh = epoch_distances(one, out / "cells", device)
+                _count(made, "distances", fresh)
+        for contestant in contestants:
+            with clock(contestant.name):
+                made.rows += _contest(contestant, entrants, seeds, degrades, out / "cells", target, jobs, made)
+        with clock("baselines"):
+            made.rows += _baselines(entrants, seeds)
+        names = [one.name for one in contestants]
+        facts = [described(one) for one in entrants]
+        made.correlations = _correlations(made.rows, entrants, names, distances)
+        made.headline = headline(made.rows, facts, distances, names)
+        with clock("plots and report"):
+            asked = {"per_epoch": per_epoch, "seeds": seeds, "degrades": degrades, "device": str(target)}
+            write_race(made, entrants, facts, contestants, distances, asked)
+    return made
+
+
+def contestants_that_fit(contestants: list[Contestant], entrants: list[Entrant]) -> list[dict]:
+    """Raise UserError for a finished detector of another shape than the runs' images. Take out, and name, those that know
+    too many of the test images.
+    """
+    resolution, channels = entrants[0].shape
+    problems = []
+    for one in [one for one in contestants if one.detector]:
+        own = one.detector.resolution, one.detector.channels
+        if own != (resolution, channels):
+            raise UserError(
+                f"{one.path} looks at images of another shape",
+                got="{0}x{0}, channels {1}".format(*own),
+                expected=f"{resolution}x{resolution}, channels {channels}, as the runs make them",
+                remedy="Leave it out, or train one for this shape.",
+            )
+        try:
+            one.meet(entrants)
+        except UserError as error:
+            problems.append({"path": str(one.path), "status": "unusable", "error": str(error)})
+            contestants.remove(one)
+    if not contestants:
+        raise UserError(f"no detector can be used: {problems[0]['error']}")
+    return problems
+
+
+class _Clock:
+    """Wall-clock seconds by what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str):
+        began = time.perf_counter()
+        yield
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + time.perf_counter() - began, 2)
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds anything else; say when its cells are of another version."""
+    if out.is_file():
+        raise UserError(f"{out} is a file", expected="a new folder, or that of a race", remedy="Choose another --out.")
+    if (out / MARKER).is_file():
+        if read_json(out / MARKER).get("version") != CELLS_VERSION:
+            say(f"note: the cells in {out} are of another version of fakelab: they are computed anew")
+    elif out.is_dir() and any(entry.name not in (".lock", "cells") for entry in out.iterdir()):
+        raise UserError(f"{out} holds something else", expected="a new folder, or that of a race")
+
+
+def _facts(entrants, contestants, per_epoch: int, seeds: int, degrades: list[str]) -> dict:
+    facts = {"version": CELLS_VERSION, "runs": [described(one) for one in entrants], "per_epoch": per_epoch}
+    facts |= {"detectors": [one.told() for one in contestants], "seeds": seeds, "degrade": degrades}
+    return facts | {"versions": versions(), "host": host()}
+
+
+def _contest(
+    contestant: Contestant, entrants: list[Entrant], seeds: int, degrades: list[str], cells, device, jobs, made: Raced
+) -> list[dict]:
+    """All rows of one contestant: what is missing is trained, then scored, then everything is judged."""
+    planned = trials(contestant, entrants, range(seeds), degrades)
+    exams: dict[str, dict[str, Exam]] = {}
+    by_key = {trial.job.key: trial.job for trial in planned}
+    for trial in planned:
+        wanted = exams.setdefault(trial.job.key, {})
+        wanted |= {exam.key: exam for exam in (trial.reals, trial.fakes)}
+    lists = {key: list(own.values()) for key, own in exams.items()}
+    todo = [key for key, own in lists.items() if absent(by_key[key], own, cells)]
+    untrained = [key for key, job in by_key.items() if isinstance(job, Training) and load_cell(cells, job.key) is None]
+    _count(made, "trainings", len(untrained))
+    _count(made, "detectors scored", len(todo))
+    if contestant.detector:
+        for key in todo:
+            _score_finished(contestant, by_key[key], lists[key], cells)
+    elif contestant.settings is not None and contestant.settings.on_features:
+        jobs_left = [by_key[key] for key in untrained]
+        _features_first(jobs_left, device)
+        _each(contestant.name, [(job, []) for job in jobs_left], cells, device, jobs)
+        _score_on_features({key: (by_key[key], lists[key]) for key in todo}, cells, device)
+    else:
+        left = [key for key in by_key if key in todo or key in untrained]
+        _each(contestant.name, [(by_key[key], lists[key]) for key in left], cells, device, jobs)
+    rate = _rate(contestant, planned[0], cells, device)
+    return _rows(contestant, planned, cells, rate)
+
+
+def _features_first(jobs: list[Training], device: torch.device) -> None:
+    """Compute the features that these trainings need, on all cores and once for all of them."""
+    pools = {share.pool.key: share.pool for job in jobs for share in (job.reals, *job.fakes)}
+    if pools:
+        extractor = _extractor(jobs[0], device)
+        for pool in pools.values():
+            pool_features(extractor, pool.images(), device)
+
+
+def _extractor(job: Training, device: torch.device) -> torch.nn.Module:
+    return open_untrained(job).network.features.to(device)
+
+
+def _each(
+    title: str, wanted: list[tuple[Training | Own, list[Exam]]], cells: Path, device: torch.device, jobs: int | None
+) -> None:
+    """Work on every job, several at a time on a CPU; each saves its own cells."""
+    at_once = min(jobs or os.cpu_count() or 1, len(wanted)) if device.type == "cpu" else 1
+    with progress_bar(title, len(wanted), "detectors") as bar:
+        if at_once <= 1:
+            for job, exams in wanted:
+                work(job, exams, cells, device)
+                bar.advance()
+            return
+        with ProcessPoolExecutor(at_once, get_context("spawn"), prepare_worker) as pool:
+            waiting = [pool.submit(work, job, exams, cells, device) for job, exams in wanted]
+            try:
+                for future in as_completed(waiting):
+                    future.result()
+                    bar.advance()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _score_on_features(todo: dict[str, tuple[Training, list[Exam]]], cells: Path, device: torch.device) -> None:
+    """Logits of detectors that share their features: those of each pool are loaded once, for all of the heads."""
+    if not todo:
+        return
+    jobs = [job for job, _ in todo.values()]
+    extractor = _extractor(jobs[0], device)
+    heads = dict(zip(todo, open_heads(jobs, extractor, cells), strict=True))
+    groups: dict[tuple[str, str], list[tuple[str, Exam]]] = {}
+    for key, (job, exams) in todo.items():
+        for exam in absent(job, exams, cells):
+            groups.setdefault((exam.pool.key, exam.degrade), []).append((key, exam))
+    found: dict[str, dict[str, np.ndarray]] = {key: {} for key in todo}
+    with progress_bar("scoring", len(groups), "sets") as bar, torch.inference_mode(), one_thread():
+        for (_, degrade), wanted in groups.items():
+            pool = wanted[0][1].pool
+            features = torch.from_numpy(pool_features(extractor, pool.degraded(degrade), device))
+            for key, exam in wanted:
+                found[key][exam.key] = heads[key](features[exam.rows]).flatten().double().numpy()
+            bar.advance()
+    for key, (job, _) in todo.items():
+        add_logits(job, found[key], cells)
+
+
+def _score_finished(contestant: Contestant, job, exams: list[Exam], cells: Path) -> None:
+    found = {}
+    with progress_bar(f"scoring with {contestant.name}", len(exams), "sets") as bar:
+        for exam in absent(job, exams, cells):
+            found[exam.key] = contestant.detector.logits(exam.pool.degraded(exam.degrade), exam.rows)
+            bar.advance()
+    add_logits(job, found, cells)
+
+
+def _rate(contestant: Contestant, trial: Trial, cells: Path, device: torch.device) -> float:
+    """Images scored a second by the whole network, measured once and kept."""
+    key = key_of("rate", job=trial.job.key, device=device.type)
+    if (kept := load_cell(cells, key)) is None:
+        images = trial.fakes.pool.images()[:_RATED]
+        if contestant.detector:
+            score = contestant.detector.logits
+        else:
+            network = open_network(trial.job, cells, device)
+
+            def score(some: np.ndarray) -> np.ndarray:
+                return network_logits(network, some, device)
+
+        score(images[:8])  # the first batch pays for what is set up once
+        rate = _per_second(score, images)
+        save_cell(cells, key, {}, {"images_per_s": round(rate, 1)})
+        return round(rate, 1)
+    return kept[1]["images_per_s"]
+
+
+def _per_second(score: Callable[[np.ndarray], object], images: np.ndarray) -> float:
+    began = time.perf_counter()
+    score(images)
+    return len(images) / (time.perf_counter() - began)
+
+
+def _rows(contestant: Contestant, planned: list[Trial], cells: Path, rate: float) -> list[dict]:
+    logits = {key: logits_of(key, cells) for key in {trial.job.key for trial in planned}}
+    seconds = {}
+    for key in logits:
+        kept = load_cell(cells, key)
+        seconds[key] = None if kept is None else round(kept[1]["fit_s"], 3)
+    rows = []
+    for trial in planned:
+        own = logits[trial.job.key]
+        reals = own[trial.reals.key]
+        found = judged(reals[contestant.fair(trial.reals)], own[trial.fakes.key], contestant.cut)
+        row = {**trial.facts(), **found, "fit_seconds": seconds[trial.job.key], "score_images_per_s": rate}
+        rows.append({name: row[name] for name in COLUMNS})
+    return rows
+
+
+def _baselines(entrants: list[Entrant], seeds: int) -> list[dict]:
+    rows = []
+    for one in entrants:
+        reals = one.reals.images()
+        for epoch, pool in one.fakes.items():
+            fakes = pool.images()
+            for seed in range(seeds):
+                train_r, _ = one.deal_reals(seed)
+                train_f, _, test_f = one.deal_fakes(seed)
+                pairs = (reals[train_r], reals[one.test_reals]), (fakes[train_f], fakes[test_f])
+                for name, (of_reals, of_fakes) in baseline_scores(*pairs, f"{epoch}-{seed}").items():
+                    facts = {"run": one.name, "detector": name, "train_epoch": epoch, "test_epoch": epoch}
+                    rows.append(
+                        dict.fromkeys(COLUMNS)
+                        | {**facts, "degrade": NONE, "seed": seed, **judged(of_reals, of_fakes, 0.5)}
+                    )
+    return rows
+
+
+def _correlations(rows: list[dict], entrants: list[Entrant], names: list[str], distances) -> list[dict]:
+    found = []
+    for one in entrants:
+        far = {epoch: facts["frechet"] for epoch, facts in distances[one.name].items()}
+        for name in names:
+            own = [row for row in rows if row["run"] == one.name and row["detector"] == name]
+            own = [row for row in own if row["degrade"] == NONE and row["train_epoch"] in (row["test_epoch"], "fixed")]
+            found.append({"run": one.name, "detector": name, **correlation(own, far)})
+    return found
+
+
+def _count(made: Raced, what: str, number: int = 1) -> None:
+    made.fresh[what] = made.fresh.get(what, 0) + number
