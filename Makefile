@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := fakecore fakegen fakedetect benchmarks tests cli.py
+SOURCES := fakecore fakegen fakedetect benchmarks tests $(wildcard cli*.py)
 
 .PHONY: demo test lint format speed clean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from cli_detect import Device, Json, detector_commands
+from cli_attributes import attribute_commands
+from cli_common import RUNS, DataRoot, Device, Json, Real, Sets, fresh, newest, print_json, report_unused
+from cli_detect import detector_commands
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
 from fakecore.wording import command, counted
 from fakecore.world import PeerLost, rank
 
-RUNS = Path("runs")
-UNUSED_SHOWN = 10
 BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
 
 app = typer.Typer(
@@ -31,13 +30,7 @@ app = typer.Typer(
 sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
 app.add_typer(sweeps, name="sweep")
 app.add_typer(detector_commands)
-
-Real = Annotated[
-    str | None, typer.Option(help="Real images: a folder[:class], digits[:3], mnist[:3], cifar10[:dog] ...")
-]
-Fake = Annotated[str | None, typer.Option(help="A folder of fakes.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="field=value; any field, any number of times.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")]
+app.add_typer(attribute_commands, name="attributes")
 
 
 @app.command()
@@ -49,7 +42,7 @@ def demo(
     """The whole loop on built-in digits, in minutes on a laptop."""
     from benchmarks.demo import run_demo
 
-    return run_demo(_fresh(out, RUNS / "demo"), seed=seed, device=device)
+    return run_demo(fresh(out, RUNS / "demo"), seed=seed, device=device)
 
 
 @app.command()
@@ -100,16 +93,16 @@ def generate(
     shares = parse_split(split) if split else None
     shared = {"real": real, "changes": changes, "count": count, "device": device, "data_root": data_root}
     if resume:
-        folder = out or _newest(RUNS, "run.json", "run to resume", "--out RUN")
+        folder = out or newest(RUNS, "run.json", "run to resume", "--out RUN")
         made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)
     else:
         name = preset or "digits"
         fakegen.get_preset(name, changes)  # a wrong name must not decide a folder's name
-        folder = _fresh(out, RUNS / name)
+        folder = fresh(out, RUNS / name)
         made = fakegen.train(name, out=folder, seed=seed or 0, split=shares or DEFAULT_SPLIT, **shared)
     if as_json:
         facts = {"run": str(made.run), "set": str(made.set), "epochs": made.epochs, "counts": made.counts}
-        _print_json({**facts, "train_s": made.train_s, "unused": made.unused})
+        print_json({**facts, "train_s": made.train_s, "unused": made.unused})
     else:
         fakes, reals = (sum(part[label] for part in made.counts.values()) for label in ("fake", "real"))
         trained = f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "nothing was trained"
@@ -117,7 +110,7 @@ def generate(
         plots = sorted(path.name for path in (made.run / "plots").glob("*.png"))
         print(f"  look at   {made.run}/plots: {', '.join(plots)}")
         print(f"  next      {command('detect-train', made.run)}")
-    return _report_unused(made.unused, made.run / "unused.jsonl")
+    return report_unused(made.unused, made.run / "unused.jsonl")
 
 
 @app.command()
@@ -151,7 +144,7 @@ def sample(
         device=device,
     )
     if as_json:
-        _print_json({"set": str(out), **facts})
+        print_json({"set": str(out), **facts})
     else:
         fakes, origin = sum(part["fake"] for part in facts["counts"].values()), facts["origin"]
         print(f"{out}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
@@ -220,115 +213,6 @@ def verify(
     return run_verify(place, as_json, count=count, seed=seed, run=run, device=device)
 
 
-@app.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
-def detect_train(
-    place: Annotated[
-        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
-    ] = None,
-    real: Real = None,
-    fake: Fake = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
-    sets: Sets = None,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    as_json: Json = False,
-) -> int:
-    """Train a detector on a set, a run, or two folders, and write its report."""
-    import benchmarks.discriminators  # noqa: F401
-    import fakedetect
-    from fakecore.settings import parse_assignments
-    from fakedetect.cli_evaluate import print_metrics
-
-    changes = parse_assignments(sets or []) | {
-        name: value for name, value in (("model", model), ("weights", weights)) if value is not None
-    }
-    if resume:
-        folder = out or _newest(RUNS, "training.json", "training to resume", "--out DET")
-    else:
-        if place is None and real is None and fake is None:
-            place = _newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
-        folder = _fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
-    made = fakedetect.train(
-        place,
-        out=folder,
-        real=real,
-        fake=fake,
-        changes=changes,
-        seed=seed,
-        device=device,
-        resume=resume,
-        data_root=data_root,
-    )
-    if as_json:
-        _print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
-    else:
-        print_metrics(made)
-        print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
-    return _report_unused(made.unused_by_option)
-
-
-@app.command(short_help="Test a detector on images that it was not trained on; or several, on several sets.")
-def evaluate(
-    detectors: Annotated[
-        str,
-        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
-    ],
-    places: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
-    ] = None,
-    real: Real = None,
-    fake: Fake = None,
-    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
-    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
-    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    as_json: Json = False,
-) -> int:
-    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
-    import benchmarks.discriminators  # noqa: F401
-    from fakedetect.cli_evaluate import run_evaluate
-
-    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
-    made = run_evaluate(detectors, places or [], as_json, robustness=robustness, degrade=degrade, **where)
-    return _report_unused(made.unused_by_option)
-
-
-@app.command()
-def score(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images and folders, mixed.")],
-    detector: Annotated[
-        Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> int:
-    """Say of every photo how likely it is fake. One line each, as they come."""
-    import benchmarks.discriminators  # noqa: F401
-    from fakedetect.cli_score import print_scores
-
-    folder = detector or _newest(RUNS, "detector.json", "detector", "--detector DET")
-    return print_scores(paths, folder, out=out, device=device, as_json=as_json)
-
-
-def _plain(model: str) -> str:
-    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
-    name, _, rest = model.partition(":")
-    return f"{name}-{rest}" if name == "timm" else name
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted.
 
@@ -381,38 +265,6 @@ def _let_go_of_output() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _fresh(out: Path | None, default: Path) -> Path:
-    from fakecore.runfolder import free_name
-
-    return out if out is not None else free_name(default)
-
-
-def _newest(root: Path, marker: str, what: str, remedy: str) -> Path:
-    from fakecore.progress import say
-    from fakecore.runfolder import newest
-
-    found = newest(root, marker)
-    if found is None:
-        raise UserError(f"there is no {what} in {root}/", remedy=f"Give {remedy}.")
-    say(f"using {found}")
-    return found
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, allow_nan=False))
-
-
-def _report_unused(unused: list[dict], listed_in: Path | None = None) -> int:
-    """Exit code 1, and a line each on stderr for the first, when inputs could not be used; `listed_in` has them all."""
-    lines = list(dict.fromkeys(f"not used: {line['path']!r}: {line['status']}: {line['error']}" for line in unused))
-    if len(lines) > UNUSED_SHOWN:
-        where = f" (all are in {listed_in})" if listed_in else ""
-        lines[UNUSED_SHOWN:] = [f"not used: {len(lines) - UNUSED_SHOWN:,} more{where}"]
-    for line in lines:
-        print(line, file=sys.stderr)
-    return 1 if unused else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Commands on finished detectors, and on attributes, as a part of cli.py's face: parse, call, exit code.
-
-Imports typer alone, as --help must.
+"""The commands that make and use detectors, as a part of cli.py's face: parse, call, print, exit code. Imports typer alone,
+as --help must.
 """
 
 from __future__ import annotations
@@ -10,9 +9,130 @@ from typing import Annotated
 
 import typer
 
+from cli_common import RUNS, DataRoot, Device, Fake, Json, Real, Sets, fresh, newest, print_json, report_unused
+from fakecore.wording import command
+
 detector_commands = typer.Typer()
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+
+
+@detector_commands.command(short_help="What, other than fakery, tells reals and fakes apart?")
+def audit(
+    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run.")] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="A page to write: FILE.html, with the offending pictures.")] = None,
+    strict: Strict = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """What, other than fakery, tells reals and fakes apart: formats, sizes, compression, copies, groups on two sides."""
+    from fakedetect.cli_audit import run_audit
+
+    shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    return run_audit(place, as_json, report_unused, **shared)
+
+
+@detector_commands.command("detect-train", short_help="Train a detector on a set, a run, or two folders.")
+def detect_train(
+    place: Annotated[
+        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    equalise: Annotated[bool, typer.Option("--equalise", help="Compress both sides alike, also to score.")] = False,
+    strict: Strict = False,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a detector on a set, a run, or two folders, and write its report."""
+    import benchmarks.discriminators  # noqa: F401
+    import fakedetect
+    from fakecore.settings import parse_assignments
+    from fakedetect.cli_evaluate import print_metrics
+
+    changes = parse_assignments(sets or []) | {
+        name: value for name, value in (("model", model), ("weights", weights)) if value is not None
+    }
+    if equalise:
+        changes["equalise"] = "true"
+    if resume:
+        folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
+    else:
+        if place is None and real is None and fake is None:
+            place = newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
+        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
+    shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
+    made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
+    if as_json:
+        print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
+    else:
+        print_metrics(made)
+        print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
+    return report_unused(made.unused_by_option)
+
+
+@detector_commands.command(
+    short_help="Test a detector on images that it was not trained on; or several, on several sets."
+)
+def evaluate(
+    detectors: Annotated[
+        str,
+        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
+    ],
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
+    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
+    strict: Strict = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
+    import benchmarks.discriminators  # noqa: F401
+    from fakedetect.cli_evaluate import run_evaluate
+
+    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
+    where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
+    made = run_evaluate(detectors, places or [], as_json, **where)
+    return report_unused(made.unused_by_option)
+
+
+@detector_commands.command()
+def score(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images and folders, mixed.")],
+    detector: Annotated[
+        Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Say of every photo how likely it is fake. One line each, as they come."""
+    import benchmarks.discriminators  # noqa: F401
+    from fakedetect.cli_score import print_scores
+
+    folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
+    return print_scores(paths, folder, out=out, device=device, as_json=as_json)
 
 
 @detector_commands.command()
@@ -47,75 +167,7 @@ def explain(
     return run_explain(images, detector, as_json, out=out, device=device)
 
 
-attributes = typer.Typer(
-    help="Which reals should a GAN learn? A classifier of their attributes, and a choice.", no_args_is_help=True
-)
-detector_commands.add_typer(attributes, name="attributes")
-
-
-@attributes.command("train")
-def attributes_train(
-    data: Annotated[str, typer.Option(help="Real images: a folder, or a named source such as celeba.")],
-    labels: Annotated[
-        Path, typer.Option(metavar="FILE", help="A CSV with a column of image names, or CelebA's list_attr_celeba.txt.")
-    ],
-    targets: Annotated[
-        str, typer.Option(help="Smiling,Male or emotion=happiness or emotion=happiness:neutral (against each other).")
-    ],
-    model: Annotated[str | None, typer.Option(help="cnn (default), resnet50 or timm:NAME.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The classifier's folder. Default: runs/attributes-MODEL, or the next free name."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 60,20,20.")] = None,
-    group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Images of one value share a split. Default: identity.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value; any field, any number of times.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
-    device: Device = "auto",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")
-    ] = None,
-    as_json: Json = False,
-) -> int:
-    """Train a classifier of attributes on labelled images, and write its report."""
-    from fakedetect.cli_attributes import run_train
-
-    how = {"model": model, "out": out, "split": split, "group": group}
-    return run_train(data, labels, targets, sets or [], as_json, **how, seed=seed, device=device, data_root=data_root)
-
-
-@attributes.command("select")
-def attributes_select(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Real images: a folder, or a named source.")],
-    model: Annotated[Path, typer.Option(help="The folder of a classifier.")],
-    out: Annotated[Path, typer.Option(help="The new folder.")],
-    attribute: Annotated[str | None, typer.Option(help="Which one, of a model that knows several.")] = None,
-    min_p: Annotated[float, typer.Option(help="The least probability of --value with which an image is taken.")] = 0.8,
-    value: Annotated[str, typer.Option(help="yes: those that have the attribute; no: those that lack it.")] = "yes",
-    device: Device = "auto",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")
-    ] = None,
-    as_json: Json = False,
-) -> int:
-    """Copy the images that have an attribute to a new folder, for `generate --real`."""
-    from fakedetect.cli_attributes import run_select
-
-    how = {"min_p": min_p, "value": value, "device": device, "data_root": data_root}
-    return run_select(model, attribute, source, out, as_json, **how)
-
-
-@attributes.command("compare")
-def attributes_compare(
-    models: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of classifiers.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png|DIR", help="The plot alone, or a folder with a page too.")],
-    as_json: Json = False,
-) -> int:
-    """Learning curves of several classifiers in one plot, and a table."""
-    from fakedetect.cli_attributes import run_compare
-
-    return run_compare(models, out, as_json)
+def _plain(model: str) -> str:
+    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
+    name, _, rest = model.partition(":")
+    return f"{name}-{rest}" if name == "timm" else name

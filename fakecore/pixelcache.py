@@ -48,16 +48,18 @@ def cached_pixels(
     resolution: int,
     channels: int,
     title: str = "decoding",
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> CachedPixels:
     """Pixels of every item that can be decoded, from the cache or freshly decoded by threads.
 
-    `read(i)` gives item i as file bytes or uint8 pixels; `stamp` must change whenever the items do.
+    `read(i)` gives item i as file bytes or uint8 pixels; `stamp` must change whenever the items do,
+    and with `finish`, which is applied to each image, uint8 (C, R, R), last.
     """
     key = hashlib.sha256(f"{_VERSION}|{stamp}|{resolution}|{channels}|{len(names)}".encode()).hexdigest()[:24]
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
     limit = limit_bytes()
     if not (cached := _open(array_path, facts_path, names)):
-        _build(array_path, facts_path, names, read, resolution, channels, title)
+        _build(array_path, facts_path, names, read, resolution, channels, title, finish)
         prune(array_path, limit)
         cached = _open(array_path, facts_path, names)
         if cached is None:
@@ -91,7 +93,7 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
         return None
 
 
-def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str) -> None:
+def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str, finish) -> None:
     rows, hashes, unused, smallest = [], [], [], 1 << 30
     with atomic_path(array_path) as temporary, progress_bar(title, len(names), "images") as bar:
         shape = (len(names), channels, resolution, resolution)
@@ -101,7 +103,8 @@ def _build(array_path, facts_path, names, read, resolution: int, channels: int, 
             item = read(index)
             pixels = _pixels_of(item)
             digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
-            return fit_square(pixels, resolution, channels), digest, min(pixels.shape[:2])
+            fitted = fit_square(pixels, resolution, channels)
+            return finish(fitted) if finish else fitted, digest, min(pixels.shape[:2])
 
         for index, outcome in _in_order(load, len(names)):
             if isinstance(outcome, ImageError):

@@ -9,6 +9,8 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -85,6 +87,19 @@ def decode_image(data: bytes) -> np.ndarray:
     EXIF rotation is applied; 16-bit grey is scaled; palettes, CMYK and grey become RGB; transparent parts are laid on
     white, as browsers show them. Raises ImageError for what is not an image, is cut short, is animated, or is too large.
     """
+    with open_image(data) as image:
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one as an image")
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """An image file's bytes as a Pillow image of which only the header was read, for a block that looks further.
+
+    Raises ImageError for what is not an image or is too large, and in place of whatever a decoder raises in the block.
+    """
     if not data:
         raise ImageError("unreadable", "the file is empty")
     try:
@@ -95,10 +110,7 @@ def decode_image(data: bytes) -> np.ndarray:
                 if width * height > MAX_PIXELS:
                     limit = MAX_PIXELS // 1_000_000
                     raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
-                if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one as an image")
-                image.load()
-                return _to_rgb(_upright(image))
+                yield image
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "cut short or damaged") from None

@@ -68,6 +68,17 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def warn(text: str) -> None:
+    """One line like `say`, which must not be overlooked: in red, where stderr is a terminal."""
+    if rank() or not sys.stderr.isatty():
+        say(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(text, style="bold red"), soft_wrap=True)
+
+
 def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:
     """(text, style) of all that fits into `width` characters, the most wanted first; the bar takes what is left."""
     speed = task.finished_speed or task.speed

@@ -54,12 +54,22 @@ def xmp_packet(origin: Origin) -> bytes:
     return head + b" " * (_XMP_BYTES - len(head) - len(tail)) + tail
 
 
+def is_provenance(content: bytes) -> bool:
+    """True for the content of a text chunk or segment that fakelab inserts, of either origin: it tells no pipelines apart,
+    since reals and fakes bear it alike.
+    """
+    return any(content.endswith((_sentence(origin), xmp_packet(origin))) for origin in SENTENCES)
+
+
 @cache
 def _png_chunks(origin: Origin) -> bytes:
-    sentence = SENTENCES[origin].ljust(_SENTENCE_BYTES).encode("latin-1")
-    return _png_chunk(b"tEXt", b"Description\0" + sentence) + _png_chunk(
+    return _png_chunk(b"tEXt", b"Description\0" + _sentence(origin)) + _png_chunk(
         b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp_packet(origin)
     )
+
+
+def _sentence(origin: Origin) -> bytes:
+    return SENTENCES[origin].ljust(_SENTENCE_BYTES).encode("latin-1")
 
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -69,6 +79,6 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 @cache
 def _jpeg_segments(origin: Origin) -> bytes:
     xmp = b"http://ns.adobe.com/xap/1.0/\0" + xmp_packet(origin)
-    comment = SENTENCES[origin].ljust(_SENTENCE_BYTES).encode("latin-1")
+    comment = _sentence(origin)
     app1 = b"\xff\xe1" + struct.pack(">H", len(xmp) + 2) + xmp
     return app1 + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment

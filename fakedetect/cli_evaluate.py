@@ -27,6 +27,7 @@ def run_evaluate(
     *,
     robustness: bool,
     degrade: str | None,
+    strict: bool,
     out: Path | None,
     real: str | None,
     fake: str | None,
@@ -38,7 +39,7 @@ def run_evaluate(
     where = {"real": real, "fake": fake, "device": device, "data_root": data_root}
     if len(chosen) == 1 and len(places) <= 1 and degrade is None:
         place = places[0] if places else None
-        made = fakedetect.evaluate(chosen[0], place, out=out, robustness=robustness, **where)
+        made = fakedetect.evaluate(chosen[0], place, out=out, robustness=robustness, strict=strict, **where)
         if as_json:
             print(json.dumps(_one_json(made), allow_nan=False))
         else:
@@ -47,6 +48,8 @@ def run_evaluate(
     if robustness:
         remedy = "For a matrix of degraded images give --degrade, such as --degrade jpeg75."
         raise UserError("--robustness is for one detector and one set", remedy=remedy)
+    if strict:
+        raise UserError("--strict is for one detector and one set", remedy="Audit each set first: fakelab audit SET.")
     made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
     print_matrix(made, as_json)
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from fakecore.files import read_json
 from fakecore.folders import Source
 from fakecore.imageset import ImageSet, is_imageset, read_imageset, told_counts
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
-from fakecore.pixelcache import cached_pixels, source_channels
+from fakecore.pixelcache import CachedPixels, cached_pixels, source_channels
 from fakecore.pixels import ImageError, decode_image
 from fakecore.progress import say
 from fakecore.sources import open_source
 from fakecore.splits import DEFAULT_SPLIT, split_groups
+from fakedetect.equalise import equalised
 
 _LARGEST_DEFAULT = 128  # pixels: what two plain folders are brought to unless --set resolution says otherwise
 
@@ -69,24 +71,40 @@ def load_labelled(
     seed: int = 0,
     data_root: Path | str | None = None,
     all_test: bool = False,
+    equalise_jpeg: int | None = None,
 ) -> LabelledImages:
     """Load a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`), decoded once.
 
     `resolution` and `channels` default to the set's own. A set has its own splits; two sources are split by the seed,
-    or are the test split as a whole (`all_test`). Raises UserError when nothing usable is there.
+    or are the test split as a whole (`all_test`). `equalise_jpeg` is a quality at which every image is saved once more.
+    Raises UserError when nothing usable is there.
     """
+    found = open_labelled(place, real=real, fake=fake, data_root=data_root)
+    if isinstance(found, ImageSet):
+        return _from_set(found, resolution, channels, equalise_jpeg)
+    return _from_sources(*found, resolution, channels, None if all_test else seed, equalise_jpeg)
+
+
+def open_labelled(
+    place: Path | str | None = None,
+    *,
+    real: str | None = None,
+    fake: str | None = None,
+    data_root: Path | str | None = None,
+) -> ImageSet | tuple[Source, Source]:
+    """The set of `place`, or the sources of reals and of fakes, listed and not decoded. Raises UserError."""
     given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
     if place is not None:
         if given:
             raise UserError(
                 "a set, and --real and --fake, are two ways to say the same", got=f"{place} and {' and '.join(given)}"
             )
-        return _from_set(_find_set(Path(place)), resolution, channels)
+        return read_imageset(_find_set(Path(place)))
     require_both_folders(real, fake)
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
     _refuse_overlap(*sources)
-    return _from_sources(*sources, resolution, channels, None if all_test else seed)
+    return sources
 
 
 def require_both_folders(real: str | None, fake: str | None) -> None:
@@ -134,15 +152,15 @@ def _find_set(place: Path) -> Path:
     return place / "set" if is_imageset(place / "set") else place
 
 
-def _from_set(root: Path, resolution: int | None, channels: int | None) -> LabelledImages:
-    found: ImageSet = read_imageset(root)
+def _from_set(found: ImageSet, resolution: int | None, channels: int | None, jpeg: int | None) -> LabelledImages:
+    root = found.root
     names = [record.file_name for record in found.records]
     resolution, channels = resolution or found.info["resolution"], channels or found.info["channels"]
 
     def read(index: int) -> bytes:
         return found.read(found.records[index])
 
-    pixels = cached_pixels(names, read, found.stamp(), resolution=resolution, channels=channels)
+    pixels = _pixels(names, read, found.stamp(), resolution, channels, jpeg)
     rows = pixels.rows
     return LabelledImages(
         images=pixels.images,
@@ -171,7 +189,9 @@ def _refuse_overlap(reals: Source, fakes: Source) -> None:
         )
 
 
-def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int | None) -> LabelledImages:
+def _from_sources(
+    reals: Source, fakes: Source, resolution, channels, seed: int | None, jpeg: int | None
+) -> LabelledImages:
     """Two sources as one, split by the seed, or without one as a whole the test split."""
     paths = [*reals.paths, *fakes.paths]
     labels = np.array([REAL] * len(reals) + [FAKE] * len(fakes), dtype=np.int64)
@@ -181,7 +201,7 @@ def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int 
 
     channels = channels or source_channels(paths, read)
     resolution = resolution or min(_LARGEST_DEFAULT, _median_side(paths, read))
-    pixels = cached_pixels(paths, read, f"{reals.stamp}|{fakes.stamp}", resolution=resolution, channels=channels)
+    pixels = _pixels(paths, read, f"{reals.stamp}|{fakes.stamp}", resolution, channels, jpeg)
     absent = np.setdiff1d(np.arange(len(paths)), pixels.rows)
     unused = [(labels[row], line) for row, line in zip(absent, pixels.unused, strict=True)]
     for label, source in ((REAL, reals), (FAKE, fakes)):
@@ -203,6 +223,13 @@ def _from_sources(reals: Source, fakes: Source, resolution, channels, seed: int 
     )
     _note_pictures_in_both(data)
     return data if seed is None else _split(data, seed)
+
+
+def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int | None) -> CachedPixels:
+    if jpeg is None:
+        return cached_pixels(names, read, stamp, resolution=resolution, channels=channels)
+    stamp, finish = f"{stamp}|equalised {jpeg}", partial(equalised, quality=jpeg)
+    return cached_pixels(names, read, stamp, resolution=resolution, channels=channels, finish=finish)
 
 
 def _split(data: LabelledImages, seed: int) -> LabelledImages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import nn
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakecore.device import autocast, choose_device, choose_precision
 from fakecore.errors import UserError
-from fakecore.fields import OBJECT, TEXT, check_fields, number, one_of, whole
+from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import ImageError, fit_square, read_image
+from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
+from fakedetect.equalise import equalised
 from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
@@ -47,6 +50,8 @@ FIELDS = {
     "seed": whole(),
     "versions": OBJECT,
 }
+_QUALITY = whole(1, 100)
+_JPEG_OR_NONE = Kind(f"{_QUALITY.words}, or null", lambda value: value is None or _QUALITY.fits(value))
 _REMEDY = "Copy detector.json again, or train anew."
 
 
@@ -111,6 +116,11 @@ class Detector:
         return self.facts["preprocessing"]["channels"]
 
     @property
+    def equalise_jpeg(self) -> int | None:
+        """The JPEG quality at which every image is saved once more before it is judged; None: it is not."""
+        return self.facts["preprocessing"].get("equalise_jpeg")
+
+    @property
     def thresholds(self) -> Thresholds:
         return Thresholds(**{field.name: self.facts["thresholds"][field.name] for field in fields(Thresholds)})
 
@@ -121,6 +131,10 @@ class Detector:
             self.facts["sha256"] = hashlib.sha256(tensor_bytes(self._tensors())).hexdigest()
         return self.facts["sha256"][:12]
 
+    @cached_property
+    def _scoring(self) -> nn.Module:
+        return scoring_network(self.network, self.device)
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came.
 
@@ -130,7 +144,8 @@ class Detector:
         if min(height, width) < MIN_SIDE:
             needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
             raise ImageError("unsupported", f"{width}x{height} pixels: too small to judge; {needed}")
-        return fit_square(image, self.resolution, self.channels)
+        fitted = fit_square(image, self.resolution, self.channels)
+        return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 
     def note_on(self, image: np.ndarray) -> str | None:
         """What to bear in mind of a judgement on this image, (H, W, 3): that it was enlarged, or is mostly cropped away."""
@@ -146,13 +161,13 @@ class Detector:
 
     def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
-        return network_logits(self.network, images, self.device, rows)
+        return network_logits(self._scoring, images, self.device, rows)
 
     def outputs(self, images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """As `logits`, with bool (N,) that say which images are unlike anything in training; None where not known."""
         if self.domain is None:
             return self.logits(images, rows), None
-        logits, features = network_outputs(self.network, images, self.device, rows)
+        logits, features = network_outputs(self._scoring, images, self.device, rows)
         return logits, self.domain.outside(features)
 
     def judge(self, logits: np.ndarray, outside: np.ndarray | None = None) -> list[Judgement]:
@@ -199,6 +214,8 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         raise UserError(
             f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
         )
+    optional = {"equalise_jpeg": None, **facts["preprocessing"]}
+    check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=_REMEDY, inside="preprocessing.")
     for name in _SHAPE:
         takes, says = facts["arguments"][name], facts["preprocessing"][name]
         if takes != says:
@@ -209,6 +226,11 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         what = f"{where}: thresholds.real_below cannot be used"
         expected = f"at most fake_from, {limits['fake_from']}"
         raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)
+
+
+def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
+    """`network`, once it is trained, as it scores: large ones as fast as the device can, see `for_scoring`."""
+    return for_scoring(network, choose_precision(getattr(network, "precision", "fp32"), device))
 
 
 def network_logits(

@@ -76,7 +76,7 @@ def fit_domain(training: np.ndarray, held_out_reals: np.ndarray) -> Domain | Non
     count = min(_AXES, shown.shape[1], len(shown) - 1)
     pca = PCA(count, svd_solver="auto", random_state=0).fit(shown)
     deviations = np.sqrt(np.maximum(pca.explained_variance_, 0))
-    used = deviations > 1e-6 * max(float(deviations[0]), 1e-12)  # directions in which nothing varies say nothing
+    used = deviations > max(1e-3 * float(deviations[0]), 1e-9)  # where nothing varies, rounding would count as distance
     if not used.any():
         return None
     axes = (pca.components_[used] / deviations[used, None]).T.astype(np.float32)

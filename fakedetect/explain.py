@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from fakecore.errors import UserError
+from fakedetect.networks import Ensemble
 from fakedetect.onnxdetector import OnnxNetwork
 
 CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
@@ -58,6 +59,9 @@ def heat_maps(network: nn.Module, images: np.ndarray, says_fake: np.ndarray, dev
     if isinstance(network, OnnxNetwork):
         remedy = "Give the detector's folder."
         raise UserError("an .onnx file cannot be explained: it has no gradients", remedy=remedy)
+    if isinstance(network, Ensemble):
+        remedy = "Explain its members one by one; detector.json names them."
+        raise UserError("an ensemble has no one place to look: its members answer for different reasons", remedy=remedy)
     if hasattr(network, "frequency_weights"):
         weights = torch.as_tensor(network.frequency_weights()).detach().abs().float().cpu().numpy()
         return Heat("frequency", _to_unit(np.repeat(weights[None], len(images), axis=0)))

@@ -76,6 +76,15 @@ class Probed(nn.Module):
         return self.outputs(images)[0]
 
 
+class LinearDCT(Probed):
+    """A linear probe on the DCT, whose weights say which frequencies it goes by."""
+
+    def frequency_weights(self) -> torch.Tensor:
+        """(R, R), the coarsest frequency first: the mean absolute weight over channels."""
+        side = self.input_size
+        return self.head.linear.weight.detach().abs().view(-1, side, side).mean(dim=0)
+
+
 class Ensemble(nn.Module):
     """The mean of its members' calibrated logits, (B,): each sees the images at its own size and in its own channels.
 
@@ -135,7 +144,8 @@ def _resnet50(resolution: int, channels: int, input_size: int, pool: str = "avg"
 
 
 def _dct(resolution: int, channels: int, probe: str = "linear") -> nn.Module:
-    return Probed(DCTFeatures(resolution, channels), probe, resolution)
+    kind = Probed if probe == "mlp" else LinearDCT
+    return kind(DCTFeatures(resolution, channels), probe, resolution)
 
 
 def _spectrum(resolution: int, channels: int, probe: str = "linear") -> nn.Module:

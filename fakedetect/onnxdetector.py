@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 
 from fakecore.errors import UserError
+from fakecore.fields import check_fields, number
 from fakedetect.detector import Detector, check_facts
 
-INPUT, LOGIT, P_FAKE = "images", "logit", "p_fake"
+INPUT, LOGIT, P_FAKE, DISTANCE = "images", "logit", "p_fake", "distance"
 _REMEDY = "Copy it again, or make it anew: fakelab export DET --onnx FILE."
 
 
@@ -37,16 +39,39 @@ class OnnxNetwork(nn.Module):
         """Whether it has the input and the outputs of a detector."""
         given, made = self._session.get_inputs(), self._session.get_outputs()
         names = [one.name for one in given], [one.name for one in made]
-        return names == ([INPUT], [LOGIT, P_FAKE]) and given[0].type == "tensor(uint8)" and len(given[0].shape) == 4
+        known = names[0] == [INPUT] and names[1] in ([LOGIT, P_FAKE], [LOGIT, P_FAKE, DISTANCE])
+        return known and given[0].type == "tensor(uint8)" and len(given[0].shape) == 4
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 RGB (N, 3, H, W), or grey (N, 1, H, W), of any height and width -> logits (N,) and p_fake (N,), float32."""
+    @property
+    def knows_distance(self) -> bool:
+        return DISTANCE in [one.name for one in self._session.get_outputs()]
+
+    def run(self, images: np.ndarray) -> list[np.ndarray]:
+        """uint8 RGB (N, 3, H, W), or grey (N, 1, H, W), of any height and width -> logits, p_fake and, where it knows one,
+        the distance from its domain; float32 (N,) each.
+        """
         rgb = images if images.shape[1] == 3 else images.repeat(3, axis=1)
-        logits, p_fake = self._session.run([LOGIT, P_FAKE], {INPUT: np.ascontiguousarray(rgb)})
-        return logits, p_fake
+        names = [LOGIT, P_FAKE, DISTANCE] if self.knows_distance else [LOGIT, P_FAKE]
+        return self._session.run(names, {INPUT: np.ascontiguousarray(rgb)})
+
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B,), and as their only feature the distance, (B, 1)."""
+        logits, _, distance = self.run(images.numpy())
+        return torch.from_numpy(logits), torch.from_numpy(distance)[:, None]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.run(images.numpy())[0])
+
+
+@dataclass(frozen=True)
+class KnownDistance:
+    """A domain of which the graph itself computes the distance."""
+
+    limit: float
+
+    def outside(self, features: np.ndarray) -> np.ndarray:
+        """Distances (N, 1) -> bool (N,)."""
+        return ~(features[:, 0] <= self.limit)  # NaN is outside
 
 
 def load_onnx(path: Path, device: str = "auto") -> Detector:
@@ -67,7 +92,11 @@ def load_onnx(path: Path, device: str = "auto") -> Detector:
         got = f"metadata {', '.join(sorted(facts)[:5]) or 'none'}"
         raise UserError(what, got=got, expected="metadata of a detector, and uint8 images as input", remedy=_REMEDY)
     check_facts(facts, path, where=path, remedy=_REMEDY)
-    return Detector(network.eval(), facts, torch.device("cpu"))
+    domain = None
+    if network.knows_distance:
+        check_fields(facts, {"domain_limit": number(0)}, path, remedy=_REMEDY)
+        domain = KnownDistance(facts["domain_limit"])
+    return Detector(network.eval(), facts, torch.device("cpu"), domain)
 
 
 def read_graph(path: Path) -> OnnxNetwork:

@@ -22,7 +22,7 @@ from fakecore.pixels import ImageError, read_image
 from fakecore.wording import counted
 from fakedetect.calibration import probability
 from fakedetect.detector import Detector
-from fakedetect.onnxdetector import INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
+from fakedetect.onnxdetector import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.onnxgraph import DetectorGraph
 from fakedetect.scoring import list_inputs
 
@@ -42,7 +42,10 @@ IN_WORDS = (
     f"{INPUT}: uint8 (N, 3, H, W) RGB, [0, 255], any batch and size; the graph crops the centre square, resizes it as "
     "Pillow does (bicubic, antialiased) and makes it grey where the detector is"
 )
-OUT_WORDS = f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature)"
+OUT_WORDS = (
+    f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature); {DISTANCE}, where the "
+    "detector knows its domain: float32 (N,), above domain_limit an image is unlike anything in training"
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
     made_up = _made_up(detector.resolution)
     program = _traced(detector, Path(detector_path))
     facts = {**detector.facts, "input": IN_WORDS, "outputs": OUT_WORDS, "opset": OPSET}
+    if detector.domain is not None:
+        facts["domain_limit"] = detector.domain.limit
     program.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
     with atomic_path(onnx) as temporary:
         program.save(temporary, external_data=False)
@@ -108,7 +113,9 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
 
 def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
     """The detector's graph, batch, height and width free. Raises UserError that names the operator ONNX has not."""
-    graph = DetectorGraph(detector.network, detector.resolution, detector.channels, detector.facts["temperature"])
+    graph = DetectorGraph(
+        detector.network, detector.resolution, detector.channels, detector.facts["temperature"], detector.domain
+    )
     side = detector.resolution
     # Three unequal sizes, none of them 1: the exporter takes equal ones for the same, and 1 for fixed.
     example = torch.zeros((2, 3, side + 13, side + 29), dtype=torch.uint8)
@@ -121,7 +128,7 @@ def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
                 verbose=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=[LOGIT, P_FAKE],
+                output_names=[LOGIT, P_FAKE] if detector.domain is None else [LOGIT, P_FAKE, DISTANCE],
                 dynamic_shapes=({0: "N", 2: "H", 3: "W"},),
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

@@ -9,28 +9,38 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fakedetect.domain import NEIGHBOURS, Domain
+
 _CUBIC = -0.5  # the parameter of Pillow's bicubic filter
 _FIXED_POINT = 2.0**22  # Pillow rounds its weights to so many parts, and each of its two passes to whole pixels
 _GREY = (9798, 19235, 3735)  # OpenCV's weights of R, G and B, which sum to 2**15
 
 
 class DetectorGraph(nn.Module):
-    """images uint8 (N, 3, H, W) RGB, [0, 255], of any height and width -> logit (N,), high for fake, and p_fake (N,).
+    """images uint8 (N, 3, H, W) RGB, [0, 255], of any height and width -> logit (N,), high for fake, p_fake (N,), and
+    where the detector has a domain the distance (N,) from it.
 
     Does what `Detector.prepare` does (fakecore.pixels.fit_square: Pillow's and OpenCV's integer arithmetic) with
     operators that ONNX has. In float64, in which sums of their fixed-point products are exact: a pixel that rounds the
     other way is nothing to most networks, but moved the logit of a frequency detector by 0.03.
     """
 
-    def __init__(self, network: nn.Module, resolution: int, channels: int, temperature: float):
+    def __init__(
+        self, network: nn.Module, resolution: int, channels: int, temperature: float, domain: Domain | None = None
+    ):
         super().__init__()
+        self.distance = _Distance(domain) if domain is not None else None
         self.network, self.resolution, self.channels, self.temperature = network, resolution, channels, temperature
         self.tall_first = _pillow_resizes_tall_images_rows_first()
         self.register_buffer("grey", torch.tensor(_GREY, dtype=torch.float64)[:, None, None], persistent=False)
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logit = self.network(self.prepare(images).to(torch.uint8))
-        return logit, torch.sigmoid(logit / self.temperature)
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        prepared = self.prepare(images).to(torch.uint8)
+        if self.distance is None:
+            logit = self.network(prepared)
+            return logit, torch.sigmoid(logit / self.temperature)
+        logit, features = self.network.outputs(prepared)
+        return logit, torch.sigmoid(logit / self.temperature), self.distance(features.float())
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (N, 3, H, W) -> whole numbers as float64 (N, channels, R, R): centre square, bicubic, antialiased."""
@@ -47,6 +57,30 @@ class DetectorGraph(nn.Module):
         if self.channels == 1:
             x = _to_pixels((x * self.grey).sum(dim=1, keepdim=True) / 2**15)  # (N, 1, R, R)
         return x
+
+
+class _Distance(nn.Module):
+    """features (N, dims) -> (N,): what `Domain.distances` computes."""
+
+    def __init__(self, domain: Domain):
+        super().__init__()
+        lengths = (domain.axes**2).sum(axis=0)
+        for name, values in (
+            ("mean", domain.mean),
+            ("axes", domain.axes),
+            ("points", domain.points),
+            ("lengths", lengths),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)
+        self.rest_deviation, self.nth = domain.rest_deviation, min(NEIGHBOURS, len(domain.points))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        centred = features - self.mean
+        along = centred @ self.axes  # (N, k)
+        rest = (centred.square().sum(dim=1) - (along.square() / self.lengths).sum(dim=1)).clamp(min=0).sqrt()
+        places = torch.cat([along, rest[:, None] / self.rest_deviation], dim=1)  # (N, k + 1)
+        apart = (places[:, None] - self.points).square().sum(dim=2).sqrt()  # (N, points)
+        return apart.topk(self.nth, dim=1, largest=False).values[:, -1]
 
 
 def _columns_first(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from fakecore.keeping import keep, load_kept
 from fakecore.labels import FAKE, REAL
 from fakecore.progress import progress_bar
 from fakedetect.augment import augment, plan_augmentation
+from fakedetect.backbones import for_scoring
 from fakedetect.data import LabelledImages
 from fakedetect.networks import Probed
 from fakedetect.settings import DetectorSettings
@@ -37,8 +38,8 @@ class KeptFeatures:
     """Features of images by a frozen extractor, from the cache where they were computed before, by content."""
 
     def __init__(self, extractor: nn.Module, device: torch.device):
-        self._extractor, self._device = extractor.eval(), device
-        self._precision = choose_precision(extractor.precision, device)
+        self._device, self._precision = device, choose_precision(extractor.precision, device)
+        self._extractor = for_scoring(extractor.eval(), self._precision)
         own = hashlib.sha256(tensor_bytes(extractor.state_dict())).hexdigest()
         shape = (getattr(extractor, "input_size", None), getattr(extractor, "pool", None))
         self._key = f"{type(extractor).__name__}|{own}|{shape}|{self._precision}"

@@ -102,6 +102,7 @@ def write_report(
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
         cautions=[*filter(None, [_from_scratch(detector.facts), _caution(judged.metrics)])],
+        audit=judged.metrics.get("audit", {}),
         robustness=robustness,
         degraded=_degraded(judged, detector, robustness) if robustness else {},
     )

@@ -68,6 +68,9 @@ class DetectorSettings:
     )
     weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
     limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
+    equalise: bool = setting(
+        False, why="save every image once more as JPEG, real or fake, also when scoring; see fakedetect/equalise.py"
+    )
     flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 for text and digits")
     jpeg: float = setting(
         0.3, low=0, high=1, why="probability of JPEG at quality 30 to 100; Wang et al. 2020, section 4.1"

@@ -16,10 +16,11 @@ from fakecore.files import append_jsonl, cut_jsonl, write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
 from fakecore.progress import progress_bar
 from fakecore.runfolder import host, locked, refuse_used, versions
+from fakedetect.audit import audit_first, common_quality
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes
-from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs
+from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs, scoring_network
 from fakedetect.domain import Domain, fit_domain
 from fakedetect.metrics import all_metrics
 from fakedetect.models import Opened, finished_model, open_model
@@ -59,11 +60,13 @@ def train(
     device: str = "auto",
     resume: bool = False,
     data_root: Path | None = None,
+    strict: bool = False,
 ) -> Trained:
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
 
     `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
-    as it was begun: all else may be left out, and what is given must agree. The epoch, the temperature and the
+    as it was begun: all else may be left out, and what is given must agree. The images are audited first: what tells
+    them apart other than their pictures is said, and with `strict` refused. The epoch, the temperature and the
     thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
@@ -73,8 +76,10 @@ def train(
     settings, seed = begun.settings, begun.seed
     target = choose_device(device)
     opened = finished_model(settings, begun.images["place"])
-    data = load_labelled(**begun.images, **_shape(settings, opened), seed=seed)
+    equalise_jpeg = common_quality(begun.images) if settings.equalise else None
+    data = load_labelled(**begun.images, **_shape(settings, opened), seed=seed, equalise_jpeg=equalise_jpeg)
     require_both_classes(data, SPLITS)
+    audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
     opened = opened or open_model(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with locked(out):
@@ -88,14 +93,15 @@ def train(
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
         val, test = data.rows("val"), data.rows("test")
-        logits, domain = _survey(fitted.network, data, target, seed)
+        scorer = scoring_network(fitted.network, target)
+        logits, domain = _survey(scorer, data, target, seed)
         temperature = fit_temperature(data.labels[val], logits[val])
         p_fake = probability(logits, temperature)
         thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
         used = np.concatenate([data.rows("train"), val])
         recorded = remember(out, _hashes(data, used))
         seen = count_seen(out, recorded, _hashes(data, test))
-        outside = domain.outside(network_outputs(fitted.network, data.images, target, test)[1]) if domain else None
+        outside = domain.outside(network_outputs(scorer, data.images, target, test)[1]) if domain else None
         metrics = all_metrics(
             data.labels[test],
             p_fake[test],
@@ -105,8 +111,9 @@ def train(
             seen=seen,
             outside=outside,
         )
+        metrics["audit"] = audited
         facts = {
-            **_describe(settings, opened, data, recorded),
+            **_describe(settings, opened, data, recorded, equalise_jpeg),
             **fitted.chosen,
             "temperature": temperature,
             "thresholds": thresholds.to_json(),
@@ -116,6 +123,7 @@ def train(
             "versions": versions(),
             "host": host(),
             "test_metrics": metrics,
+            "audit": audited,
         }
         detector = Detector(fitted.network, facts, target, domain)
         write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
@@ -137,12 +145,13 @@ def evaluate(
     device: str = "auto",
     data_root: Path | None = None,
     robustness: bool = False,
+    strict: bool = False,
 ) -> Trained:
     """Test a detector, as it stands, on another set (its test split) or on all of two folders; report included.
 
     Nothing is fitted: temperature and thresholds are the detector's own. `out` defaults to a folder in the detector's.
     `robustness` judges the same images degraded in every way of degrade.GRID too, and adds metrics["robustness"].
-    Raises UserError when the images lack a class or cannot be read.
+    The images are audited first, as by `train`. Raises UserError when they lack a class or cannot be read.
     """
     detector = Detector.load(detector_path, device)
     data = load_labelled(
@@ -153,8 +162,11 @@ def evaluate(
         channels=detector.channels,
         data_root=data_root,
         all_test=True,
+        equalise_jpeg=detector.equalise_jpeg,
     )
     require_both_classes(data, ("test",))
+    images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
     rows = data.rows("test")
     name = place_name(place, real, fake)
     home = Path(detector_path)
@@ -167,6 +179,7 @@ def evaluate(
     metrics = all_metrics(
         data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen, outside=outside
     )
+    metrics["audit"] = audited
     judged = Judged(data, rows, p_fake, metrics)
     grid = measure_robustness(detector, data, rows, metrics) if robustness else None
     if grid:
@@ -210,7 +223,9 @@ def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int,
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 
-def _describe(settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str) -> dict:
+def _describe(
+    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str, equalise_jpeg: int | None
+) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {
         "resolution": data.resolution,
@@ -219,6 +234,8 @@ def _describe(settings: DetectorSettings, opened: Opened, data: LabelledImages, 
         "resize": "bicubic, antialiased",
         "range": "uint8 RGB [0, 255]; the network divides by 255",
     }
+    if equalise_jpeg is not None:
+        preprocessing["equalise_jpeg"] = equalise_jpeg  # the quality; after crop and resize, 4:2:0
     training = {
         "fingerprint": data.fingerprint,
         "counts": data.counts(),

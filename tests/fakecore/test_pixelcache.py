@@ -217,3 +217,11 @@ def test_the_colour_sample_is_small_and_passes_over_damage():
     items.items[0] = items.items[-1] = b"broken"
     assert source_channels(names(items.items), items) == 1
     assert items.calls <= 64
+
+
+def test_a_last_step_is_applied_to_every_image_and_kept_with_its_stamp():
+    items = Items([png(10), png(20)])
+    names = ["a", "b"]
+    plain = cached_pixels(names, items, "v1", resolution=8, channels=3)
+    turned = cached_pixels(names, items, "v1 inverted", resolution=8, channels=3, finish=lambda image: 255 - image)
+    assert (turned.images == 255 - plain.images).all() and turned.sha256 == plain.sha256

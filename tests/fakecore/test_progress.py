@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fakecore.progress import progress_bar, say
+from fakecore.progress import progress_bar, say, warn
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def test_an_unknown_total_is_no_crash(monkeypatch):
 
 WORK = """
 import sys, time
-from fakecore.progress import progress_bar, say
+from fakecore.progress import progress_bar, say, warn
 total = int(sys.argv[1])
 with progress_bar("training upsample-faces", total or None, "images", 1000) as bar:
     for step in range(8):
@@ -109,3 +109,14 @@ def test_a_terminal_without_unicode_gets_dashes():
 def test_remarks_never_mix_with_results(capsys):
     say("a remark")
     assert capsys.readouterr() == ("", "a remark\n")
+
+
+def test_a_warning_is_red_on_a_terminal_and_plain_elsewhere(capsys, monkeypatch):
+    warn("a leak [in brackets]")
+    assert capsys.readouterr() == ("", "a leak [in brackets]\n")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    warn("a leak [in brackets]")
+    out, errors = capsys.readouterr()
+    assert out == "" and "\x1b[1;31ma leak [in brackets]" in errors

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fakecore.pixels import decode_image, encode_jpeg, encode_png
-from fakecore.provenance import DIGITAL_SOURCE_TYPE, SENTENCES
+from fakecore.provenance import DIGITAL_SOURCE_TYPE, SENTENCES, is_provenance, xmp_packet
 
 ENCODERS = [pytest.param(encode_png, id="png"), pytest.param(encode_jpeg, id="jpeg")]
 
@@ -90,3 +90,11 @@ def test_png_checksums_are_right():
         content = data[place + 4 : place + 8 + length]
         assert struct.unpack(">I", data[place + 8 + length : place + 12 + length])[0] == zlib.crc32(content), kind
         place += 12 + length
+
+
+def test_what_is_inserted_is_known_again_whichever_origin_it_states():
+    for origin in SENTENCES:
+        assert is_provenance(xmp_packet(origin)) and is_provenance(
+            b"Description\0" + SENTENCES[origin].encode().ljust(64)
+        )
+    assert not is_provenance(b"Description\0a cat") and not is_provenance(b"")

@@ -179,3 +179,16 @@ def test_the_names_of_models():
     for name in ("timm:", "cnn:3", "DCT"):
         with pytest.raises(UserError):
             require_model(name)
+
+
+def test_a_linear_dct_detector_says_which_frequencies_it_goes_by(made):
+    weights = Detector.load(made("dct").detector, "cpu").network.frequency_weights()
+    assert weights.shape == (16, 16)
+    assert weights.argmax() == 16 * 16 - 1  # the checkerboard
+
+
+@pytest.mark.parametrize("name", ["dct", "spectrum", "timm head"])
+def test_it_exports_and_agrees(made, name, tmp_path):
+    from fakedetect.onnxexport import TOLERANCE, export_onnx
+
+    assert export_onnx(made(name).detector, tmp_path / "f.onnx").max_dp < TOLERANCE

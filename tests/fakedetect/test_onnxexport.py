@@ -9,6 +9,7 @@ from torch import nn
 from fakecore.errors import UserError
 from fakedetect import Detector, onnxexport
 from fakedetect.calibration import probability
+from fakedetect.detector import network_outputs
 from fakedetect.onnxdetector import read_graph
 from fakedetect.onnxexport import TOLERANCE, export_onnx
 
@@ -23,18 +24,20 @@ def test_a_detector_is_exported_and_checked_on_its_own_test_split(exported):
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_logit_and_p_fake_are_the_detectors_own_in_any_batch(exported, detector, pictures, batch):
     images = pictures(batch, "fake", 31)
-    logits, p_fake = read_graph(exported.onnx).run(images)
+    logits, p_fake, distance = read_graph(exported.onnx).run(images)
     expected = detector.logits(images)
     assert logits.shape == p_fake.shape == (batch,)
     assert logits == pytest.approx(expected, abs=1e-4)
     assert p_fake == pytest.approx(probability(expected, detector.facts["temperature"]), abs=TOLERANCE / 10)
+    features = network_outputs(detector.network, images, detector.device)[1]
+    assert distance == pytest.approx(detector.domain.distances(features), rel=1e-3)
 
 
 def test_whole_photos_are_cropped_and_resized_in_the_graph(exported, detector, pictures):
     photo = np.concatenate(
         [pictures(1, "real", 1, side=50), pictures(1, "fake", 2, side=50)], axis=3
     )  # (1, 3, 50, 100)
-    _, p_fake = read_graph(exported.onnx).run(photo)
+    _, p_fake, _ = read_graph(exported.onnx).run(photo)
     (judgement,) = detector.score([photo[0].transpose(1, 2, 0)])
     assert p_fake[0] == pytest.approx(judgement.p_fake, abs=1e-5)
 

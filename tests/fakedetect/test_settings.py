@@ -17,17 +17,16 @@ def test_every_field_can_be_set_from_text():
     text = {"model": "cnn", "blocks": "2", "resolution": "64", "epochs": "3", "batch": "8", "rate": "1e-4"}
     text |= {"weight_decay": "0", "limit": "50", "flip": "0", "jpeg": "1", "blur": "0.5", "resize": "0.25"}
     text |= {"max_fpr": "0.01", "max_fnr": "0.1", "precision": "fp32", "train": "finetune", "probe": "svm"}
-    text |= {
-        "frozen_layers": "10",
-        "pretrained": "no",
-        "weights": "w.safetensors",
-        "input_size": "64",
-        "pool": "flatten",
-    }
-    text |= {"copies": "2", "checkpoint": "5"}
+    text |= {"frozen_layers": "10", "pretrained": "no", "weights": "w.safetensors", "input_size": "64"}
+    text |= {"copies": "2", "checkpoint": "5", "pool": "flatten", "equalise": "true"}
     assert set(text) == {field.name for field in dataclasses.fields(DetectorSettings)}
     changed = override(DetectorSettings(), text)
-    assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (2, 1e-4, 50, 1.0)
+    assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (
+        2,
+        1e-4,
+        50,
+        1.0,
+    ) and changed.equalise is True
     assert override(changed, {"limit": "none"}).limit is None
 
 
