@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli_attributes import attribute_commands
 from cli_common import RUNS, DataRoot, Device, Json, Real, Sets, fresh, newest, print_json, report_unused
 from cli_detect import detector_commands
 from fakecore.errors import Interrupted, UserError, explain_os_error
@@ -29,6 +30,7 @@ app = typer.Typer(
 sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
 app.add_typer(sweeps, name="sweep")
 app.add_typer(detector_commands)
+app.add_typer(attribute_commands, name="attributes")
 
 
 @app.command()

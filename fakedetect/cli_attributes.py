@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fakecore.progress import say
-from fakecore.runfolder import free_name
 from fakecore.settings import parse_assignments
 from fakecore.splits import parse_split
 from fakecore.tables import table
 from fakecore.wording import command, counted
-
-RUNS = Path("runs")
-UNUSED_SHOWN = 10
 
 
 def run_train(
     data: str,
     labels: Path,
     targets: str,
+    out: Path,
     sets: list[str],
     as_json: bool,
+    report_unused: Callable[..., int],
     *,
     model: str | None,
-    out: Path | None,
     split: str | None,
     **options: Any,
 ) -> int:
@@ -36,9 +32,8 @@ def run_train(
     from fakedetect.attributes.train import train
 
     changes = parse_assignments(sets) | ({} if model is None else {"model": model})
-    folder = out or free_name(RUNS / f"attributes-{changes.get('model', 'cnn').replace(':', '-')}")
     shares = parse_split(split) if split else SPLIT
-    made = train(data, labels, targets, out=folder, changes=changes, shares=shares, **options)
+    made = train(data, labels, targets, out=out, changes=changes, shares=shares, **options)
     if as_json:
         facts = {"model": str(made.model), "report": str(made.report), "attributes": made.metrics}
         print(json.dumps({**facts, "unused": made.unused}, allow_nan=False))
@@ -49,25 +44,20 @@ def run_train(
         columns = ("attribute", "images", "yes", "right", "always commoner", "AUROC", "95 % interval")
         print(table(columns, [_row(name, one) for name, one in made.metrics.items()]))
         print(f"  report    {made.report}")
-        name = next(iter(made.metrics))
-        words = (
-            "attributes",
-            "select",
-            "--model",
-            made.model,
-            "--attribute",
-            name,
-            "--min-p",
-            "0.8",
-            "DIR",
-            "--out",
-            "NEW",
-        )
-        print(f"  next      {command(*words)}")
-    return _report_unused(made.unused, made.model / "unused.jsonl")
+        which = ("--model", made.model, "--attribute", next(iter(made.metrics)), "--min-p", 0.8)
+        print(f"  next      {command('attributes', 'select', *which, 'DIR', '--out', 'NEW')}")
+    return report_unused(made.unused, made.model / "unused.jsonl")
 
 
-def run_select(model: Path, attribute: str | None, source: str, out: Path, as_json: bool, **options: Any) -> int:
+def run_select(
+    model: Path,
+    attribute: str | None,
+    source: str,
+    out: Path,
+    as_json: bool,
+    report_unused: Callable[..., int],
+    **options: Any,
+) -> int:
     """Copy the images that qualify, say how many of how many, and return the exit code."""
     from fakedetect.attributes.select import select
 
@@ -80,7 +70,7 @@ def run_select(model: Path, attribute: str | None, source: str, out: Path, as_js
         what = f"{options['value']} for {made.attribute}, with p of {options['min_p']:g} or more"
         print(f"{made.folder}: {of_all} qualify: {what}")
         print(f"  next      {command('generate', '--real', made.folder)}")
-    return _report_unused(made.unused, made.folder / "selection.csv")
+    return report_unused(made.unused, made.folder / "selection.csv")
 
 
 def run_compare(folders: list[Path], out: Path, as_json: bool) -> int:
@@ -108,13 +98,3 @@ def _row(name: str, one: dict) -> list[object]:
     low, high = one["auroc_interval"]
     shares = (f"{one[key]:.1%}" for key in ("base_rate", "accuracy", "accuracy_of_commoner"))
     return [name, one["n"], *shares, f"{one['auroc']:.3f}", f"[{low:.3f}, {high:.3f}]"]
-
-
-def _report_unused(unused: list[dict], listed_in: Path) -> int:
-    """Exit code 1, and a line each on stderr for the first, when inputs could not be used; `listed_in` has them all."""
-    for line in unused[:UNUSED_SHOWN]:
-        say(f"not used: {line['path']!r}: {line['status']}: {line['error']}")
-    if len(unused) > UNUSED_SHOWN:
-        say(f"not used: {len(unused) - UNUSED_SHOWN:,} more (all are in {listed_in})")
-    sys.stderr.flush()
-    return 1 if unused else 0
