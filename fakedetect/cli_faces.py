@@ -47,14 +47,16 @@ def run_faces(
     if label is None:
         say("note: the faces are labelled real; of fakes say --label fake")
     rows = []
-    with Crops(out, cut.size) as crops:
-        with StopRequest() as stop, progress_bar("looking for faces", None, "frames") as bar:
-            for path, problem in inputs:
-                rows.append(crop_input(path, problem, finder, cut, crops, bar))
-                if stop.asked:
-                    raise Interrupted("nothing was written; the same command starts again")
-        counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
-    _remove_if_empty(out)
+    try:
+        with Crops(out, cut.size) as crops:
+            with StopRequest() as stop, progress_bar("looking for faces", None, "frames") as bar:
+                for path, problem in inputs:
+                    rows.append(crop_input(path, problem, finder, cut, crops, bar))
+                    if stop.asked:
+                        raise Interrupted("nothing was written; the same command starts again")
+            counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
+    finally:
+        _remove_if_empty(out)
     return _tell(rows, out, counts, len(crops.facts), label or "real", as_json)
 
 

@@ -18,7 +18,7 @@ from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.progress import Bar, progress_bar, say
 from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import split_groups
-from fakecore.video import Frame, VideoError, frames
+from fakecore.video import Frame, VideoError, check_choice, frames
 from fakedetect.faces import BATCH, Face, FaceFinder, crop, sharpness
 from fakedetect.tracks import Tracker
 
@@ -37,6 +37,7 @@ class Cut:
     align: bool = False
 
     def __post_init__(self):
+        check_choice(every=self.every, fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
         if not 16 <= self.size <= 1024:
             raise UserError("--size cannot be used", got=self.size, expected="16 to 1024 pixels")
         if not 0 <= self.margin <= 2:

@@ -38,7 +38,9 @@ def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(6
             stream.set_display_rotation(rotation)
         for number, time_ms in enumerate(times_ms):
             picture = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
-            picture[:, size_wh[0] // 2 :] = random.integers(0, 256, (size_wh[1], size_wh[0] - size_wh[0] // 2, 3))
+            picture[:, size_wh[0] // 2 :] = random.integers(
+                0, 256, (size_wh[1], size_wh[0] - size_wh[0] // 2, 3), np.uint8
+            )
             picture[:, : size_wh[0] // 2] = number % 32 * 8
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
@@ -228,7 +230,7 @@ def test_sound_alone_is_unsupported(tmp_path):
 
 
 def test_8k_is_too_large(tmp_path):
-    path = encode(tmp_path / "8k.avi", [0], size_wh=(7680, 4320), codec="mjpeg")
+    path = encode(tmp_path / "8k.avi", [0], size_wh=(7680, 4320))
     with pytest.raises(VideoError) as caught:
         open_video(path)
     assert caught.value.status == "too_large" and "7680x4320" in str(caught.value)
