@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,14 @@ def _each(
                 for future in as_completed(waiting):
                     future.result()
                     bar.advance()
-            except BaseException:
+            except BrokenProcessPool:
+                raise UserError(
+                    "a process that trained a detector was killed, most likely for lack of memory",
+                    remedy="Repeat the command with --jobs 1: what was finished is kept.",
+                ) from None
+            except BaseException:  # every cell is whole or absent, so they may be stopped at any point
+                for process in active_children():
+                    process.terminate()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
