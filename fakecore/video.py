@@ -112,6 +112,19 @@ def frames(
 
     Raises UserError for a choice that makes no sense, and VideoError for a file that cannot be used, both at once.
     """
+    check_choice(every, fps, count, start_s, end_s)
+    film = _Film(path)
+    return Frames(film, film.choose(every, fps, count, start_s, end_s))
+
+
+def check_choice(
+    every: int | None = None,
+    fps: float | None = None,
+    count: int | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> None:
+    """Raise UserError for a choice of frames that makes no sense, as `frames` does."""
     given = [
         f"{name}={value}" for name, value in (("every", every), ("fps", fps), ("count", count)) if value is not None
     ]
@@ -126,8 +139,6 @@ def frames(
         raise UserError("the start cannot be used", got=start_s, expected="seconds, 0 or more")
     if end_s is not None and not end_s > start_s:
         raise UserError("the end does not come after the start", got=f"{start_s:g} to {end_s:g} s")
-    film = _Film(path)
-    return Frames(film, film.choose(every, fps, count, start_s, end_s))
 
 
 class Frames:
