@@ -123,7 +123,9 @@ def score(
     detector: Annotated[
         Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv or .jsonl file, gone on with when it was begun; or an .html page.")
+    ] = None,
     fps: Annotated[float | None, typer.Option(help="Of films: frames a second to look at. Default: 5.")] = None,
     count: Annotated[int | None, typer.Option("--frames", help="Of films: so many frames, spread over each.")] = None,
     start: Annotated[float, typer.Option(help="Of films: seconds into each at which to begin.")] = 0.0,

@@ -12,6 +12,7 @@ from fakecore.interrupt import StopRequest
 from fakecore.progress import progress_bar, say
 from fakecore.wording import counted
 from fakedetect.detector import Detector
+from fakedetect.score_page import refuse_page, write_score_page
 from fakedetect.scoring import ResultsFile, changed_since, list_inputs, score_files
 from fakedetect.videoscore import FilmJudge, Look
 
@@ -28,14 +29,18 @@ def print_scores(
             expected="images, films, or folders that hold some",
             remedy="Hidden files, and lists such as metadata.csv, are passed over.",
         )
+    page = out if out and out.suffix.lower() == ".html" else None
+    if page:
+        refuse_page(page)
     detector = Detector.load(detector_path, device)
-    results = ResultsFile(out, detector) if out else None
+    results = ResultsFile(out, detector) if out and not page else None
     before = _judged_before(inputs, results, look) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
         say(f"{len(before):,} of {len(inputs):,} are in {out} already")
     counts = Counter(row["verdict"] or row["status"] for row in before.values())
     quiet = results is not None and not as_json
+    on_page: list[dict] = []
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
 
         def watch(path: str, looked_at: int, expected: int) -> None:
@@ -43,7 +48,10 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_kept(results))
 
-        for rows in score_files(todo, detector, FilmJudge(detector, look, watch=watch)):
+        films = FilmJudge(detector, look, watch=watch, keep=page is not None)
+        for rows in score_files(todo, detector, films):
+            if page:
+                on_page += rows
             if results:
                 results.append(rows)
             for row in rows:
@@ -56,12 +64,22 @@ def print_scores(
             bar.advance(len(rows))
             if stop.asked:
                 raise Interrupted(_kept(results))
+    if page:
+        write_score_page(page, on_page, films.shown, detector)
+    return _sum_up(counts, out, page)
+
+
+def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:
+    """Say how many were what and where it stands; 1 when some input could not be judged, else 0."""
     told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none judged"
     lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
     if lost:
         told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
     total = sum(counts.values())
-    say(f"{total:,} {'file' if total == 1 else 'files'}: {told}" + (f"; rows in {out}" if out else ""))
+    say(
+        f"{total:,} {'file' if total == 1 else 'files'}: {told}"
+        + (f"; {'look at' if page else 'rows in'} {out}" if out else "")
+    )
     return 1 if lost else 0
 
 
@@ -91,7 +109,7 @@ def _line(row: dict) -> str:
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
     shown = f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
-    if row["kind"] == "video":
+    if row.get("tracks"):
         shown += f": {_tracks(row)}"
     return shown + (f"  ({row['note']})" if row["note"] else "")
 

@@ -175,7 +175,9 @@ class ResultsFile:
     def __init__(self, path: Path, detector: Detector):
         self._path, self._csv = path, path.suffix.lower() == ".csv"
         if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise UserError("--out has a suffix that is not known", got=repr(path.name), expected=".csv or .jsonl")
+            raise UserError(
+                "--out has a suffix that is not known", got=repr(path.name), expected=".csv, .jsonl or .html"
+            )
         if path.is_dir():
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from fakecore.device import one_thread
 from fakecore.errors import UserError
-from fakecore.pixels import ImageError
+from fakecore.pixels import ImageError, fit_square
 from fakecore.video import Frame, VideoError, check_choice, frames
 from fakecore.wording import counted
 from fakedetect.detector import Detector, Judgement
-from fakedetect.faces import BATCH, SMALLEST, FaceFinder, crop
+from fakedetect.faces import BATCH, SMALLEST, Face, FaceFinder, crop
 from fakedetect.tracks import Tracker
 
 FPS = 5.0  # looks a second, so that a track of MIN_TRACK_S rests on four faces or more
 # Of many short tracks the worst is high by chance, and what the face finder takes for a face by mistake seldom lasts.
 MIN_TRACK_S = 0.5
 KEPT = 12  # pictures of a track, at most twice as many while the film runs
+THUMBNAIL = 96  # pixels, on pages
+_WITH_MARGIN = 1.4  # what `crop` cuts, in sides of a face
 _LOOKED = "looked at with "
 _GRAVITY = {"real": 0, "unsure": 1, "fake": 2}
 NO_FILM = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
@@ -78,12 +81,13 @@ class TrackSeen:
     times: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     outside: list[bool | None] = field(default_factory=list)
-    pictures: list[tuple[int, np.ndarray]] = field(default_factory=list)  # (place among the above, uint8 (C, R, R))
+    pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (place among the above, JPEG)
     _every: int = 1
 
-    def add(self, time_s: float, logit: float, outside: bool | None, picture: np.ndarray | None) -> None:
-        if picture is not None and len(self.times) % self._every == 0:
-            self.pictures.append((len(self.times), picture))
+    def add(self, time_s: float, logit: float, outside: bool | None, picture: Callable[[], bytes] | None) -> None:
+        """One face more; `picture` makes a picture of it, where one is wanted."""
+        if picture and len(self.times) % self._every == 0:
+            self.pictures.append((len(self.times), picture()))
             if len(self.pictures) == 2 * KEPT:  # spread over the track, however long it is
                 self.pictures, self._every = self.pictures[::2], 2 * self._every
         self.times.append(time_s)
@@ -111,6 +115,7 @@ class FilmShown:
 
     tracks: list[tuple[TrackSeen, Judgement, list[float]]]
     deciding: int  # how many of them, from the first, last long enough to decide
+    whole_frame: bool
 
 
 class FilmJudge:
@@ -199,7 +204,7 @@ class FilmJudge:
         facts["timeline"] = [[round(time_s, 3), highest[time_s]] for time_s in sorted(highest)]
         if self._keep:
             rest = [one for one in judged if lasting and not one[0].lasts]
-            self.shown[path] = FilmShown(deciding + rest, len(deciding))
+            self.shown[path] = FilmShown(deciding + rest, len(deciding), self.look.whole_frame)
         return facts, deciding[0][1]
 
 
@@ -224,31 +229,54 @@ class _Found:
 
     def add(self, batch: list[Frame]) -> None:
         """Find, follow and judge what these frames show."""
-        seen: list[tuple[int, float, np.ndarray]] = []  # track, time, what the detector is given
-        if self._finder is None:
-            self._frame_note = self._frame_note or self._detector.note_on(batch[0].pixels)
-            seen = [(1, frame.time_s, self._detector.prepare(frame.pixels)) for frame in batch]
-        else:
-            for frame, faces in zip(batch, self._finder.find([frame.pixels for frame in batch]), strict=True):
-                numbers = self._tracker.update(frame.index, frame.time_s, faces, frame.pixels)
-                for number, face in zip(numbers, faces, strict=True):
-                    seen.append((number, frame.time_s, self._prepared(frame, face)))
+        seen = [
+            sight
+            for frame, faces in zip(batch, self._faces_of(batch), strict=True)
+            for sight in self._look(frame, faces)
+        ]
         self.frames += len(batch)
         if not seen:
             return
+        prepared = np.stack([self._prepared(*sight[1:]) for sight in seen])
         with one_thread():
-            logits, outside = self._detector.outputs(np.stack([image for *_, image in seen]))
-        for place, (number, time_s, image) in enumerate(seen):
+            logits, outside = self._detector.outputs(prepared)
+        for place, (number, frame, face) in enumerate(seen):
             far = None if outside is None else bool(outside[place])
             track = self.tracks.setdefault(number, TrackSeen(number))
-            track.add(time_s, float(logits[place]), far, image if self._keep else None)
+            show = partial(_picture, frame, face) if self._keep else None
+            track.add(frame.time_s, float(logits[place]), far, show)
 
-    def _prepared(self, frame: Frame, face) -> np.ndarray:
-        """As `faces` cuts them, at once in the size that the detector looks at."""
+    def _faces_of(self, batch: list[Frame]) -> list[list[Face]]:
+        if self._finder is None:
+            self._frame_note = self._frame_note or self._detector.note_on(batch[0].pixels)
+            return [[] for _ in batch]
+        return self._finder.find([frame.pixels for frame in batch])
+
+    def _look(self, frame: Frame, faces: list[Face]) -> list[tuple[int, Frame, Face | None]]:
+        """The track of each face; without a face finder the frame itself is track 1."""
+        if self._finder is None:
+            return [(1, frame, None)]
+        numbers = self._tracker.update(frame.index, frame.time_s, faces, frame.pixels)
+        return [(number, frame, face) for number, face in zip(numbers, faces, strict=True)]
+
+    def _prepared(self, frame: Frame, face: Face | None) -> np.ndarray:
+        """A face as `faces` cuts it, at once in the size that the detector looks at; without one the frame."""
+        if face is None:
+            return self._detector.prepare(frame.pixels)
         side = self._detector.resolution
         self._faces += 1
-        self._enlarged += face.side * 1.4 < side
+        self._enlarged += face.side * _WITH_MARGIN < side
         return self._detector.prepare(crop(frame.pixels, face, size=side))
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """JPEG of the middle of an image, uint8 RGB (H, W, 3), for pages."""
+    small = fit_square(image, THUMBNAIL, 3).transpose(1, 2, 0)
+    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def _picture(frame: Frame, face: Face | None) -> bytes:
+    return thumbnail(frame.pixels if face is None else crop(frame.pixels, face, size=THUMBNAIL))
 
 
 def _gravity(judgement: Judgement) -> tuple[int, float]:

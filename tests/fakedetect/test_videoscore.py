@@ -193,7 +193,7 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
 def test_pictures_of_a_long_track_are_spread_over_it_and_few():
     track = videoscore.TrackSeen(1)
     for number in range(1000):
-        track.add(number / 5, 0.0, None, np.zeros((3, 1, 1), np.uint8))
+        track.add(number / 5, 0.0, None, lambda: b"picture")
     places = [place for place, _ in track.pictures]
     assert videoscore.KEPT <= len(places) < 2 * videoscore.KEPT
     assert len(set(np.diff(places))) == 1 and places[-1] > 900
@@ -227,3 +227,22 @@ def test_the_command_line_tells_of_tracks_and_of_films_without_faces(tmp_path, t
     assert none.returncode == 1 and json.loads(none.stdout)["status"] == "no_face"
     wrong = fakelab(*words, "--fps", 3, "--frames", 2)
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: frames can be chosen in one way only")
+
+
+def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
+    tmp_path, trained, faces_of, known_faces, write_folder, fakelab
+):
+    folder = write_folder(tmp_path / "in <b>", 2, "real")
+    plan = [("real", "fake")] * 10 + [("real", None)] * 10
+    write_film(folder / "two.avi", drawn(faces_of, plan))
+    (folder / "empty.png").write_bytes(b"")
+    out = tmp_path / "new" / "page.html"
+    words = ("score", folder, "--detector", trained.detector, "--device", "cpu", "--out", out)
+    made = fakelab(*words)
+    assert made.returncode == 1 and f"look at {out}" in made.stderr and len(made.stdout.splitlines()) == 4
+    page = out.read_text()
+    assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the one that decides first
+    assert page.count("data:image/jpeg") == 5 + 10 + 2 and page.count("data:image/png") == 1
+    assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
+    again = fakelab(*words)
+    assert again.returncode == 2 and "already exists" in again.stderr
