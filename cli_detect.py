@@ -126,6 +126,9 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="A .csv or .jsonl file, gone on with when it was begun; or an .html page.")
     ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="One film again, boxes and verdicts drawn in, no sound.")
+    ] = None,
     fps: Annotated[float | None, typer.Option(help="Of films: frames a second to look at. Default: 5.")] = None,
     count: Annotated[int | None, typer.Option("--frames", help="Of films: so many frames, spread over each.")] = None,
     start: Annotated[float, typer.Option(help="Of films: seconds into each at which to begin.")] = 0.0,
@@ -144,7 +147,7 @@ def score(
 
     look = Look(fps=fps, count=count, start_s=start, end_s=end, min_face=min_face, whole_frame=whole_frame)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
-    return print_scores(paths, folder, out=out, look=look, device=device, as_json=as_json)
+    return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
 
 
 @detector_commands.command()

@@ -11,6 +11,7 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.progress import progress_bar, say
 from fakecore.wording import counted
+from fakedetect.annotate import annotate, refuse_film
 from fakedetect.detector import Detector
 from fakedetect.score_page import refuse_page, write_score_page
 from fakedetect.scoring import ResultsFile, changed_since, list_inputs, score_files
@@ -18,7 +19,14 @@ from fakedetect.videoscore import FilmJudge, Look
 
 
 def print_scores(
-    paths: list[str], detector_path: Path, *, out: Path | None, look: Look, device: str, as_json: bool
+    paths: list[str],
+    detector_path: Path,
+    *,
+    out: Path | None,
+    drawn: Path | None,
+    look: Look,
+    device: str,
+    as_json: bool,
 ) -> int:
     """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
     inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
@@ -32,6 +40,8 @@ def print_scores(
     page = out if out and out.suffix.lower() == ".html" else None
     if page:
         refuse_page(page)
+    if drawn:
+        refuse_film(drawn, len(inputs), out)
     detector = Detector.load(detector_path, device)
     results = ResultsFile(out, detector) if out and not page else None
     before = _judged_before(inputs, results, look) if results else {}
@@ -48,7 +58,7 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_kept(results))
 
-        films = FilmJudge(detector, look, watch=watch, keep=page is not None)
+        films = FilmJudge(detector, look, watch=watch, keep=bool(page or drawn))
         for rows in score_files(todo, detector, films):
             if page:
                 on_page += rows
@@ -66,7 +76,17 @@ def print_scores(
                 raise Interrupted(_kept(results))
     if page:
         write_score_page(page, on_page, films.shown, detector)
+    if drawn:
+        _draw(inputs[0][0], drawn, films)
     return _sum_up(counts, out, page)
+
+
+def _draw(path: str, drawn: Path, films: FilmJudge) -> None:
+    if path in films.shown:
+        annotate(Path(path), drawn, films.shown[path], films.look)
+        say(f"boxes drawn in {drawn}")
+    else:
+        say("note: there is nothing to draw: no film was judged")
 
 
 def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:

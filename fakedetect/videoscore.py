@@ -81,10 +81,13 @@ class TrackSeen:
     times: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     outside: list[bool | None] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)  # (4,) xyxy, pixels of the film
     pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (place among the above, JPEG)
     _every: int = 1
 
-    def add(self, time_s: float, logit: float, outside: bool | None, picture: Callable[[], bytes] | None) -> None:
+    def add(
+        self, time_s: float, logit: float, outside: bool | None, box: np.ndarray, picture: Callable[[], bytes] | None
+    ) -> None:
         """One face more; `picture` makes a picture of it, where one is wanted."""
         if picture and len(self.times) % self._every == 0:
             self.pictures.append((len(self.times), picture()))
@@ -93,6 +96,7 @@ class TrackSeen:
         self.times.append(time_s)
         self.logits.append(logit)
         self.outside.append(outside)
+        self.boxes.append(box)
 
     @property
     def lasts(self) -> bool:
@@ -244,7 +248,7 @@ class _Found:
             far = None if outside is None else bool(outside[place])
             track = self.tracks.setdefault(number, TrackSeen(number))
             show = partial(_picture, frame, face) if self._keep else None
-            track.add(frame.time_s, float(logits[place]), far, show)
+            track.add(frame.time_s, float(logits[place]), far, _box(frame, face), show)
 
     def _faces_of(self, batch: list[Frame]) -> list[list[Face]]:
         if self._finder is None:
@@ -273,6 +277,11 @@ def thumbnail(image: np.ndarray) -> bytes:
     """JPEG of the middle of an image, uint8 RGB (H, W, 3), for pages."""
     small = fit_square(image, THUMBNAIL, 3).transpose(1, 2, 0)
     return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def _box(frame: Frame, face: Face | None) -> np.ndarray:
+    height, width = frame.pixels.shape[:2]
+    return np.array([0, 0, width - 1, height - 1], np.float32) if face is None else face.box
 
 
 def _picture(frame: Frame, face: Face | None) -> bytes:

@@ -1,12 +1,14 @@
 import csv
 import json
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from fakecore.errors import UserError
 from fakedetect import FilmJudge, Look, list_inputs, score_files, videoscore
+from fakedetect.annotate import box_at
 from fakedetect.faces import Face
 from fakedetect.scoring import COLUMNS, ResultsFile
 
@@ -193,7 +195,7 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
 def test_pictures_of_a_long_track_are_spread_over_it_and_few():
     track = videoscore.TrackSeen(1)
     for number in range(1000):
-        track.add(number / 5, 0.0, None, lambda: b"picture")
+        track.add(number / 5, 0.0, None, np.zeros(4), lambda: b"picture")
     places = [place for place, _ in track.pictures]
     assert videoscore.KEPT <= len(places) < 2 * videoscore.KEPT
     assert len(set(np.diff(places))) == 1 and places[-1] > 900
@@ -246,3 +248,42 @@ def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
     assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
     again = fakelab(*words)
     assert again.returncode == 2 and "already exists" in again.stderr
+
+
+def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
+    track = videoscore.TrackSeen(1)
+    for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
+        track.add(time_s, 0.0, None, np.array([left, 0, left + 20, 20]), None)
+    assert [box_at(track, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx([0, 0, 5, 10, 50])
+    assert [box_at(track, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
+
+
+def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
+    tmp_path, trained, faces_of, known_faces, fakelab
+):
+    plan = [("real", "fake")] * 20
+    frames = [cv2.copyMakeBorder(one, 0, 45, 0, 1, cv2.BORDER_CONSTANT) for one in drawn(faces_of, plan)]
+    film, out = write_film(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
+    words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    made = fakelab(*words)
+    assert made.returncode == 0 and f"boxes drawn in {out}" in made.stderr
+    with av.open(str(out)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height) == (200, 60)  # odd sides lose a pixel
+        seen = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert len(seen) == 20 and float(container.duration) / 1e6 == pytest.approx(2.0, abs=0.11)
+    labels = seen[10][2:10].astype(int)  # beside the faces, in the top of the boxes
+    redder = (labels[..., 0] - labels[..., 1]).mean(axis=0)
+    assert redder[18:60].mean() < -20 and redder[118:160].mean() > 20  # green for real, red for fake
+    assert "already exists" in fakelab(*words).stderr
+    out.unlink()
+    assert "takes one film" in fakelab(*words, write_film(tmp_path / "other.avi", frames)).stderr
+    assert "does not go with rows on disk" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
+
+
+def test_a_film_without_an_answer_is_not_annotated(tmp_path, trained, fakelab):
+    out = tmp_path / "seen.mp4"
+    film = write_film(tmp_path / "grey.avi", grey())
+    made = fakelab("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    assert made.returncode == 1 and not out.exists() and "nothing to draw" in made.stderr
