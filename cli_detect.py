@@ -119,20 +119,35 @@ def evaluate(
 
 @detector_commands.command()
 def score(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images and folders, mixed.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, films and folders, mixed.")],
     detector: Annotated[
         Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file; one that was begun is gone on with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv or .jsonl file, gone on with when it was begun; or an .html page.")
+    ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="One film again, boxes and verdicts drawn in, no sound.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Of films: frames a second to look at. Default: 5.")] = None,
+    count: Annotated[int | None, typer.Option("--frames", help="Of films: so many frames, spread over each.")] = None,
+    start: Annotated[float, typer.Option(help="Of films: seconds into each at which to begin.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Of films: seconds into each at which to stop.")] = None,
+    min_face: Annotated[float, typer.Option(help="Of films: the smallest face, in pixels.")] = 60,
+    whole_frame: Annotated[
+        bool, typer.Option("--whole-frame", help="Of films: judge frames as photos are judged, not faces.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Say of every photo how likely it is fake. One line each, as they come."""
+    """Say of every photo and film how likely it is fake. One line each, as they come."""
     import benchmarks.discriminators  # noqa: F401
     from fakedetect.cli_score import print_scores
+    from fakedetect.videoscore import Look
 
+    look = Look(fps=fps, count=count, start_s=start, end_s=end, min_face=min_face, whole_frame=whole_frame)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
-    return print_scores(paths, folder, out=out, device=device, as_json=as_json)
+    return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
 
 
 @detector_commands.command()

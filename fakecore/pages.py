@@ -22,7 +22,7 @@ def write_page(path: Path, package: str, template: str, **values: Any) -> None:
     write_bytes(path, page.encode("utf-8", errors="backslashreplace"))
 
 
-def picture(png: Path | bytes) -> str:
-    """A PNG, a file or its bytes, as the `src` of an <img>."""
-    data = png if isinstance(png, bytes) else png.read_bytes()
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+def picture(file: Path | bytes, kind: str = "png") -> str:
+    """A PNG, or another `kind` such as "jpeg", a file or its bytes, as the `src` of an <img>."""
+    data = file if isinstance(file, bytes) else file.read_bytes()
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()

@@ -74,7 +74,9 @@ def read_bytes(path: Path) -> bytes:
             raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
         with path.open("rb", buffering=0) as file:
             if is_video(file.read(HEAD_BYTES), path.suffix, _SIGNATURES):
-                raise ImageError("unsupported", "a video: videos are not scored yet, nor learned from", kind="video")
+                raise ImageError(
+                    "unsupported", "a video: `faces` cuts pictures out of it, and `score` judges it", kind="video"
+                )
             file.seek(0)
             return file.read()
     except OSError as error:

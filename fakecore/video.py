@@ -112,15 +112,19 @@ def frames(
 
     Raises UserError for a choice that makes no sense, and VideoError for a file that cannot be used, both at once.
     """
-    check_choice(every=every, fps=fps, count=count, start_s=start_s, end_s=end_s)
+    check_choice(every, fps, count, start_s, end_s)
     film = _Film(path)
     return Frames(film, film.choose(every, fps, count, start_s, end_s))
 
 
 def check_choice(
-    *, every: int | None, fps: float | None, count: int | None, start_s: float, end_s: float | None
+    every: int | None = None,
+    fps: float | None = None,
+    count: int | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
 ) -> None:
-    """Raise UserError for a choice of frames that makes no sense: before any film is opened, where there are many."""
+    """Raise UserError for a choice of frames that makes no sense, as `frames` does."""
     given = [
         f"{name}={value}" for name, value in (("every", every), ("fps", fps), ("count", count)) if value is not None
     ]

@@ -1,4 +1,4 @@
-"""Catches fakes: trains detectors, tests them fairly, and scores photos and folders."""
+"""Catches fakes: trains detectors, tests them fairly, and scores photos, films and folders."""
 
 from fakedetect.audit import audit
 from fakedetect.detector import Detector, Judgement
@@ -7,12 +7,15 @@ from fakedetect.matrix import Matrix, compare
 from fakedetect.scoring import list_inputs, score_files
 from fakedetect.settings import DetectorSettings
 from fakedetect.train import Trained, evaluate, train
+from fakedetect.videoscore import FilmJudge, Look
 
 __all__ = [
     "Audit",
     "Detector",
     "DetectorSettings",
+    "FilmJudge",
     "Judgement",
+    "Look",
     "Matrix",
     "Trained",
     "audit",

@@ -1,4 +1,4 @@
-"""What `score` prints: a line per image as it comes, rows on disk, and a count at the end."""
+"""What `score` prints: a line per photo or film as it comes, rows on disk, and a count at the end."""
 
 from __future__ import annotations
 
@@ -10,30 +10,58 @@ from pathlib import Path
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.progress import progress_bar, say
+from fakecore.wording import counted
+from fakedetect.annotate import annotate, refuse_film
 from fakedetect.detector import Detector
+from fakedetect.score_page import refuse_page, write_score_page
 from fakedetect.scoring import ResultsFile, changed_since, list_inputs, score_files
+from fakedetect.videoscore import FilmJudge, Look
 
 
-def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, device: str, as_json: bool) -> int:
+def print_scores(
+    paths: list[str],
+    detector_path: Path,
+    *,
+    out: Path | None,
+    drawn: Path | None,
+    look: Look,
+    device: str,
+    as_json: bool,
+) -> int:
     """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
     inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
     if not inputs:
         raise UserError(
             "there is nothing to score",
             got=f"no files in {', '.join(paths)}",
-            expected="images, or folders that hold some",
+            expected="images, films, or folders that hold some",
             remedy="Hidden files, and lists such as metadata.csv, are passed over.",
         )
+    page = out if out and out.suffix.lower() == ".html" else None
+    if page:
+        refuse_page(page)
+    if drawn:
+        refuse_film(drawn, len(inputs), out)
     detector = Detector.load(detector_path, device)
-    results = ResultsFile(out, detector) if out else None
-    before = _judged_before(inputs, results) if results else {}
+    results = ResultsFile(out, detector) if out and not page else None
+    before = _judged_before(inputs, results, look) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
         say(f"{len(before):,} of {len(inputs):,} are in {out} already")
     counts = Counter(row["verdict"] or row["status"] for row in before.values())
     quiet = results is not None and not as_json
+    on_page: list[dict] = []
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
-        for rows in score_files(todo, detector):
+
+        def watch(path: str, looked_at: int, expected: int) -> None:
+            bar.note(f"{Path(path).name}: {looked_at:,} of {counted(expected, 'frame')}")
+            if stop.asked:
+                raise Interrupted(_kept(results))
+
+        films = FilmJudge(detector, look, watch=watch, keep=bool(page or drawn))
+        for rows in score_files(todo, detector, films):
+            if page:
+                on_page += rows
             if results:
                 results.append(rows)
             for row in rows:
@@ -45,33 +73,74 @@ def print_scores(paths: list[str], detector_path: Path, *, out: Path | None, dev
             sys.stdout.flush()
             bar.advance(len(rows))
             if stop.asked:
-                raise Interrupted("what is in --out is whole; the same command goes on" if results else "")
+                raise Interrupted(_kept(results))
+    if page:
+        write_score_page(page, on_page, films.shown, detector)
+    if drawn:
+        _draw(inputs[0][0], drawn, films)
+    return _sum_up(counts, out, page)
+
+
+def _draw(path: str, drawn: Path, films: FilmJudge) -> None:
+    if path in films.shown:
+        annotate(Path(path), drawn, films.shown[path], films.look)
+        say(f"boxes drawn in {drawn}")
+    else:
+        say("note: there is nothing to draw: no film was judged")
+
+
+def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:
+    """Say how many were what and where it stands; 1 when some input could not be judged, else 0."""
     told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none judged"
     lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
     if lost:
         told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
     total = sum(counts.values())
-    say(f"{total:,} {'file' if total == 1 else 'files'}: {told}" + (f"; rows in {out}" if out else ""))
+    say(
+        f"{total:,} {'file' if total == 1 else 'files'}: {told}"
+        + (f"; {'look at' if page else 'rows in'} {out}" if out else "")
+    )
     return 1 if lost else 0
 
 
-def _judged_before(inputs: list[tuple[str, str | None]], results: ResultsFile) -> dict[str, dict]:
-    """Path -> row of the inputs that are in the file already, and still hold what they held then; others are taken off."""
+def _kept(results: ResultsFile | None) -> str:
+    return "what is in --out is whole; the same command goes on" if results else ""
+
+
+def _judged_before(inputs: list[tuple[str, str | None]], results: ResultsFile, look: Look) -> dict[str, dict]:
+    """Path -> row of the inputs that are in the file already, and still hold what they held then; others are taken off,
+    and films that were looked at in another way.
+    """
     before = {path: results.seen[path] for path, _ in inputs if path in results.seen}
-    changed = changed_since(before)
+    otherwise = {path for path, row in before.items() if row["kind"] == "video" and not look.made(row["note"])}
+    if otherwise:
+        say(f"{counted(len(otherwise), 'film')} in it looked at in another way, and judged anew")
+    changed = changed_since({path: row for path, row in before.items() if path not in otherwise})
     if changed:
         say(f"{len(changed):,} of them changed since they were judged, and are judged anew")
-        results.drop(changed)
-    return {path: row for path, row in before.items() if path not in changed}
+    stale = changed | otherwise
+    if stale:
+        results.drop(stale)
+    return {path: row for path, row in before.items() if path not in stale}
 
 
 def _line(row: dict) -> str:
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    return f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}" + (
-        f"  ({row['note']})" if row["note"] else ""
-    )
+    shown = f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
+    if row.get("tracks"):
+        shown += f": {_tracks(row)}"
+    return shown + (f"  ({row['note']})" if row["note"] else "")
+
+
+def _tracks(row: dict) -> str:
+    """How many tracks a film has, and when the one that decides is seen."""
+    key = (row["p_fake"], row["verdict"])
+    worst = next(track for track in row["tracks"] if (track["p_fake"], track["verdict"]) == key)
+    when = f"{worst['start_s']:.1f} to {worst['end_s']:.1f} s"
+    many = len(row["tracks"]) > 1
+    return f"{counted(len(row['tracks']), 'track')}, the worst at {when}" if many else f"one track, {when}"
 
 
 def told_p_fake(p_fake: float) -> str:

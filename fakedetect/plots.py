@@ -145,6 +145,25 @@ def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], t
     return _png(figure)
 
 
+def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold: float, real_below: float) -> bytes:
+    """p_fake over a film's time. `tracks` are (number, times in s, p_fakes), the one that decides first: that one is bold."""
+    figure, axes = _figure((10.4, 3.6))
+    axes.axhspan(threshold, 1.1, color=FAKE_COLOUR, alpha=0.07, linewidth=0)
+    axes.axhline(threshold, color=FAKE_COLOUR, linestyle="--", linewidth=1.4, label=f"fake from {threshold:.3g}")
+    if real_below < threshold:
+        axes.axhline(real_below, color=REAL_COLOUR, linestyle="--", linewidth=1.4, label=f"real below {real_below:.3g}")
+    for place, (number, times, p_fakes) in enumerate(tracks):
+        style = {"linewidth": 2.6, "zorder": 4} if place == 0 else {"linewidth": 1.2, "alpha": 0.8, "zorder": 3}
+        name = f"track {number}{', which decides' if place == 0 else ''}" if len(tracks) > 1 else None
+        axes.plot(times, p_fakes, "o-", color=f"C{place % 10}", markersize=4, label=name, **style)
+    axes.set(xlabel="time in the film (s)", ylabel="p_fake", ylim=(-0.03, 1.03))
+    first, last = min(times[0] for _, times, _ in tracks), max(times[-1] for _, times, _ in tracks)
+    margin = 0.02 * max(last - first, 0.1)
+    axes.set_xlim(first - margin, last + margin)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **subplots):
     import seaborn as sns
     from matplotlib.figure import Figure

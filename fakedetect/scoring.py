@@ -1,4 +1,4 @@
-"""Score photos and folders: rows stream out as they come, one bad file costs one row, and a stopped run goes on."""
+"""Score photos, films and folders: rows stream out as they come, one bad file costs one row, and a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.errors import UserError
+from fakecore.errors import UserError, why_unreadable
 from fakecore.files import write_bytes
 from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.progress import progress_bar, say
 from fakedetect.detector import SCORE_BATCH, Detector, Judgement
+from fakedetect.videoscore import NO_FILM, FilmJudge
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
 COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights, its start
@@ -55,11 +56,14 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
     return list(dict.fromkeys(found))
 
 
-def score_files(inputs: Iterable[tuple[str, str | None]], detector: Detector) -> Iterator[list[dict]]:
-    """Rows, a batch at a time, in the order of `inputs`. Each thread reads, decodes and judges its own batch; few
-    batches are under way at once, so memory stays flat however many files there are.
+def score_files(
+    inputs: Iterable[tuple[str, str | None]], detector: Detector, films: FilmJudge | None = None
+) -> Iterator[list[dict]]:
+    """Rows, a batch at a time, in the order of `inputs`. Each thread reads, decodes and judges its own batch of photos;
+    few batches are under way at once, so memory stays flat however many files there are. Films are judged one by one, by
+    `films`, on the calling thread; their rows have `frames`, `duration_s`, `tracks` and `timeline` besides.
     """
-    inputs = iter(inputs)
+    inputs, films = iter(inputs), films or FilmJudge(detector)
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -69,9 +73,40 @@ def score_files(inputs: Iterable[tuple[str, str | None]], detector: Detector) ->
                     waiting.append(pool.submit(_judge_batch, batch, detector))
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                yield from _with_films(waiting.popleft().result(), films)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _with_films(rows: list[dict], films: FilmJudge) -> Iterator[list[dict]]:
+    """The rows of a batch; those before a film are not kept waiting for it."""
+    ready: list[dict] = []
+    for row in rows:
+        if row["status"] is None:
+            if ready:
+                yield ready
+            ready = []
+            yield [_judge_film(row, films)]
+        else:
+            ready.append(row)
+    if ready:
+        yield ready
+
+
+def _judge_film(row: dict, films: FilmJudge) -> dict:
+    try:
+        row["sha256"] = _film_digest(Path(row["path"]))
+    except OSError as error:
+        failed = {"status": "unreadable", "error": why_unreadable(error, Path(row["path"]))}
+        return row | NO_FILM | failed
+    facts, judgement = films.judge(row["path"])
+    return row | facts if judgement is None else _with(row | facts, judgement)
+
+
+def _film_digest(path: Path) -> str:
+    """Of a file that may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> list[dict]:
@@ -90,7 +125,9 @@ def _with(row: dict, judgement: Judgement) -> dict:
 
 
 def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
-    """A row without its judgement, and the image as the detector wants it; None when there is none to judge."""
+    """A row without its judgement, and the image as the detector wants it; None when there is none to judge. The status of
+    a film stays None: it is judged later.
+    """
     row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
     try:
         if problem is not None:
@@ -100,7 +137,9 @@ def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, 
         image = decode_image(data)
         return row | {"note": detector.note_on(image)}, detector.prepare(image)
     except ImageError as error:
-        return row | {"status": error.status, "kind": error.kind, "error": str(error)}, None
+        if error.kind == "video":
+            return row | {"status": None, "kind": "video"}, None
+        return row | {"status": error.status, "error": str(error)}, None
 
 
 def changed_since(rows: dict[str, dict]) -> set[str]:
@@ -109,7 +148,12 @@ def changed_since(rows: dict[str, dict]) -> set[str]:
     def digest(path: str) -> str | None:
         try:
             return hashlib.sha256(read_bytes(Path(path))).hexdigest()
-        except ImageError:
+        except ImageError as error:
+            if error.kind != "video":
+                return None
+        try:
+            return _film_digest(Path(path))
+        except OSError:
             return None
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar("comparing", len(rows), "files") as bar:
@@ -131,7 +175,9 @@ class ResultsFile:
     def __init__(self, path: Path, detector: Detector):
         self._path, self._csv = path, path.suffix.lower() == ".csv"
         if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise UserError("--out has a suffix that is not known", got=repr(path.name), expected=".csv or .jsonl")
+            raise UserError(
+                "--out has a suffix that is not known", got=repr(path.name), expected=".csv, .jsonl or .html"
+            )
         if path.is_dir():
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +255,7 @@ def _as_lines(rows: list[dict]) -> bytes:
 def _as_csv(rows: list[dict], *, header: bool) -> bytes:
     text = io.StringIO()
     # Texts are quoted: a file's name may hold a comma, a newline or a carriage return.
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if header:
         writer.writeheader()
     writer.writerows(rows)

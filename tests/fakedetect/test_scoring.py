@@ -107,9 +107,11 @@ def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_p
     assert len(rows) == 10
     photo = rows.pop("photo.mp4")
     assert (photo["status"], photo["kind"]) == ("ok", "image")
+    damaged = rows.pop("damaged.webm")
+    assert (damaged["status"], damaged["kind"]) == ("unsupported", "video")
     for name, row in rows.items():
-        assert (row["status"], row["kind"]) == ("unsupported", "video"), name
-        assert "a video: videos are not scored yet" in row["error"]
+        assert (row["status"], row["kind"], row["p_fake"]) == ("no_face", "video", None), name
+        assert set(row) > set(COLUMNS) and row["sha256"]
 
 
 def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
