@@ -117,6 +117,7 @@ def cross_plot(
         names = [f"{track.run}\n{track.epochs[-1]}" for track in tracks]
         axes.set_xticks(np.arange(len(tracks)) + 0.5, names if line == len(degrades) - 1 else [])
         axes.set_yticks(np.arange(len(tracks)) + 0.5, names if place == 0 else [], rotation=0)
+        axes.tick_params(length=0)
         axes.set_title(shown[place] + ("" if degrades[line] == "none" else f", {degrades[line]}"), fontsize=10)
     figure.supylabel("trained on (run, epoch)", fontsize=10)
     figure.supxlabel("tested on (run, epoch)", fontsize=10)

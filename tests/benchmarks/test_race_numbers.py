@@ -37,7 +37,7 @@ def test_the_interval_grows_with_what_the_seeds_disagree_about():
 
 
 def test_the_correlation_is_positive_where_nearer_fakes_are_harder():
-    distances = {0: 100.0, 1: 50.0, 2: 20.0, 3: 10.0, 4: 5.0}
+    distances = {0: 100.0, 1: 50.0, 2: 20.0, 3: 10.0, 4: 5.0, 5: 4.0}
     falling = [row(epoch, 1 - 0.1 * epoch, seed) for epoch in distances for seed in (0, 1)]
     found = correlation(falling, distances)
     assert found["rho"] == pytest.approx(1) and found["low"] > 0.9
