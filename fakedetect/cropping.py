@@ -107,8 +107,8 @@ class Crops:
         names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
         if len(names) < 3:
             say(
-                f"note: all are in the train split, since {len(names)} of a kind that must stay together cannot be spread "
-                "over three; detect-train --real SET --fake SET makes splits of its own"
+                f"note: all are in the train split: {len(names)} of what must stay together (--group) cannot be spread over "
+                "three. detect-train, too, wants three or more of each label: add films, or choose --group track"
             )
             return ["train"] * len(groups)
         return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()

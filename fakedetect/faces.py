@@ -19,7 +19,7 @@ BATCH = 8  # frames through the face finder at once: more gain nothing, and each
 SMALLEST = 20  # pixels; what MTCNN's first network, which looks at 12, can make out
 SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it does not grow with the face
 # The first network looks for faces a little below the wanted size: its own boxes vary by as much. Going on to two thirds
-# found no more faces of 60 pixels in faces-1080p.mp4, and took a quarter longer (see docs/measurements.md).
+# found no more faces of 60 pixels in faces-1080p.mp4, and took a quarter longer.
 _REACH = 0.85
 _TAKEN = 0.9  # a face's box varies by a tenth from frame to frame; one must not come and go for that
 # Where a face's landmarks lie in an aligned crop without margin, as shares of its side (ArcFace's 112x112 template).

@@ -1,0 +1,38 @@
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import speed_video
+
+BOX = [100.0, 100.0, 180.0, 190.0, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("offered", "least", "found"),
+    [
+        ([[BOX]], 0.0, (1, 1)),
+        ([[[105.0, 100, 185, 190, 0.8]]], 0.0, (1, 1)),
+        ([[[150.0, 100, 230, 190, 0.8]]], 0.0, (0, 1)),  # IoU below a half
+        ([[]], 0.0, (0, 1)),
+        ([[BOX]], 0.99, (0, 0)),  # plain itself was not so sure
+    ],
+)
+def test_faces_count_as_found_when_they_overlap_by_more_than_half(offered, least, found):
+    small = [0.0, 0.0, 30.0, 30.0, 1.0]
+    assert speed_video._found([[BOX, small]], offered, 60, least) == found
+
+
+@pytest.mark.parametrize("side", ["plain", "ours"])
+def test_each_side_gives_boxes_for_each_chosen_frame(tmp_path, monkeypatch, capsys, side):
+    path = tmp_path / "film.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (96, 64))
+    for _ in range(11):
+        writer.write(np.full((64, 96, 3), 90, np.uint8))
+    writer.release()
+    monkeypatch.setattr(sys, "argv", ["speed_video", str(path), "--every", "2", "--side", side])
+    speed_video.main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["boxes"] == [[]] * 6 and told["wall_s"] > 0 and told["peak_mb"] > 0
