@@ -17,7 +17,7 @@ from fakecore.device import autocast, choose_device, choose_precision
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
-from fakecore.pixels import ImageError, fit_square, read_image
+from fakecore.pixels import ImageError, fit_square, is_grey, read_image
 from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
@@ -148,7 +148,7 @@ class Detector:
         return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 
     def note_on(self, image: np.ndarray) -> str | None:
-        """What to bear in mind of a judgement on this image, (H, W, 3): that it was enlarged, or is mostly cropped away."""
+        """What to bear in mind of a judgement on this image, (H, W, 3): enlarged, mostly cropped away, or grey."""
         height, width = image.shape[:2]
         side, notes = min(height, width), []
         if side < self.resolution:
@@ -157,6 +157,8 @@ class Detector:
             )
         if side < max(height, width) * MIN_SHARE:
             notes.append(f"only its middle {side / max(height, width):.0%} was judged")
+        if self.channels == 3 and is_grey(image):
+            notes.append("grey, where the detector was trained on images in colour")
         return "; ".join(notes) or None
 
     def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:

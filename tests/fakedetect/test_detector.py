@@ -303,3 +303,11 @@ def test_a_training_that_was_stopped_is_no_detector_and_says_how_to_finish(copy)
     (copy / "detector.json").unlink()
     (copy / "training.json").write_text("{}")
     assert f"no detector yet. Finish it: fakelab detect-train --resume --out {copy}" in refused(copy)
+
+
+def test_a_grey_image_is_noted_by_a_detector_of_colour_and_by_no_other(detector, grey_detector):
+    grey = np.repeat(np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8), 3, axis=2)
+    colour = grey.copy()
+    colour[0, 0, 0] ^= 64
+    assert "grey, where the detector was trained on images in colour" in detector.note_on(grey)
+    assert detector.note_on(colour) is None and grey_detector.note_on(grey) is None
