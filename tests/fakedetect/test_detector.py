@@ -135,7 +135,9 @@ def test_what_is_too_small_to_hold_anything_is_not_judged(detector, shape):
     ],
 )
 def test_what_was_enlarged_or_mostly_cropped_away_is_noted(detector, shape, note):
-    assert detector.note_on(np.zeros((*shape, 3), dtype=np.uint8)) == note
+    colour = np.zeros((*shape, 3), dtype=np.uint8)
+    colour[..., 0] = 9
+    assert detector.note_on(colour) == note
 
 
 def test_only_pixels_count_not_text_chunks_nor_format_nor_name(detector, pictures, tmp_path):
