@@ -1,4 +1,4 @@
-"""`python -m benchmarks.per_epoch RUN...` is `python cli.py benchmark RUN...`: the same command, by another name."""
+"""`python -m benchmarks.per_epoch RUN...` is the command `benchmark RUN...`, by another name."""
 
 from __future__ import annotations
 
