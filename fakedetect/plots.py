@@ -85,16 +85,25 @@ def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> b
     return _png(figure)
 
 
-def history_plot(history: list[dict], best_epoch: int) -> bytes:
-    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the kept epoch is marked."""
+def history_plot(
+    history: list[dict],
+    best_epoch: int,
+    *,
+    training: str = "training (augmented)",
+    validation: str = "Validation",
+    accuracy: str = "accuracy at logit 0",
+) -> bytes:
+    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the kept epoch is marked. The words
+    are what a curve, the right-hand plot and the accuracy are called.
+    """
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = _figure((10.4, 4.0), columns=2)
-    left.plot(epochs, [line["train_loss"] for line in history], "o-", color=NEUTRAL, label="training (augmented)")
+    left.plot(epochs, [line["train_loss"] for line in history], "o-", color=NEUTRAL, label=training)
     left.plot(epochs, [line["val_loss"] for line in history], "o-", color=FAKE_COLOUR, label="validation")
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     right.plot(epochs, [line["val_auroc"] for line in history], "o-", color=NEUTRAL, label="AUROC")
-    right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label="accuracy at logit 0")
-    right.set(title="Validation", xlabel="epoch", ylabel="share")
+    right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label=accuracy)
+    right.set(title=validation, xlabel="epoch", ylabel="share")
     right.set_ylim(min(0.5, *(line["val_accuracy"] for line in history)) - 0.02, 1.02)
     for axes in (left, right):
         axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")

@@ -9,26 +9,14 @@ from fakedetect.heads import PROBES
 
 
 @dataclass(frozen=True)
-class DetectorSettings:
-    """Everything that decides what a detector becomes, other than its images and its seed."""
+class BackboneSettings:
+    """What detectors and classifiers of attributes have in common: how a pretrained backbone is used, and the rate."""
 
-    model: str = setting(
-        "cnn",
-        why="cnn, resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DETECTOR,DETECTOR; see fakedetect/models.py",
-    )
-    blocks: int = setting(
-        3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
-    )
+    model: str = setting("cnn", why="cnn, resnet50 or timm:NAME")
     train: str = setting(
         "head",
         choices=("head", "finetune"),
         why="resnet50, timm: head trains on features of the frozen backbone, computed once; finetune trains both",
-    )
-    probe: str | None = setting(
-        None,
-        choices=(None, *PROBES),
-        why="on features: linear (logistic regression), svm (linear too), mlp (system E's three layers); none: mlp for "
-        "backbones, linear for dct and spectrum",
     )
     frozen_layers: int = setting(
         26,
@@ -47,6 +35,47 @@ class DetectorSettings:
     pool: str = setting(
         "avg", choices=("avg", "flatten"), why="resnet50, timm: features averaged over places, or all places (system E)"
     )
+    rate: float | None = setting(
+        None,
+        low=1e-8,
+        high=1,
+        why="AdamW's peak learning rate; falls to 0 along a half cosine; none: 1e-3, or 1e-4 to finetune a backbone",
+    )
+
+    @property
+    def is_backbone(self) -> bool:
+        return self.model == "resnet50" or self.model.startswith("timm:")
+
+    @property
+    def trains_backbone(self) -> bool:
+        return self.is_backbone and (self.train == "finetune" or not self.pretrained)
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the network below the head stays as it is."""
+        return self.is_backbone and not self.trains_backbone
+
+    def rate_in_use(self) -> float:
+        return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
+
+
+@dataclass(frozen=True)
+class DetectorSettings(BackboneSettings):
+    """Everything that decides what a detector becomes, other than its images and its seed."""
+
+    model: str = setting(
+        "cnn",
+        why="cnn, resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DETECTOR,DETECTOR; see fakedetect/models.py",
+    )
+    blocks: int = setting(
+        3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
+    )
+    probe: str | None = setting(
+        None,
+        choices=(None, *PROBES),
+        why="on features: linear (logistic regression), svm (linear too), mlp (system E's three layers); none: mlp for "
+        "backbones, linear for dct and spectrum",
+    )
     copies: int | None = setting(
         None,
         low=0,
@@ -60,12 +89,6 @@ class DetectorSettings:
         12, low=1, high=10_000, why="passes over the larger class; the best by validation AUROC is kept"
     )
     batch: int = setting(64, low=2, high=65536, why="images a step, half of them real and half fake")
-    rate: float | None = setting(
-        None,
-        low=1e-8,
-        high=1,
-        why="AdamW's peak learning rate; falls to 0 along a half cosine; none: 1e-3, or 1e-4 to finetune a backbone",
-    )
     weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
     limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
     equalise: bool = setting(
@@ -92,23 +115,11 @@ class DetectorSettings:
     )
 
     @property
-    def is_backbone(self) -> bool:
-        return self.model == "resnet50" or self.model.startswith("timm:")
-
-    @property
-    def trains_backbone(self) -> bool:
-        return self.is_backbone and (self.train == "finetune" or not self.pretrained)
-
-    @property
     def on_features(self) -> bool:
-        """Whether the network below the head stays as it is."""
-        return self.model in ("dct", "spectrum") or (self.is_backbone and not self.trains_backbone)
+        return self.model in ("dct", "spectrum") or super().on_features
 
     def probe_in_use(self) -> str:
         return self.probe or ("mlp" if self.is_backbone else "linear")
-
-    def rate_in_use(self) -> float:
-        return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
 
     def copies_in_use(self) -> int:
         if self.copies is None:

@@ -92,46 +92,7 @@ def train(
             fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
-        val, test = data.rows("val"), data.rows("test")
-        scorer = scoring_network(fitted.network, target)
-        logits, domain = _survey(scorer, data, target, seed)
-        temperature = fit_temperature(data.labels[val], logits[val])
-        p_fake = probability(logits, temperature)
-        thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
-        used = np.concatenate([data.rows("train"), val])
-        recorded = remember(out, _hashes(data, used))
-        seen = count_seen(out, recorded, _hashes(data, test))
-        outside = domain.outside(network_outputs(scorer, data.images, target, test)[1]) if domain else None
-        metrics = all_metrics(
-            data.labels[test],
-            p_fake[test],
-            thresholds,
-            groups=_groups(data, test),
-            seed=seed,
-            seen=seen,
-            outside=outside,
-        )
-        metrics["audit"] = audited
-        facts = {
-            **_describe(settings, opened, data, recorded, equalise_jpeg),
-            **fitted.chosen,
-            "temperature": temperature,
-            "thresholds": thresholds.to_json(),
-            "best_epoch": fitted.best_epoch,
-            "seed": seed,
-            "precision": precision,
-            "versions": versions(),
-            "host": host(),
-            "test_metrics": metrics,
-            "audit": audited,
-        }
-        detector = Detector(fitted.network, facts, target, domain)
-        write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
-        judged = Judged(data, test, p_fake[test], metrics)
-        report = write_report(
-            out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history
-        )
-        detector.save(out)  # last: a folder with detector.json is whole
+        report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
     return Trained(out, report, metrics, data.unused)
 
 
@@ -187,6 +148,60 @@ def evaluate(
     title = f"{Path(detector_path).name} tested on {name}"
     report = write_report(out, detector, judged, title=title, robustness=grid)
     return Trained(Path(detector_path), report, metrics, data.unused)
+
+
+def _finish(
+    out: Path,
+    opened: Opened,
+    fitted: Fit,
+    data: LabelledImages,
+    settings: DetectorSettings,
+    seed: int,
+    device,
+    precision: str,
+    audited: dict,
+    equalise_jpeg: int | None,
+) -> tuple[Path, dict]:
+    """Choose temperature and thresholds, test once, and write what there is to say: the report's path, and the metrics."""
+    val, test = data.rows("val"), data.rows("test")
+    scorer = scoring_network(fitted.network, device)
+    logits, domain = _survey(scorer, data, device, seed)
+    temperature = fit_temperature(data.labels[val], logits[val])
+    p_fake = probability(logits, temperature)
+    thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
+    used = np.concatenate([data.rows("train"), val])
+    recorded = remember(out, _hashes(data, used))
+    seen = count_seen(out, recorded, _hashes(data, test))
+    outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
+    metrics = all_metrics(
+        data.labels[test],
+        p_fake[test],
+        thresholds,
+        groups=_groups(data, test),
+        seed=seed,
+        seen=seen,
+        outside=outside,
+    )
+    metrics["audit"] = audited
+    facts = {
+        **_describe(settings, opened, data, recorded, equalise_jpeg),
+        **fitted.chosen,
+        "temperature": temperature,
+        "thresholds": thresholds.to_json(),
+        "best_epoch": fitted.best_epoch,
+        "seed": seed,
+        "precision": precision,
+        "versions": versions(),
+        "host": host(),
+        "test_metrics": metrics,
+        "audit": audited,
+    }
+    detector = Detector(fitted.network, facts, device, domain)
+    write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
+    judged = Judged(data, test, p_fake[test], metrics)
+    report = write_report(out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history)
+    detector.save(out)  # last: a folder with detector.json is whole
+    return report, metrics
 
 
 def describe_domain(data: LabelledImages) -> str:

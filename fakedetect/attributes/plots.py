@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fakedetect.plots import FAKE_COLOUR, NEUTRAL, REAL_COLOUR, _figure, _png
+from fakedetect.plots import NEUTRAL, _figure, _png
 
 _MOST_BARS = 60
 _MOST_NAMED = 8  # attributes with a curve of their own; more would hide one another
@@ -47,23 +47,6 @@ def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
     axes.set(title="ROC on the test split", xlabel="share of true no called yes", ylabel="share of true yes called yes")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", frameon=True, fontsize=9)
-    return _png(figure)
-
-
-def history_plot(history: list[dict], best_epoch: int) -> bytes:
-    """Learning curves: losses on the left, validation AUROC and accuracy, means over attributes, on the right."""
-    epochs = [line["epoch"] for line in history]
-    figure, (left, right) = _figure((10.4, 4.0), columns=2)
-    left.plot(epochs, [line["train_loss"] for line in history], "o-", color=NEUTRAL, label="training")
-    left.plot(epochs, [line["val_loss"] for line in history], "o-", color=FAKE_COLOUR, label="validation")
-    left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
-    right.plot(epochs, [line["val_auroc"] for line in history], "o-", color=NEUTRAL, label="AUROC")
-    right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label="accuracy at p = 0.5")
-    right.set(title="Validation, mean over attributes", xlabel="epoch", ylabel="share")
-    for axes in (left, right):
-        axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")
-        axes.legend(frameon=True, fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True)
     return _png(figure)
 
 

@@ -12,8 +12,9 @@ from fakecore.pixels import encode_png, enlarge
 from fakedetect.attributes.data import AttributeImages
 from fakedetect.attributes.labels import Target
 from fakedetect.attributes.metrics import YES_FROM
-from fakedetect.attributes.plots import histogram_plot, history_plot, roc_plot
+from fakedetect.attributes.plots import histogram_plot, roc_plot
 from fakedetect.metrics import RESAMPLES
+from fakedetect.plots import history_plot
 
 _STRIP = 12  # images in a row
 _MOST_STRIPS = 6  # attributes whose images are shown
@@ -23,6 +24,12 @@ SOFTMAX = (
     "yes of; and an image that has none still shares out 1 among them. It is offered to reproduce system E's number; "
     "head=sigmoid gives each attribute an answer of its own."
 )
+
+_WORDS = {
+    "training": "training",
+    "validation": "Validation, mean over attributes",
+    "accuracy": "accuracy at p = 0.5",
+}  # of the learning curves
 
 
 def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarray, history: list[dict]) -> Path:
@@ -41,7 +48,7 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
             images.told, wanted, images.listed, f"Attributes of {images.listed:,} images in {labels}"
         ),
         "roc": roc_plot(curves),
-        "history": history_plot(history, facts["best_epoch"]),
+        "history": history_plot(history, facts["best_epoch"], **_WORDS),
     }
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)

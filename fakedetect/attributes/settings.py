@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from fakecore.errors import unknown_name
 from fakecore.settings import setting
+from fakedetect.settings import BackboneSettings
 
 TIMM = "timm:"
 
 
 @dataclass(frozen=True)
-class AttributeSettings:
+class AttributeSettings(BackboneSettings):
     """Everything that decides what a classifier becomes, other than its images, its targets and its seed."""
 
-    model: str = setting("cnn", why="cnn, resnet50 or timm:NAME")
     blocks: int = setting(
         3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
     )
@@ -24,28 +24,6 @@ class AttributeSettings:
         why="sigmoid: every attribute has its own yes or no; softmax: as system E had it over four attributes, to reproduce "
         "its number; a mistake, since a face can have several",
     )
-    train: str = setting(
-        "head",
-        choices=("head", "finetune"),
-        why="resnet50, timm: head trains on features of the frozen backbone, computed once; finetune trains both",
-    )
-    frozen_layers: int = setting(
-        26,
-        low=0,
-        high=10_000,
-        why="finetune: layers with parameters that stay frozen, from the input on; 26 are the first 45 of Keras' list, as "
-        "system E froze them",
-    )
-    pretrained: bool = setting(
-        True, why="resnet50, timm: start from pretrained weights; false: all is trained from scratch"
-    )
-    weights: str | None = setting(None, why="resnet50, timm: a file of pretrained weights, instead of timm's own")
-    input_size: int | None = setting(
-        None, low=8, high=2048, why="resnet50, timm: pixels that the backbone sees, square side; none: its own"
-    )
-    pool: str = setting(
-        "avg", choices=("avg", "flatten"), why="resnet50, timm: features averaged over places, or all places (system E)"
-    )
     copies: int = setting(
         0, low=0, high=1000, why="train=head: augmented versions of each image whose features are computed; 0: as it is"
     )
@@ -54,12 +32,6 @@ class AttributeSettings:
         12, low=1, high=10_000, why="passes over the training images; 12 as system E's transfer; the best is kept"
     )
     batch: int = setting(64, low=2, high=65536, why="images a step, drawn as they come: no class is favoured")
-    rate: float | None = setting(
-        None,
-        low=1e-8,
-        high=1,
-        why="AdamW's peak learning rate; falls to 0 along a half cosine; none: 1e-3, or 1e-4 to finetune a backbone",
-    )
     weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
     limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
     flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 where left and right matter")
@@ -71,18 +43,6 @@ class AttributeSettings:
     precision: str = setting(
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )
-
-    @property
-    def is_backbone(self) -> bool:
-        return self.model != "cnn"
-
-    @property
-    def on_features(self) -> bool:
-        """Whether the network below the head stays as it is."""
-        return self.is_backbone and self.pretrained and self.train == "head"
-
-    def rate_in_use(self) -> float:
-        return self.rate or (1e-4 if self.is_backbone and self.pretrained and self.train == "finetune" else 1e-3)
 
 
 def require_model(model: str) -> None:
