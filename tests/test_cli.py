@@ -242,7 +242,9 @@ def test_the_demo_refuses_a_used_folder_before_it_trains(fakelab, tmp_path):
 def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, fakelab_process, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     try:
