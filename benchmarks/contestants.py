@@ -16,16 +16,35 @@ from benchmarks.race_sets import LEAST_TESTED, Entrant
 from fakecore.errors import UserError
 from fakecore.pixels import encode_png
 from fakecore.progress import say
-from fakecore.settings import override
+from fakecore.settings import override, setting
 from fakedetect.detector import Detector
+from fakedetect.equalise import equalised
 from fakedetect.models import FINISHED
 from fakedetect.networks import require_model
 from fakedetect.seen import which_seen
 from fakedetect.settings import DetectorSettings
 
 DISCRIMINATOR = "discriminator"
-# Every image is looked at as it is, so that the features of a frozen network are computed once for all trainings.
-_DEFAULTS = {"copies": 0}
+# What --set cannot change here, and why.
+_FIXED = {
+    "model": "--detectors names the models",
+    "resolution": "images are looked at as the runs make them",
+    "checkpoint": "the discriminator is asked at every epoch",
+    "equalise": "reals and fakes come from memory, not from files",
+}
+
+
+@dataclass(frozen=True)
+class RaceSettings(DetectorSettings):
+    """How detectors are trained for a race: as ever, but for what would cost most, since there are many of them."""
+
+    copies: int | None = setting(
+        0,
+        low=0,
+        high=1000,
+        why="augmented versions of each training image whose features are computed; 0: as they are, so that the features of "
+        "an image are computed once, for every epoch, seed and test: with 4 they would be for each training anew",
+    )
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,12 @@ class Contestant:
         """What race.json says of it."""
         own = {"path": str(self.path), "id": self.detector.id} if self.detector else {"path": None, "id": None}
         return {"name": self.name, **own}
+
+    def judge(self, images: np.ndarray) -> np.ndarray:
+        """Logits (N,) of a finished detector, of images uint8 (N, C, R, R) prepared as it wants them."""
+        if (quality := self.detector.equalise_jpeg) is not None:
+            images = np.stack([equalised(image, quality) for image in images])
+        return self.detector.logits(images)
 
     def meet(self, entrants: list[Entrant]) -> None:
         """Find out which test reals a finished detector was trained or tuned on. Raises UserError where too few are left."""
@@ -100,6 +125,12 @@ class Trial:
 
 def open_contestants(names: Sequence[str], changes: dict[str, Any], device: str) -> list[Contestant]:
     """The detectors called so. Raises UserError for a name that is none, or named twice."""
+    if fixed := [name for name in changes if name in _FIXED]:
+        raise UserError(
+            f"{fixed[0]} is not a field to set in a race",
+            got=changes[fixed[0]],
+            remedy=f"{_FIXED[fixed[0]].capitalize()}.",
+        )
     found = []
     for name in names:
         path = Path(name)
@@ -111,7 +142,7 @@ def open_contestants(names: Sequence[str], changes: dict[str, Any], device: str)
             require_model(name)
             if name.partition(":")[0] in FINISHED:
                 raise UserError(f"{name} is not trained for each epoch", expected="the folder of a trained detector")
-            found.append(Contestant(name, override(DetectorSettings(), {**_DEFAULTS, **changes, "model": name})))
+            found.append(Contestant(name, override(RaceSettings(), {**changes, "model": name})))
     if not found:
         raise UserError("--detectors names none", expected="such as cnn,dct,discriminator")
     told = [one.name for one in found]
@@ -161,7 +192,7 @@ def crossing(home: str, away: str) -> str:
 def _jobs(contestant: Contestant, home: Entrant, seed: int):
     """(what --epochs called it, train_epoch, job) of each detector that a contestant brings to a run."""
     if contestant.detector:
-        yield None, FIXED, Finished(f"fixed-{contestant.detector.id}")
+        yield None, FIXED, Finished(f"finished-{contestant.detector.id}")
         return
     for asked, epoch in home.epochs.items():
         if contestant.settings is None:
