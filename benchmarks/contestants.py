@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from fakecore.settings import override, setting
 from fakedetect.detector import Detector
 from fakedetect.equalise import equalised
 from fakedetect.models import FINISHED
-from fakedetect.networks import require_model
+from fakedetect.networks import TIMM, require_model
 from fakedetect.seen import which_seen
 from fakedetect.settings import DetectorSettings
 
@@ -134,7 +135,8 @@ def open_contestants(names: Sequence[str], changes: dict[str, Any], device: str)
     found = []
     for name in names:
         path = Path(name)
-        if (path / "detector.json").is_file() or path.suffix.lower() == ".onnx" or path.is_dir():
+        # A path that leads nowhere is no misspelt model.
+        if path.suffix.lower() == ".onnx" or path.is_dir() or (os.sep in name and not name.startswith(TIMM)):
             found.append(_finished(path, device))
         elif name == DISCRIMINATOR:
             found.append(Contestant(name))

@@ -116,7 +116,8 @@ def open_entrants(
     if per_epoch < LEAST_PER_EPOCH:
         raise UserError("--per-epoch is out of range", got=per_epoch, expected=f"{LEAST_PER_EPOCH} or more")
     told = [str(path) for path in paths]
-    if twice := sorted({one for one in told if told.count(one) > 1}):
+    places = [path.resolve() for path in paths]
+    if twice := [one for one, place in zip(told, places, strict=True) if places.count(place) > 1]:
         raise UserError("a run is named twice", got=", ".join(twice))
     runs = [_open(path) for path in paths]
     names = unique_names(told, [Path(path).absolute().name for path in paths])

@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_named_and_left_out(run, tmp_path, fakelab, unpa
 
 
 def test_a_finished_detector_is_tested_on_what_it_never_met(run, tmp_path, fakelab, unpainted, monkeypatch):
-    monkeypatch.setattr("fakedetect.train.write_report", lambda *_, **__: None)
+    monkeypatch.setattr(sys.modules["fakedetect.train"], "write_report", lambda *_, **__: None)
     made = fakedetect.train(run, out=tmp_path / "mine", changes={"model": "spectrum"}, device="cpu")
     words = ("--detectors", made.detector, "--epochs", "0,last", "--out", tmp_path / "r", *ASKED, "--per-epoch", 120)
     done = fakelab("benchmark", run, *words)
@@ -269,6 +269,7 @@ def test_reals_that_moved_are_found_or_stand_in_the_set(run, threes, whole, tmp_
         (("--epochs", "x"), "--epochs could not be read"),
         (("--detectors", "dtc"), "no detector model 'dtc'.*'dct'"),
         (("--detectors", "dct,dct"), "named twice"),
+        (("--detectors", "runs/none"), "runs/none is not a detector .*no such folder"),
         (("--detectors", ""), "names none"),
         (("--detectors", "ensemble:a,b"), "not trained for each epoch"),
         (("--degrade", "jpg75"), "no degradation 'jpg'"),
