@@ -256,7 +256,7 @@ def _score_finished(contestant: Contestant, job, exams: list[Exam], cells: Path)
     found = {}
     with progress_bar(f"scoring with {contestant.name}", len(exams), "sets") as bar:
         for exam in absent(job, exams, cells):
-            found[exam.key] = contestant.judge(exam.pool.degraded(exam.degrade)[exam.rows])
+            found[exam.key] = contestant.judge(exam.pool.degraded(exam.degrade, exam.rows))
             bar.advance()
     add_logits(job, found, cells)
 

@@ -97,7 +97,7 @@ def work(job: Job, exams: list[Exam], cells: Path, device: torch.device) -> None
             return
         network, found = open_network(job, cells, device), {}
         for exam in missing:
-            found[exam.key] = network_logits(network, exam.pool.degraded(exam.degrade)[exam.rows], device)
+            found[exam.key] = network_logits(network, exam.pool.degraded(exam.degrade, exam.rows), device)
         add_logits(job, found, cells)
 
 

@@ -51,7 +51,7 @@ def _named(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
         f"--real holds other images than those that {run.path} was trained on",
         got="; ".join(found),
         expected=f"{_count(run):,} images of {source['spec']}, fingerprint {source['fingerprint'][:12]}",
-        remedy="Of several runs, name the reals of each: --real may be given more than once.",
+        remedy="Name the folder where they stand now; of several runs that of each, with a --real of its own.",
     )
 
 

@@ -53,13 +53,14 @@ class Pool:
             )
         return kept[0]["images"].numpy()
 
-    def degraded(self, name: str) -> np.ndarray:
-        """The images after the degradation called `name`."""
+    def degraded(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """The images, or some `rows` of them, after the degradation called `name`."""
         images = self.images()
+        rows = np.arange(len(images)) if rows is None else rows
         if name == NONE:
-            return images
+            return images[rows]
         degradation = parse_degradation(name)
-        return np.stack([degradation.apply(image, f"{self.key}:{row}") for row, image in enumerate(images)])
+        return np.stack([degradation.apply(images[row], f"{self.key}:{row}") for row in rows])
 
 
 @dataclass

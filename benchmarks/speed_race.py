@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError
+from fakecore.progress import say
 from fakecore.tables import table
+from fakecore.wording import counted
 from fakedetect.networks import TIMM
 from fakegen.run import open_run
 
@@ -91,6 +93,7 @@ def _cost(run: Path, epochs: list[int], words: list[str], work: Path) -> Cost:
     seconds = json.loads(done.stdout)["seconds"]
     shared = seconds["drawing fakes, decoding reals"] + seconds["distances"]
     detector = seconds[words[words.index("--detectors") + 1]]
+    say(f"{counted(len(epochs), 'epoch')}: {elapsed:.1f} s, by what was done {seconds}")
     return Cost(len(epochs), elapsed, _processor_s() - before, shared, detector)
 
 

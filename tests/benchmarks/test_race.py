@@ -137,6 +137,13 @@ def test_a_network_trained_whole_leaves_no_state_behind_and_needs_none(run, tmp_
     assert load_cell(tmp_path, job.key)[1]["best_epoch"] == 1 and not begun.exists()
 
 
+def test_what_does_not_concern_a_detector_does_not_train_it_anew():
+    changes = {"pretrained": "false", "epochs": 3}
+    plain, changed = (open_contestants(["dct", "cnn"], own, "cpu") for own in ({}, changes))
+    assert changed[0].settings == plain[0].settings
+    assert changed[1].settings.pretrained and changed[1].settings.epochs == 3
+
+
 @pytest.mark.parametrize("changes", [{"limit": 20}, {"copies": 2}])
 def test_settings_reach_detectors_on_features(run, tmp_path, changes):
     (entrant,), _ = open_entrants([run], "last", 60, CPU)
