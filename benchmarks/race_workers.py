@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.race_fits import Exam, Job, prepare_worker, work
+from benchmarks.race_fits import Exam, Job, Training, prepare_worker, work
 from fakecore.errors import UserError
 from fakecore.progress import progress_bar
+
+START_S = 8.0  # until the first processes are at work; of a race of dct, measured on two cores
 
 
 class Workers:
@@ -23,6 +26,7 @@ class Workers:
         self._cells, self._device = cells, device
         self._at_once = (jobs or os.cpu_count() or 1) if device.type == "cpu" else 1
         self._pool: ProcessPoolExecutor | None = None
+        self._longest_s = 0.0  # of the jobs that were done here
 
     def __enter__(self) -> Workers:
         return self
@@ -37,15 +41,19 @@ class Workers:
 
     def __call__(self, title: str, wanted: Sequence[tuple[Job, list[Exam]]]) -> None:
         """Train each job's detector, if need be, and score its exams. Raises UserError where a process was killed."""
+        self._longest_s = 0.0
         with progress_bar(title, len(wanted), "detectors") as bar:
-            if min(self._at_once, len(wanted)) <= 1:
-                for job, exams in wanted:
-                    work(job, exams, self._cells, self._device)
-                    bar.advance()
+            left = list(wanted)
+            while left and not self._worth_it(left):
+                began = time.perf_counter()
+                work(*left.pop(0), self._cells, self._device)
+                self._longest_s = max(self._longest_s, time.perf_counter() - began)
+                bar.advance()
+            if not left:
                 return
-            if self._pool is None:  # a process takes seconds to import torch: those of one detector serve the next
+            if self._pool is None:  # those of one detector serve the next
                 self._pool = ProcessPoolExecutor(self._at_once, get_context("spawn"), prepare_worker)
-            waiting = [self._pool.submit(work, job, exams, self._cells, self._device) for job, exams in wanted]
+            waiting = [self._pool.submit(work, job, exams, self._cells, self._device) for job, exams in left]
             try:
                 for future in as_completed(waiting):
                     future.result()
@@ -55,3 +63,12 @@ class Workers:
                     "a process that trained a detector was killed, most likely for lack of memory",
                     remedy="Repeat the command with --jobs 1: what was finished is kept.",
                 ) from None
+
+    def _worth_it(self, left: list[tuple[Job, list[Exam]]]) -> bool:
+        """Whether processes would end sooner than this one: heads may take a second each, as long as a process to start."""
+        if min(self._at_once, len(left)) <= 1:
+            return False
+        job = left[0][0]
+        if self._pool is not None or (isinstance(job, Training) and not job.settings.on_features):
+            return True
+        return self._longest_s * len(left) * (1 - 1 / self._at_once) > START_S

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 import fakedetect
 import fakegen
-from benchmarks import race_report
+from benchmarks import race_report, race_workers
 from benchmarks.cells import CELLS_VERSION, load_cell
 from benchmarks.contestants import Contestant, open_contestants, trials
 from benchmarks.race import contestants_that_fit
@@ -93,7 +93,10 @@ def test_a_race_leaves_every_promised_file_and_row(whole):
     assert all(row["auroc"] == "0.5" for row in rows if row["detector"] == "metadata")
 
 
-def test_a_killed_race_goes_on_in_several_processes_to_the_same_table(run, whole, tmp_path, fakelab, unpainted):
+def test_a_killed_race_goes_on_in_several_processes_to_the_same_table(
+    run, whole, tmp_path, fakelab, unpainted, monkeypatch
+):
+    monkeypatch.setattr(race_workers, "START_S", 0.0)  # so small a race would not start any
     words = [run, "--detectors", "dct,discriminator", "--epochs", "0,1,last", "--out", tmp_path / "r", *ASKED]
     module = [sys.executable, "-m", "benchmarks.per_epoch", *map(str, words)]  # the command by its other name
     cells = tmp_path / "r" / "cells"
