@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
@@ -34,10 +37,13 @@ class Workers:
     def __exit__(self, kind, error, trace) -> None:
         if self._pool is None:
             return
-        if kind is not None:  # every cell is whole or absent, so they may be stopped at any point
-            for process in active_children():
-                process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with _deaf_to_ctrl_c():  # a second one would leave processes behind, for which Python waits when it ends
+            if kind is not None:
+                # Every cell is whole or absent, so they may be stopped at any point; of SIGTERM a training would make a
+                # wish to stop at its next step, and then ask for more work.
+                for process in active_children():
+                    process.kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __call__(self, title: str, wanted: Sequence[tuple[Job, list[Exam]]]) -> None:
         """Train each job's detector, if need be, and score its exams. Raises UserError where a process was killed."""
@@ -72,3 +78,15 @@ class Workers:
         if self._pool is not None or (isinstance(job, Training) and not job.settings.on_features):
             return True
         return self._longest_s * len(left) * (1 - 1 / self._at_once) > START_S
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
