@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,6 +114,19 @@ def test_a_killed_race_goes_on_in_several_processes_to_the_same_table(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["fresh"]["trainings"] == 7
     assert results(tmp_path / "r", TIMINGS) == results(whole[0], TIMINGS)
+
+
+def test_an_interrupted_race_leaves_no_process_behind(run, tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(race_workers, "as_completed", interrupted)
+    (entrant,), _ = open_entrants([run], "last", 60, CPU)
+    (contestant,) = open_contestants(["cnn"], {}, "cpu")
+    jobs = {trial.job.key: trial.job for trial in trials(contestant, [entrant], [0, 1], ["none"])}
+    with pytest.raises(KeyboardInterrupt), race_workers.Workers(tmp_path, CPU, 2) as workers:
+        workers("cnn", [(job, []) for job in jobs.values()])
+    assert len(jobs) == 2 and not active_children()
 
 
 def test_what_is_added_is_all_that_is_computed(run, whole, tmp_path, fakelab, unpainted):
