@@ -208,6 +208,10 @@ def benchmark(
     epochs: Annotated[str | None, typer.Option(help="Such as 0,5,last, or all. Default: six, spread wide.")] = None,
     per_epoch: Annotated[int, typer.Option(help="Fakes of each epoch, and as many reals; 30 % are to test on.")] = 2000,
     seeds: Annotated[int, typer.Option(help="How often everything is repeated, with other draws and weights.")] = 3,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the runs' real images stand now, if they moved; once for each place."),
+    ] = None,
     degrade: Annotated[str | None, typer.Option(help="Tests on degraded images too: jpeg75, blur1 ...")] = None,
     jobs: Annotated[int | None, typer.Option(help="Trainings at a time. Default: one a core.")] = None,
     out: Annotated[
@@ -223,7 +227,7 @@ def benchmark(
 
     folder = out or RUNS / f"{'-'.join(run.absolute().name for run in runs)}-race"
     asked = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
-    shared = {"sets": sets or [], "device": device, "data_root": data_root}
+    shared = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
     again = command(*sys.argv[1:])
     made = run_benchmark(runs, as_json, detectors=detectors, out=folder, go_on=again, **asked, **shared)
     return report_unused(made.problems)

@@ -6,14 +6,10 @@ another detector, epoch or seed computes only what is new.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,6 @@ from benchmarks.contestants import Contestant, Trial, open_contestants, trials
 from benchmarks.race_distances import epoch_distances
 from benchmarks.race_fits import (
     Exam,
-    Own,
     Training,
     absent,
     add_logits,
@@ -35,12 +30,12 @@ from benchmarks.race_fits import (
     open_network,
     open_untrained,
     pool_features,
-    prepare_worker,
-    work,
 )
 from benchmarks.race_numbers import COLUMNS, correlation, headline, judged
 from benchmarks.race_report import write_race
 from benchmarks.race_sets import Entrant, described, open_entrants
+from benchmarks.race_speed import images_per_s
+from benchmarks.race_workers import Workers
 from fakecore.device import choose_device, one_thread
 from fakecore.errors import UserError
 from fakecore.files import read_json, write_json
@@ -48,11 +43,10 @@ from fakecore.interrupt import going_on_with
 from fakecore.progress import progress_bar, say
 from fakecore.runfolder import host, locked, versions
 from fakedetect.degrade import NONE, parse_degradation
-from fakedetect.detector import network_logits
+from fakedetect.detector import network_logits, scoring_network
 
 DEFAULT_DETECTORS = ("cnn", "dct", "spectrum", "discriminator")
 MARKER = "race.json"
-_RATED = 256  # images on which the speed of scoring is measured
 
 
 @dataclass
@@ -81,13 +75,15 @@ def race(
     changes: dict[str, Any] | None = None,
     device: str = "auto",
     data_root: Path | None = None,
+    real: Sequence[str] = (),
     go_on: str = "the same command",
 ) -> Raced:
     """Train and test every detector at every chosen epoch of every run; write results.csv, the plots and report.html.
 
     `detectors` are models to train, "discriminator", or folders of trained ones; `degrade` adds tests on degraded images;
-    `changes` overrides DetectorSettings of those that are trained; `jobs` is how many are trained at a time, by default one
-    a core. Raises UserError for a request that cannot be met, Interrupted when stopped: what was finished is kept.
+    `changes` overrides RaceSettings of those that are trained; `jobs` is how many are trained at a time, by default one a
+    core; `real` says where the runs' real images stand now, if they moved. Raises UserError for a request that cannot be
+    met, Interrupted when stopped: what was finished is kept.
     """
     out, target = Path(out), choose_device(device)
     if not runs:
@@ -101,7 +97,7 @@ def race(
     with locked(out), going_on_with(go_on):
         clock = _Clock()
         with clock("drawing fakes, decoding reals"):
-            entrants, problems = open_entrants([Path(run) for run in runs], epochs, per_epoch, target, data_root)
+            entrants, problems = open_entrants([Path(run) for run in runs], epochs, per_epoch, target, data_root, real)
             problems += contestants_that_fit(contestants, entrants)
         made = Raced(out, [], "", [], problems, clock.seconds)
         write_json(out / MARKER, _facts(entrants, contestants, per_epoch, seeds, degrades))
@@ -110,9 +106,14 @@ def race(
             for one in entrants:
                 distances[one.name], fresh = epoch_distances(one, out / "cells", device)
                 _count(made, "distances", fresh)
-        for contestant in contestants:
-            with clock(contestant.name):
-                made.rows += _contest(contestant, entrants, seeds, degrades, out / "cells", target, jobs, made)
+        with Workers(out / "cells", target, jobs) as workers:
+            for contestant in contestants:
+                planned = trials(contestant, entrants, range(seeds), degrades)
+                with clock(contestant.name):
+                    _contest(contestant, planned, out / "cells", target, workers, made)
+                with clock("speed of scoring"):
+                    rate = _rate(contestant, planned[0], out / "cells", target)
+                made.rows += _rows(contestant, planned, out / "cells", rate)
         with clock("baselines"):
             made.rows += _baselines(entrants, seeds)
         names = [one.name for one in contestants]
@@ -168,10 +169,18 @@ def _claim(out: Path) -> None:
     if out.is_file():
         raise UserError(f"{out} is a file", expected="a new folder, or that of a race", remedy="Choose another --out.")
     if (out / MARKER).is_file():
-        if read_json(out / MARKER).get("version") != CELLS_VERSION:
+        if _version(out / MARKER) != CELLS_VERSION:
             say(f"note: the cells in {out} are of another version of fakelab: they are computed anew")
     elif out.is_dir() and any(entry.name not in (".lock", "cells") for entry in out.iterdir()):
         raise UserError(f"{out} holds something else", expected="a new folder, or that of a race")
+
+
+def _version(marker: Path) -> object:
+    try:
+        facts = read_json(marker)
+    except UserError:  # it is written anew, and every cell says in its name what it follows from
+        return CELLS_VERSION
+    return facts.get("version") if isinstance(facts, dict) else None
 
 
 def _facts(entrants, contestants, per_epoch: int, seeds: int, degrades: list[str]) -> dict:
@@ -181,10 +190,9 @@ def _facts(entrants, contestants, per_epoch: int, seeds: int, degrades: list[str
 
 
 def _contest(
-    contestant: Contestant, entrants: list[Entrant], seeds: int, degrades: list[str], cells, device, jobs, made: Raced
-) -> list[dict]:
-    """All rows of one contestant: what is missing is trained, then scored, then everything is judged."""
-    planned = trials(contestant, entrants, range(seeds), degrades)
+    contestant: Contestant, planned: list[Trial], cells: Path, device: torch.device, workers: Workers, made: Raced
+) -> None:
+    """What the rows of one contestant rest on: whatever is missing is trained, then scored."""
     exams: dict[str, dict[str, Exam]] = {}
     by_key = {trial.job.key: trial.job for trial in planned}
     for trial in planned:
@@ -201,13 +209,11 @@ def _contest(
     elif contestant.settings is not None and contestant.settings.on_features:
         jobs_left = [by_key[key] for key in untrained]
         _features_first(jobs_left, device)
-        _each(contestant.name, [(job, []) for job in jobs_left], cells, device, jobs)
+        workers(contestant.name, [(job, []) for job in jobs_left])
         _score_on_features({key: (by_key[key], lists[key]) for key in todo}, cells, device)
     else:
         left = [key for key in by_key if key in todo or key in untrained]
-        _each(contestant.name, [(by_key[key], lists[key]) for key in left], cells, device, jobs)
-    rate = _rate(contestant, planned[0], cells, device)
-    return _rows(contestant, planned, cells, rate)
+        workers(contestant.name, [(by_key[key], lists[key]) for key in left])
 
 
 def _features_first(jobs: list[Training], device: torch.device) -> None:
@@ -221,35 +227,6 @@ def _features_first(jobs: list[Training], device: torch.device) -> None:
 
 def _extractor(job: Training, device: torch.device) -> torch.nn.Module:
     return open_untrained(job).network.features.to(device)
-
-
-def _each(
-    title: str, wanted: list[tuple[Training | Own, list[Exam]]], cells: Path, device: torch.device, jobs: int | None
-) -> None:
-    """Work on every job, several at a time on a CPU; each saves its own cells."""
-    at_once = min(jobs or os.cpu_count() or 1, len(wanted)) if device.type == "cpu" else 1
-    with progress_bar(title, len(wanted), "detectors") as bar:
-        if at_once <= 1:
-            for job, exams in wanted:
-                work(job, exams, cells, device)
-                bar.advance()
-            return
-        with ProcessPoolExecutor(at_once, get_context("spawn"), prepare_worker) as pool:
-            waiting = [pool.submit(work, job, exams, cells, device) for job, exams in wanted]
-            try:
-                for future in as_completed(waiting):
-                    future.result()
-                    bar.advance()
-            except BrokenProcessPool:
-                raise UserError(
-                    "a process that trained a detector was killed, most likely for lack of memory",
-                    remedy="Repeat the command with --jobs 1: what was finished is kept.",
-                ) from None
-            except BaseException:  # every cell is whole or absent, so they may be stopped at any point
-                for process in active_children():
-                    process.terminate()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
 
 
 def _score_on_features(todo: dict[str, tuple[Training, list[Exam]]], cells: Path, device: torch.device) -> None:
@@ -279,35 +256,28 @@ def _score_finished(contestant: Contestant, job, exams: list[Exam], cells: Path)
     found = {}
     with progress_bar(f"scoring with {contestant.name}", len(exams), "sets") as bar:
         for exam in absent(job, exams, cells):
-            found[exam.key] = contestant.detector.logits(exam.pool.degraded(exam.degrade), exam.rows)
+            found[exam.key] = contestant.judge(exam.pool.degraded(exam.degrade, exam.rows))
             bar.advance()
     add_logits(job, found, cells)
 
 
 def _rate(contestant: Contestant, trial: Trial, cells: Path, device: torch.device) -> float:
-    """Images scored a second by the whole network, measured once and kept."""
-    key = key_of("rate", job=trial.job.key, device=device.type)
+    """Images that the whole detector judges a second, measured once and kept."""
+    key = key_of("speed", job=trial.job.key, device=device.type)
     if (kept := load_cell(cells, key)) is None:
-        images = trial.fakes.pool.images()[:_RATED]
+        images = np.concatenate([exam.pool.images()[exam.rows] for exam in (trial.reals, trial.fakes)])
         if contestant.detector:
-            score = contestant.detector.logits
+            judge = contestant.judge
         else:
-            network = open_network(trial.job, cells, device)
+            network = scoring_network(open_network(trial.job, cells, device), device)
 
-            def score(some: np.ndarray) -> np.ndarray:
+            def judge(some: np.ndarray) -> np.ndarray:
                 return network_logits(network, some, device)
 
-        score(images[:8])  # the first batch pays for what is set up once
-        rate = _per_second(score, images)
-        save_cell(cells, key, {}, {"images_per_s": round(rate, 1)})
-        return round(rate, 1)
+        rate = round(images_per_s(judge, images), 1)
+        save_cell(cells, key, {}, {"images_per_s": rate})
+        return rate
     return kept[1]["images_per_s"]
-
-
-def _per_second(score: Callable[[np.ndarray], object], images: np.ndarray) -> float:
-    began = time.perf_counter()
-    score(images)
-    return len(images) / (time.perf_counter() - began)
 
 
 def _rows(contestant: Contestant, planned: list[Trial], cells: Path, rate: float) -> list[dict]:

@@ -21,7 +21,7 @@ def epoch_distances(entrant: Entrant, cells: Path, device: str) -> tuple[dict[in
     `floor` is the Frechet distance of as many training reals, in the fakes' place.
     """
     facts, found, missing = entrant.run.facts, {}, {}
-    source = {"reals": facts["source"]["fingerprint"], "seed": facts["seed"], "split": facts["split"]}
+    source = {"reals": entrant.source.fingerprint, "seed": facts["seed"], "split": facts["split"]}
     for epoch, pool in entrant.fakes.items():
         key = key_of("distance", pool=pool.key, resolution=entrant.run.preset.resolution, **source)
         if (kept := load_cell(cells, key)) is None:

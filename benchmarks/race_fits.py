@@ -27,7 +27,7 @@ from fakedetect.data import LabelledImages
 from fakedetect.detector import network_logits
 from fakedetect.heads import HEADS
 from fakedetect.models import Opened, open_model
-from fakedetect.probing import KeptFeatures, fit_head
+from fakedetect.probing import KeptFeatures, fit_head, fit_probe
 from fakedetect.settings import DetectorSettings
 from fakedetect.training import fit
 
@@ -97,7 +97,7 @@ def work(job: Job, exams: list[Exam], cells: Path, device: torch.device) -> None
             return
         network, found = open_network(job, cells, device), {}
         for exam in missing:
-            found[exam.key] = network_logits(network, exam.pool.degraded(exam.degrade)[exam.rows], device)
+            found[exam.key] = network_logits(network, exam.pool.degraded(exam.degrade, exam.rows), device)
         add_logits(job, found, cells)
 
 
@@ -171,8 +171,12 @@ def _train(job: Training, cells: Path, device: torch.device) -> None:
 
 
 def _train_head(job: Training, device: torch.device) -> tuple[nn.Module, float, dict]:
+    settings, opened = job.settings, open_untrained(job)
+    if settings.copies_in_use() or settings.limit is not None:  # features of images that this training alone sees
+        began = time.perf_counter()
+        fitted = fit_probe(opened.network, _data(job), settings, seed=job.seed, device=device)
+        return fitted.network, time.perf_counter() - began, fitted.chosen
     shares = (job.reals, *job.fakes)
-    opened = open_untrained(job)
     extractor = opened.network.features.to(device)
     pools = [pool_features(extractor, share.pool.images(), device) for share in shares]
     features = {
@@ -184,21 +188,26 @@ def _train_head(job: Training, device: torch.device) -> tuple[nn.Module, float, 
     torch.manual_seed(derive_seed(job.seed, "head"))
     network = opened.network.to(device)
     val = features["val"], labels["val"]
-    fitted = fit_head(network, [features["train"]], labels["train"], val, job.settings, job.seed)
+    fitted = fit_head(network, [features["train"]], labels["train"], val, settings, job.seed)
     return fitted.network, time.perf_counter() - began, fitted.chosen
 
 
 def _train_whole(job: Training, cells: Path, device: torch.device) -> tuple[nn.Module, float, dict]:
-    images, labels, splits = [], [], []
-    for share, label in ((job.reals, REAL), *((one, FAKE) for one in job.fakes)):
-        pool = share.pool.images()
-        for split in ("train", "val"):
-            rows = getattr(share, split)
-            images.append(pool[rows])
-            labels += [label] * len(rows)
-            splits += [split] * len(rows)
-    data = _labelled(labels, splits, np.concatenate(images))
+    data = _data(job)
     folder = cells / f"begun-{job.key}"  # an epoch's state stands here: a killed training goes on from it
+    begun = folder.exists()
+    try:
+        return _fit_whole(job, data, folder, device)
+    except UserError:
+        if not begun:
+            raise
+        shutil.rmtree(folder)  # what it was to go on from may be damaged; it can be made again
+        return _fit_whole(job, data, folder, device)
+
+
+def _fit_whole(
+    job: Training, data: LabelledImages, folder: Path, device: torch.device
+) -> tuple[nn.Module, float, dict]:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     network = open_model(job.settings, data, job.seed).network
@@ -207,6 +216,19 @@ def _train_whole(job: Training, cells: Path, device: torch.device) -> tuple[nn.M
     seconds = time.perf_counter() - began
     shutil.rmtree(folder)
     return fitted.network, seconds, {"best_epoch": fitted.best_epoch}
+
+
+def _data(job: Training) -> LabelledImages:
+    """What a training sees, as a set: reals and fakes, to train on and to choose by."""
+    images, labels, splits = [], [], []
+    for share, label in ((job.reals, REAL), *((one, FAKE) for one in job.fakes)):
+        pool = share.pool.images()
+        for split in ("train", "val"):
+            rows = getattr(share, split)
+            images.append(pool[rows])
+            labels += [label] * len(rows)
+            splits += [split] * len(rows)
+    return _labelled(labels, splits, np.concatenate(images))
 
 
 def _labels(job: Training, split: str) -> np.ndarray:

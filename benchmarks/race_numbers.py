@@ -22,6 +22,7 @@ ALL, FIXED = "all", "fixed"  # train_epoch, where it is no epoch
 LEAST_EPOCHS = 6  # for a rank correlation: of fewer, a bootstrap's interval is too good to be true
 _Z = NormalDist().inv_cdf(0.975)
 _RESAMPLES = 1000
+_MOST_LOST = 0.05  # of them: where more have no ranks, what is left would be an interval beside the number itself
 
 
 def judged(reals: np.ndarray, fakes: np.ndarray, cut: float) -> dict[str, float]:
@@ -83,7 +84,7 @@ def correlation(rows: Sequence[dict], distances: dict[int, float]) -> dict[str, 
     that epoch: +1 where the nearer fakes are always the harder ones.
 
     The interval is a 95 % bootstrap over epochs and, of each, over seeds. `rho` is None where there are too few epochs, or
-    where the AUROC never changes, and `why` says so.
+    where the AUROC hardly ever changes, and `why` says so.
     """
     epochs = sorted({row["test_epoch"] for row in rows} & distances.keys())
     empty = {"rho": None, "low": None, "high": None, "epochs": len(epochs)}
@@ -101,6 +102,8 @@ def correlation(rows: Sequence[dict], distances: dict[int, float]) -> dict[str, 
         for _ in range(_RESAMPLES):
             picks = random.integers(0, len(epochs), len(epochs))
             drawn.append(spearmanr(far[picks], [random.choice(found[place]) for place in picks]).statistic)
+    if np.isnan(drawn).mean() > _MOST_LOST:
+        return {**empty, "why": "its AUROC is the same at nearly all epochs"}
     low, high = np.nanpercentile(drawn, (2.5, 97.5))
     rho = float(spearmanr(far, means).statistic)
     return {"rho": rho, "low": float(low), "high": float(high), "epochs": len(epochs), "why": None}

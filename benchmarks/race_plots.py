@@ -52,6 +52,7 @@ def curves_plot(
         _same_epoch(same, rows, track, colours, degrades)
         _other(other, rows, track, colours)
         _distance(far, track)
+        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)", fontsize=10)
         for one in (same, other):
             one.axhline(0.5, color="0.5", linestyle="--", linewidth=1)
         for one in column:
@@ -62,7 +63,6 @@ def curves_plot(
         lowest = min(0.48, *(one.dataLim.y0 for one in line))
         for one in line:
             one.set_ylim(lowest - 0.02, 1.02)
-        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)", fontsize=10)
     _legend(figure, axes[1 if pictures else 0, 0], axes[2 if pictures else 1, 0])
     return _png(figure)
 
@@ -179,7 +179,8 @@ def _other(axes, rows, track: Track, colours: dict) -> None:
 
 def _width(colours: dict, name: str) -> float:
     """The first lines are the widest: where several lie upon each other, all are seen."""
-    return 1.8 + 1.6 * (len(colours) - 1 - list(colours).index(name))
+    below = len(colours) - 1 - list(colours).index(name)
+    return 1.8 + below * min(1.6, 4.8 / max(len(colours) - 1, 1))
 
 
 def _band(

@@ -8,6 +8,7 @@ fewer reals, there are as many fewer of both, and that is said. Every seed deals
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.cells import digest_of, key_of
+from benchmarks.race_reals import reals_of
 from fakecore.device import derive_seed, device_name
 from fakecore.errors import UserError
 from fakecore.files import read_json
@@ -25,8 +27,8 @@ from fakecore.runfolder import locked
 from fakedetect.degrade import NONE, parse_degradation
 from fakedetect.matrix import unique_names
 from fakegen.measure import parse_epochs
-from fakegen.reals import Reals, load_reals
-from fakegen.run import Run, check_same_settings, open_run
+from fakegen.reals import Reals
+from fakegen.run import Run, open_run
 from fakegen.sampling import BLOCK, Generator, load_generator
 
 LAST = "last"
@@ -51,13 +53,14 @@ class Pool:
             )
         return kept[0]["images"].numpy()
 
-    def degraded(self, name: str) -> np.ndarray:
-        """The images after the degradation called `name`."""
+    def degraded(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """The images, or some `rows` of them, after the degradation called `name`."""
         images = self.images()
+        rows = np.arange(len(images)) if rows is None else rows
         if name == NONE:
-            return images
+            return images[rows]
         degradation = parse_degradation(name)
-        return np.stack([degradation.apply(image, f"{self.key}:{row}") for row, image in enumerate(images)])
+        return np.stack([degradation.apply(images[row], f"{self.key}:{row}") for row in rows])
 
 
 @dataclass
@@ -99,16 +102,23 @@ class Entrant:
 
 
 def open_entrants(
-    paths: list[Path], epochs: str | None, per_epoch: int, device: torch.device, data_root: Path | None
+    paths: list[Path],
+    epochs: str | None,
+    per_epoch: int,
+    device: torch.device,
+    data_root: Path | None = None,
+    real: Sequence[str] = (),
 ) -> tuple[list[Entrant], list[dict]]:
-    """Open the runs, draw the fakes of every chosen epoch, and put reals aside; problems are checkpoints left out.
+    """Open the runs, draw the fakes of every chosen epoch, and put reals aside; problems are checkpoints left out. `real`
+    says where the runs' real images stand now, if they moved.
 
     Raises UserError for runs that are still trained or differ in shape, epochs that do not exist, or too few reals.
     """
     if per_epoch < LEAST_PER_EPOCH:
         raise UserError("--per-epoch is out of range", got=per_epoch, expected=f"{LEAST_PER_EPOCH} or more")
     told = [str(path) for path in paths]
-    if twice := sorted({one for one in told if told.count(one) > 1}):
+    places = [path.resolve() for path in paths]
+    if twice := [one for one, place in zip(told, places, strict=True) if places.count(place) > 1]:
         raise UserError("a run is named twice", got=", ".join(twice))
     runs = [_open(path) for path in paths]
     names = unique_names(told, [Path(path).absolute().name for path in paths])
@@ -118,8 +128,8 @@ def open_entrants(
             f"{name} {size}x{size} in {told_channels(channels)}" for name, (size, channels) in shapes.items()
         )
         raise UserError("the runs' images are not of one shape", got=got, remedy="Race them one at a time.")
-    chosen = choose_epochs(epochs, [run.epochs_on_disk() for run in runs])
-    reals = [_reals(run, data_root) for run in runs]
+    chosen = choose_epochs(epochs, [run.epochs_on_disk() for run in runs], names)
+    reals = [reals_of(run, real, data_root) for run in runs]
     trained_on = {digest for one in reals for digest in np.array(one.sha256)[one.train_rows()]}
     entrants, problems = [], []
     for name, run, own, labels in zip(names, runs, reals, chosen, strict=True):
@@ -133,10 +143,10 @@ def told_channels(channels: int) -> str:
     return {1: "grey", 3: "colour"}[channels]
 
 
-def choose_epochs(text: str | None, on_disk: list[list[int]]) -> list[dict[str, int]]:
-    """ "0,5,last" for each run, as {what was asked: epoch}; None is some epochs that all have, the spread wide, and last.
+def choose_epochs(text: str | None, on_disk: list[list[int]], names: Sequence[str] = ()) -> list[dict[str, int]]:
+    """ "0,5,last" for each run, as {what was asked: epoch}; None is some epochs that all have, spread wide, and the last.
 
-    Raises UserError for an epoch that a run has not.
+    Raises UserError for an epoch that a run has not; of several runs, by the run's name.
     """
     if text is None:
         shared = sorted(set(on_disk[0]).intersection(*on_disk))
@@ -151,10 +161,16 @@ def choose_epochs(text: str | None, on_disk: list[list[int]]) -> list[dict[str, 
         text += f",{LAST}" if len(near) > 1 else ""
     words = [word.strip() for word in text.split(",") if word.strip()]
     found = []
-    for own in on_disk:
+    for place, own in enumerate(on_disk):
         labels: dict[str, int] = {}
         for word in words or [""]:
-            for epoch in parse_epochs(word, own):
+            try:
+                epochs = parse_epochs(word, own)
+            except UserError as error:
+                if len(names) < 2:
+                    raise
+                raise UserError(f"{names[place]}: {error.what}", got=error.got, expected=error.expected) from None
+            for epoch in epochs:
                 label = word if word == LAST else str(epoch)
                 if epoch not in labels.values():
                     labels[label] = epoch
@@ -173,14 +189,6 @@ def _open(path: Path) -> Run:
     if not run.epochs_on_disk():
         raise UserError(f"{path} has no checkpoint yet", remedy="Train it first, or copy it whole.")
     return run
-
-
-def _reals(run: Run, data_root: Path | None) -> Reals:
-    spec, facts = run.facts["source"]["spec"], run.facts
-    shape = {"resolution": run.preset.resolution, "shares": tuple(facts["split"])}
-    reals = load_reals(spec, seed=facts["seed"], data_root=data_root, **shape)
-    check_same_settings(run, run.preset, reals, {})
-    return reals
 
 
 def _entrant(

@@ -44,6 +44,8 @@ def test_the_correlation_is_positive_where_nearer_fakes_are_harder():
     rising = [row(epoch, 0.5 + 0.1 * epoch) for epoch in distances]
     assert correlation(rising, distances)["rho"] == pytest.approx(-1)
     assert "too few" in correlation(falling[:6], distances)["why"]
+    once = [row(epoch, 0.99 if epoch == 5 else 1.0) for epoch in distances]
+    assert "same at nearly all" in correlation(once, distances)["why"]
     assert "same at all" in correlation([row(epoch, 1.0) for epoch in distances], distances)["why"]
 
 
