@@ -15,31 +15,53 @@ NEIGHBOURS = 10
 MAX_SHARE = 0.01  # of validation reals that may be called outside
 _AXES = 64  # principal directions that are kept; what lies across all of them counts as one more
 _POINTS = 2000  # training images that are kept to measure from
+_WIDEST = 4096  # numbers an image; wider features would fill the detector's file, and are whitened
+TINY = 1e-9  # no feature that tells anything is as short
 _LEAST = 20  # training images, below which no distance means anything
 _PREFIX = "domain."
 
 
 @dataclass(frozen=True)
-class Domain:
-    """Distances are to the 10th nearest of up to 2,000 training images, in whitened principal components and the length
-    of what they leave out: deep nearest neighbours, Sun et al. 2022 (arXiv 2204.06507), section 3, after a PCA.
-    """
+class Whitening:
+    """Principal components, each divided by its deviation, and the length of what they leave out, divided likewise."""
 
     mean: np.ndarray  # (dims,)
     axes: np.ndarray  # (dims, k), each divided by the deviation along it
     rest_deviation: float  # of what the axes leave out
-    points: np.ndarray  # (n, k + 1)
+
+    def places(self, features: np.ndarray) -> np.ndarray:
+        """(N, dims) -> float32 (N, k + 1)."""
+        centred = features.astype(np.float32) - self.mean
+        rest = _rest(centred, self.axes) / self.rest_deviation
+        return np.column_stack([centred @ self.axes, rest]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Distances are to the 10th nearest of up to 2,000 training images: deep nearest neighbours, Sun et al. 2022 (arXiv
+    2204.06507), section 3.
+
+    Features of backbones are brought to unit length, as published: of dogs, nearly all faces are then outside, and none
+    after a whitening, since plain pictures have short features, near the mean of all. Features of networks that know
+    nothing but reals and fakes, and spectra, whose length means something, are whitened after a PCA.
+    """
+
+    points: np.ndarray  # (n, k)
     limit: float
+    whitening: Whitening | None = None  # None: unit length
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """features (N, dims) -> (N,): above `limit` is outside. Not finite features are infinitely far."""
         finite = np.isfinite(features).all(axis=1)
-        places = _places(np.where(finite[:, None], features, 0), self.mean, self.axes, self.rest_deviation)
+        places = self._places(np.where(finite[:, None], features, 0))
         # As a matrix product, in doubles so that nothing is lost: half the time of scipy's, which shows in small networks.
         mode = "use_mm_for_euclid_dist"
         apart = torch.cdist(*(torch.from_numpy(a).double() for a in (places, self.points)), compute_mode=mode)
         nearest = apart.topk(min(NEIGHBOURS, len(self.points)), dim=1, largest=False).values
         return np.where(finite, nearest[:, -1].numpy(), np.inf)
+
+    def _places(self, features: np.ndarray) -> np.ndarray:
+        return unit_length(features) if self.whitening is None else self.whitening.places(features)
 
     def outside(self, features: np.ndarray) -> np.ndarray:
         """features (N, dims) -> bool (N,)."""
@@ -47,8 +69,10 @@ class Domain:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What detector.safetensors holds of it, beside the network."""
-        arrays = {"mean": self.mean, "axes": self.axes, "points": self.points}
-        arrays |= {"rest_deviation": np.array(self.rest_deviation), "limit": np.array(self.limit)}
+        arrays = {"points": self.points, "limit": np.array(self.limit)}
+        if self.whitening is not None:
+            own = self.whitening
+            arrays |= {"mean": own.mean, "axes": own.axes, "rest_deviation": np.array(own.rest_deviation)}
         return {f"{_PREFIX}{name}": torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in arrays.items()}
 
 
@@ -58,22 +82,42 @@ def split_tensors(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Ten
     rest = {name: t for name, t in tensors.items() if not name.startswith(_PREFIX)}
     if not own:
         return rest, None
-    own |= {name: float(own[name]) for name in ("rest_deviation", "limit")}
-    return rest, Domain(**own)
+    whitening = Whitening(own["mean"], own["axes"], float(own["rest_deviation"])) if "axes" in own else None
+    return rest, Domain(own["points"], float(own["limit"]), whitening)
 
 
-def fit_domain(training: np.ndarray, held_out_reals: np.ndarray) -> Domain | None:
+def fit_domain(training: np.ndarray, held_out_reals: np.ndarray, of_backbone: bool = False) -> Domain | None:
     """The domain of training features (N, dims), reals and fakes, with its limit from those of validation reals (M, dims).
 
-    None for too few images to say what is like them.
+    `of_backbone` says that a network which knows more than this task made them. None for too few images to say what is
+    like them.
     """
-    from sklearn.decomposition import PCA
-
     training = training[np.isfinite(training).all(axis=1)].astype(np.float32)
     if len(training) < _LEAST or not len(held_out_reals) or not training.shape[1]:
         return None
     random = np.random.default_rng(derive_seed(0, "domain"))
     shown = training[np.sort(random.permutation(len(training))[: 4 * _POINTS])]
+    whitening = None
+    if not of_backbone or shown.shape[1] > _WIDEST:
+        whitening = _whiten(shown)
+        if whitening is None:
+            return None
+    points = shown[:: max(1, len(shown) // _POINTS)][:_POINTS]
+    points = unit_length(points) if whitening is None else whitening.places(points)
+    limit = np.quantile(Domain(points, np.inf, whitening).distances(held_out_reals), 1 - MAX_SHARE, method="higher")
+    return Domain(points, float(limit), whitening)
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """(N, dims) -> float32 (N, dims), each row divided by its length."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.maximum(lengths, TINY)).astype(np.float32)
+
+
+def _whiten(shown: np.ndarray) -> Whitening | None:
+    """None where nothing varies."""
+    from sklearn.decomposition import PCA
+
     count = min(_AXES, shown.shape[1], len(shown) - 1)
     pca = PCA(count, svd_solver="auto", random_state=0).fit(shown)
     deviations = np.sqrt(np.maximum(pca.explained_variance_, 0))
@@ -83,16 +127,7 @@ def fit_domain(training: np.ndarray, held_out_reals: np.ndarray) -> Domain | Non
     axes = (pca.components_[used] / deviations[used, None]).T.astype(np.float32)
     mean = pca.mean_.astype(np.float32)
     rest = _rest(shown - mean, axes)
-    rest_deviation = float(max(np.sqrt((rest**2).mean()), 1e-6))
-    points = _places(shown[:: max(1, len(shown) // _POINTS)][:_POINTS], mean, axes, rest_deviation)
-    found = Domain(mean, axes, rest_deviation, points, np.inf)
-    limit = float(np.quantile(found.distances(held_out_reals), 1 - MAX_SHARE, method="higher"))
-    return Domain(mean, axes, rest_deviation, points, limit)
-
-
-def _places(features: np.ndarray, mean: np.ndarray, axes: np.ndarray, rest_deviation: float) -> np.ndarray:
-    centred = features.astype(np.float32) - mean
-    return np.column_stack([centred @ axes, _rest(centred, axes) / rest_deviation]).astype(np.float32)
+    return Whitening(mean, axes, float(max(np.sqrt((rest**2).mean()), 1e-6)))
 
 
 def _rest(centred: np.ndarray, axes: np.ndarray) -> np.ndarray:

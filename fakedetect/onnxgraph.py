@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fakedetect.domain import NEIGHBOURS, Domain
+from fakedetect.domain import NEIGHBOURS, TINY, Domain
 
 _CUBIC = -0.5  # the parameter of Pillow's bicubic filter
 _FIXED_POINT = 2.0**22  # Pillow rounds its weights to so many parts, and each of its two passes to whole pixels
@@ -64,23 +64,27 @@ class _Distance(nn.Module):
 
     def __init__(self, domain: Domain):
         super().__init__()
-        lengths = (domain.axes**2).sum(axis=0)
-        for name, values in (
-            ("mean", domain.mean),
-            ("axes", domain.axes),
-            ("points", domain.points),
-            ("lengths", lengths),
-        ):
+        self.nth, self.rest_deviation = min(NEIGHBOURS, len(domain.points)), None
+        arrays = {"points": domain.points}
+        if domain.whitening is not None:
+            own, self.rest_deviation = domain.whitening, domain.whitening.rest_deviation
+            arrays |= {"mean": own.mean, "axes": own.axes, "lengths": (own.axes**2).sum(axis=0)}
+        for name, values in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)
-        self.rest_deviation, self.nth = domain.rest_deviation, min(NEIGHBOURS, len(domain.points))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        places = self._of_unit_length(features) if self.rest_deviation is None else self._whitened(features)
+        apart = (places[:, None] - self.points).square().sum(dim=2).sqrt()  # (N, points)
+        return apart.topk(self.nth, dim=1, largest=False).values[:, -1]
+
+    def _of_unit_length(self, features: torch.Tensor) -> torch.Tensor:
+        return features / features.square().sum(dim=1, keepdim=True).sqrt().clamp(min=TINY)
+
+    def _whitened(self, features: torch.Tensor) -> torch.Tensor:
         centred = features - self.mean
         along = centred @ self.axes  # (N, k)
         rest = (centred.square().sum(dim=1) - (along.square() / self.lengths).sum(dim=1)).clamp(min=0).sqrt()
-        places = torch.cat([along, rest[:, None] / self.rest_deviation], dim=1)  # (N, k + 1)
-        apart = (places[:, None] - self.points).square().sum(dim=2).sqrt()  # (N, points)
-        return apart.topk(self.nth, dim=1, largest=False).values[:, -1]
+        return torch.cat([along, rest[:, None] / self.rest_deviation], dim=1)  # (N, k + 1)
 
 
 def _columns_first(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

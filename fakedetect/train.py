@@ -165,7 +165,7 @@ def _finish(
     """Choose temperature and thresholds, test once, and write what there is to say: the report's path, and the metrics."""
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
-    logits, domain = _survey(scorer, data, device, seed)
+    logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
     temperature = fit_temperature(data.labels[val], logits[val])
     p_fake = probability(logits, temperature)
     thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
@@ -271,7 +271,7 @@ def _describe(
     }
 
 
-def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarray, Domain | None]:
+def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bool) -> tuple[np.ndarray, Domain | None]:
     """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory; and what
     the training images are like, from the features of some of them.
     """
@@ -296,7 +296,8 @@ def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarra
     if not has_features:
         return np.concatenate(logits), None
     features, rows = np.concatenate(features), np.concatenate(rows)
-    return np.concatenate(logits), fit_domain(features[np.isin(rows, training)], features[np.isin(rows, reals)])
+    learned, held_out = (features[np.isin(rows, chosen)] for chosen in (training, reals))
+    return np.concatenate(logits), fit_domain(learned, held_out, of_backbone)
 
 
 def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:

@@ -29,6 +29,34 @@ def test_what_lies_far_along_the_plane_or_off_it_is_outside(domain, training):
     assert domain.outside(points[1000:] + 3 * off).all()
 
 
+@pytest.fixture(scope="module")
+def kinds():
+    """Features as a backbone's: many that a kind of picture raises together, above zero."""
+    random = np.random.default_rng(1)
+    raised = {kind: random.random(300) < 0.1 for kind in ("dogs", "faces")}
+
+    def of(kind, n):
+        return np.abs(random.normal(0.2, 0.2, (n, 300)) + raised[kind] * random.random((n, 300)) * 2)
+
+    return of
+
+
+@pytest.mark.parametrize("shortened", [0.2, 1])
+def test_of_a_backbone_another_kind_of_picture_is_outside_however_short_its_features(kinds, shortened):
+    domain = fit_domain(kinds("dogs", 800), kinds("dogs", 200), of_backbone=True)
+    assert domain.whitening is None
+    assert domain.outside(kinds("dogs", 300)).mean() < 5 * MAX_SHARE
+    assert domain.outside(shortened * kinds("dogs", 300)).mean() < 5 * MAX_SHARE  # darker, not another subject
+    assert domain.outside(shortened * kinds("faces", 300)).mean() > 0.9
+
+
+def test_that_of_a_backbone_is_the_same_after_a_detour_through_tensors(kinds):
+    domain = fit_domain(kinds("dogs", 800), kinds("dogs", 200), of_backbone=True)
+    again, some = split_tensors(domain.tensors())[1], kinds("faces", 5)
+    assert again.whitening is None and again.limit == pytest.approx(domain.limit)
+    assert np.allclose(again.distances(some), domain.distances(some), rtol=1e-5)
+
+
 def test_features_that_are_not_finite_are_outside(domain):
     assert domain.outside(np.full((2, 20), np.nan, np.float32)).all()
 
