@@ -82,6 +82,7 @@ def sample(
         check_seed(seed)
         generator = load_epoch(run, epoch, device)
         generator.check_class(only)
+        say_how_far(run, [epoch])
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
     wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
     words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")

@@ -35,6 +35,8 @@ FIELDS = {
     "step": whole(0),
     "timings": {"train_s": number(0), "set_s": number(0)},
 }
+# What a resumed run may do otherwise: how far it goes, and what it leaves on the way. None of it reaches the weights.
+FREE = ("epochs", "steps", "stop_on_collapse", "checkpoint_every", "snapshot_every", "measure_every")
 _REMEDY = "Copy it again from where it is whole, or begin a new run."
 
 
@@ -219,10 +221,10 @@ def open_run(path: Path, *, writes: bool = True) -> Run:
 def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:
     """Raise UserError, naming the fields, when a run is to be resumed with other settings than it was begun with.
 
-    More epochs or steps and another count are no contradiction: they only go further.
+    More epochs or steps, another count, and other epochs to keep are no contradiction: the weights come out the same.
     """
     before, now = {**run.facts, **asdict(run.preset)}, {**asked, **asdict(preset)}
-    settled = [name for name in now if name not in ("epochs", "steps", "stop_on_collapse")]
+    settled = [name for name in now if name not in FREE]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
         raise UserError(

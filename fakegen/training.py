@@ -138,19 +138,24 @@ def _adversarial_loop(
             if at_epoch_end or stopping or is_due:
                 log.flush()
                 run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
+                epoch = -(-step // per_epoch)
                 if at_epoch_end:
-                    epoch = -(-step // per_epoch)
                     to_measure = watch.due(epoch, is_last=step == last)
-                    _save_epoch(run, pair, log, epoch, step, is_last=step == last, keep=to_measure)
+                    # A stop amid this epoch left a checkpoint of its part: the whole epoch takes that one's place.
+                    keep = to_measure or stopping or epoch in run.epochs_on_disk()
+                    _save_epoch(run, pair, log, epoch, step, is_last=step == last, keep=keep)
                     if to_measure and world.is_main:
                         watch.measure(epoch)
                     run.facts = world.share(run.facts)  # a collapse is then known to all
+                elif stopping:
+                    run.save_checkpoint(epoch, step, pair.weights())
                 run.save_state(step, pair.state())
                 log.restart_clock()
                 saved_at = time.perf_counter()
             if stopping:
                 run.save(status="interrupted", step=step)
-                raise Interrupted(f"stopped at step {step} of {last}; everything is saved")
+                saved = f"everything is saved, and what epoch {epoch} has come to is a checkpoint"
+                raise Interrupted(f"stopped at step {step:,} of {last:,}; {saved}")
 
 
 def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
