@@ -21,7 +21,7 @@ from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakecore.wording import command
 from fakecore.world import ALONE, World
 from fakegen.reals import Reals
-from fakegen.requests import check_resumable, choose_epoch, load_epoch
+from fakegen.requests import check_resumable, choose_epoch, load_epoch, say_how_far
 from fakegen.run import Run, open_run
 from fakegen.sampling import BLOCK, Generator
 

@@ -24,7 +24,7 @@ RUN_VERSION = 1
 STATES = ("latest.safetensors", "previous.safetensors")
 FIELDS = {
     "preset": {"name": TEXT, "summary": TEXT},
-    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1)},
+    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1), "images": {"train": whole(1)}},
     "seed": whole(0),
     "split": Kind("three whole numbers", lambda value: isinstance(value, list) and [*map(type, value)] == [int] * 3),
     "count": whole(1),
