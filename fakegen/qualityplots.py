@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fakecore.files import atomic_path
+from fakecore.logaxis import logarithmic_y
 from fakegen.quality import Quality, best_of
 from fakegen.run import Run
 
@@ -26,7 +27,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
 
     frechet.plot(epochs, values["frechet"], "o-", color=_BLUE, label="fakes")
     frechet.axhline(last.floor, color="0.35", linestyle="--", linewidth=1, label=f"training reals: {last.floor:.3g}")
-    frechet.set(title="Frechet distance (lower is better)", ylabel="to held-out reals", yscale="log")
+    frechet.set(title="Frechet distance (lower is better)", ylabel="to held-out reals")
+    logarithmic_y(frechet)
     kernel.errorbar(epochs, values["kernel"], yerr=2 * values["kernel_se"], fmt="o-", color=_ORANGE, capsize=3,
                     label="fakes, ± 2 standard errors")  # fmt: skip
     kernel.axhline(0, color="0.35", linestyle="--", linewidth=1, label="the same distribution")
