@@ -114,5 +114,5 @@ class TrainLog:
             "step": step,
             "epoch": (step - 1) // self._steps_per_epoch + 1,
             **values,
-            "images_per_s": round(rate, 1),
+            "images_per_s": float(f"{rate:.4g}"),  # slow runs make less than one
         }
