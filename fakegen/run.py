@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -125,6 +126,13 @@ class Run:
         while len(self._writing) > 2:  # a slow disk must hold training up before it fills the memory
             self._writing.pop(0).result()
         self._writing.append(self._writer.submit(write, *arguments))
+
+    def state_step(self) -> int:
+        """The step of the latest state that can be read; 0 without one."""
+        for name in STATES:
+            with suppress(UserError, OSError, KeyError):
+                return int(read_tensors(self.path / "state" / name, "step")[""])
+        return 0
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         """The step and tensors of the latest state, or where that is damaged of the one before; None if none was saved.

@@ -173,6 +173,17 @@ def test_one_image_is_too_few(tmp_path):
         fakegen.train("digits", out=tmp_path / "run", real=str(tmp_path / "one"))
 
 
+def test_images_below_the_resolution_are_refused_with_one_that_fits(tmp_path):
+    (tmp_path / "small").mkdir()
+    for number in range(60):
+        side = 20 if number == 7 else 40
+        Image.new("RGB", (side, 50), (number, 0, 0)).save(tmp_path / "small" / f"{number}.png")
+    with pytest.raises(
+        UserError, match=r"a side of 20 pixels in the smallest; expected 32.*resolution=16, or .*upscale"
+    ):
+        fakegen.train("modern-32", out=tmp_path / "run", real=str(tmp_path / "small"))
+
+
 def test_a_folder_of_tiny_images_is_refused_with_the_reason(tmp_path):
     (tmp_path / "dots").mkdir()
     for number in range(5):

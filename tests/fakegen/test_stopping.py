@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import fakegen
-from fakecore.errors import Interrupted
+from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json
 from fakegen.requests import say_how_far
 from fakegen.run import open_run
@@ -80,6 +80,14 @@ def test_a_resumed_run_may_keep_other_epochs_and_ends_the_same(stop, run):
     fakegen.resume(stopped.path, changes={"checkpoint_every": 2, "snapshot_every": 3, "epochs": 2}, device="cpu")
     assert weights(stopped, 2) == weights(open_run(run), 2)
     assert open_run(stopped.path).preset.checkpoint_every == 2
+
+
+def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
+    stopped, _ = stop(PER_EPOCH + 1)
+    stopped.save(step=PER_EPOCH, epoch=1)  # as a kill amid the second epoch leaves it
+    with pytest.raises(UserError, match=r"past that already \(got 4 steps; expected 6 or more: .* 1 whole epoch\)"):
+        fakegen.resume(stopped.path, changes={"epochs": 1})
+    assert open_run(stopped.path).preset.epochs == 3
 
 
 def test_a_run_that_came_further_than_its_last_checkpoint_says_how_to_get_one(run, tmp_path, capsys):
