@@ -46,7 +46,17 @@ def families(real: Path, work: Path, ours: Callable) -> str:
         size = f"{preset.resolution}x{preset.resolution}"
         shown = f"{batch} of {preset.batch}" if batch else str(preset.batch)
         step = f"{1000 * (batch or preset.batch) / images:,.0f}"
-        rows.append((name, size, shown, str(steps), step, f"{images:,.3g}", f"{found['peak_mb']:,.0f}"))
+        rows.append(
+            (
+                name,
+                size,
+                shown,
+                str(steps),
+                step,
+                f"{images:,.0f}" if images >= 10 else f"{images:.2f}",
+                f"{found['peak_mb']:,.0f}",
+            )
+        )
     return table(("training", "pixels", "batch", "steps", "ms a step", "images per second", "peak MB"), rows)
 
 
