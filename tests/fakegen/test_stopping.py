@@ -82,6 +82,24 @@ def test_a_resumed_run_may_keep_other_epochs_and_ends_the_same(stop, run):
     assert open_run(stopped.path).preset.checkpoint_every == 2
 
 
+def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatch, run, tiny, tmp_path):
+    from fakegen import training
+
+    given = []
+
+    def bad_at_last(*logits):
+        given.append(training_loss(*logits))
+        return given[-1] * (float("nan") if len(given) > PER_EPOCH + 1 else 1)
+
+    training_loss = training.generator_loss
+    monkeypatch.setattr(training, "generator_loss", bad_at_last)
+    changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
+    with pytest.raises(UserError, match=r"not finite at step 6, epoch 2.*last sound state is kept as a checkpoint"):
+        fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
+    failed = open_run(tmp_path / "run")
+    assert failed.epochs_on_disk() == [0, 1] and weights(failed, 1) == weights(open_run(run), 1)
+
+
 def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
     stopped, _ = stop(PER_EPOCH + 1)
     stopped.save(step=PER_EPOCH, epoch=1)  # as a kill amid the second epoch leaves it
