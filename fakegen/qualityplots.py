@@ -43,7 +43,7 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
     warning.set(title="Collapse and copying", xlabel="epoch", ylim=(-0.03, max(1.03, values["diversity"].max() * 1.05)))
     for axes in (sides, warning):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (frechet, kernel, sides, warning):
         axes.axvline(best.epoch, color="0.55", linestyle=":", linewidth=1.4, label=f"best: epoch {best.epoch}")
         axes.legend(fontsize=8.5, frameon=True)
