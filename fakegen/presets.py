@@ -50,7 +50,7 @@ _MODERN = {
     "mirror": True,
     "batch": 32,
 }
-# Five ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
+# Six ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
 _CONDITIONAL = {**_MODERN, "real": "cifar10"}
 
 PRESETS: dict[str, Preset] = {
