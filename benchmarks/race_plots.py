@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.baselines import PIXEL
 from benchmarks.race_numbers import ALL, FIXED, chosen, over_seeds, same_epoch
+from fakecore.logaxis import logarithmic_y
 from fakecore.pixels import mosaic
 
 _DISTANCE, _PRECISION, _RECALL = "0.25", "#8172B3", "#CCB974"
@@ -202,7 +203,7 @@ def _distance(axes, track: Track) -> None:
     far = [track.distances[epoch]["frechet"] for epoch in track.epochs]
     axes.plot(places, far, "o-", color=_DISTANCE, markersize=4.5, label="Frechet distance (left)")
     axes.axhline(track.distances[track.epochs[0]]["floor"], color=_DISTANCE, linestyle=":", linewidth=1)
-    axes.set_yscale("log")
+    logarithmic_y(axes)
     axes.set_ylabel("distance of the\nfakes to the reals")
     shares = axes.twinx()
     for name, colour in (("precision", _PRECISION), ("recall", _RECALL)):

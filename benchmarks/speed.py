@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed_detectors import compare_decoding, compare_head, compare_resnet50, flatness
+from benchmarks.speed_families import families
 from fakecore.tables import table
 
 FORMATS = ("png", "jpeg", "webdataset")
@@ -33,10 +34,7 @@ TARGETS = {
 TARGETS["head on resnet50, 12 epochs"] = 8.0  # trainings an hour
 HELP_LIMIT_S = 0.4
 ENLARGE = ("--set", "upscale=true")  # CIFAR-10's images are 32x32
-FAMILIES = ("digits", "dcgan-64", "dog-lr3e-4", "mnist-digit", "dense-2", "upsample-faces", "celeba-128")
-FAMILIES += ("conditional-32", "modern-32", "modern-64")
 CHOICES = ("train", "sample", "score", "help", "resnet50", "head", "families", "flat", "score-flat")
-FAMILY_STEPS = 5  # that are timed; as many before them are not
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def main() -> None:
         _print(comparisons, real)
         print("\n".join(remarks))
         if "families" in wanted:
-            _print_families(real, work)
+            print(families(real, work, _ours))
         if "score-flat" in wanted:
             print(flatness(real, work, _small_detector(real, work), _ours))
         if "flat" in wanted:
@@ -119,22 +117,6 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
         ours = steps / options.epochs * (options.epochs - 1) * 128 / (stamps[1] - stamps[0])
         pairs.append((plain, ours))
     return Comparison("train dcgan-64", pairs)
-
-
-def _print_families(real: Path, work: Path) -> None:
-    """How fast each family of presets trains, at its own size and batch. There is no one plain way to compare with."""
-    from fakegen.presets import PRESETS
-
-    rows = []
-    for name in FAMILIES:
-        preset, run = PRESETS[name], work / f"family-{name}"
-        words = ("--set", f"epoch_steps={FAMILY_STEPS}", "--set", "checkpoint_every=1", "--set", "measure_every=0")
-        _cli("generate", name, *ENLARGE, *words, "--real", real, "--epochs", 2, "--count", 3, "--out", run)
-        first, last = ((run / "checkpoints" / f"epoch-{n:04d}.json").stat().st_mtime for n in (1, 2))
-        step = (last - first) / FAMILY_STEPS
-        size = f"{preset.resolution}x{preset.resolution}"
-        rows.append([name, size, str(preset.batch), f"{step * 1000:,.0f}", f"{preset.batch / step:,.0f}"])
-    print(table(("training", "pixels", "batch", "ms a step", "images per second"), rows))
 
 
 def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:

@@ -18,10 +18,10 @@ import numpy as np
 from fakecore.cache import cache_home, limit_bytes, prune
 from fakecore.errors import UserError
 from fakecore.files import atomic_path, write_json
-from fakecore.pixels import ImageError, decode_image, fit_square, is_grey
+from fakecore.pixels import ImageError, decode_image, fit_square, is_grey, refuse_tiny
 from fakecore.progress import progress_bar
 
-_VERSION = 1  # raise it when decoding, cropping or resizing changes
+_VERSION = 2  # raise it when decoding, cropping or resizing changes, or what is refused
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CachedPixels:
     images: np.ndarray
     rows: np.ndarray
     sha256: list[str]  # of the source's bytes, parallel to `images`
-    unused: list[dict]  # {"path", "status", "error"} for every item that could not be decoded
+    unused: list[dict]  # {"path", "status", "error"} for every item that could not be decoded, or is tiny
     smallest: int  # the shortest side among the source's images, in pixels: below `R`, some were enlarged
 
 
@@ -102,6 +102,7 @@ def _build(array_path, facts_path, names, read, resolution: int, channels: int, 
         def load(index: int):
             item = read(index)
             pixels = _pixels_of(item)
+            refuse_tiny(pixels, "use")
             digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
             fitted = fit_square(pixels, resolution, channels)
             return finish(fitted) if finish else fitted, digest, min(pixels.shape[:2])

@@ -23,6 +23,7 @@ from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_prove
 from fakecore.videos import HEAD_BYTES, is_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
+MIN_SIDE = 8  # pixels: in fewer there is nothing to judge or to learn from
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
 
 PNG_LEVEL = 1  # zlib level, with run-length matching and one filter: the rest costs twice the time for a few per cent
@@ -137,6 +138,14 @@ def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     if channels == 1:
         return cv2.cvtColor(np.ascontiguousarray(square), cv2.COLOR_RGB2GRAY)[None]  # (1, R, R)
     return np.ascontiguousarray(square.transpose(2, 0, 1))  # (3, R, R)
+
+
+def refuse_tiny(image: np.ndarray, purpose: str) -> None:
+    """Raise ImageError for an image (H, W, 3) of which a side is shorter than MIN_SIDE; `purpose` ends "too small to"."""
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
+        raise ImageError("unsupported", f"{width}x{height} pixels: too small to {purpose}; {needed}")
 
 
 def is_grey(image: np.ndarray) -> bool:

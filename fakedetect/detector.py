@@ -17,7 +17,7 @@ from fakecore.device import autocast, choose_device, choose_precision
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
-from fakecore.pixels import ImageError, fit_square, is_grey, read_image
+from fakecore.pixels import fit_square, is_grey, read_image, refuse_tiny
 from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
@@ -27,7 +27,6 @@ from fakedetect.networks import build_network
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
 _BATCH_PIXELS = SCORE_BATCH * 256 * 256  # larger images go into smaller batches, or they fill the memory
-MIN_SIDE = 8  # pixels; no detector looks at fewer
 MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
 _SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
@@ -138,12 +137,9 @@ class Detector:
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came.
 
-        Raises ImageError for an image of which a side is shorter than MIN_SIDE: there is nothing in it to judge.
+        Raises ImageError for an image of which a side is shorter than 8 pixels: there is nothing in it to judge.
         """
-        height, width = image.shape[:2]
-        if min(height, width) < MIN_SIDE:
-            needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
-            raise ImageError("unsupported", f"{width}x{height} pixels: too small to judge; {needed}")
+        refuse_tiny(image, "judge")
         fitted = fit_square(image, self.resolution, self.channels)
         return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 

@@ -13,12 +13,13 @@ from fakecore.device import check_seed, choose_device, choose_precision, default
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
 from fakecore.interrupt import going_on_with
+from fakecore.pixels import MIN_SIDE
 from fakecore.progress import say
 from fakecore.runfolder import locked, refuse_used
 from fakecore.splits import DEFAULT_SPLIT
 from fakecore.wording import command, counted
 from fakecore.world import PeerLost, World
-from fakegen.networks import check_architecture
+from fakegen.networks import check_architecture, get_architecture
 from fakegen.pair import build_pair
 from fakegen.plots import plot_run
 from fakegen.preset import Preset
@@ -204,17 +205,20 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
             remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
         )
     if reals.smallest < preset.resolution and not preset.upscale:
+        makes = get_architecture(preset.architecture).sides
+        fitting = max(filter(makes, range(MIN_SIDE, reals.smallest + 1)), default=None)
+        smaller = f"Take --set resolution={fitting}, or enlarge" if fitting else "Enlarge"
         raise UserError(
             f"images of {reals.spec} are smaller than the resolution of {preset.name}",
-            got=f"a side of {reals.smallest} pixels",
-            expected=f"{preset.resolution} or more",
-            remedy="Take a smaller --set resolution=N, or enlarge them: --set upscale=true.",
+            got=f"a side of {reals.smallest} pixels in the smallest",
+            expected=f"{preset.resolution} or more in all",
+            remedy=f"{smaller} them: --set upscale=true. Or leave the small ones out.",
         )
     if preset.conditional and len(reals.class_names) < 2:
         without = sum(name is None for name in reals.classes)
         raise UserError(
             f"{preset.name} needs a class for every image, and at least two of them",
-            got=f"{without} of {len(reals.classes)} images without" if without else f"{reals.class_names} only",
+            got=f"{without} of {len(reals.classes)} images without" if without else f"{reals.class_names[0]} alone",
             expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
             remedy="Or do without classes: --set conditional=false.",
         )
@@ -238,11 +242,12 @@ def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Pre
 def _extend(run: Run, wanted: Preset, count: int | None) -> None:
     """More epochs or images than first asked for: the set must then be made of the new last epoch."""
     images = run.facts["source"]["images"]["train"]
-    if wanted.last_step(images) < run.facts["step"]:
+    done = max(run.facts["step"], run.state_step())  # a killed run's state is ahead of run.json
+    if wanted.last_step(images) < done:
         raise UserError(
             "the run is past that already",
             got=f"{wanted.last_step(images)} steps",
-            expected=f"{run.facts['step']} or more: it has done {run.facts['epoch']} epochs",
+            expected=f"{done} or more: it has done {counted(run.facts['epoch'], 'whole epoch')}",
         )
     set_exists = (run.path / "set" / "metadata.jsonl").exists()
     count = run.facts["count"] if count is None else count

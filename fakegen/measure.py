@@ -29,6 +29,7 @@ from fakegen.quality import (
 )
 from fakegen.qualityplots import plot_nearest, plot_quality
 from fakegen.reals import load_reals
+from fakegen.requests import say_how_far
 from fakegen.run import Run, check_same_settings, open_run
 
 
@@ -67,6 +68,7 @@ def measure(
     wanted = parse_epochs(epochs, opened.epochs_on_disk())
     if count < LEAST_COUNT:
         raise UserError("--count is out of range", got=count, expected=f"{LEAST_COUNT} or more, better some hundreds")
+    say_how_far(opened, wanted)
     with locked(opened.path):
         alike = {"resolution": opened.preset.resolution, "shares": tuple(opened.facts["split"]), "data_root": data_root}
         reals = load_reals(real or opened.facts["source"]["spec"], seed=opened.facts["seed"], **alike)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,17 +59,18 @@ def build_pair(preset: Preset, channels: int, classes: int, device: torch.device
     Raises UserError when `init_g` or `init_d` name weights that are not there or of another architecture.
     """
     torch.manual_seed(derive_seed(seed, "weights"))
-    generator = build_generator(preset.architecture, generator_arguments(preset, channels, classes))
-    discriminator = build_discriminator(preset.architecture, discriminator_arguments(preset, channels, classes))
-    for network, part, source in (
-        (generator, "generator", preset.init_g),
-        (discriminator, "discriminator", preset.init_d),
+    of_g, of_d = generator_arguments(preset, channels, classes), discriminator_arguments(preset, channels, classes)
+    generator = build_generator(preset.architecture, of_g)
+    discriminator = build_discriminator(preset.architecture, of_d)
+    for network, part, source, arguments in (
+        (generator, "generator", preset.init_g, of_g),
+        (discriminator, "discriminator", preset.init_d, of_d),
     ):
         if source:
-            _transfer(network, part, Path(source))
+            _transfer(network, part, Path(source), {"architecture": preset.architecture, **arguments})
     averaged = None
     if preset.ema > 0:
-        averaged = build_generator(preset.architecture, generator_arguments(preset, channels, classes))
+        averaged = build_generator(preset.architecture, of_g)
         averaged.load_state_dict(generator.state_dict())
         averaged.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     for network in (generator, discriminator):
@@ -88,16 +90,23 @@ def _optimiser(preset: Preset, network: nn.Module, lr: float) -> torch.optim.Opt
     return torch.optim.Adam(network.parameters(), lr=lr, betas=(preset.beta1, preset.beta2), fused=True)
 
 
-def _transfer(network: nn.Module, part: str, source: Path) -> None:
+def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any]) -> None:
+    """Fill a network, built as `wanted` says, with the weights of `part` in a run or a checkpoint."""
     checkpoint = source.with_suffix("") if source.suffix in (".safetensors", ".json") else source
     if source.is_dir():
         run = open_run(source)
         checkpoint = run.checkpoint(max(run.epochs_on_disk(), default=0))
+    elif not checkpoint.with_name(checkpoint.name + ".json").is_file():
+        expected = "the folder of a run, or a checkpoint in it, such as RUN/checkpoints/epoch-0005"
+        raise UserError(f"there is no run and no checkpoint {source}", expected=expected)
     tensors, facts = load_checkpoint(checkpoint, f"{part}.")
     if facts.get("kind") != "gan" or not tensors:
         raise UserError(f"{checkpoint} holds no {part}", expected="a run, or a checkpoint of one")
-    remedy = "Start from a run of the same preset and sizes, or give this one that run's fields with --set."
-    load_into(network, tensors, f"{checkpoint} ({facts.get('architecture')})", remedy)
+    built = {"architecture": facts.get("architecture"), **facts.get(part, {})}
+    others = [f"{name}={built[name]}, here {wanted.get(name)}" for name in built if built[name] != wanted.get(name)]
+    other = f"It was built with {'; '.join(others)}. " if others else ""
+    remedy = f"{other}Start from a run of the same preset and sizes, or give this one that run's fields with --set."
+    load_into(network, tensors, str(checkpoint), remedy)
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -50,16 +50,8 @@ _MODERN = {
     "mirror": True,
     "batch": 32,
 }
-_CONDITIONAL = {
-    "real": "cifar10",
-    "d_norm": "spectral",
-    "loss": "hinge",
-    "augment": True,
-    "mirror": True,
-    "batch": 64,
-    "beta1": 0.0,
-    "beta2": 0.99,
-}
+# Six ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
+_CONDITIONAL = {**_MODERN, "real": "cifar10"}
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset

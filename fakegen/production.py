@@ -21,7 +21,7 @@ from fakecore.splits import DEFAULT_SPLIT, split_of_fake
 from fakecore.wording import command
 from fakecore.world import ALONE, World
 from fakegen.reals import Reals
-from fakegen.requests import check_resumable, choose_epoch, load_epoch
+from fakegen.requests import check_resumable, choose_epoch, load_epoch, say_how_far
 from fakegen.run import Run, open_run
 from fakegen.sampling import BLOCK, Generator
 
@@ -82,6 +82,7 @@ def sample(
         check_seed(seed)
         generator = load_epoch(run, epoch, device)
         generator.check_class(only)
+        say_how_far(run, [epoch])
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
     wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
     words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fakecore.files import atomic_path
+from fakecore.logaxis import logarithmic_y
 from fakegen.quality import Quality, best_of
 from fakegen.run import Run
 
@@ -26,7 +27,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
 
     frechet.plot(epochs, values["frechet"], "o-", color=_BLUE, label="fakes")
     frechet.axhline(last.floor, color="0.35", linestyle="--", linewidth=1, label=f"training reals: {last.floor:.3g}")
-    frechet.set(title="Frechet distance (lower is better)", ylabel="to held-out reals", yscale="log")
+    frechet.set(title="Frechet distance (lower is better)", ylabel="to held-out reals")
+    logarithmic_y(frechet)
     kernel.errorbar(epochs, values["kernel"], yerr=2 * values["kernel_se"], fmt="o-", color=_ORANGE, capsize=3,
                     label="fakes, ± 2 standard errors")  # fmt: skip
     kernel.axhline(0, color="0.35", linestyle="--", linewidth=1, label="the same distribution")
@@ -41,7 +43,7 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
     warning.set(title="Collapse and copying", xlabel="epoch", ylim=(-0.03, max(1.03, values["diversity"].max() * 1.05)))
     for axes in (sides, warning):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (frechet, kernel, sides, warning):
         axes.axvline(best.epoch, color="0.55", linestyle=":", linewidth=1.4, label=f"best: epoch {best.epoch}")
         axes.legend(fontsize=8.5, frameon=True)

@@ -74,7 +74,7 @@ def load_reals(
     if len(pixels.images) < 3:
         raise UserError(
             f"{spec} holds too few images that can be used",
-            got=f"{len(pixels.images)} of {len(source)}",
+            got=f"{len(pixels.images)} of {len(source)}" + (f"; the first: {unused[0]['error']}" if unused else ""),
             expected="3 or more, and for a GAN worth looking at some hundreds",
         )
     names = [source.names[row] for row in pixels.rows]

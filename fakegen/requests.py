@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from fakecore.device import choose_device
 from fakecore.errors import UserError
+from fakecore.files import read_json
 from fakecore.imageset import iter_records
 from fakecore.labels import SPLITS
+from fakecore.progress import say
 from fakecore.wording import command
 from fakegen.run import Run
 from fakegen.sampling import Generator, load_generator
@@ -39,6 +42,26 @@ def load_epoch(run: Run, epoch: int, device: str, remedy: str | None = None) -> 
         others = [other for other in run.epochs_on_disk() if other != epoch]
         other = f"Choose another epoch: --epoch {others[-1]}." if others else "Train the run again, in a new folder."
         raise UserError(error.what, got=error.got, expected=error.expected, remedy=remedy or other) from None
+
+
+def say_how_far(run: Run, epochs: Iterable[int]) -> None:
+    """Say where the checkpoints of these epochs are not what one might take them for: the last of a run that has come
+    further since, or that of an epoch which was stopped midway.
+    """
+    chosen, on_disk = set(epochs), run.epochs_on_disk()
+    if chosen and max(chosen) == on_disk[-1] < run.facts["epoch"]:
+        say(
+            f"note: {run.path} has come to epoch {run.facts['epoch']}, its last checkpoint is of epoch {on_disk[-1]}. "
+            f"Stopped with Ctrl-C it leaves one; if it is not running: {command('generate', '--resume', '--out', run.path)}"
+        )
+    images = run.facts["source"]["images"]["train"]
+    per_epoch, last_step = run.preset.steps_per_epoch(images), run.preset.last_step(images)
+    for epoch in sorted(chosen):
+        path = run.checkpoint(epoch).with_suffix(".json")
+        step = read_json(path).get("step", 0) if path.is_file() else 0
+        if 0 < step < epoch * per_epoch and step != last_step:
+            of = f"step {step:,} of the {epoch * per_epoch:,} that end it"
+            say(f"note: epoch {epoch} was stopped midway, its checkpoint is of {of}. A resumed run replaces it")
 
 
 def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:

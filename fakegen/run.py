@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ RUN_VERSION = 1
 STATES = ("latest.safetensors", "previous.safetensors")
 FIELDS = {
     "preset": {"name": TEXT, "summary": TEXT},
-    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1)},
+    "source": {"spec": TEXT, "fingerprint": TEXT, "channels": whole(1), "images": {"train": whole(1)}},
     "seed": whole(0),
     "split": Kind("three whole numbers", lambda value: isinstance(value, list) and [*map(type, value)] == [int] * 3),
     "count": whole(1),
@@ -35,6 +36,8 @@ FIELDS = {
     "step": whole(0),
     "timings": {"train_s": number(0), "set_s": number(0)},
 }
+# What a resumed run may do otherwise: how far it goes, and what it leaves on the way. None of it reaches the weights.
+FREE = ("epochs", "steps", "stop_on_collapse", "checkpoint_every", "snapshot_every", "measure_every")
 _REMEDY = "Copy it again from where it is whole, or begin a new run."
 
 
@@ -123,6 +126,13 @@ class Run:
         while len(self._writing) > 2:  # a slow disk must hold training up before it fills the memory
             self._writing.pop(0).result()
         self._writing.append(self._writer.submit(write, *arguments))
+
+    def state_step(self) -> int:
+        """The step of the latest state that can be read; 0 without one."""
+        for name in STATES:
+            with suppress(UserError, OSError, KeyError):
+                return int(read_tensors(self.path / "state" / name, "step")[""])
+        return 0
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         """The step and tensors of the latest state, or where that is damaged of the one before; None if none was saved.
@@ -219,10 +229,10 @@ def open_run(path: Path, *, writes: bool = True) -> Run:
 def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:
     """Raise UserError, naming the fields, when a run is to be resumed with other settings than it was begun with.
 
-    More epochs or steps and another count are no contradiction: they only go further.
+    More epochs or steps, another count, and other epochs to keep are no contradiction: the weights come out the same.
     """
     before, now = {**run.facts, **asdict(run.preset)}, {**asked, **asdict(preset)}
-    settled = [name for name in now if name not in ("epochs", "steps", "stop_on_collapse")]
+    settled = [name for name in now if name not in FREE]
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
         raise UserError(

@@ -91,7 +91,7 @@ class Generator:
             raise UserError(
                 f"the generator knows no classes, so not {name!r} either", remedy="Train a conditional preset."
             )
-        raise unknown_name("class of this generator", name, self.classes)
+        raise unknown_name("class", name, self.classes, where="in this generator")
 
     def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
         """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""

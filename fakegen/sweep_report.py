@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fakecore.files import atomic_path, read_json, read_jsonl, write_bytes
+from fakecore.logaxis import logarithmic_y
 from fakecore.pages import picture, write_page
 from fakegen.quality import best_of, read_quality
 from fakegen.run import Run, open_run
@@ -128,7 +129,8 @@ def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
         )
     accuracy.axhline(0.5, color="0.35", linestyle="--", linewidth=1)
     accuracy.set(title="D's accuracy (0.5: it cannot tell)", xlabel="step", ylim=(-0.02, 1.02))
-    distance.set(title="Frechet distance to held-out reals (lower is better)", xlabel="epoch", yscale="log")
+    distance.set(title="Frechet distance to held-out reals (lower is better)", xlabel="epoch")
+    logarithmic_y(distance)
     loss_d.set(title="Loss of D", xlabel="step")
     loss_g.set(title="Loss of G", xlabel="step")
     handles, labels = accuracy.get_legend_handles_labels()

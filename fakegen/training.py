@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric
-from fakecore.errors import Interrupted
+from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.pixels import encode_png, enlarge, mosaic
@@ -70,6 +70,10 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     try:
         with lost_peers():
             _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, world, step)
+    except UserError:
+        run.wait()
+        _keep_last_state(run, per_epoch)
+        raise
     finally:
         log.close()
         run.wait()
@@ -138,19 +142,33 @@ def _adversarial_loop(
             if at_epoch_end or stopping or is_due:
                 log.flush()
                 run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
-                if at_epoch_end:
-                    epoch = -(-step // per_epoch)
-                    to_measure = watch.due(epoch, is_last=step == last)
-                    _save_epoch(run, pair, log, epoch, step, is_last=step == last, keep=to_measure)
-                    if to_measure and world.is_main:
-                        watch.measure(epoch)
-                    run.facts = world.share(run.facts)  # a collapse is then known to all
-                run.save_state(step, pair.state())
+                _save_progress(run, pair, log, watch, world, step, stopping)
                 log.restart_clock()
                 saved_at = time.perf_counter()
             if stopping:
                 run.save(status="interrupted", step=step)
-                raise Interrupted(f"stopped at step {step} of {last}; everything is saved")
+                saved = f"everything is saved, and what epoch {-(-step // per_epoch)} has come to is a checkpoint"
+                raise Interrupted(f"stopped at step {step:,} of {last:,}; {saved}")
+
+
+def _save_progress(
+    run: Run, pair: Pair, log: TrainLog, watch: QualityWatch, world: World, step: int, stopping: bool
+) -> None:
+    """The state, and at the end of an epoch what the preset keeps of it; a stop leaves a checkpoint wherever it comes."""
+    images = run.facts["source"]["images"]["train"]
+    per_epoch, is_last = run.preset.steps_per_epoch(images), step == run.preset.last_step(images)
+    epoch = -(-step // per_epoch)
+    if step % per_epoch == 0 or is_last:
+        to_measure = watch.due(epoch, is_last=is_last)
+        # A stop amid this epoch left a checkpoint of its part: the whole epoch takes that one's place.
+        keep = to_measure or stopping or epoch in run.epochs_on_disk()
+        _save_epoch(run, pair, log, epoch, step, is_last=is_last, keep=keep)
+        if to_measure and world.is_main:
+            watch.measure(epoch)
+        run.facts = world.share(run.facts)  # a collapse is then known to all
+    elif stopping:
+        run.save_checkpoint(epoch, step, pair.weights())
+    run.save_state(step, pair.state())
 
 
 def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
@@ -228,6 +246,16 @@ def _save_epoch(
         if log is not None:
             log.add_snapshot(sheet, step)
     run.save(epoch=epoch, step=step, status="running")
+
+
+def _keep_last_state(run: Run, per_epoch: int) -> None:
+    """Make a checkpoint of the latest state on disk, which is sound where what came after it was not."""
+    if saved := run.load_state():
+        step, state = saved
+        epoch = -(-step // per_epoch)
+        if epoch not in run.epochs_on_disk():
+            weights = {name: tensor for name, tensor in state.items() if not name.startswith("optimiser_")}
+            run.save_checkpoint(epoch, step, weights)
 
 
 @torch.inference_mode()

@@ -50,6 +50,8 @@ class Labelled(nn.Module):
     def __init__(self, classes: int, width: int):
         super().__init__()
         self.embedding = nn.Embedding(classes, width)
+        # Small, so that the latent brings variety before the class does: from N(0, 1) each class became one composition.
+        nn.init.normal_(self.embedding.weight, 0.0, 0.1)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.cat([z, self.embedding(labels).to(z.dtype)], dim=1)

@@ -170,4 +170,12 @@ def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, 
             "digits", out=tmp_path / "x", real="digits:5", changes={**tiny, "g_width": 16, "init_g": str(run)}, count=3
         )
     assert "instead of" in str(caught.value) and "a run of the same preset" in str(caught.value)
+    assert "It was built with width=8, here 16." in str(caught.value)
     assert not (tmp_path / "x").exists()
+
+
+def test_weights_that_are_not_there_are_named(tiny, tmp_path):
+    with pytest.raises(UserError, match="no run and no checkpoint") as caught:
+        changes = {**tiny, "init_d": str(tmp_path / "nowhere")}
+        fakegen.train("digits", out=tmp_path / "x", real="digits:5", changes=changes, count=3)
+    assert str(tmp_path / "nowhere") in str(caught.value)

@@ -173,6 +173,25 @@ def test_one_image_is_too_few(tmp_path):
         fakegen.train("digits", out=tmp_path / "run", real=str(tmp_path / "one"))
 
 
+def test_images_below_the_resolution_are_refused_with_one_that_fits(tmp_path):
+    (tmp_path / "small").mkdir()
+    for number in range(60):
+        side = 20 if number == 7 else 40
+        Image.new("RGB", (side, 50), (number, 0, 0)).save(tmp_path / "small" / f"{number}.png")
+    with pytest.raises(
+        UserError, match=r"a side of 20 pixels in the smallest; expected 32.*resolution=16, or .*upscale"
+    ):
+        fakegen.train("modern-32", out=tmp_path / "run", real=str(tmp_path / "small"))
+
+
+def test_a_folder_of_tiny_images_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "dots").mkdir()
+    for number in range(5):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "dots" / f"{number}.png")
+    with pytest.raises(UserError, match=r"got 0 of 5; the first: 4x4 pixels: too small to use"):
+        fakegen.train("digits", out=tmp_path / "run", real=str(tmp_path / "dots"))
+
+
 def test_a_folder_in_use_is_never_overwritten(run, tmp_path):
     before = (run / "run.json").read_bytes()
     with pytest.raises(UserError, match="--resume"):
@@ -202,14 +221,18 @@ def test_unusable_images_are_listed_and_the_others_used(tiny, tmp_path):
         Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(source / f"{number}.jpg")
     (source / "empty.jpg").touch()
     (source / "text.jpg").write_text("not an image")
+    Image.new("RGB", (1, 1)).save(source / "dot.png")
+    Image.new("RGB", (40, 7)).save(source / "line.png")
     (source / "cut.jpg").write_bytes((source / "1.jpg").read_bytes()[:300])
     made = fakegen.train(
         "digits", out=tmp_path / "run", real=str(source), changes={**tiny, "epochs": 1, "batch": 8}, device="cpu"
     )
     expected = {"cut.jpg": "unreadable", "empty.jpg": "unreadable", "text.jpg": "unsupported"}
+    expected |= {"dot.png": "unsupported", "line.png": "unsupported"}
     assert {line["path"]: line["status"] for line in made.unused} == {
         str(source / name): status for name, status in expected.items()
     }
     lines = [json.loads(line) for line in (made.run / "unused.jsonl").read_text().splitlines()]
     assert lines == made.unused
+    assert "1x1 pixels: too small to use; at least 8x8 are needed" in {line["error"] for line in lines}
     assert sum(part["real"] for part in made.counts.values()) == 60

@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from fakecore.errors import UserError
 from fakegen.memorised import LOOSEST, TrainingImages, copy_threshold, near_copies
@@ -35,6 +38,18 @@ def test_repeated_training_images_are_found_even_with_noise(reals, training, hel
     copies = np.array(reals.images[reals.train_rows()[:100]])
     assert share_of_copies(training, held_out, copies) == 1
     assert share_of_copies(training, held_out, changed(copies, np.random.default_rng(0))) > 0.95
+
+
+def test_training_images_that_were_saved_or_resized_again_are_found(reals, training, held_out):
+    def again(image, quality, side):
+        stored = io.BytesIO()
+        Image.fromarray(image[0]).resize((side, side), Image.Resampling.BICUBIC).save(stored, "JPEG", quality=quality)
+        return np.asarray(Image.open(stored).resize((32, 32), Image.Resampling.BICUBIC))[None]
+
+    images = reals.images[reals.train_rows()[:100]]
+    for quality, side in ((75, 32), (30, 32), (75, 24), (75, 80)):
+        copies = np.stack([again(image, quality, side) for image in images])
+        assert share_of_copies(training, held_out, copies) > 0.95, (quality, side)
 
 
 def test_images_that_are_new_are_not_called_copies(training, held_out):
