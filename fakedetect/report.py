@@ -142,7 +142,7 @@ def _caution(metrics: dict) -> str | None:
     if metrics["seen"] is None:
         return (
             "Whether this is a fair test is unknown: the list of the images that the detector was trained on, seen.npy, "
-            "is not in its folder, or belongs to an older version."
+            "is not in its folder or .onnx file, or belongs to an older version."
         )
     if metrics["seen"]:
         return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from fakecore.settings import setting
 from fakedetect.heads import PROBES
@@ -57,6 +57,9 @@ class BackboneSettings:
 
     def rate_in_use(self) -> float:
         return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
+
+
+_OF_BACKBONES = {field.name for field in fields(BackboneSettings)} - {"model", "rate"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,16 @@ class DetectorSettings(BackboneSettings):
     @property
     def on_features(self) -> bool:
         return self.model in ("dct", "spectrum") or super().on_features
+
+    def heeds(self, name: str) -> bool:
+        """Whether the field `name` has a say in what this model becomes."""
+        if name == "blocks":
+            return self.model == "cnn"
+        if name == "checkpoint":
+            return self.model.partition(":")[0] == "discriminator"
+        if name in ("probe", "copies"):
+            return self.is_backbone or self.on_features
+        return self.is_backbone or name not in _OF_BACKBONES
 
     def probe_in_use(self) -> str:
         return self.probe or ("mlp" if self.is_backbone else "linear")

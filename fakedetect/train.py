@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def evaluate(
     home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
     out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
-    seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
+    seen = count_seen(Path(detector_path), detector.facts, _hashes(data, rows))
     logits, outside = detector.outputs(data.images, rows)
     p_fake = probability(logits, detector.facts["temperature"])
     metrics = all_metrics(
@@ -170,8 +171,9 @@ def _finish(
     p_fake = probability(logits, temperature)
     thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
     used = np.concatenate([data.rows("train"), val])
-    recorded = remember(out, _hashes(data, used))
-    seen = count_seen(out, recorded, _hashes(data, test))
+    recorded = remember(out, _hashes(data, used), opened.seen)
+    described = _describe(settings, opened, data, recorded, equalise_jpeg)
+    seen = count_seen(out, described, _hashes(data, test))
     outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
     metrics = all_metrics(
         data.labels[test],
@@ -184,11 +186,12 @@ def _finish(
     )
     metrics["audit"] = audited
     facts = {
-        **_describe(settings, opened, data, recorded, equalise_jpeg),
+        **described,
         **fitted.chosen,
         "temperature": temperature,
         "thresholds": thresholds.to_json(),
         "best_epoch": fitted.best_epoch,
+        "train_s": round(fitted.seconds, 2),
         "seed": seed,
         "precision": precision,
         "versions": versions(),
@@ -231,15 +234,16 @@ def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int,
     if opened.fitted:
         return Fit(opened.network.to(device).eval(), [], None)
     if settings.on_features:
+        began = time.perf_counter()
         fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
         cut_jsonl(out / "history.jsonl", keep=0)
         append_jsonl(out / "history.jsonl", fitted.history)
-        return fitted
+        return replace(fitted, seconds=time.perf_counter() - began)
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 
 def _describe(
-    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str, equalise_jpeg: int | None
+    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str | None, equalise_jpeg: int | None
 ) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 
@@ -68,6 +69,16 @@ def test_a_page_alone(trained, write_folder, fakelab, tmp_path):
     assert len(lines) == 3 and lines[-1].split() == ["look", "at", str(page)]
     again = fakelab(*words)
     assert again.returncode == 2 and "never overwritten" in again.stderr
+
+
+def test_the_newest_detector_is_taken_where_none_is_named(trained, write_folder, fakelab, tmp_path):
+    folder = write_folder(tmp_path / "in", 1, "real")
+    done = fakelab("explain", folder, cwd=tmp_path)
+    assert done.returncode == 2 and "there is no detector in runs/" in done.stderr
+    shutil.copytree(trained.detector, tmp_path / "runs" / "mine")
+    done = fakelab("explain", folder, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0 and "using runs/mine" in done.stderr
+    assert (tmp_path / "runs" / "mine" / "explanations" / "explanations.html").is_file()
 
 
 def test_requests_that_cannot_be_met_end_before_anything_is_written(trained, exported, write_folder, fakelab, tmp_path):

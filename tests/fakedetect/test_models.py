@@ -1,6 +1,7 @@
 """Every model alike: trained by its name on a small set, saved, loaded, and asked again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import fakedetect
 from fakecore.errors import UserError
 from fakedetect import Detector, probing
 from fakedetect.networks import build_network, require_model
+from fakedetect.seen import count_seen
 
 TINY = "timm:test_resnet"  # timm's own for tests: 0.5 million parameters
 SMALL = {"input_size": 32, "epochs": 2, "batch": 16, "jpeg": 0, "blur": 0, "resize": 0}
@@ -118,6 +120,19 @@ def test_an_ensemble_averages_calibrated_logits(made, small_set, small_data, tmp
     assert detector.domain is not None
 
 
+def test_an_ensemble_knows_what_its_members_were_trained_on(made, write_set, small_data, tmp_path):
+    members = [shutil.copytree(made(name).detector, tmp_path / name) for name in ("dct", "spectrum")]
+    changes = {"model": f"ensemble:{members[0]},{members[1]}"}
+    other = write_set(tmp_path / "set", reals=20, fakes=20, seed=8)
+    fakedetect.train(other, out=tmp_path / "both", changes=changes, device="cpu")
+    hashes = [small_data.sha256[row] for row in small_data.rows("train")]
+    detector = Detector.load(tmp_path / "both", "cpu")
+    assert count_seen(tmp_path / "both", detector.facts, hashes) == len(hashes) == 120
+    (members[1] / "seen.npy").unlink()
+    made_unsure = fakedetect.train(other, out=tmp_path / "unsure", changes=changes, device="cpu")
+    assert made_unsure.metrics["seen"] is None and not (tmp_path / "unsure" / "seen.npy").exists()
+
+
 def test_members_of_other_sizes_and_channels_see_the_same_pictures():
     def cnn(resolution, channels):
         shape = {"resolution": resolution, "channels": channels, "blocks": 1}
@@ -134,6 +149,7 @@ def test_members_of_other_sizes_and_channels_see_the_same_pictures():
         ({"model": "ensemble"}, "needs members"),
         ({"model": "ensemble:nowhere"}, "two detectors or more"),
         ({"model": "ensemble:nowhere,there"}, "nowhere is not a detector"),
+        ({"model": "ensemble:there,there.onnx"}, "detectors' folders"),
         ({"model": "timm:resnet5o"}, "timm has no backbone 'resnet5o'.*resnet50"),
         ({"model": "resnet50", "input_size": 32}, "could not be fetched.*--weights FILE.*pretrained=false"),
         ({"model": TINY, "weights": "none.pth"}, "there is no file none.pth"),
