@@ -13,6 +13,7 @@ from fakecore.files import read_json, read_jsonl, write_json
 from fakecore.runfolder import refuse_used
 from fakecore.settings import override
 from fakecore.sources import is_named
+from fakecore.wording import command
 from fakedetect.data import LabelledImages
 from fakedetect.networks import require_model
 from fakedetect.settings import DetectorSettings
@@ -48,7 +49,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
         raise UserError(
             f"{out} holds a training that was stopped; it is never overwritten",
             got=f"{len(read_jsonl(out / 'history.jsonl'))} epochs done",
-            remedy=f"Go on with it: fakelab detect-train --resume --out {out}. Or choose another --out.",
+            remedy=f"Go on with it: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
         )
     refuse_used(out, made_by="a detector", marker="detector.json")
     return Begun(settings, seed or 0, images)

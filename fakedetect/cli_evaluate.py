@@ -11,6 +11,7 @@ import fakedetect
 from fakecore.errors import UserError
 from fakecore.runfolder import free_name
 from fakecore.tables import paragraph, table, terminal_width
+from fakecore.wording import command
 from fakedetect.degrade import NONE
 from fakedetect.matrix import Matrix, compare
 from fakedetect.matrix_report import matrix_headline, told_cell, used_legend
@@ -49,7 +50,8 @@ def run_evaluate(
         remedy = "For a matrix of degraded images give --degrade, such as --degrade jpeg75."
         raise UserError("--robustness is for one detector and one set", remedy=remedy)
     if strict:
-        raise UserError("--strict is for one detector and one set", remedy="Audit each set first: fakelab audit SET.")
+        remedy = f"Audit each set first: {command('audit', 'SET')}."
+        raise UserError("--strict is for one detector and one set", remedy=remedy)
     made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
     print_matrix(made, as_json)
     return made

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,9 @@ def best_of(rows: list[dict]) -> dict | None:
 
 
 def _told(row: dict, header: str) -> str:
-    try:
-        return _SHOWN[header].format(**row)
-    except (TypeError, ValueError):  # None, where there is none
-        return ""
+    template = _SHOWN[header]
+    lacks = any(row[name] is None for _, name, *_ in Formatter().parse(template) if name)
+    return "" if lacks else template.format(**row)
 
 
 def _read(folder: Path, name: str) -> _Read:

@@ -15,8 +15,10 @@ from fakecore.device import choose_device, choose_precision, derive_seed
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
-from fakecore.progress import progress_bar
+from fakecore.pixels import is_grey
+from fakecore.progress import progress_bar, say
 from fakecore.runfolder import host, locked, refuse_used, versions
+from fakecore.wording import command
 from fakedetect.audit import audit_first, common_quality
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
@@ -92,7 +94,8 @@ def train(
         try:
             fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
-            raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
+            again = command("detect-train", "--resume", "--out", out)
+            raise Interrupted(f"{stopped}. Go on with: {again}") from None
         report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
     return Trained(out, report, metrics, data.unused)
 
@@ -130,6 +133,7 @@ def evaluate(
     images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
     rows = data.rows("test")
+    _note_grey(data.images, rows)
     name = place_name(place, real, fake)
     home = Path(detector_path)
     home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
@@ -301,6 +305,13 @@ def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarra
         return np.concatenate(logits), None
     features, rows = np.concatenate(features), np.concatenate(rows)
     return np.concatenate(logits), fit_domain(features[np.isin(rows, training)], features[np.isin(rows, reals)])
+
+
+def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
+    """Say on stderr how many images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
+    grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
+    if grey:
+        say(f"note: {grey:,} of {len(rows):,} images are grey, where the detector was trained on images in colour")
 
 
 def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:

@@ -2,9 +2,10 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
-from fakecore.pixels import read_image
+from fakecore.pixels import encode_png, read_image
 
 CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
 
@@ -41,13 +42,18 @@ def test_every_image_has_a_row_and_a_picture_and_a_bad_file_its_reason(explained
     }
 
 
-def test_p_fake_is_what_score_says(explained, trained, fakelab):
-    rows = json.loads(explained[1].stdout)["images"]
-    path = rows[0]["path"]
-    (row,) = fakelab("score", path, "--detector", trained.detector, "--json", "--device", "cpu").stdout.splitlines()
-    assert {name: json.loads(row)[name] for name in ("p_fake", "verdict", "threshold")} == {
-        name: rows[0][name] for name in ("p_fake", "verdict", "threshold")
-    }
+def test_p_fake_and_verdict_are_what_score_says_of_familiar_images_and_of_others(
+    trained, write_folder, fakelab, tmp_path
+):
+    folder = write_folder(tmp_path / "in", 2, "fake")
+    noise = np.random.default_rng(0).integers(0, 2, (3, 16, 16), dtype=np.uint8) * 255
+    (folder / "noise.png").write_bytes(encode_png(noise, "real"))
+    words = (folder, "--detector", trained.detector, "--json", "--device", "cpu")
+    scored = [json.loads(line) for line in fakelab("score", *words).stdout.splitlines()]
+    explained = json.loads(fakelab("explain", *words, "--out", tmp_path / "out").stdout)["images"]
+    assert [row["outside_domain"] for row in scored] == [False, False, True]
+    for name in ("path", "p_fake", "verdict", "threshold", "note"):
+        assert [row[name] for row in explained] == [row[name] for row in scored]
 
 
 def test_the_page_is_captioned_as_attention_and_carries_its_pictures(explained):

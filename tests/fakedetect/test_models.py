@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import fakedetect
 from fakecore.errors import UserError
 from fakedetect import Detector, probing
+from fakedetect.backbones import TimmFeatures, load_pretrained
 from fakedetect.networks import build_network, require_model
 from fakedetect.seen import count_seen
 
@@ -171,21 +173,51 @@ def test_weights_of_another_architecture_are_named(small_set, weights, tmp_path)
         fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
 
 
-def test_a_file_that_would_run_code_is_refused(small_set, tmp_path):
-    torch.save({"layer": print}, tmp_path / "evil.pth")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-    for name in ("evil.pth", "cut.safetensors"):
-        changes = {"model": TINY, "weights": str(tmp_path / name), "input_size": 32}
-        with pytest.raises(UserError, match="could not be read"):
-            fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("evil.pth", {"layer": print}, "a pickle of more than tensors, which could run code"),
+        ("evil.safetensors", {"layer": print}, "a pickle, which could run code; it is refused"),
+        ("cut.safetensors", b"\x10\0\0\0\0\0\0\0{}", "cut short or damaged"),
+        ("cut.pth", b"PK\x03\x04 and no more", "a damaged file"),
+        ("text.pth", b"hello\n", "torch did not write, of 6 bytes"),
+        ("empty.pth", b"", "torch did not write, of 0 bytes"),
+        ("list.pth", [1, 2], "no table of named tensors"),
+        ("none.pth", {}, "no table of named tensors"),
+        ("folder.pth", None, "there is a folder"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused_in_plain_words(small_set, tmp_path, name, content, words):
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=words) as caught:
+        load_pretrained(nn.Module(), "test_resnet", str(path))
+    assert "--weights" in str(caught.value) and "weights_only" not in str(caught.value)
 
 
-def test_features_that_are_not_finite_are_refused(small_set, tmp_path, weights):
+def test_weights_that_dataparallel_saved_lose_its_prefix(weights, tmp_path):
+    saved = {f"module.{name}": tensor for name, tensor in torch.load(weights, weights_only=True).items()}
+    torch.save({"epoch": 3, "state_dict": saved}, tmp_path / "parallel.pth")
+    features = TimmFeatures("test_resnet", 32, 3, 32, "avg")
+    load_pretrained(features, "test_resnet", str(tmp_path / "parallel.pth"))
+    assert torch.equal(features.network.state_dict()["conv1.0.weight"], saved["module.conv1.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(float("nan"), "weights that are not finite"), (1e30, "the features of 120 of 120 images")]
+)
+def test_weights_and_features_that_are_not_finite_are_refused(small_set, tmp_path, weights, change, words):
     tensors = torch.load(weights, weights_only=True)
-    tensors["conv1.0.weight"][0] = float("nan")
-    torch.save(tensors, tmp_path / "nan.pth")
-    changes = {"model": TINY, "weights": str(tmp_path / "nan.pth"), "input_size": 32, "copies": 0}
-    with pytest.raises(UserError, match="are not finite"):
+    for name in [name for name in tensors if name.endswith("weight")]:
+        tensors[name] = tensors[name] * change
+    torch.save(tensors, tmp_path / "bad.pth")
+    changes = {"model": TINY, "weights": str(tmp_path / "bad.pth"), "input_size": 32, "copies": 0}
+    with pytest.raises(UserError, match=words):
         fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
 
 

@@ -12,7 +12,7 @@ import fakedetect
 from fakecore.errors import Interrupted, UserError
 from fakedetect import DetectorSettings, training
 from fakedetect.sweep import plan, sweep
-from fakedetect.sweep_report import best_of
+from fakedetect.sweep_report import best_of, told_columns, told_row
 
 OVER = {"blocks": ["1", "2", "4"]}  # four halve 8 pixels once too often
 TINY = {"resolution": "8", "epochs": "2", "batch": "16", "rate": "0.003", "jpeg": "0", "blur": "0", "resize": "0"}
@@ -84,6 +84,15 @@ def test_the_table_has_a_row_for_each_and_one_that_failed_says_why(swept):
         assert float(row["train_s"]) > 0
     # 3x3 convolution of 3 channels to 32, 4x4 places of them to 256 units, one output; a weight and a bias each
     assert int(rows[0]["parameters"]) == (27 + 1) * 32 + (16 * 32 + 1) * 256 + 257
+
+
+def test_a_person_is_shown_numbers_of_those_that_have_some(swept):
+    columns = told_columns(swept.rows, narrow=True)
+    assert columns == ["run", "parameters", "val AUROC", "AUROC", "epoch", "seconds"]
+    first, _, failed = (told_row(row, columns) for row in swept.rows)
+    assert first[1] == "132,481" and first[3].startswith(f"{swept.rows[0]['auroc']:.4f} [") and " of 2" in first[4]
+    assert failed == ["blocks=4", "", "", "", "", ""]
+    assert told_columns(swept.rows[2:]) == ["run"]
 
 
 def test_the_page_carries_everything_and_names_the_best_on_validation(swept):
