@@ -92,7 +92,8 @@ def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -
         print_json({"sweep": str(made.folder), "runs": made.rows, "failed": made.failed, "remarks": made.remarks})
     else:
         print(table(columns, lines))
-        print(legend)
+        if len(made.failed) < len(made.rows):
+            print(legend)
         for remark in made.remarks:
             print(f"  mind      {remark}")
         print(f"  table     {made.table}")

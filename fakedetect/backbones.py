@@ -210,7 +210,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"--weights: there is {'a folder' if path.is_dir() else 'no file'} {path}", expected="a file")
     if path.suffix == ".safetensors":
         try:
-            return read_tensors(path, remedy="Copy it again.")
+            return read_tensors(path, remedy="Copy them again, or use others.")
         except UserError as error:
             raise UserError(f"--weights: {error.what}", got=error.got, expected=_WANTED, remedy=error.remedy) from None
     with path.open("rb") as file:

@@ -126,16 +126,20 @@ def place_name(place: Path | str | None, real: str | None = None, fake: str | No
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
     """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
+    require_both_counted(data.counts(), splits, data.unused)
+
+
+def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, ...], unused: list[dict]) -> None:
+    """As `require_both_classes`, of {split: {label: images}}."""
     for split in splits:
-        for number, name in LABEL_NAMES.items():
-            if len(data.rows(split, number)):
+        for name in LABEL_NUMBERS:
+            if counts[split][name]:
                 continue
-            remedy = remedy_for_lack_of(name, data.unused)
-            if (data.labels == number).any() and not data.unused:
+            remedy = remedy_for_lack_of(name, unused)
+            if any(own[name] for own in counts.values()) and not unused:
                 remedy = "Make the set anew, of more images or with another --split."
-            got = told_counts(data.counts())
             what = f"there are no {name} images in the {split} split"
-            raise UserError(what, got=got, expected="both in each split", remedy=remedy)
+            raise UserError(what, got=told_counts(counts), expected="both in each split", remedy=remedy)
 
 
 def remedy_for_lack_of(name: Label, unused: list[dict]) -> str:

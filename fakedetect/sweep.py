@@ -11,9 +11,11 @@ from typing import Any
 from fakecore.device import check_seed
 from fakecore.errors import UserError
 from fakecore.grid import Cell, Swept, cell_name, check_grid, claim, combinations, work_off
+from fakecore.imageset import ImageSet
+from fakecore.labels import SPLITS
 from fakecore.runfolder import locked
 from fakecore.settings import override
-from fakedetect.data import open_labelled
+from fakedetect.data import open_labelled, require_both_counted
 from fakedetect.networks import require_model
 from fakedetect.settings import DetectorSettings
 from fakedetect.sweep_report import DETECTORS, write_sweep_report
@@ -61,7 +63,9 @@ def sweep(
     cells = plan(over, changes)
     check_grid(cells, over, changes, jobs)
     check_seed(seed)
-    open_labelled(place, real=real, fake=fake, data_root=data_root)
+    found = open_labelled(place, real=real, fake=fake, data_root=data_root)
+    if isinstance(found, ImageSet):
+        require_both_counted(found.info["counts"], SPLITS, [])
     told = {name: str(value) for name, value in changes.items()}
     request = Request(place and str(place), real, fake, told, seed, device, data_root and str(data_root))
     runs = [asdict(cell) for cell in cells]

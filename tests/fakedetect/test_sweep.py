@@ -49,9 +49,11 @@ def test_a_wrong_plan_is_refused_before_anything_is_trained(over, changes, words
     assert not (tmp_path / "sweep").exists()
 
 
-def test_images_that_are_not_there_are_missed_before_a_folder_is_made(tmp_path):
+def test_images_that_are_not_there_are_missed_before_a_folder_is_made(tmp_path, write_set):
     with pytest.raises(UserError, match="nowhere"):
         sweep(tmp_path / "nowhere", out=tmp_path / "sweep", over=OVER)
+    with pytest.raises(UserError, match="no real images in the train split"):
+        sweep(write_set(tmp_path / "set", reals=0, fakes=10), out=tmp_path / "sweep", over=OVER)
     assert not (tmp_path / "sweep").exists()
 
 
