@@ -41,6 +41,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
     """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
     settings = override(DetectorSettings(), changes)
     require_model(settings.model)
+    settings.require_backbone_for_weights()
     if (seed or 0) < 0:
         raise UserError("--seed is out of range", got=seed, expected="0 or more")
     if (out / "detector.json").exists():

@@ -15,7 +15,7 @@ from fakecore.wording import command
 from fakedetect.degrade import NONE
 from fakedetect.matrix import Matrix, compare
 from fakedetect.matrix_report import matrix_headline, told_cell, used_legend
-from fakedetect.report import ROWS, headline
+from fakedetect.report import ROWS, caution, headline
 from fakedetect.train import Trained
 
 _MATRIX = Path("runs/matrix")
@@ -84,6 +84,8 @@ def print_matrix(made: Matrix, as_json: bool) -> None:
 def print_metrics(made: Trained) -> None:
     """Every number of a report with its interval, and the robustness grid where there is one."""
     print(headline(made.metrics))
+    if found := caution(made.metrics):
+        print(f"  mind      {found}")
     rows = []
     for name, label, _ in ROWS:
         low, high = made.metrics.get(f"{name}_interval", (None, None))

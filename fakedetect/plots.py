@@ -155,7 +155,7 @@ def comparison_plot(learned: list[Learned]) -> bytes:
     if with_roc:
         _draw_rocs(panels[-1], with_roc, colours)
     handles = [Line2D([], [], color=colours[one], linewidth=2, label=one.name) for one in learned]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(learned)), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(learned)), frameon=False, fontsize=9)
     return _png(figure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from fakecore.errors import UserError
 from fakecore.settings import setting
 from fakedetect.heads import PROBES
 
@@ -54,6 +55,12 @@ class BackboneSettings:
     def on_features(self) -> bool:
         """Whether the network below the head stays as it is."""
         return self.is_backbone and not self.trains_backbone
+
+    def require_backbone_for_weights(self) -> None:
+        """Raise UserError for pretrained weights that this model would leave unread."""
+        if self.weights is not None and not self.is_backbone:
+            expected = "--model resnet50, or timm:NAME"
+            raise UserError(f"--weights mean nothing to the model {self.model}", got=self.weights, expected=expected)
 
     def rate_in_use(self) -> float:
         return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)

@@ -87,6 +87,7 @@ def plan(over: dict[str, list[str]], changes: dict[str, Any]) -> list[Cell]:
     for varied in combinations(over):
         settings = override(DetectorSettings(), {**changes, **varied})
         require_model(settings.model)
+        settings.require_backbone_for_weights()
         for name in over:
             if not settings.heeds(name):
                 what = f"{name} means nothing to the model {settings.model}: it would be trained again and again, alike"
