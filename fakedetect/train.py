@@ -308,9 +308,9 @@ def _survey(network, data: LabelledImages, device, seed: int) -> tuple[np.ndarra
 
 
 def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
-    """Say on stderr how many images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
+    """Say on stderr when most images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
     grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
-    if grey:
+    if grey > len(rows) / 2:  # a few are among any photos, and were in training
         say(f"note: {grey:,} of {len(rows):,} images are grey, where the detector was trained on images in colour")
 
 
