@@ -33,12 +33,13 @@ class Domain:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """features (N, dims) -> (N,): above `limit` is outside. Not finite features are infinitely far."""
-        from scipy.spatial.distance import cdist
-
         finite = np.isfinite(features).all(axis=1)
         places = _places(np.where(finite[:, None], features, 0), self.mean, self.axes, self.rest_deviation)
-        nth = min(NEIGHBOURS, len(self.points)) - 1
-        return np.where(finite, np.partition(cdist(places, self.points), nth, axis=1)[:, nth], np.inf)
+        # As a matrix product, in doubles so that nothing is lost: half the time of scipy's, which shows in small networks.
+        mode = "use_mm_for_euclid_dist"
+        apart = torch.cdist(*(torch.from_numpy(a).double() for a in (places, self.points)), compute_mode=mode)
+        nearest = apart.topk(min(NEIGHBOURS, len(self.points)), dim=1, largest=False).values
+        return np.where(finite, nearest[:, -1].numpy(), np.inf)
 
     def outside(self, features: np.ndarray) -> np.ndarray:
         """features (N, dims) -> bool (N,)."""

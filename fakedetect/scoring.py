@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> lis
 
 
 def _with(row: dict, judgement: Judgement) -> dict:
-    row = row | asdict(judgement)
+    row = row | vars(judgement)
     if judgement.outside_domain:
         row["note"] = "; ".join(filter(None, [OUTSIDE_NOTE, row["note"]]))
     return row

@@ -71,9 +71,8 @@ def listed(root):
     return path.stat().st_size if path.exists() else 0
 
 
-@pytest.mark.parametrize("image_format", ["png", "webdataset"])
-def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, fakelab, image_format):
-    words = ("sample", run, "--count", 3000, "--format", image_format)
+def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, fakelab):
+    words = ("sample", run, "--count", 3000)
     assert fakelab(*words, "--out", tmp_path / "one").returncode == 0
     done = torchrun(*words, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
@@ -81,27 +80,25 @@ def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, fakela
     assert len(done.stdout.splitlines()) == 1 and "3,000 fakes" in done.stdout  # the first process alone speaks
 
 
-@pytest.mark.parametrize(("image_format", "victims"), [("png", (1, "torchrun")), ("webdataset", (0,))])
-def test_killed_processes_leave_none_hanging_and_any_number_goes_on(run, tmp_path, fakelab, image_format, victims):
-    words = ("sample", run, "--count", 20_000, "--format", image_format)
+@pytest.mark.parametrize(("image_format", "victim"), [("png", "torchrun"), ("webdataset", 1)])
+def test_killed_processes_leave_none_hanging_and_any_number_goes_on(run, tmp_path, fakelab, image_format, victim):
+    words = ("sample", run, "--count", 10_000, "--format", image_format)
     killed = tmp_path / "killed"
-    for victim in victims:
-        before = listed(killed)
-        process = start(*words, "--out", killed, *(["--resume"] if before else []))
-        wait_for(lambda size=before: listed(killed) > size, process)
-        workers = workers_of(process)
-        os.kill(process.pid if victim == "torchrun" else workers[victim], signal.SIGKILL)
-        process.communicate(timeout=60)
-        wait_until_gone(workers.values())
-        assert process.returncode != 0 and not (killed / "imageset.json").exists(), "it was not stopped midway"
-        assert 0 < len(read_jsonl(killed / "metadata.jsonl")) < 20_000
+    process = start(*words, "--out", killed)
+    wait_for(lambda: listed(killed), process)
+    workers = workers_of(process)
+    os.kill(process.pid if victim == "torchrun" else workers[victim], signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_until_gone(workers.values())
+    assert process.returncode != 0 and not (killed / "imageset.json").exists(), "it was not stopped midway"
+    assert 0 < len(read_jsonl(killed / "metadata.jsonl")) < 10_000
     assert fakelab(*words, "--out", killed, "--resume").returncode == 0  # by one process, what two began
     assert fakelab(*words, "--out", tmp_path / "whole").returncode == 0
     assert files_of(killed) == files_of(tmp_path / "whole")
 
 
-def test_ctrl_c_stops_both_with_one_line_and_leaves_a_set_to_resume(run, tmp_path):
-    words = ("sample", run, "--count", 20_000, "--out", tmp_path / "set")
+def test_ctrl_c_stops_both_with_one_line_and_leaves_a_set_to_resume(run, tmp_path, fakelab):
+    words = ("sample", run, "--count", 10_000, "--out", tmp_path / "set")
     process = start(*words)
     wait_for(lambda: listed(tmp_path / "set"), process)
     workers = workers_of(process)
@@ -110,24 +107,16 @@ def test_ctrl_c_stops_both_with_one_line_and_leaves_a_set_to_resume(run, tmp_pat
     _, errors = process.communicate(timeout=60)
     wait_until_gone(workers.values())
     assert errors.count("interrupted: stopped") == 1 and not (tmp_path / "set" / "imageset.json").exists()
-    assert torchrun(*words, "--resume").returncode == 0
+    assert fakelab(*words, "--resume").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["--count", 5, "--format", "pgn"], "Did you mean 'png'"),
-        (["--count", 5], "already holds"),
-    ],
-)
-def test_a_wrong_request_is_said_once_and_ends_both(run, tmp_path, fakelab, words, expected):
+def test_a_wrong_request_is_said_once_and_ends_both(run, tmp_path, fakelab):
     out = tmp_path / "set"
-    if expected == "already holds":
-        fakelab("sample", run, "--count", 3, "--out", out)
-    done = torchrun("sample", run, *words, "--out", out, timeout=90)
+    fakelab("sample", run, "--count", 3, "--out", out)
+    done = torchrun("sample", run, "--count", 5, "--out", out, timeout=90)
     assert done.returncode != 0 and done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error")]
-    assert len(lines) == 1 and expected in lines[0], done.stderr
+    assert len(lines) == 1 and "already holds" in lines[0], done.stderr
     assert done.stderr.count("Traceback") <= 1  # torchrun's own
 
 
@@ -161,9 +150,9 @@ def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(tmp_pat
     assert len(lines[1]) == 1 and lines[1][0]["loss_d"] == pytest.approx(lines[0][0]["loss_d"], abs=1e-4)
 
 
-TRAIN = ["digits", "--real", "digits:3", "--epochs", "30", "--count", "150", "--device", "cpu"]
+TRAIN = ["digits", "--real", "digits:3", "--epochs", "14", "--count", "150", "--device", "cpu"]
 TRAIN += ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
-TRAIN += ["--set", "checkpoint_every=1", "--set", "measure_every=15"]
+TRAIN += ["--set", "checkpoint_every=1", "--set", "measure_every=7"]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +167,7 @@ def test_two_processes_leave_one_run_and_one_voice(trained_by_two):
     run, done = trained_by_two
     facts = json.loads((run / "run.json").read_text())
     assert (facts["status"], facts["epoch"], facts["processes"], facts["threads"]) == (
-        "done", 30, 2, max(1, os.cpu_count() // 2),
+        "done", 14, 2, max(1, os.cpu_count() // 2),
     )  # fmt: skip
     steps = [line["step"] for line in read_jsonl(run / "metrics.jsonl")]
     assert steps == list(range(1, facts["step"] + 1))
@@ -205,13 +194,13 @@ def test_a_run_of_two_that_was_stopped_goes_on_to_the_same_end(trained_by_two, t
         os.kill(workers[victim], signal.SIGKILL)
     _, errors = process.communicate(timeout=90)
     wait_until_gone(workers.values())
-    assert not (run / "checkpoints" / "epoch-0030.json").exists(), "it was not stopped midway"
+    assert not (run / "checkpoints" / "epoch-0014.json").exists(), "it was not stopped midway"
     if victim == "ctrl-c":
         assert errors.count("interrupted: stopped at step") == 1, errors
         assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     done = torchrun("generate", "--resume", "--out", run)
     assert done.returncode == 0, done.stderr
-    name = "checkpoints/epoch-0030.safetensors"
+    name = "checkpoints/epoch-0014.safetensors"
     assert (run / name).read_bytes() == (whole / name).read_bytes()
     for part in ("train", "val", "test", "metadata.jsonl"):
         there, here = whole / "set" / part, run / "set" / part
