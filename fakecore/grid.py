@@ -154,6 +154,8 @@ def _attempt(train: Callable[[Cell], None], cell: Cell) -> str | None:
         train(cell)
     except Interrupted:
         raise Interrupted(f"stopped in {cell.name}; everything is saved. The same command goes on with it") from None
+    except KeyboardInterrupt:  # between two loops that honour a wish to stop
+        raise Interrupted(f"stopped in {cell.name}; what was finished is kept. The same command goes on") from None
     except UserError as error:
         return str(error)
     except torch.OutOfMemoryError as error:

@@ -71,13 +71,14 @@ def test_one_that_fails_keeps_its_reason_and_the_others_go_on():
     assert done == ["a=3"]
 
 
-def test_a_stop_ends_the_grid_and_says_where():
+@pytest.mark.parametrize("stop", [Interrupted("stopped"), KeyboardInterrupt()])
+def test_a_stop_ends_the_grid_and_says_where(stop):
     def train(cell: Cell) -> None:
         if cell.name == "a=2":
-            raise Interrupted("stopped")
+            raise stop
         assert cell.name == "a=1"
 
-    with pytest.raises(Interrupted, match="stopped in a=2"):
+    with pytest.raises(Interrupted, match="stopped in a=2;.* The same command goes on"):
         work_off(CELLS, train, jobs=1)
 
 
