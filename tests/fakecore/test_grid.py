@@ -78,7 +78,7 @@ def test_a_stop_ends_the_grid_and_says_where(stop):
             raise stop
         assert cell.name == "a=1"
 
-    with pytest.raises(Interrupted, match="stopped in a=2;.* The same command goes on"):
+    with pytest.raises(Interrupted, match=r"stopped in a=2;.* The same command goes on"):
         work_off(CELLS, train, jobs=1)
 
 
