@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 sweep_commands = typer.Typer(help="Many runs, or many detectors, one table.", no_args_is_help=True)
 Out = Annotated[Path, typer.Option(help="The sweep's folder; the same command goes on with a stopped one.")]
 Over = Annotated[list[str] | None, typer.Option(help="field=value,value...; several make a grid of every combination.")]
-Jobs = Annotated[int, typer.Option(help="How many at a time, sharing the cores.")]
+Jobs = Annotated[int, typer.Option(help="How many at a time, sharing the threads, whose number decides last digits.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 
 
