@@ -7,9 +7,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ from fakecore.files import read_json, write_bytes, write_json
 from fakecore.interrupt import end_with_parent
 from fakecore.pages import picture, write_page
 from fakecore.progress import say
+from fakecore.runfolder import locked
 from fakecore.tables import as_csv
 
 ASKED = "sweep.json"  # what a sweep was asked for, in its folder
@@ -84,19 +86,27 @@ def check_grid(cells: Sequence[Cell], over: Mapping[str, object], changes: Mappi
         raise UserError("--jobs is out of range", got=jobs, expected="1 or more")
 
 
-def claim(out: Path, asked: dict[str, Any]) -> None:
-    """Write down in sweep.json what was asked; an earlier sweep in the same folder must have been asked for the same."""
-    path = out / ASKED
-    if path.is_file():
-        if read_json(path) != asked:
-            raise UserError(
-                f"{out} holds a sweep of other settings",
-                remedy="Repeat its own command to go on with it, or choose another --out.",
-            )
-        return
-    if any(entry.name != ".lock" for entry in out.iterdir()):
+@contextmanager
+def claimed(out: Path, asked: dict[str, Any]) -> Iterator[None]:
+    """Hold the folder against other processes, with what was asked written down in its sweep.json. Raises UserError,
+    before anything is written, for a folder that holds anything but a sweep that was asked for the same.
+    """
+    _refuse_foreign(out, asked)
+    with locked(out):
+        _refuse_foreign(out, asked)  # again: another process may have been first
+        write_json(out / ASKED, asked)
+        yield
+
+
+def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
+    if (out / ASKED).is_file():
+        if read_json(out / ASKED) != asked:
+            remedy = "Repeat its own command to go on with it, or choose another --out."
+            raise UserError(f"{out} holds a sweep of other settings", remedy=remedy)
+    elif out.is_file():
+        raise UserError(f"{out} is a file", expected="a new folder", remedy="Choose another --out.")
+    elif out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
         raise UserError(f"{out} is not empty", expected="a new folder, or one that holds a sweep")
-    write_json(path, asked)
 
 
 def work_off(

@@ -10,10 +10,9 @@ from typing import Any
 
 from fakecore.device import check_seed
 from fakecore.errors import UserError
-from fakecore.grid import Cell, Swept, cell_name, check_grid, claim, combinations, work_off
+from fakecore.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, work_off
 from fakecore.imageset import ImageSet
 from fakecore.labels import SPLITS
-from fakecore.runfolder import locked
 from fakecore.settings import override
 from fakedetect.data import open_labelled, require_both_counted
 from fakedetect.networks import require_model
@@ -70,8 +69,7 @@ def sweep(
     request = Request(place and str(place), real, fake, told, seed, device, data_root and str(data_root))
     runs = [asdict(cell) for cell in cells]
     asked = {"version": SWEEP_VERSION, "kind": "detect-train", "runs": runs, "request": asdict(request)}
-    with locked(out):
-        claim(out, asked)
+    with claimed(out, asked):
         failed = work_off(cells, partial(_train_cell, out, request), jobs, prepare)
         return write_sweep_report(out, cells, failed)
 

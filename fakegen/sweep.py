@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fakecore.files import read_json
-from fakecore.grid import Cell, Swept, cell_name, check_grid, claim, combinations, work_off
-from fakecore.runfolder import locked
+from fakecore.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, work_off
 from fakegen.generate import resume, train
 from fakegen.measure import measure
 from fakegen.networks import check_architecture
@@ -63,8 +62,7 @@ def sweep(
     told = {name: str(value) for name, value in changes.items()}
     request = Request(real, told, count, seed, device, data_root and str(data_root))
     asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
-    with locked(out):
-        claim(out, asked)
+    with claimed(out, asked):
         failed = work_off(cells, partial(_train_cell, out, request), jobs)
         return write_sweep_report(out, cells, failed)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fakecore.errors import Interrupted, UserError
-from fakecore.grid import Cell, cell_name, check_grid, claim, combinations, parse_over, work_off
+from fakecore.files import read_json
+from fakecore.grid import Cell, cell_name, check_grid, claimed, combinations, parse_over, work_off
 
 CELLS = [Cell("a=1", {"a": "1"}), Cell("a=2", {"a": "2"}), Cell("a=3", {"a": "3"})]
 
@@ -40,16 +41,19 @@ def test_two_cells_of_one_name_a_field_swept_and_set_and_no_jobs_are_refused():
 
 
 def test_a_folder_is_claimed_once_and_goes_on_with_the_same_alone(tmp_path):
-    claim(tmp_path, {"runs": ["x"]})
-    claim(tmp_path, {"runs": ["x"]})
-    with pytest.raises(UserError, match="sweep of other settings"):
-        claim(tmp_path, {"runs": ["y"]})
+    for _ in range(2):
+        with claimed(tmp_path / "s", {"runs": ["x"]}):
+            assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
+    with pytest.raises(UserError, match="sweep of other settings"), claimed(tmp_path / "s", {"runs": ["y"]}):
+        pass
+    assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
 
 
-def test_a_folder_with_anything_else_in_it_is_not_taken(tmp_path):
+def test_a_folder_with_anything_else_in_it_is_left_as_it_is(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="not empty"):
-        claim(tmp_path, {})
+    for out, words in ((tmp_path, "not empty"), (tmp_path / "mine.txt", "is a file")):
+        with pytest.raises(UserError, match=words), claimed(out, {}):
+            pass
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
