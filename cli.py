@@ -13,6 +13,7 @@ import typer
 from cli_attributes import attribute_commands
 from cli_common import RUNS, DataRoot, Device, Json, Real, Sets, fresh, newest, print_json, report_unused
 from cli_detect import detector_commands
+from cli_sweep import sweep_commands
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import honest_interrupts
 from fakecore.wording import command, counted
@@ -27,8 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sweeps = typer.Typer(help="Many runs, one table.", no_args_is_help=True)
-app.add_typer(sweeps, name="sweep")
+app.add_typer(sweep_commands, name="sweep")
 app.add_typer(detector_commands)
 app.add_typer(attribute_commands, name="attributes")
 
@@ -171,31 +171,6 @@ def measure(
 
     where = {"classes_from": classes_from, "real": real, "device": device, "data_root": data_root}
     return run_measure(run, as_json, epochs=epochs, count=count, features=features, weights=weights, **where)
-
-
-@sweeps.command("generate")
-def sweep_generate(
-    presets: Annotated[str, typer.Argument(metavar="PRESET[,PRESET...]", help="One preset or several; see `presets`.")],
-    out: Annotated[Path, typer.Option(help="The sweep's folder; the same command goes on with a stopped one.")],
-    over: Annotated[
-        list[str] | None, typer.Option(help="field=value,value...; several make a grid of every combination.")
-    ] = None,
-    real: Real = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals, for every run.")] = None,
-    count: Annotated[int, typer.Option(help="Fakes in each run's own set.")] = 64,
-    jobs: Annotated[int, typer.Option(help="Runs at a time, sharing the cores.")] = 1,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
-    sets: Sets = None,
-    device: Device = "auto",
-    data_root: DataRoot = None,
-    as_json: Json = False,
-) -> int:
-    """Train a GAN for every combination of settings, or for every preset, and compare them on one page."""
-    from fakegen.cli_sweep import run_sweep
-
-    changes = sets if epochs is None else [*(sets or []), f"epochs={epochs}"]
-    shared = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
-    return run_sweep(presets, over or [], changes or [], as_json, device=device, data_root=data_root, **shared)
 
 
 @app.command(short_help="The race: how well detectors do while a GAN learns, epoch by epoch.")

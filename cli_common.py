@@ -1,4 +1,4 @@
-"""What the commands of cli.py and cli_detect.py share: options, names of folders, and how results are told. Imports typer
+"""What the commands of cli.py and its parts share: options, names of folders, and how results are told. Imports typer
 alone, as --help must.
 """
 
@@ -41,6 +41,11 @@ def newest(root: Path, marker: str, what: str, remedy: str) -> Path:
         raise UserError(f"there is no {what} in {root}/", remedy=f"Give {remedy}.")
     say(f"using {found}")
     return found
+
+
+def newest_run() -> Path:
+    """The run that finished last: what detectors are trained on where nothing is named."""
+    return newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
 
 
 def print_json(value: object) -> None:

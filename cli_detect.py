@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from cli_common import RUNS, DataRoot, Device, Fake, Json, Real, Sets, fresh, newest, print_json, report_unused
+from cli_common import (
+    RUNS,
+    DataRoot,
+    Device,
+    Fake,
+    Json,
+    Real,
+    Sets,
+    fresh,
+    newest,
+    newest_run,
+    print_json,
+    report_unused,
+)
 from fakecore.wording import command
 
 detector_commands = typer.Typer()
@@ -74,7 +87,7 @@ def detect_train(
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
         if place is None and real is None and fake is None:
-            place = newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
+            place = newest_run()
         folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
     shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
     made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
@@ -160,6 +173,7 @@ def export(
     as_json: Json = False,
 ) -> int:
     """A detector as one .onnx file, preprocessing and temperature inside, kept only if its answers are the same."""
+    import benchmarks.discriminators  # noqa: F401
     from fakedetect.cli_export import run_export
 
     return run_export(detector, onnx, as_json, check=check)
@@ -168,7 +182,9 @@ def export(
 @detector_commands.command()
 def explain(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images and folders, mixed.")],
-    detector: Annotated[Path, typer.Option(help="The folder of a detector.")],
+    detector: Annotated[
+        Path | None, typer.Option(help="The folder of a detector. Default: the newest in runs/.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR|FILE.html", help="Default: DETECTOR/explanations, or the next free name."),
@@ -177,9 +193,11 @@ def explain(
     as_json: Json = False,
 ) -> int:
     """Where in each image a detector's answer is most sensitive: heat maps, as pictures and on one page."""
+    import benchmarks.discriminators  # noqa: F401
     from fakedetect.cli_explain import run_explain
 
-    return run_explain(images, detector, as_json, out=out, device=device)
+    folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
+    return run_explain(images, folder, as_json, out=out, device=device)
 
 
 @detector_commands.command(short_help="Cut faces out of films and photos, as a set to train on.")

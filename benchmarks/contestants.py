@@ -92,7 +92,7 @@ class Contestant:
             pool = one.reals.images()
             # A set's reals are PNGs that our encoder wrote: their hashes are what seen.npy remembers.
             hashes = [hashlib.sha256(encode_png(image, "real")).hexdigest() for image in pool[one.test_reals]]
-            seen = which_seen(self.path, self.detector.facts["training"].get("seen_sha256"), hashes)
+            seen = which_seen(self.path, self.detector.facts, hashes)
             if seen is None:
                 say(
                     f"note: whether {self.name} was trained on test reals of {one.name} is unknown: seen.npy is missing"

@@ -77,5 +77,10 @@ def open_discriminator(run: str, settings: DetectorSettings, place: str | None) 
     return Opened("discriminator", arguments, network, fitted=True, facts={"discriminator": about})
 
 
-register("discriminator", DiscriminatorNetwork, ARGUMENTS)
-FINISHED["discriminator"] = open_discriminator
+def make_known() -> None:
+    """Make the model known to fakedetect: importing this did so, and a process that others start is given this to call."""
+    register("discriminator", DiscriminatorNetwork, ARGUMENTS)
+    FINISHED["discriminator"] = open_discriminator
+
+
+make_known()

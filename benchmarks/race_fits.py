@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import shutil
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.race_sets import Pool
 from fakecore.checkpoint import load_into
 from fakecore.device import choose_precision, derive_seed, one_thread
 from fakecore.errors import UserError
+from fakecore.interrupt import end_with_parent
 from fakecore.labels import FAKE, REAL
 from fakedetect.data import LabelledImages
 from fakedetect.detector import network_logits
@@ -251,11 +251,4 @@ def prepare_worker() -> None:
     torch.set_num_threads(1)
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def end_with_it() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
+    end_with_parent()

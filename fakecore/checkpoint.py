@@ -90,7 +90,9 @@ _OF_TWO = "The weights and their description are not of one training: copy both 
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str, remedy: str = _OF_TWO) -> None:
-    """Fill `module` with `tensors`. Raises UserError that names the layers when they are of another architecture."""
+    """Fill `module` with `tensors`. Raises UserError that names the layers when they are of another architecture, or hold
+    what is no number where the module itself holds some.
+    """
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
     foreign = [name for name in tensors if name not in own]
@@ -101,13 +103,19 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str,
     ]
     if missing or foreign or resized:
         differences = [f"missing {name}" for name in missing] + [f"unknown {name}" for name in foreign] + resized
-        shown = ", ".join(differences[:3]) + (f" and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise UserError(f"{what} holds weights of another architecture", got=_few(differences), remedy=remedy)
+    broken = [name for name in own if not tensors[name].isfinite().all() and own[name].isfinite().all()]
+    if broken:
         raise UserError(
-            f"{what} holds weights of another architecture",
-            got=shown,
-            remedy=remedy,
+            f"{what} holds weights that are not finite",
+            got=f"NaN or infinity in {_few(broken)}",
+            remedy="They are damaged, or of a training that failed: use others.",
         )
     module.load_state_dict(tensors)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from fakedetect.findings import Audit
 from fakedetect.matrix import Matrix, compare
 from fakedetect.scoring import list_inputs, score_files
 from fakedetect.settings import DetectorSettings
+from fakedetect.sweep import Swept, sweep
 from fakedetect.train import Trained, evaluate, train
 from fakedetect.videoscore import FilmJudge, Look
 
@@ -17,11 +18,13 @@ __all__ = [
     "Judgement",
     "Look",
     "Matrix",
+    "Swept",
     "Trained",
     "audit",
     "compare",
     "evaluate",
     "list_inputs",
     "score_files",
+    "sweep",
     "train",
 ]

@@ -23,7 +23,7 @@ from fakecore.pixels import ImageError, decode_image, fit_square
 from fakecore.progress import progress_bar, warn
 from fakedetect.audit_page import write_audit_page
 from fakedetect.containers import Container, read_container
-from fakedetect.data import LabelledImages, open_labelled
+from fakedetect.data import LabelledImages, open_labelled, remedy_for_lack_of
 from fakedetect.equalise import JPEG_QUALITY
 from fakedetect.findings import Audit, leak_error
 from fakedetect.leaks import Cue, Folds, Strength, weigh_all, weigh_cue
@@ -316,13 +316,9 @@ def _counted(labels: np.ndarray) -> dict[str, int]:
 def _require_both(labels: np.ndarray, unused: list[dict]) -> None:
     for name, count in _counted(labels).items():
         if not count:
-            remedy = "A set of fakes alone goes with reals as --real SOURCE --fake SET."
-            if unused:
-                first = unused[0]
-                remedy = f"{len(unused):,} files could not be used, the first: {first['path']}: {first['error']}."
             raise UserError(
                 f"there are no {name} images to audit",
                 got=", ".join(f"{n:,} {label}" for label, n in _counted(labels).items()),
                 expected="both",
-                remedy=remedy,
+                remedy=remedy_for_lack_of(name, unused),
             )

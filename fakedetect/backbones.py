@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from fakecore.checkpoint import load_into, read_tensors
 from fakecore.errors import UserError
 
 RESNET50 = "resnet50.tv_in1k"  # torchvision's first ImageNet weights: trained as Keras' were, which system E took
@@ -198,35 +199,42 @@ def _require_known(backbone: str) -> None:
         raise UserError(f"timm has no backbone {backbone!r}", expected=expected)
 
 
+_WANTED = "a whole safetensors file, or a torch file that holds tensors alone"
+_BY_SEVERAL = "module."  # before every name, where DataParallel trained
+
+
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    """The named tensors of a file. Raises UserError for one that is missing, damaged, or holds anything else."""
+    what = f"--weights {path} could not be read"
     if not path.is_file():
-        raise UserError(f"--weights: there is no file {path}")
+        raise UserError(f"--weights: there is {'a folder' if path.is_dir() else 'no file'} {path}", expected="a file")
+    if path.suffix == ".safetensors":
+        try:
+            return read_tensors(path, remedy="Copy them again, or use others.")
+        except UserError as error:
+            raise UserError(f"--weights: {error.what}", got=error.got, expected=_WANTED, remedy=error.remedy) from None
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip, as torch writes them, or a pickle, as it once did
+        got = f"a file that torch did not write, of {path.stat().st_size:,} bytes"
+        raise UserError(what, got=got, expected=_WANTED)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, ImportError) as error:
-        raise _unreadable(path, error) from None
-    except Exception as error:  # pickle.UnpicklingError: anything but tensors in plain containers
-        raise _unreadable(path, error) from None
+    except Exception as error:  # torch's own kinds, and what a damaged file makes of them
+        runs_code = type(error).__name__ == "UnpicklingError"
+        got = (
+            "a pickle of more than tensors, which could run code; it was not opened" if runs_code else "a damaged file"
+        )
+        raise UserError(what, got=got, expected=_WANTED) from None
     found = found.get("state_dict", found.get("model", found)) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise _unreadable(path, ValueError("no table of named tensors"))
-    return found
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    first = (str(error) or type(error).__name__).splitlines()[0]
-    expected = "a whole safetensors file, or a torch file that holds tensors alone"
-    return UserError(f"--weights {path} could not be read", got=first[:120], expected=expected)
+    tensors = isinstance(found, dict) and all(isinstance(value, torch.Tensor) for value in found.values())
+    if not tensors or not found:
+        raise UserError(what, got="no table of named tensors", expected=_WANTED)
+    prefix = _BY_SEVERAL if all(name.startswith(_BY_SEVERAL) for name in found) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
 
 def _fill(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    from fakecore.checkpoint import load_into
-
     own = network.state_dict()
     tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_HEAD)}
     for name, tensor in own.items():  # older files lack BN's counter of batches

@@ -13,6 +13,7 @@ from fakecore.files import read_json, read_jsonl, write_json
 from fakecore.runfolder import refuse_used
 from fakecore.settings import override
 from fakecore.sources import is_named
+from fakecore.wording import command
 from fakedetect.data import LabelledImages
 from fakedetect.networks import require_model
 from fakedetect.settings import DetectorSettings
@@ -40,6 +41,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
     """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
     settings = override(DetectorSettings(), changes)
     require_model(settings.model)
+    settings.require_backbone_for_weights()
     if (seed or 0) < 0:
         raise UserError("--seed is out of range", got=seed, expected="0 or more")
     if (out / "detector.json").exists():
@@ -48,7 +50,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
         raise UserError(
             f"{out} holds a training that was stopped; it is never overwritten",
             got=f"{len(read_jsonl(out / 'history.jsonl'))} epochs done",
-            remedy=f"Go on with it: fakelab detect-train --resume --out {out}. Or choose another --out.",
+            remedy=f"Go on with it: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
         )
     refuse_used(out, made_by="a detector", marker="detector.json")
     return Begun(settings, seed or 0, images)

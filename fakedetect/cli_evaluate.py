@@ -11,10 +11,11 @@ import fakedetect
 from fakecore.errors import UserError
 from fakecore.runfolder import free_name
 from fakecore.tables import paragraph, table, terminal_width
+from fakecore.wording import command
 from fakedetect.degrade import NONE
 from fakedetect.matrix import Matrix, compare
 from fakedetect.matrix_report import matrix_headline, told_cell, used_legend
-from fakedetect.report import ROWS, headline
+from fakedetect.report import ROWS, caution, headline
 from fakedetect.train import Trained
 
 _MATRIX = Path("runs/matrix")
@@ -49,7 +50,8 @@ def run_evaluate(
         remedy = "For a matrix of degraded images give --degrade, such as --degrade jpeg75."
         raise UserError("--robustness is for one detector and one set", remedy=remedy)
     if strict:
-        raise UserError("--strict is for one detector and one set", remedy="Audit each set first: fakelab audit SET.")
+        remedy = f"Audit each set first: {command('audit', 'SET')}."
+        raise UserError("--strict is for one detector and one set", remedy=remedy)
     made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
     print_matrix(made, as_json)
     return made
@@ -82,6 +84,8 @@ def print_matrix(made: Matrix, as_json: bool) -> None:
 def print_metrics(made: Trained) -> None:
     """Every number of a report with its interval, and the robustness grid where there is one."""
     print(headline(made.metrics))
+    if found := caution(made.metrics):
+        print(f"  mind      {found}")
     rows = []
     for name, label, _ in ROWS:
         low, high = made.metrics.get(f"{name}_interval", (None, None))

@@ -20,7 +20,7 @@ from fakecore.runfolder import free_name, refuse_used
 from fakedetect.cli_score import told_p_fake
 from fakedetect.detector import Detector
 from fakedetect.explain import CAPTION, METHODS, Heat, heat_maps, in_colour, overlay
-from fakedetect.scoring import list_inputs
+from fakedetect.scoring import OUTSIDE_NOTE, list_inputs
 
 PAGE = "explanations.html"
 COLUMNS = ("path", "status", "p_fake", "verdict", "threshold", "method", "picture", "error", "note")
@@ -73,7 +73,7 @@ def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iter
         images = [image for _, image in seen if image is not None]
         if images:
             stack = np.stack(images)
-            judgements = detector.judge(detector.logits(stack))
+            judgements = detector.judge(*detector.outputs(stack))
             # Of an "unsure", the answer that is likelier.
             says_fake = np.array(
                 [one.verdict == "fake" or (one.verdict == "unsure" and one.p_fake >= 0.5) for one in judgements]
@@ -86,7 +86,7 @@ def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iter
                 continue
             judged, one = judgements[place], heat.maps[place]
             place += 1
-            notes = [row["note"], None if one.any() else _FLAT]
+            notes = [OUTSIDE_NOTE if judged.outside_domain else None, row["note"], None if one.any() else _FLAT]
             row |= {"p_fake": judged.p_fake, "verdict": judged.verdict, "threshold": judged.threshold}
             row |= {"method": heat.method, "note": "; ".join(filter(None, notes)) or None}
             yield row, _figure(image, one, heat, f"p_fake {told_p_fake(judged.p_fake)}: {judged.verdict}")

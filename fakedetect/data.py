@@ -15,12 +15,13 @@ from fakecore.errors import UserError
 from fakecore.files import read_json
 from fakecore.folders import Source
 from fakecore.imageset import ImageSet, is_imageset, read_imageset, told_counts
-from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
+from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS, Label
 from fakecore.pixelcache import CachedPixels, cached_pixels, source_channels
 from fakecore.pixels import ImageError, decode_image
 from fakecore.progress import say
 from fakecore.sources import open_source
 from fakecore.splits import DEFAULT_SPLIT, split_groups
+from fakecore.wording import command
 from fakedetect.equalise import equalised
 
 _LARGEST_DEFAULT = 128  # pixels: what two plain folders are brought to unless --set resolution says otherwise
@@ -125,25 +126,35 @@ def place_name(place: Path | str | None, real: str | None = None, fake: str | No
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
     """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
-    remedy = "A set of fakes alone goes with reals as --real SOURCE --fake SET."
-    if data.unused:
-        first = data.unused[0]
-        remedy = f"{len(data.unused):,} files could not be used, the first: {first['path']}: {first['error']}."
+    require_both_counted(data.counts(), splits, data.unused)
+
+
+def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, ...], unused: list[dict]) -> None:
+    """As `require_both_classes`, of {split: {label: images}}."""
     for split in splits:
-        for number, name in LABEL_NAMES.items():
-            if not len(data.rows(split, number)):
-                raise UserError(
-                    f"there are no {name} images in the {split} split",
-                    got=told_counts(data.counts()),
-                    expected="both in each split",
-                    remedy=remedy,
-                )
+        for name in LABEL_NUMBERS:
+            if counts[split][name]:
+                continue
+            remedy = remedy_for_lack_of(name, unused)
+            if any(own[name] for own in counts.values()) and not unused:
+                remedy = "Make the set anew, of more images or with another --split."
+            what = f"there are no {name} images in the {split} split"
+            raise UserError(what, got=told_counts(counts), expected="both in each split", remedy=remedy)
+
+
+def remedy_for_lack_of(name: Label, unused: list[dict]) -> str:
+    """What to do where there are no images of this kind at all, or none that can be used."""
+    if unused:
+        return f"{len(unused):,} files could not be used, the first: {unused[0]['path']}: {unused[0]['error']}."
+    there = next(label for label in LABEL_NUMBERS if label != name)
+    both = {there: "SET", name: "SOURCE"}
+    return f"A set of {there}s alone goes with {name}s as --real {both['real']} --fake {both['fake']}."
 
 
 def _find_set(place: Path) -> Path:
     if (place / "run.json").is_file():
         if not (place / "set" / "imageset.json").is_file():
-            remedy = f"Finish it: fakelab generate --resume --out {place}"
+            remedy = f"Finish it: {command('generate', '--resume', '--out', place)}"
             raise UserError(f"the run {place} has no finished set yet", remedy=remedy)
         try:
             read_json(place / "run.json")

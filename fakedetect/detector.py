@@ -18,6 +18,7 @@ from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
 from fakecore.pixels import fit_square, is_grey, read_image, refuse_tiny
+from fakecore.wording import command
 from fakedetect.backbones import for_scoring
 from fakedetect.calibration import Thresholds, probability, stated
 from fakedetect.domain import Domain, split_tensors
@@ -193,7 +194,7 @@ class Detector:
 
 def _no_detector(path: Path) -> UserError:
     if (path / "training.json").is_file():
-        remedy = f"Finish it: fakelab detect-train --resume --out {path}"
+        remedy = f"Finish it: {command('detect-train', '--resume', '--out', path)}"
         return UserError(f"{path} holds a training that was stopped, and no detector yet", remedy=remedy)
     got = None if path.exists() else "no such folder"
     expected = "a folder with detector.json, made by `detect-train`"

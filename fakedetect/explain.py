@@ -102,7 +102,9 @@ def _one_batch(
     signs = torch.from_numpy(np.where(says_fake, 1.0, -1.0).astype(np.float32)).to(device)
 
     def answer(batch: torch.Tensor) -> torch.Tensor:
-        return network(batch) * signs
+        return (
+            network(batch.clone()) * signs
+        )  # a network may change what it is given in place, which a leaf cannot bear
 
     try:
         if layer is None:

@@ -166,8 +166,7 @@ def _known(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | 
     """
 
     def known(rows: np.ndarray) -> int | None:
-        recorded = detector.facts["training"].get("seen_sha256")
-        return count_seen(path, recorded, [data.sha256[row] for row in rows])
+        return count_seen(path, detector.facts, [data.sha256[row] for row in rows])
 
     if detector.facts["training"]["fingerprint"] == data.fingerprint:
         return known(data.rows("test")), True

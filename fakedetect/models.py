@@ -15,6 +15,7 @@ from fakedetect.backbones import RESNET50, load_pretrained, own_input_size
 from fakedetect.data import LabelledImages
 from fakedetect.detector import Detector
 from fakedetect.networks import TIMM, build_network, require_model
+from fakedetect.seen import read_seen
 from fakedetect.settings import DetectorSettings
 
 
@@ -27,6 +28,9 @@ class Opened:
     network: nn.Module
     fitted: bool = False  # all that is left to choose are its temperature and thresholds
     facts: dict = field(default_factory=dict)
+    seen: tuple[
+        bytes | None, ...
+    ] = ()  # of one fitted elsewhere: lists of the images that it met there; None is unknown
 
 
 # Models that are not trained here, by name: (what stands behind the colon, settings, place of the images) -> Opened.
@@ -75,6 +79,9 @@ def open_ensemble(names: str, settings: DetectorSettings, place: str | None) -> 
     paths = [Path(name) for name in names.split(",") if name]
     if len(paths) < 2:
         raise UserError("an ensemble needs two detectors or more", got=names, expected="ensemble:DETECTOR,DETECTOR")
+    if exported := [path for path in paths if path.suffix.lower() == ".onnx"]:
+        what = "the members of an ensemble are detectors' folders: their networks are saved anew"
+        raise UserError(what, got=exported[0])
     members = [Detector.load(path, "cpu") for path in paths]
     listed = [
         {"model": one.facts["model"], "arguments": one.facts["arguments"], "temperature": one.facts["temperature"]}
@@ -89,7 +96,8 @@ def open_ensemble(names: str, settings: DetectorSettings, place: str | None) -> 
     for own, one in zip(network.members, members, strict=True):
         own.load_state_dict(one.network.state_dict())
     about = [{"path": str(path), "id": one.id} for path, one in zip(paths, members, strict=True)]
-    return Opened("ensemble", arguments, network, fitted=True, facts={"members": about})
+    seen = tuple(read_seen(path, one.facts) for path, one in zip(paths, members, strict=True))
+    return Opened("ensemble", arguments, network, fitted=True, facts={"members": about}, seen=seen)
 
 
 FINISHED["ensemble"] = open_ensemble

@@ -15,7 +15,7 @@ from fakecore.fields import check_fields, number
 from fakedetect.detector import Detector, check_facts
 
 INPUT, LOGIT, P_FAKE, DISTANCE = "images", "logit", "p_fake", "distance"
-_REMEDY = "Copy it again, or make it anew: fakelab export DET --onnx FILE."
+_REMEDY = "Copy it again, or make it anew with `export`."
 
 
 class OnnxNetwork(nn.Module):

@@ -25,6 +25,7 @@ from fakedetect.detector import Detector
 from fakedetect.onnxdetector import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.onnxgraph import DetectorGraph
 from fakedetect.scoring import list_inputs
+from fakedetect.seen import carried_with, read_seen
 
 OPSET = 18  # the newest that PyTorch's exporter writes without translating it afterwards
 TOLERANCE = 1e-3  # of p_fake, between onnxruntime and PyTorch
@@ -64,7 +65,8 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
     """Write a detector's folder as `onnx`, checked on images of the folder `check`, else of its own test split where
     those are still at hand, else made-up ones.
 
-    The file's metadata hold the fields of detector.json, each as JSON, and `input`, `outputs` and `opset` in words.
+    The file's metadata hold the fields of detector.json, each as JSON, the list of the images it was trained on as `seen`,
+    and `input`, `outputs` and `opset` in words.
     Raises UserError when the network has an operator without a counterpart in ONNX, and when p_fake differs by
     TOLERANCE or more; no file is left then.
     """
@@ -85,6 +87,8 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
     made_up = _made_up(detector.resolution)
     program = _traced(detector, Path(detector_path))
     facts = {**detector.facts, "input": IN_WORDS, "outputs": OUT_WORDS, "opset": OPSET}
+    if (seen := read_seen(Path(detector_path), facts)) is not None:
+        facts |= carried_with(seen)
     if detector.domain is not None:
         facts["domain_limit"] = detector.domain.limit
     program.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,6 +111,64 @@ def history_plot(
         axes.legend(frameon=True, fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _png(figure)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a comparison draws of one network: `history` is history.jsonl, empty for what was not trained in epochs; `test`
+    labels (N,) real 0 / fake 1 and scores (N,) that rise with fakery, where its ROC is wanted.
+    """
+
+    name: str
+    history: list[dict]
+    best_epoch: int | None
+    test: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def comparison_plot(learned: list[Learned]) -> bytes:
+    """Learning curves of several networks, each in its own colour: validation loss, accuracy and AUROC, where the large dot
+    is the epoch that was kept; and beside them the ROC curves of those that have one.
+    """
+    import seaborn as sns
+    from matplotlib.lines import Line2D
+
+    curves = [
+        ("val_loss", "Validation loss"),
+        ("val_accuracy", "Validation accuracy"),
+        ("val_auroc", "Validation AUROC"),
+    ]
+    curves = curves if any(one.history for one in learned) else []
+    with_roc = [one for one in learned if one.test is not None]
+    count = len(curves) + bool(with_roc)
+    rows, columns = (2, 2) if count == 4 else (1, count)
+    figure, panels = _figure((4.4 * columns + 1.6 * (columns == 2), 4.4 * rows), rows, columns, squeeze=False)
+    panels = list(panels.flat)
+    colours = dict(zip(learned, sns.color_palette("husl" if len(learned) > 10 else "tab10", len(learned)), strict=True))
+    for axes, (field, title) in zip(panels, curves, strict=False):
+        for one in filter(lambda one: one.history, learned):
+            epochs, values = [line["epoch"] for line in one.history], [line[field] for line in one.history]
+            axes.plot(epochs, values, "-", color=colours[one], linewidth=1.8)
+            if one.best_epoch is not None:
+                axes.plot(one.best_epoch, values[epochs.index(one.best_epoch)], "o", color=colours[one], markersize=7)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if with_roc:
+        _draw_rocs(panels[-1], with_roc, colours)
+    handles = [Line2D([], [], color=colours[one], linewidth=2, label=one.name) for one in learned]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(learned)), frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
+    from sklearn.metrics import roc_curve
+
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    for one in learned:
+        labels, scores = one.test
+        fpr, tpr, _ = roc_curve(labels, scores, pos_label=FAKE)
+        axes.plot(fpr, tpr, color=colours[one], linewidth=1.8)
+    axes.set(title="ROC on the test split", xlabel="reals called fake (FPR)", ylabel="fakes called fake (TPR)")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 def robustness_plot(cells: list[dict]) -> bytes:

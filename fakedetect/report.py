@@ -101,7 +101,7 @@ def write_report(
         thresholds=thresholds,
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
-        cautions=[*filter(None, [_from_scratch(detector.facts), _caution(judged.metrics)])],
+        cautions=[*filter(None, [_from_scratch(detector.facts), caution(judged.metrics)])],
         audit=judged.metrics.get("audit", {}),
         robustness=robustness,
         degraded=_degraded(judged, detector, robustness) if robustness else {},
@@ -137,23 +137,26 @@ def _from_scratch(facts: dict) -> str | None:
     )
 
 
-def _caution(metrics: dict) -> str | None:
+def caution(metrics: dict) -> str | None:
+    """What a reader of these numbers must bear in mind: an unfair test, or too few images."""
     n_real, n_fake = metrics["n_real"], metrics["n_fake"]
     if metrics["seen"] is None:
         return (
             "Whether this is a fair test is unknown: the list of the images that the detector was trained on, seen.npy, "
-            "is not in its folder, or belongs to an older version."
+            "is not in its folder or .onnx file, or belongs to an older version."
         )
     if metrics["seen"]:
         return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."
-    if metrics["auroc"] == 1:
+    if metrics["auroc"] == 1 and min(n_real, n_fake) > 3:
         # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
         return (
             f"No mistake on so few images still allows up to {3 / n_real:.1%} of reals and {3 / n_fake:.1%} of fakes "
             "to be misjudged; a bootstrap interval cannot show that."
         )
     if min(n_real, n_fake) < 200:
-        return f"Only {min(n_real, n_fake)} images of one class were tested: mind the width of the intervals."
+        few = min(n_real, n_fake)
+        tested = "one image of a class was" if few == 1 else f"{few} images of one class were"
+        return f"Only {tested} tested: mind the width of the intervals."
     return None
 
 

@@ -1,10 +1,14 @@
-"""Which images a detector has met: seen.npy beside it names those of its training and validation, by content."""
+"""Which images a detector has met: seen.npy beside it names those of its training and validation, by content. An .onnx file
+carries the same list in its metadata.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +16,63 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
 
+CARRIED = "seen"  # the list in the metadata of an .onnx file, as base64
 
-def remember(folder: Path, hashes: Iterable[str]) -> str:
-    """Write seen.npy for images with these SHA-256s (of their bytes); return the SHA-256 of the file."""
+
+def remember(folder: Path, hashes: Iterable[str], others: Sequence[bytes | None] = ()) -> str | None:
+    """Write seen.npy for images with these SHA-256s (of their bytes), and for all that `others` list, as `read_seen` gives
+    them; return the SHA-256 of the file. None, and no file, where one of `others` is unknown: then the whole is.
+    """
+    if None in others:
+        return None
+    known = [np.load(io.BytesIO(data), allow_pickle=False) for data in others]
     buffer = io.BytesIO()
-    np.save(buffer, np.unique(_short_names(hashes)), allow_pickle=False)
+    np.save(buffer, np.unique(np.concatenate([_short_names(hashes), *known])), allow_pickle=False)
     write_bytes(folder / "seen.npy", buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def count_seen(folder: Path, recorded: str | None, hashes: Iterable[str]) -> int | None:
-    """How many of these images the detector in `folder` was trained or tuned on; None when that cannot be known.
+def count_seen(folder: Path, facts: dict, hashes: Iterable[str]) -> int | None:
+    """How many of these images a detector was trained or tuned on; None when that cannot be known. `folder` is its own, or
+    its .onnx file, and `facts` are its detector.json.
 
-    `recorded` is what `remember` returned for it. Raises UserError when seen.npy is not the file it was then.
+    Raises UserError when its list is not the one that it recorded.
     """
-    seen = which_seen(folder, recorded, hashes)
+    seen = which_seen(folder, facts, hashes)
     return None if seen is None else int(seen.sum())
 
 
-def which_seen(folder: Path, recorded: str | None, hashes: Iterable[str]) -> np.ndarray | None:
+def which_seen(folder: Path, facts: dict, hashes: Iterable[str]) -> np.ndarray | None:
     """As `count_seen`, but which of them: bool (N,)."""
-    path = folder / "seen.npy"
-    if recorded is None or not path.is_file():
+    data = read_seen(folder, facts)
+    return None if data is None else np.isin(_short_names(hashes), np.load(io.BytesIO(data), allow_pickle=False))
+
+
+def read_seen(folder: Path, facts: dict) -> bytes | None:
+    """The bytes of seen.npy, as `count_seen` finds them; None where there are none, or nothing says which are right."""
+    path, recorded, carried = folder / "seen.npy", facts["training"].get("seen_sha256"), facts.get(CARRIED)
+    if recorded is None or (carried is None and not path.is_file()):
         return None
-    data = path.read_bytes()
+    data = path.read_bytes() if carried is None else _decoded(carried)
     found = hashlib.sha256(data).hexdigest()
     if found != recorded:
-        raise UserError(
-            f"{path}, the list of the images it was trained on, was cut short or replaced",
-            got=f"sha256 {found[:12]}",
-            expected=recorded[:12],
-            remedy="Copy it again, or delete it: the test then says that it cannot know which images are new.",
-        )
-    known = np.load(io.BytesIO(data), allow_pickle=False)
-    return np.isin(_short_names(hashes), known)
+        where = path if carried is None else f"{folder}: its metadata {CARRIED}"
+        what = f"{where}, the list of the images it was trained on, was cut short or replaced"
+        remedy = "Copy it again, or delete it: the test then says that it cannot know which images are new."
+        raise UserError(what, got=f"sha256 {found[:12]}", expected=recorded[:12], remedy=remedy)
+    return data
+
+
+def carried_with(data: bytes) -> dict[str, str]:
+    """What an .onnx file's metadata say of `read_seen`'s bytes."""
+    return {CARRIED: base64.b64encode(data).decode()}
+
+
+def _decoded(text: object) -> bytes:
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except binascii.Error:
+        return b""  # which has another sha256 than was recorded
 
 
 def _short_names(hashes: Iterable[str]) -> np.ndarray:

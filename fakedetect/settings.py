@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from fakecore.errors import UserError
 from fakecore.settings import setting
 from fakedetect.heads import PROBES
 
@@ -55,8 +56,17 @@ class BackboneSettings:
         """Whether the network below the head stays as it is."""
         return self.is_backbone and not self.trains_backbone
 
+    def require_backbone_for_weights(self) -> None:
+        """Raise UserError for pretrained weights that this model would leave unread."""
+        if self.weights is not None and not self.is_backbone:
+            expected = "--model resnet50, or timm:NAME"
+            raise UserError(f"--weights mean nothing to the model {self.model}", got=self.weights, expected=expected)
+
     def rate_in_use(self) -> float:
         return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
+
+
+_OF_BACKBONES = {field.name for field in fields(BackboneSettings)} - {"model", "rate"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,16 @@ class DetectorSettings(BackboneSettings):
     @property
     def on_features(self) -> bool:
         return self.model in ("dct", "spectrum") or super().on_features
+
+    def heeds(self, name: str) -> bool:
+        """Whether the field `name` has a say in what this model becomes."""
+        if name == "blocks":
+            return self.model == "cnn"
+        if name == "checkpoint":
+            return self.model.partition(":")[0] == "discriminator"
+        if name in ("probe", "copies"):
+            return self.is_backbone or self.on_features
+        return self.is_backbone or name not in _OF_BACKBONES
 
     def probe_in_use(self) -> str:
         return self.probe or ("mlp" if self.is_backbone else "linear")

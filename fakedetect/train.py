@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from fakecore.device import choose_device, choose_precision, derive_seed
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
-from fakecore.progress import progress_bar
+from fakecore.pixels import is_grey
+from fakecore.progress import progress_bar, say
 from fakecore.runfolder import host, locked, refuse_used, versions
+from fakecore.wording import command
 from fakedetect.audit import audit_first, common_quality
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
@@ -91,7 +94,8 @@ def train(
         try:
             fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
-            raise Interrupted(f"{stopped}. Go on with: fakelab detect-train --resume --out {out}") from None
+            again = command("detect-train", "--resume", "--out", out)
+            raise Interrupted(f"{stopped}. Go on with: {again}") from None
         report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
     return Trained(out, report, metrics, data.unused)
 
@@ -129,12 +133,13 @@ def evaluate(
     images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
     rows = data.rows("test")
+    _note_grey(data.images, rows)
     name = place_name(place, real, fake)
     home = Path(detector_path)
     home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
     out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
-    seen = count_seen(Path(detector_path), detector.facts["training"].get("seen_sha256"), _hashes(data, rows))
+    seen = count_seen(Path(detector_path), detector.facts, _hashes(data, rows))
     logits, outside = detector.outputs(data.images, rows)
     p_fake = probability(logits, detector.facts["temperature"])
     metrics = all_metrics(
@@ -170,8 +175,9 @@ def _finish(
     p_fake = probability(logits, temperature)
     thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
     used = np.concatenate([data.rows("train"), val])
-    recorded = remember(out, _hashes(data, used))
-    seen = count_seen(out, recorded, _hashes(data, test))
+    recorded = remember(out, _hashes(data, used), opened.seen)
+    described = _describe(settings, opened, data, recorded, equalise_jpeg)
+    seen = count_seen(out, described, _hashes(data, test))
     outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
     metrics = all_metrics(
         data.labels[test],
@@ -184,11 +190,12 @@ def _finish(
     )
     metrics["audit"] = audited
     facts = {
-        **_describe(settings, opened, data, recorded, equalise_jpeg),
+        **described,
         **fitted.chosen,
         "temperature": temperature,
         "thresholds": thresholds.to_json(),
         "best_epoch": fitted.best_epoch,
+        "train_s": round(fitted.seconds, 2),
         "seed": seed,
         "precision": precision,
         "versions": versions(),
@@ -231,15 +238,16 @@ def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int,
     if opened.fitted:
         return Fit(opened.network.to(device).eval(), [], None)
     if settings.on_features:
+        began = time.perf_counter()
         fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
         cut_jsonl(out / "history.jsonl", keep=0)
         append_jsonl(out / "history.jsonl", fitted.history)
-        return fitted
+        return replace(fitted, seconds=time.perf_counter() - began)
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 
 def _describe(
-    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str, equalise_jpeg: int | None
+    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str | None, equalise_jpeg: int | None
 ) -> dict:
     """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
     preprocessing = {
@@ -298,6 +306,13 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
     features, rows = np.concatenate(features), np.concatenate(rows)
     learned, held_out = (features[np.isin(rows, chosen)] for chosen in (training, reals))
     return np.concatenate(logits), fit_domain(learned, held_out, of_backbone)
+
+
+def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
+    """Say on stderr when most images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
+    grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
+    if grey > len(rows) / 2:  # a few are among any photos, and were in training
+        say(f"note: {grey:,} of {len(rows):,} images are grey, where the detector was trained on images in colour")
 
 
 def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:

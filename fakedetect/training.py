@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from fakecore.checkpoint import load_into, optimiser_tensors, read_tensors, restore_optimiser, tensor_bytes
 from fakecore.device import derive_seed, keep_freed_memory, make_fabric
 from fakecore.errors import Interrupted, UserError
-from fakecore.files import append_jsonl, cut_jsonl, write_bytes
+from fakecore.files import append_jsonl, cut_jsonl, read_jsonl, write_bytes
 from fakecore.interrupt import StopRequest
 from fakecore.labels import FAKE, REAL
 from fakecore.progress import progress_bar
@@ -28,6 +29,7 @@ from fakedetect.data import LabelledImages
 from fakedetect.detector import network_logits
 from fakedetect.settings import DetectorSettings
 
+TIMINGS = "timings.jsonl"  # apart from history.jsonl, which is the same whenever and wherever it is made
 _BATCHES_AHEAD = 4  # augmented beside the network
 
 
@@ -39,6 +41,7 @@ class Fit:
     history: list[dict]  # empty where nothing was trained in epochs
     best_epoch: int | None
     chosen: dict = field(default_factory=dict)  # what else the validation split decided
+    seconds: float = 0.0  # wall clock, over all stops and resumptions
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def fit_epochs(
         for epoch in range(first, settings.epochs):
             network.train()
             torch.manual_seed(derive_seed(seed, "epoch", epoch))
-            losses = []
+            losses, began = [], time.perf_counter()
             for step, (inputs, targets) in enumerate(task.batches(epoch)):
                 for group in optimiser.param_groups:
                     group["lr"] = settings.rate_in_use() * _half_cosine((epoch * task.steps + step) / steps)
@@ -144,10 +147,12 @@ def fit_epochs(
             line |= task.validate()
             bar.note(f"val AUROC {line['val_auroc']:.4f}")
             append_jsonl(folder / "history.jsonl", [line])
+            append_jsonl(folder / TIMINGS, [{"epoch": epoch + 1, "seconds": round(time.perf_counter() - began, 3)}])
             history.append(line)
             state.save(epoch + 1, is_best=best_epoch(history) == epoch + 1)
     load_into(network, state.best(), str(folder))
-    return Fit(network, history, best_epoch(history))
+    seconds = sum(line["seconds"] for line in read_jsonl(folder / TIMINGS))
+    return Fit(network, history, best_epoch(history), seconds=seconds)
 
 
 def _onto(device: torch.device, inputs: torch.Tensor) -> torch.Tensor:
@@ -254,8 +259,10 @@ class _State:
 
         Raises UserError, with the remedy, when what is there is damaged or of another training.
         """
-        path, history = self._path, self._path.parent.parent / "history.jsonl"
+        path, folder = self._path, self._path.parent.parent
+        history, timings = folder / "history.jsonl", folder / TIMINGS
         if not path.is_file():
+            cut_jsonl(timings, keep=0)
             return 0, cut_jsonl(history, keep=0)
         remedy = f"Remove {path} and resume again: the training then begins anew, as it was asked for."
         tensors = read_tensors(path, remedy=remedy)
@@ -269,6 +276,7 @@ class _State:
             load_into(self._network, part("last."), str(path))
             restore_optimiser(self._optimiser, part("optimiser."))
             lines = cut_jsonl(history, keep=epoch)
+            cut_jsonl(timings, keep=epoch)
             done = [(line["epoch"], float(line["val_auroc"]), float(line["val_loss"])) for line in lines]
         except (UserError, KeyError, IndexError, ValueError, TypeError, RuntimeError):
             raise UserError(f"{path} is not the state of this training", remedy=remedy) from None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fakecore.files import atomic_path, read_json, read_jsonl, write_bytes
+from fakecore.errors import UserError
+from fakecore.files import atomic_path, read_jsonl
+from fakecore.grid import Swept, write_sweep_page, write_table
 from fakecore.logaxis import logarithmic_y
-from fakecore.pages import picture, write_page
+from fakecore.pages import picture
 from fakegen.quality import best_of, read_quality
 from fakegen.run import Run, open_run
 
@@ -33,25 +34,29 @@ COLUMNS = (
 )
 
 
-def write_sweep_report(out: Path, cells: list, failed: dict[str, str]) -> list[dict[str, Any]]:
-    """Write sweep.csv, curves.png and sweep.html into `out`; the rows of the table, in the order of `cells`.
+def write_sweep_report(out: Path, cells: Sequence, failed: dict[str, str]) -> Swept:
+    """Write sweep.csv, curves.png and sweep.html into `out`; a row of the table for each of `cells` (PresetCell), in order.
 
     `failed` says why runs could not be trained or measured; they keep their row.
     """
     varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
     runs = {cell.name: out / "runs" / cell.name for cell in cells}
-    rows = []
+    failed, rows = dict(failed), []
     for cell in cells:
-        facts = _facts(runs[cell.name])
+        try:
+            facts = _facts(runs[cell.name])
+        except UserError as error:  # run.json or quality.jsonl is damaged
+            facts = dict.fromkeys(COLUMNS, "") | {"status": "unreadable"}
+            failed.setdefault(cell.name, str(error))
+            del runs[cell.name]
         settings = {name: cell.varied.get(name, "") for name in varied}
         rows.append({"run": cell.name, "preset": cell.preset, **settings, **facts, "error": failed.get(cell.name, "")})
     columns = ["run", "preset", *varied, *COLUMNS]
-    _write_csv(out / "sweep.csv", columns, rows)
+    table = write_table(out, columns, rows)
     trained = {name: path for name, path in runs.items() if (path / "metrics.jsonl").is_file()}
     if trained:
         _plot_curves(out / "curves.png", trained)
-    _write_page(out, columns, rows, trained)
-    return rows
+    return Swept(out, table, _write_page(out, columns, rows, trained), rows, sorted(failed))
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -99,14 +104,6 @@ def _quality(run: Run) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-
-
 def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
     """D's accuracy, both losses and the distance to held-out reals, every run a line in each."""
     import seaborn as sns
@@ -150,7 +147,7 @@ def _curve(axes, steps: np.ndarray, values: np.ndarray, label: str, colour) -> N
     )
 
 
-def _write_page(out: Path, columns: list[str], rows: list[dict[str, Any]], trained: dict[str, Path]) -> None:
+def _write_page(out: Path, columns: list[str], rows: list[dict[str, Any]], trained: dict[str, Path]) -> Path:
     shown = [name for name in columns if any(row[name] not in ("", None) for row in rows)]
     mosaics = []
     for row in rows:
@@ -160,17 +157,11 @@ def _write_page(out: Path, columns: list[str], rows: list[dict[str, Any]], train
     measured = [row for row in rows if row["frechet_best"] != ""]
     best = min(measured, key=lambda row: row["frechet_best"]) if measured else None
     space = read_quality(open_run(trained[best["run"]]))[-1].comparable if best else None
-    asked = read_json(out / "sweep.json")["request"] if (out / "sweep.json").is_file() else {}
-    write_page(
-        out / "sweep.html",
-        "fakegen",
-        "sweep.html.j2",
-        title=f"Sweep: {out.name}",
-        columns=shown,
-        rows=rows,
-        best=best,
-        comparable=space,
-        asked=asked,
-        mosaics=mosaics,
-        curves=picture(out / "curves.png") if trained else None,
-    )
+    lines = [(row is best, [_told(row[name]) for name in shown]) for row in rows]
+    headers = [name.replace("_", " ") for name in shown]
+    return write_sweep_page(out, "fakegen", headers, lines, best=best, comparable=space, mosaics=mosaics)
+
+
+def _told(value: Any) -> tuple[str, bool]:
+    """A value as the page's table shows it, and whether it is a number."""
+    return (f"{value:.4g}" if isinstance(value, float) else str(value)), isinstance(value, (int, float))

@@ -11,8 +11,8 @@ from fakecore.pages import picture, write_page
 from fakecore.runfolder import refuse_used
 from fakecore.wording import counted
 from fakedetect.attributes.model import check_facts, require_folder
-from fakedetect.attributes.plots import comparison_plot
 from fakedetect.attributes.report import words_of
+from fakedetect.plots import Learned, comparison_plot
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ def compare(folders: list[Path], out: Path) -> Comparison:
     names = _short_names(folders)
     rows = [row for name, (facts, history) in zip(names, models, strict=True) for row in _rows(name, facts, history)]
     remarks = _remarks([facts for facts, _ in models])
-    curves = [(name, history, facts["best_epoch"]) for name, (facts, history) in zip(names, models, strict=True)]
-    png = comparison_plot(curves)
+    learned = [
+        Learned(name, history, facts["best_epoch"]) for name, (facts, history) in zip(names, models, strict=True)
+    ]
+    png = comparison_plot(learned)
     if as_picture:
         write_bytes(out, png)
         return Comparison(rows, remarks, out)

@@ -136,7 +136,8 @@ def _read_csv(path: Path, lines: list[str]) -> LabelTable:
 def _table(path: Path, columns: list[str], names: list[str], rows: list[list[str]]) -> LabelTable:
     twice = [name or "''" for name, n in Counter(columns).items() if n > 1 or not name]
     if twice:
-        raise UserError(f"{path} has columns without a name of their own", got=shown(twice))
+        remedy = "Its first line must name the columns, each differently."
+        raise UserError(f"{path} has columns without a name of their own", got=shown(twice), remedy=remedy)
     if not rows:
         raise UserError(f"{path} names no image", expected="a line for each")
     if "" in names:

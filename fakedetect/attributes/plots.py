@@ -48,24 +48,3 @@ def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", frameon=True, fontsize=9)
     return _png(figure)
-
-
-def comparison_plot(curves: list[tuple[str, list[dict], int]]) -> bytes:
-    """Learning curves of several models, as (name, history, best epoch): validation loss, accuracy and AUROC; the epoch
-    that was kept is the large dot.
-    """
-    figure, all_axes = _figure((13.2, 4.4), columns=3)
-    kinds = (
-        ("val_loss", "Validation loss"),
-        ("val_accuracy", "Validation accuracy"),
-        ("val_auroc", "Validation AUROC"),
-    )
-    for axes, (field, title) in zip(all_axes, kinds, strict=True):
-        for place, (name, history, best) in enumerate(curves):
-            epochs, values = [line["epoch"] for line in history], [line[field] for line in history]
-            axes.plot(epochs, values, "-", color=f"C{place}", linewidth=1.8, label=name)
-            axes.plot(best, values[epochs.index(best)], "o", color=f"C{place}", markersize=7)
-        axes.set(title=title, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    all_axes[0].legend(frameon=True, fontsize=9)
-    return _png(figure)

@@ -62,6 +62,7 @@ def train(
     """
     out, settings = Path(out), override(AttributeSettings(), changes or {})
     require_model(settings.model)
+    settings.require_backbone_for_weights()
     check_seed(seed)
     _refuse_used(out)
     place = choose_device(device)

@@ -11,6 +11,7 @@ from fakecore.errors import UserError
 from fakecore.imageset import read_imageset
 from fakecore.pixels import decode_image
 from fakedetect import Detector
+from fakedetect.explain import heat_maps
 
 
 @pytest.fixture(scope="module", params=[{}, {"conditional": True}], ids=["plain", "conditional"])
@@ -34,6 +35,8 @@ def test_a_discriminator_judges_as_it_did_in_its_run(run, tmp_path):
         own = [judge(x, torch.full((50,), k)) for k in range(classes)] if classes else [judge(x)]
         expected = -torch.stack(own).amax(dim=0)
     assert np.allclose(detector.logits(shown), expected.numpy(), atol=1e-3)
+    heat = heat_maps(detector.network, shown[:4], np.array([True, False] * 2), detector.device)
+    assert heat.method == "hirescam" and heat.maps.shape == (4, 16, 16)
 
 
 def test_an_earlier_checkpoint_is_another_detector(run, tmp_path, monkeypatch):

@@ -149,6 +149,17 @@ def test_facts_that_are_no_object_are_refused(tmp_path):
         load_checkpoint(tmp_path / "a")
 
 
+def test_weights_that_are_not_finite_are_refused_where_the_modules_own_are():
+    module = nn.Linear(2, 1)
+    module.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    state = {"weight": torch.ones(1, 2), "bias": torch.ones(1), "mask": torch.tensor([0.0, -torch.inf])}
+    load_into(module, state, "file")
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(UserError, match=r"file holds weights that are not finite .got NaN or infinity in weight"):
+            load_into(module, state | {"weight": torch.tensor([[2.0, bad]])}, "file")
+    assert torch.equal(module.weight, torch.ones(1, 2))
+
+
 def test_another_architecture_is_refused_by_the_names_of_its_layers():
     module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     state = {

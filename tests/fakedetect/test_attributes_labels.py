@@ -102,7 +102,7 @@ def test_targets_that_mean_nothing_are_refused(write, targets, says):
         ("image\na.jpg\n", "one column alone"),
         ("image,Hat\n", "names no image"),
         ("image,Hat\na.jpg,1\nb.jpg\n", r"1 value in row 3; expected 2"),
-        ("image,Hat,Hat\na.jpg,1,0\n", "columns without a name of their own.*Hat"),
+        ("image,Hat,Hat\na.jpg,1,0\n", "columns without a name of their own.*Hat.*first line must name"),
         ("image,Hat\n,1\n", "a line that names no image.*row 2"),
         ("image,Hat\na.jpg,1\nb.jpg,0\na.jpg,0\n", r"names 1 image more than once.*a\.jpg"),
         ('image,Hat\n"a.jpg,1\n', "cannot be read as a CSV"),

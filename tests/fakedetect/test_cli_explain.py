@@ -1,9 +1,11 @@
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 
-from fakecore.pixels import read_image
+from fakecore.pixels import encode_png, read_image
 
 CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
 
@@ -40,13 +42,18 @@ def test_every_image_has_a_row_and_a_picture_and_a_bad_file_its_reason(explained
     }
 
 
-def test_p_fake_is_what_score_says(explained, trained, fakelab):
-    rows = json.loads(explained[1].stdout)["images"]
-    path = rows[0]["path"]
-    (row,) = fakelab("score", path, "--detector", trained.detector, "--json", "--device", "cpu").stdout.splitlines()
-    assert {name: json.loads(row)[name] for name in ("p_fake", "verdict", "threshold")} == {
-        name: rows[0][name] for name in ("p_fake", "verdict", "threshold")
-    }
+def test_p_fake_and_verdict_are_what_score_says_of_familiar_images_and_of_others(
+    trained, write_folder, fakelab, tmp_path
+):
+    folder = write_folder(tmp_path / "in", 2, "fake")
+    noise = np.random.default_rng(0).integers(0, 2, (3, 16, 16), dtype=np.uint8) * 255
+    (folder / "noise.png").write_bytes(encode_png(noise, "real"))
+    words = (folder, "--detector", trained.detector, "--json", "--device", "cpu")
+    scored = [json.loads(line) for line in fakelab("score", *words).stdout.splitlines()]
+    explained = json.loads(fakelab("explain", *words, "--out", tmp_path / "out").stdout)["images"]
+    assert [row["outside_domain"] for row in scored] == [False, False, True]
+    for name in ("path", "p_fake", "verdict", "threshold", "note"):
+        assert [row[name] for row in explained] == [row[name] for row in scored]
 
 
 def test_the_page_is_captioned_as_attention_and_carries_its_pictures(explained):
@@ -68,6 +75,16 @@ def test_a_page_alone(trained, write_folder, fakelab, tmp_path):
     assert len(lines) == 3 and lines[-1].split() == ["look", "at", str(page)]
     again = fakelab(*words)
     assert again.returncode == 2 and "never overwritten" in again.stderr
+
+
+def test_the_newest_detector_is_taken_where_none_is_named(trained, write_folder, fakelab, tmp_path):
+    folder = write_folder(tmp_path / "in", 1, "real")
+    done = fakelab("explain", folder, cwd=tmp_path)
+    assert done.returncode == 2 and "there is no detector in runs/" in done.stderr
+    shutil.copytree(trained.detector, tmp_path / "runs" / "mine")
+    done = fakelab("explain", folder, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0 and "using runs/mine" in done.stderr
+    assert (tmp_path / "runs" / "mine" / "explanations" / "explanations.html").is_file()
 
 
 def test_requests_that_cannot_be_met_end_before_anything_is_written(trained, exported, write_folder, fakelab, tmp_path):

@@ -215,10 +215,13 @@ def test_a_broken_run_json_beside_a_set_is_told_of(tmp_path, write_set, capsys, 
     assert "run.json is not valid JSON; of this run only its set is used" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("reals", "fakes", "lacking"), [(0, 20, "real"), (20, 0, "fake")])
-def test_a_missing_class_is_an_error_with_a_remedy(tmp_path, write_set, reals, fakes, lacking):
+@pytest.mark.parametrize(
+    ("reals", "fakes", "lacking", "goes"),
+    [(0, 20, "real", "--real SOURCE --fake SET"), (20, 0, "fake", "--real SET --fake SOURCE")],
+)
+def test_a_missing_class_is_an_error_with_a_remedy(tmp_path, write_set, reals, fakes, lacking, goes):
     data = load_labelled(write_set(tmp_path / "set", reals=reals, fakes=fakes))
-    with pytest.raises(UserError, match=f"no {lacking} images in the train split.*--real SOURCE --fake SET"):
+    with pytest.raises(UserError, match=f"no {lacking} images in the train split.*{goes}"):
         require_both_classes(data, ("train", "val", "test"))
 
 

@@ -1,15 +1,20 @@
 """Every model alike: trained by its name on a small set, saved, loaded, and asked again."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import fakedetect
 from fakecore.errors import UserError
 from fakedetect import Detector, probing
+from fakedetect.backbones import TimmFeatures, load_pretrained
 from fakedetect.networks import build_network, require_model
+from fakedetect.seen import count_seen
 
 TINY = "timm:test_resnet"  # timm's own for tests: 0.5 million parameters
 SMALL = {"input_size": 32, "epochs": 2, "batch": 16, "jpeg": 0, "blur": 0, "resize": 0}
@@ -118,6 +123,19 @@ def test_an_ensemble_averages_calibrated_logits(made, small_set, small_data, tmp
     assert detector.domain is not None
 
 
+def test_an_ensemble_knows_what_its_members_were_trained_on(made, write_set, small_data, tmp_path):
+    members = [shutil.copytree(made(name).detector, tmp_path / name) for name in ("dct", "spectrum")]
+    changes = {"model": f"ensemble:{members[0]},{members[1]}"}
+    other = write_set(tmp_path / "set", reals=20, fakes=20, seed=8)
+    fakedetect.train(other, out=tmp_path / "both", changes=changes, device="cpu")
+    hashes = [small_data.sha256[row] for row in small_data.rows("train")]
+    detector = Detector.load(tmp_path / "both", "cpu")
+    assert count_seen(tmp_path / "both", detector.facts, hashes) == len(hashes) == 120
+    (members[1] / "seen.npy").unlink()
+    made_unsure = fakedetect.train(other, out=tmp_path / "unsure", changes=changes, device="cpu")
+    assert made_unsure.metrics["seen"] is None and not (tmp_path / "unsure" / "seen.npy").exists()
+
+
 def test_members_of_other_sizes_and_channels_see_the_same_pictures():
     def cnn(resolution, channels):
         shape = {"resolution": resolution, "channels": channels, "blocks": 1}
@@ -134,10 +152,12 @@ def test_members_of_other_sizes_and_channels_see_the_same_pictures():
         ({"model": "ensemble"}, "needs members"),
         ({"model": "ensemble:nowhere"}, "two detectors or more"),
         ({"model": "ensemble:nowhere,there"}, "nowhere is not a detector"),
+        ({"model": "ensemble:there,there.onnx"}, "detectors' folders"),
         ({"model": "timm:resnet5o"}, "timm has no backbone 'resnet5o'.*resnet50"),
         ({"model": "resnet50", "input_size": 32}, "could not be fetched.*--weights FILE.*pretrained=false"),
         ({"model": TINY, "weights": "none.pth"}, "there is no file none.pth"),
         ({"model": TINY, "weights": "x", "pretrained": "no"}, "contradict"),
+        ({"weights": "x.pth"}, "mean nothing to the model cnn .got x.pth; expected --model resnet50"),
         ({"model": TINY, "probe": "svm", "train": "finetune"}, "probe=svm"),
     ],
 )
@@ -155,21 +175,51 @@ def test_weights_of_another_architecture_are_named(small_set, weights, tmp_path)
         fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
 
 
-def test_a_file_that_would_run_code_is_refused(small_set, tmp_path):
-    torch.save({"layer": print}, tmp_path / "evil.pth")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-    for name in ("evil.pth", "cut.safetensors"):
-        changes = {"model": TINY, "weights": str(tmp_path / name), "input_size": 32}
-        with pytest.raises(UserError, match="could not be read"):
-            fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("evil.pth", {"layer": print}, "a pickle of more than tensors, which could run code"),
+        ("evil.safetensors", {"layer": print}, "a pickle, which could run code; it is refused"),
+        ("cut.safetensors", b"\x10\0\0\0\0\0\0\0{}", "cut short or damaged"),
+        ("cut.pth", b"PK\x03\x04 and no more", "a damaged file"),
+        ("text.pth", b"hello\n", "torch did not write, of 6 bytes"),
+        ("empty.pth", b"", "torch did not write, of 0 bytes"),
+        ("list.pth", [1, 2], "no table of named tensors"),
+        ("none.pth", {}, "no table of named tensors"),
+        ("folder.pth", None, "there is a folder"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused_in_plain_words(tmp_path, name, content, words):
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=words) as caught:
+        load_pretrained(SimpleNamespace(network=nn.Identity()), "test_resnet", str(path))
+    assert "--weights" in str(caught.value) and "weights_only" not in str(caught.value)
 
 
-def test_features_that_are_not_finite_are_refused(small_set, tmp_path, weights):
+def test_weights_that_dataparallel_saved_lose_its_prefix(weights, tmp_path):
+    saved = {f"module.{name}": tensor for name, tensor in torch.load(weights, weights_only=True).items()}
+    torch.save({"epoch": 3, "state_dict": saved}, tmp_path / "parallel.pth")
+    features = TimmFeatures("test_resnet", 32, 3, 32, "avg")
+    load_pretrained(features, "test_resnet", str(tmp_path / "parallel.pth"))
+    assert torch.equal(features.network.state_dict()["conv1.0.weight"], saved["module.conv1.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(float("nan"), "weights that are not finite"), (1e30, "the features of 120 of 120 images")]
+)
+def test_weights_and_features_that_are_not_finite_are_refused(small_set, tmp_path, weights, change, words):
     tensors = torch.load(weights, weights_only=True)
-    tensors["conv1.0.weight"][0] = float("nan")
-    torch.save(tensors, tmp_path / "nan.pth")
-    changes = {"model": TINY, "weights": str(tmp_path / "nan.pth"), "input_size": 32, "copies": 0}
-    with pytest.raises(UserError, match="are not finite"):
+    for name in [name for name in tensors if name.endswith("weight")]:
+        tensors[name] = tensors[name] * change
+    torch.save(tensors, tmp_path / "bad.pth")
+    changes = {"model": TINY, "weights": str(tmp_path / "bad.pth"), "input_size": 32, "copies": 0}
+    with pytest.raises(UserError, match=words):
         fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fakedetect.cli_evaluate import print_metrics
 from fakedetect.metrics import all_metrics
-from fakedetect.report import Judged, headline, write_report
+from fakedetect.report import Judged, caution, headline, write_report
 
 EVIL = '"><script>alert("x")</script>&.png'
 
@@ -86,6 +87,15 @@ def test_a_report_of_an_evaluation_has_no_learning_curves(doubtful, detector, tm
 def test_the_headline_says_fakes_caught_and_reals_accused(doubtful):
     line = headline({**doubtful.metrics, "tpr": 0.875, "fpr": 0.125, "n_fake": 1234, "n_real": 56})
     assert re.search(r"87\.5\s?% of 1,234 fakes", line) and re.search(r"12\.5\s?% of 56 reals", line)
+
+
+def test_few_images_are_cautioned_against_on_the_terminal_too(doubtful, trained, capsys):
+    few = {**doubtful.metrics, "auroc": 1, "n_real": 1, "n_fake": 3}
+    assert caution(few) == "Only one image of a class was tested: mind the width of the intervals."
+    assert "up to 30.0% of reals" in caution({**few, "n_real": 10, "n_fake": 10})
+    assert caution({**few, "auroc": 0.9, "n_real": 500, "n_fake": 500}) is None
+    print_metrics(replace(trained, metrics={**doubtful.metrics, **few}))
+    assert "  mind      Only one image of a class was tested" in capsys.readouterr().out
 
 
 def test_training_leaves_a_whole_report(trained):

@@ -5,25 +5,29 @@ import pytest
 
 import fakedetect
 from fakecore.errors import UserError
-from fakedetect.seen import count_seen, remember
+from fakedetect.seen import carried_with, count_seen, remember
 
 
 def digests(*texts: str) -> list[str]:
     return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
+def facts_of(recorded: str | None) -> dict:
+    return {"training": {"seen_sha256": recorded}}
+
+
 def test_each_image_that_was_met_counts_even_when_the_test_holds_it_twice(tmp_path):
     recorded = remember(tmp_path, digests("a", "b", "b"))
-    assert count_seen(tmp_path, recorded, digests("a", "c", "a", "b")) == 3
-    assert count_seen(tmp_path, recorded, digests("c", "d")) == 0
-    assert count_seen(tmp_path, recorded, []) == 0
+    assert count_seen(tmp_path, facts_of(recorded), digests("a", "c", "a", "b")) == 3
+    assert count_seen(tmp_path, facts_of(recorded), digests("c", "d")) == 0
+    assert count_seen(tmp_path, facts_of(recorded), []) == 0
 
 
 def test_without_the_list_or_without_its_record_it_is_unknown(tmp_path):
     recorded = remember(tmp_path, digests("a"))
-    assert count_seen(tmp_path, None, digests("c")) is None
+    assert count_seen(tmp_path, facts_of(None), digests("c")) is None
     (tmp_path / "seen.npy").unlink()
-    assert count_seen(tmp_path, recorded, digests("c")) is None
+    assert count_seen(tmp_path, facts_of(recorded), digests("c")) is None
 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "of another detector"])
@@ -35,7 +39,7 @@ def test_a_list_that_is_not_the_one_recorded_is_refused_in_one_line_with_a_remed
     else:
         path.write_bytes(path.read_bytes()[: 100 if damage == "cut short" else 0])
     with pytest.raises(UserError, match=r"seen\.npy.*cut short or replaced.*delete it"):
-        count_seen(tmp_path, recorded, digests("a"))
+        count_seen(tmp_path, facts_of(recorded), digests("a"))
 
 
 def test_evaluate_without_the_list_claims_nothing(trained, small_set, tmp_path):
@@ -55,3 +59,12 @@ def test_a_detector_records_its_list(trained, detector):
     written = hashlib.sha256((trained.detector / "seen.npy").read_bytes()).hexdigest()
     assert detector.facts["training"]["seen_sha256"] == written
     assert len(np.load(trained.detector / "seen.npy", allow_pickle=False)) == 160
+
+
+def test_a_list_that_an_onnx_file_carries_goes_before_any_folder_and_is_checked_alike(tmp_path):
+    recorded = remember(tmp_path, digests("a", "b"))
+    carried = facts_of(recorded) | carried_with((tmp_path / "seen.npy").read_bytes())
+    assert count_seen(tmp_path / "far.onnx", carried, digests("a", "c")) == 1
+    for damaged in (carried["seen"][:40], "no base64", 7):
+        with pytest.raises(UserError, match=r"far\.onnx: its metadata seen.*cut short or replaced"):
+            count_seen(tmp_path / "far.onnx", carried | {"seen": damaged}, digests("a"))

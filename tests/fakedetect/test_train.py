@@ -115,6 +115,29 @@ def test_a_set_of_one_class_is_refused_with_a_remedy(tmp_path, write_set):
     fakes = write_set(tmp_path / "set", reals=0, fakes=30)
     with pytest.raises(UserError, match=r"no real images.*--real SOURCE --fake SET"):
         fakedetect.train(fakes, out=tmp_path / "det", device="cpu")
+    reals = write_set(tmp_path / "reals", reals=30, fakes=0)
+    with pytest.raises(UserError, match=r"no fake images.*--real SET --fake SOURCE"):
+        fakedetect.train(reals, out=tmp_path / "det", device="cpu")
+
+
+def test_a_split_that_lacks_a_class_is_another_matter_than_a_set_that_does(tmp_path, write_set):
+    few = write_set(tmp_path / "set", reals=30, fakes=4)  # 2 to train on, 1 to tune, 1 to test
+    lines = [json.loads(line) for line in (few / "metadata.jsonl").read_text().splitlines()]
+    facts = json.loads((few / "imageset.json").read_text())
+    kept = [line for line in lines if (line["label"], line["split"]) != ("fake", "val")]
+    facts["counts"]["val"]["fake"] -= len(lines) - len(kept)
+    (few / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    (few / "imageset.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=r"no fake images in the val split.*Make the set anew"):
+        fakedetect.train(few, out=tmp_path / "det", device="cpu")
+
+
+def test_grey_images_are_noted_where_the_detector_was_trained_on_colour(trained, write_folder, tmp_path, capsys):
+    for label in ("real", "fake"):
+        write_folder(tmp_path / label, 6, label, channels=1)
+    folders = {label: str(tmp_path / label) for label in ("real", "fake")}
+    fakedetect.evaluate(trained.detector, **folders, out=tmp_path / "out", device="cpu")
+    assert "note: 12 of 12 images are grey" in capsys.readouterr().err
 
 
 def test_too_many_blocks_are_refused_before_any_training(tmp_path, write_set, small_set):
