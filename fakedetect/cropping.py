@@ -19,7 +19,8 @@ from fakecore.progress import Bar, progress_bar, say
 from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import split_groups
 from fakecore.video import Frame, VideoError, check_choice, frames
-from fakedetect.faces import BATCH, Face, FaceFinder, crop, sharpness
+from fakecore.videos import named_video
+from fakedetect.faces import BATCH, MARGIN, Face, FaceFinder, check_margin, crop, sharpness
 from fakedetect.tracks import Tracker
 
 
@@ -32,7 +33,7 @@ class Cut:
     count: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
-    margin: float = 0.2
+    margin: float = MARGIN
     size: int = 128
     align: bool = False
 
@@ -40,10 +41,7 @@ class Cut:
         check_choice(every=self.every, fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
         if not 16 <= self.size <= 1024:
             raise UserError("--size cannot be used", got=self.size, expected="16 to 1024 pixels")
-        if not 0 <= self.margin <= 2:
-            raise UserError(
-                "--margin cannot be used", got=self.margin, expected="0 to 2, as a share of the face's side"
-            )
+        check_margin(self.margin)
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,9 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
     row |= {"note": None, "error": None}
     before = len(crops.facts)
     try:
-        if problem is not None:
-            raise ImageError("unreadable", problem)
         try:
+            if problem is not None:
+                raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
             pixels = decode_image(read_bytes(Path(path)))
         except ImageError as error:
             if error.kind != "video":
