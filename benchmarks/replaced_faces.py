@@ -91,8 +91,10 @@ def main() -> None:
             seed=options.seed,
             margin=options.margin,
         )
-    except (UserError, VideoError, ImageError) as error:
-        parser.error(str(error))
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
+    except VideoError as error:
+        parser.exit(2, f"error: {options.film}: {error}\n")
     for track in truth["tracks"]:
         (first, start, *_), (last, end, *_) = track["boxes"][0], track["boxes"][-1]
         told = f"replaced by {track['face']}" if track["replaced"] else "as it was"
@@ -115,7 +117,7 @@ def replace_faces(
 
     `which` names the tracks; else `count` of those that last MIN_TRACK_S are chosen by the seed, by default half of them.
     `margin` is what the generated pictures show beside a face's box, as a share of its longer side.
-    Raises UserError, VideoError for the film, and ImageError for a face.
+    Raises UserError, and VideoError for the film.
     """
     if out.suffix.lower() != ".mp4":
         raise UserError("--out has a suffix that is not known", got=repr(out.name), expected=".mp4")
@@ -190,7 +192,7 @@ def follow_faces(film: Path, finder: FaceFinder) -> list[TrueTrack]:
 
 def load_faces(spec: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]:
     """`count` faces, each with its name, uint8 RGB (H, W, 3): new fakes of a run's last checkpoint, fakes of a set, or
-    images of a folder, chosen by the seed. Raises UserError, and ImageError for a damaged image.
+    images of a folder, chosen by the seed. Raises UserError.
     """
     if (Path(spec) / "run.json").is_file():
         from fakegen.requests import choose_epoch, load_epoch
@@ -206,10 +208,15 @@ def load_faces(spec: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]
     if len(source) < count:
         raise UserError(f"{spec} holds too few faces", got=len(source), expected=f"{count} or more")
     rows = np.random.default_rng(seed).choice(len(source), count, replace=False)
-    found = [source.read(int(row)) for row in rows]
-    images = [decode_image(one) if isinstance(one, bytes) else one for one in found]
-    images = [one if one.ndim == 3 else np.repeat(one[..., None], 3, axis=2) for one in images]
-    return list(zip([source.names[row] for row in rows], images, strict=True))
+    faces = []
+    for row in rows.tolist():
+        try:
+            found = source.read(row)
+            image = decode_image(found) if isinstance(found, bytes) else found
+        except ImageError as error:
+            raise UserError(f"{source.paths[row]} cannot be pasted", got=str(error), expected="an image") from None
+        faces.append((source.names[row], image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)))
+    return faces
 
 
 def paste(pixels: np.ndarray, box: np.ndarray, face: np.ndarray, margin: float = 0.0) -> None:

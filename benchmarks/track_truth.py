@@ -56,7 +56,7 @@ def main() -> None:
         look = Look(fps=options.fps, min_face=options.min_face, margin=options.margin)
         found = {str(path): judge_films(path, options.films, look, options.device) for path in options.detector}
     except UserError as error:
-        parser.error(str(error))
+        parser.exit(2, f"error: {error}\n")
     print(tell(found))
 
 

@@ -183,6 +183,10 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
         (tmp_path / "other.json").write_text("{}")
         read_truth(tmp_path / "other.json")
     (tmp_path / "text.mp4").write_text("no film")
+    (tmp_path / "no" / "images").mkdir(parents=True)
+    (tmp_path / "no" / "images" / "a.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"a\.png cannot be pasted"):
+        load_faces(str(tmp_path / "no"), 1, 0)
     monkeypatch.undo()
     words = [
         "replaced_faces",
@@ -196,7 +200,8 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         replaced_faces.main()
-    assert ended.value.code == 2 and "not a video" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1 and "text.mp4: not a video" in told
     assert not (tmp_path / "x.mp4").exists()
 
 
