@@ -19,7 +19,7 @@ from fakecore.errors import UserError
 from fakecore.tables import table
 from fakedetect import Detector, FilmJudge, Look
 from fakedetect.tracks import box_at
-from fakedetect.videoscore import TrackSeen
+from fakedetect.videoscore import MIN_TRACK_S, TrackSeen
 
 LEAST_IOU = 0.3  # mean over a track's faces: a pasted face is found a little elsewhere than the one that it covers
 _AROUND_S = 0.02
@@ -58,6 +58,13 @@ def main() -> None:
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
     print(tell(found))
+    (joined, *_) = found.values()  # the face finder is the same for all detectors
+    for film in options.films:
+        followed = {one.true_track for one in joined if one.film == film.name}
+        for track in read_truth(film.with_suffix(".json")):
+            if track.lasts_s >= MIN_TRACK_S and track.number not in followed:
+                truth = "replaced" if track.replaced else "as it was"
+                print(f"{film.name}: no face was followed where true track {track.number} is ({truth})")
 
 
 def judge_films(detector: Path, films: Sequence[Path], look: Look, device: str = "auto") -> list[Joined]:
@@ -122,9 +129,9 @@ def tell(found: dict[str, list[Joined]]) -> str:
         for name in names:
             own = next((other for other in found[name] if (other.film, other.track) == (film, number)), None)
             answers.append(f"{own.p_fake:.3f} {own.verdict}" if own else "-")
-        truth = "replaced" if one.replaced else "as it was"
-        rows.append([film, str(number), truth + ("" if one.lasts else ", short"), f"{one.iou:.2f}", *answers])
-    lines = [table(("film", "track", "truth", "IoU", *(Path(name).name for name in names)), rows), ""]
+        truth = ("replaced" if one.replaced else "as it was") + ("" if one.lasts else ", short")
+        rows.append([film, str(number), str(one.true_track), truth, f"{one.iou:.2f}", *answers])
+    lines = [table(("film", "track", "true track", "truth", "IoU", *(Path(name).name for name in names)), rows), ""]
     for name in names:
         auroc, lasting = track_auroc(found[name]), [one for one in found[name] if one.lasts]
         replaced = sum(one.replaced for one in lasting)

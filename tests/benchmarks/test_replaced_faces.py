@@ -73,13 +73,21 @@ def save_detector(monkeypatch, sign: int) -> None:
 
 @pytest.mark.parametrize(("sign", "auroc"), [(1, 1.0), (0, 0.5), (-1, 0.0)])
 def test_a_detector_that_sees_the_fakes_ranks_their_tracks_first_and_others_do_not(
-    made, tmp_path, monkeypatch, sign, auroc
+    made, tmp_path, monkeypatch, capsys, sign, auroc
 ):
     save_detector(monkeypatch, sign)
     joined = judge_films(tmp_path, [made[0]], Look(min_face=40), "cpu")
     assert sorted((one.true_track, one.replaced) for one in joined) == [(1, True), (2, False), (3, True)]
     assert all(one.iou > 0.6 and one.lasts for one in joined)
     assert track_auroc(joined) == auroc
+    words = ["track_truth", str(made[0]), "--detector", str(tmp_path), "--min-face", "40", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", words)
+    track_truth.main()
+    assert "no face was followed" not in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*words, "--min-face", "200"])  # all are smaller
+    with pytest.raises(SystemExit):
+        track_truth.main()
+    assert "cannot be judged (got no_face" in capsys.readouterr().err
     told = tell({"det": joined})
     assert f"AUROC over tracks {auroc:.3f}, 2 replaced, 1 not" in told and told.count("replaced") == 3
 

@@ -197,7 +197,7 @@ def test_faces_are_looked_for_five_times_a_second_and_carried_between(tmp_path, 
     ((track, _, p_fakes),) = judge.shown[str(film)].tracks
     assert track.times == pytest.approx([number / 25 for number in range(16)])  # not beyond the last that saw it
     assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(16)])
-    assert judgement.verdict == "fake" and min(p_fakes) > row["threshold"]  # the cuts lie on the face
+    assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the cuts lie on the face
 
 
 def test_a_film_that_ends_between_two_looks_is_looked_at_to_its_end(tmp_path, detector, faces_of, known_faces):
