@@ -196,6 +196,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
     with pytest.raises(UserError, match=r"a\.png cannot be pasted"):
         load_faces(str(tmp_path / "no"), 1, 0)
     monkeypatch.undo()
+    capsys.readouterr()
     words = [
         "replaced_faces",
         str(tmp_path / "text.mp4"),
@@ -220,7 +221,8 @@ def test_the_same_seed_takes_the_same_tracks_and_faces(made, film, fakes, finder
         truth = replace_faces(film, str(fakes), tmp_path / f"{number}.mp4", finder=finder, count=1, seed=seed)
         replaced.append([(track["track"], track["face"]) for track in truth["tracks"] if track["replaced"]])
     assert replaced[0] == replaced[1] and len({str(one) for one in replaced}) > 1
-    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+    for one, again in zip(frames(tmp_path / "0.mp4"), frames(tmp_path / "1.mp4"), strict=True):
+        assert np.abs(one.pixels.astype(int) - again.pixels).mean() < 1  # threads of the encoder differ in little
 
 
 def test_frames_in_which_a_face_was_missed_get_the_box_between(film):
