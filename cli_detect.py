@@ -147,6 +147,10 @@ def score(
     start: Annotated[float, typer.Option(help="Of films: seconds into each at which to begin.")] = 0.0,
     end: Annotated[float | None, typer.Option(help="Of films: seconds into each at which to stop.")] = None,
     min_face: Annotated[float, typer.Option(help="Of films: the smallest face, in pixels.")] = 60,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Of films: kept around a face, as a share of its side. Default: as in training, else 0.2."),
+    ] = None,
     whole_frame: Annotated[
         bool, typer.Option("--whole-frame", help="Of films: judge frames as photos are judged, not faces.")
     ] = False,
@@ -158,7 +162,9 @@ def score(
     from fakedetect.cli_score import print_scores
     from fakedetect.videoscore import Look
 
-    look = Look(fps=fps, count=count, start_s=start, end_s=end, min_face=min_face, whole_frame=whole_frame)
+    look = Look(
+        fps=fps, count=count, start_s=start, end_s=end, min_face=min_face, margin=margin, whole_frame=whole_frame
+    )
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
 

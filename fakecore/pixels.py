@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
-from fakecore.videos import HEAD_BYTES, is_video
+from fakecore.videos import HEAD_BYTES, is_video, named_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
 MIN_SIDE = 8  # pixels: in fewer there is nothing to judge or to learn from
@@ -70,18 +70,22 @@ def read_bytes(path: Path) -> bytes:
 
     Raises ImageError: a pipe or a device is refused, since it could block for ever; a video, before all of it is read.
     """
+    kind = "video" if named_video(path) else "image"
     try:
         if not path.is_file():
-            raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file")
+            raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file", kind)
         with path.open("rb", buffering=0) as file:
-            if is_video(file.read(HEAD_BYTES), path.suffix, _SIGNATURES):
+            head = file.read(HEAD_BYTES)
+            if not head and kind == "video":
+                raise ImageError("unreadable", "the file is empty", kind)
+            if is_video(head, path.suffix, _SIGNATURES):
                 raise ImageError(
                     "unsupported", "a video: `faces` cuts pictures out of it, and `score` judges it", kind="video"
                 )
             file.seek(0)
             return file.read()
     except OSError as error:
-        raise ImageError("unreadable", why_unreadable(error, path)) from None
+        raise ImageError("unreadable", why_unreadable(error, path), kind) from None
 
 
 def decode_image(data: bytes) -> np.ndarray:

@@ -65,7 +65,16 @@ def _open_set(root: Path, label: Label, spec: str) -> Source:
     records = [record for record in found.records if record.label == label]
     names = [record.file_name for record in records]
     classes, groups = [record.class_ for record in records], [record.group for record in records]
-    return Source(spec, names, classes, groups, lambda i: found.read(records[i]), found.stamp(records), folder=root)
+    cut = found.info["origin"].get("faces")
+    stamp = found.stamp(records)
+    return Source(
+        spec, names, classes, groups, lambda i: found.read(records[i]), stamp, folder=root, faces=_face_cut(cut)
+    )
+
+
+def _face_cut(cut: object) -> dict | None:
+    """What of a set's origin.faces says where in its images the faces are; None where that is not known."""
+    return {name: cut[name] for name in ("margin", "align") if name in cut} or None if isinstance(cut, dict) else None
 
 
 def _digits(chosen: str | None, spec: str) -> Source:

@@ -28,6 +28,7 @@ from fakecore.videos import HEAD_BYTES, is_video
 MAX_FRAME_PIXELS = 24_000_000  # 6K; a decoder holds up to 17 frames, and at 8K those alone are a gigabyte
 _FORMATS = "asf,avi,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc,ogg"
 _SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second; a header that says otherwise says nothing
+_NOTHING = "cut short or damaged: no film can be made out in it"
 _SEEK_OVER = 12  # frames: shorter ways are quicker decoded than jumped over
 _SLACK_S, _SLACK = 0.5, 0.02  # a header may promise so much more than there is: sound runs on, rates are rounded
 
@@ -203,7 +204,7 @@ class _Film:
         with self._path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         if is_video(head, "", ()):
-            return VideoError("unreadable", "cut short or damaged: no film can be made out in it")
+            return VideoError("unreadable", _NOTHING)
         return VideoError("unsupported", "not a video of a known format")
 
     def _list(self, container, stream) -> None:
@@ -227,7 +228,7 @@ class _Film:
         if not keys:
             raise VideoError("unreadable", "cut short or damaged: it holds no whole frame")
         rate = _rate(stream)
-        self._timed = timed and len(set(keys)) == len(keys)
+        self._timed = timed and len(set(keys)) == len(keys) and _can_be(keys, stream)
         self.keys = sorted(keys) if self._timed else list(range(len(keys)))
         self._seekable = sorted(seekable) if self._timed else []
         self._unit_s = float(stream.time_base) if self._timed else 1 / (rate or 25.0)
@@ -326,6 +327,8 @@ def _video_stream(container):
     """The film's first video stream, ready to be decoded; cover pictures of songs are none. Raises VideoError."""
     from av.stream import Disposition
 
+    if not len(container.streams):
+        raise VideoError("unreadable", _NOTHING)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         raise VideoError("unsupported", "it holds no moving pictures, only sound or other data")
@@ -386,6 +389,12 @@ def _rate(stream) -> float | None:
         if rate and _SLOWEST <= rate <= _FASTEST:
             return float(rate)
     return None
+
+
+def _can_be(keys: list[int], stream) -> bool:
+    """Whether frames at these times, in the stream's units, are a film that could be: no faster than _FASTEST."""
+    passed = (max(keys) - min(keys)) * float(stream.time_base or 0)
+    return len(keys) == 1 or len(keys) - 1 <= _FASTEST * passed
 
 
 def _promised_s(container, stream) -> float | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 HEAD_BYTES = 400  # as much of a file as `is_video` looks at
 SUFFIXES = {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
 SUFFIXES |= {".webm", ".wmv"}
@@ -17,6 +20,11 @@ _SIGNATURES = (
     b"\x00\x00\x01\xb3",  # MPEG video
     b"0&\xb2u\x8ef\xcf\x11",  # ASF: WMV
 )
+
+
+def named_video(path: Path) -> bool:
+    """Whether its name alone says that a file is a video, for what cannot be looked into. A folder's says nothing."""
+    return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)  # noqa: PTH112  Path's own may raise
 
 
 def is_video(head: bytes, suffix: str, image_signatures: tuple[bytes, ...]) -> bool:

@@ -12,11 +12,9 @@ from fakecore.progress import progress_bar, say
 from fakecore.runfolder import refuse_used
 from fakecore.splits import parse_split
 from fakecore.wording import command, counted
-from fakedetect.cropping import Crops, Cut, crop_input
+from fakedetect.cropping import GROUPS, Crops, Cut, crop_input
 from fakedetect.faces import FaceFinder
 from fakedetect.scoring import list_inputs
-
-GROUPS = {"video": "input", "track": "person"}  # --group -> what the crops of a group have in common
 
 
 def run_faces(
@@ -57,11 +55,11 @@ def run_faces(
             counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
     finally:
         _remove_if_empty(out)
-    return _tell(rows, out, counts, len(crops.facts), label or "real", as_json)
+    return _tell(rows, out, counts, len(crops), label or "real", as_json)
 
 
 def _write(crops: Crops, out: Path, label: Label, group_by: str, shares, cut: Cut, min_face: float) -> dict | None:
-    if not crops.facts:
+    if not len(crops):
         return None
     choice = {name: value for name, value in vars(cut).items() if value is not None}
     origin = {"faces": {"min_face": min_face, **choice}, "split": list(shares)}

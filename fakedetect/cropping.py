@@ -4,7 +4,10 @@ together; then a set of images.
 
 from __future__ import annotations
 
+import json
+import sys
 import tempfile
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +22,11 @@ from fakecore.progress import Bar, progress_bar, say
 from fakecore.setwriter import ImageSetWriter, Wanted
 from fakecore.splits import split_groups
 from fakecore.video import Frame, VideoError, check_choice, frames
-from fakedetect.faces import BATCH, Face, FaceFinder, crop, sharpness
+from fakecore.videos import named_video
+from fakedetect.faces import BATCH, MARGIN, Face, FaceFinder, check_margin, crop, sharpness
 from fakedetect.tracks import Tracker
+
+GROUPS = {"video": "input", "track": "person"}  # --group -> what the crops of a group have in common
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Cut:
     count: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
-    margin: float = 0.2
+    margin: float = MARGIN
     size: int = 128
     align: bool = False
 
@@ -40,10 +46,7 @@ class Cut:
         check_choice(every=self.every, fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
         if not 16 <= self.size <= 1024:
             raise UserError("--size cannot be used", got=self.size, expected="16 to 1024 pixels")
-        if not 0 <= self.margin <= 2:
-            raise UserError(
-                "--margin cannot be used", got=self.margin, expected="0 to 2, as a share of the face's side"
-            )
+        check_margin(self.margin)
 
 
 @dataclass(frozen=True)
@@ -57,34 +60,46 @@ class FaceRecord(ImageRecord):
 
 
 class Crops:
-    """Crops of one size, in a file of raw pixels beside the set to come; a context manager that takes it away."""
+    """Crops of one size, in a file of raw pixels beside the set to come, and their lines in another: films may be long. A
+    context manager that takes both away.
+    """
 
     def __init__(self, beside: Path, size: int):
         self._shape = (size, size, 3)
         beside.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
-        self.facts: list[dict] = []
+        self._lines = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
+        self._starts = array("Q")  # of each line
+        self._groups: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
 
     def __enter__(self) -> Crops:
         return self
 
     def __exit__(self, *_) -> None:
         self._file.close()
+        self._lines.close()
+
+    def __len__(self) -> int:
+        return len(self._starts)
 
     def add(self, pixels: np.ndarray, facts: dict) -> None:
-        """Keep a crop, uint8 RGB (size, size, 3), with its line for metadata.jsonl."""
+        """Keep a crop, uint8 RGB (size, size, 3), with its line for metadata.jsonl, and what it may be grouped by."""
         self._file.write(pixels.tobytes())
-        self.facts.append(facts)
+        self._starts.append(self._lines.tell())
+        told = {name: value for name, value in facts.items() if name not in self._groups}
+        self._lines.write(json.dumps(told).encode() + b"\n")
+        for name, known in self._groups.items():
+            known.append(sys.intern(facts[name]))
 
     def pixels(self, indices: range) -> np.ndarray:
         """uint8 (n, 3, size, size), as the writer of sets wants them."""
-        kept = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self.facts), *self._shape))
+        kept = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self), *self._shape))
         return np.ascontiguousarray(kept[indices.start : indices.stop].transpose(0, 3, 1, 2))
 
     def write(self, root: Path, label: Label, group_by: str, shares: tuple[int, int, int], origin: dict) -> dict:
-        """All crops as a set of one label at `root`; imageset.json. Crops of one group share a split."""
+        """All crops as a set of one label at `root`; imageset.json. Crops that are alike in `group_by` share a split."""
         self._file.flush()
-        groups = [facts[group_by] for facts in self.facts]
+        groups = self._groups[group_by]
         splits = self._splits(groups, shares)
 
         def records(indices: range, file_name: Callable) -> list[ImageRecord]:
@@ -114,18 +129,19 @@ class Crops:
         return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()
 
     def _told(self, index: int) -> dict:
-        return {name: value for name, value in self.facts[index].items() if name not in ("person", "input")}
+        self._lines.seek(self._starts[index])
+        return json.loads(self._lines.readline())
 
 
 def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
     """Add the faces of one film or photo to `crops`, and tell what was there: path, status, kind, frames, faces ..."""
     row = {"path": path, "status": "ok", "kind": "image", "frames": 0, "faces": 0, "tracks": None, "duration_s": None}
     row |= {"note": None, "error": None}
-    before = len(crops.facts)
+    before = len(crops)
     try:
-        if problem is not None:
-            raise ImageError("unreadable", problem)
         try:
+            if problem is not None:
+                raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
             pixels = decode_image(read_bytes(Path(path)))
         except ImageError as error:
             if error.kind != "video":
@@ -141,7 +157,7 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
             bar.advance()
     except (ImageError, VideoError) as error:
         return row | {"status": error.status, "error": str(error)}
-    row["faces"] = len(crops.facts) - before
+    row["faces"] = len(crops) - before
     if not row["faces"]:
         row |= {"status": "no_face", "error": f"no face found in {row['frames']:,} frame{'s' * (row['frames'] != 1)}"}
     return row

@@ -229,11 +229,26 @@ def _from_sources(
         paths=[paths[row] for row in pixels.rows],
         groups=[(*reals.groups, *fakes.groups)[row] for row in pixels.rows],
         unused=[{**line, "label": LABEL_NAMES[int(label)]} for label, line in unused],
-        origin={"real": reals.spec, "fake": fakes.spec},
+        origin={"real": reals.spec, "fake": fakes.spec, **_face_cut(reals, fakes)},
         sha256=pixels.sha256,
     )
     _note_pictures_in_both(data)
     return data if seed is None else _split(data, seed)
+
+
+def _face_cut(reals: Source, fakes: Source) -> dict:
+    """{"faces": how the reals, or else the fakes, were cut out of films}, or nothing where that is not known."""
+    cuts = [source.faces for source in (reals, fakes) if source.faces]
+    if len(cuts) == 2 and cuts[0] != cuts[1]:
+        say(
+            f"note: the faces of reals and fakes were cut in two ways ({_told_cut(cuts[0])}; {_told_cut(cuts[1])}), which "
+            "alone may tell the two apart; in films `score` will cut them as the reals were"
+        )
+    return {"faces": cuts[0]} if cuts else {}
+
+
+def _told_cut(cut: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in cut.items())
 
 
 def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int | None) -> CachedPixels:

@@ -52,6 +52,10 @@ FIELDS = {
 }
 _QUALITY = whole(1, 100)
 _JPEG_OR_NONE = Kind(f"{_QUALITY.words}, or null", lambda value: value is None or _QUALITY.fits(value))
+FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of films, see fakedetect.faces.crop
+    "margin": number(0, 2),
+    "align": Kind("true or false", lambda value: isinstance(value, bool)),
+}
 _REMEDY = "Copy detector.json again, or train anew."
 
 
@@ -119,6 +123,16 @@ class Detector:
     def equalise_jpeg(self) -> int | None:
         """The JPEG quality at which every image is saved once more before it is judged; None: it is not."""
         return self.facts["preprocessing"].get("equalise_jpeg")
+
+    @property
+    def face_margin(self) -> float | None:
+        """What the training images show around a face, as a share of its side, where `faces` cut them; else None."""
+        return self.facts["preprocessing"].get("faces", {}).get("margin")
+
+    @property
+    def face_align(self) -> bool:
+        """Whether the faces of the training images were turned upright."""
+        return self.facts["preprocessing"].get("faces", {}).get("align", False)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -215,6 +229,8 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         )
     optional = {"equalise_jpeg": None, **facts["preprocessing"]}
     check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=_REMEDY, inside="preprocessing.")
+    if "faces" in facts["preprocessing"]:
+        check_fields(facts["preprocessing"], {"faces": FACE_CUT}, where, remedy=_REMEDY, inside="preprocessing.")
     for name in _SHAPE:
         takes, says = facts["arguments"][name], facts["preprocessing"][name]
         if takes != says:

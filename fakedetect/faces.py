@@ -21,6 +21,7 @@ SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it do
 # The first network looks for faces a little below the wanted size: its own boxes vary by as much. Going on to two thirds
 # found no more faces of 60 pixels in faces-1080p.mp4, and took a quarter longer.
 _REACH = 0.85
+MARGIN = 0.2  # around a face, as a share of its side: chin, ears and hair, where pasted faces end
 _TAKEN = 0.9  # a face's box varies by a tenth from frame to frame; one must not come and go for that
 # Where a face's landmarks lie in an aligned crop without margin, as shares of its side (ArcFace's 112x112 template).
 _TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
@@ -81,7 +82,13 @@ class FaceFinder:
         return results
 
 
-def crop(frame: np.ndarray, face: Face, *, margin: float = 0.2, size: int = 128, align: bool = False) -> np.ndarray:
+def between(one: Face, other: Face, share: float) -> Face:
+    """Where a face would be after `share`, [0, 1], of its way from one place to the other."""
+    box, landmarks = ((1 - share) * a + share * b for a, b in ((one.box, other.box), (one.landmarks, other.landmarks)))
+    return Face(box, landmarks, min(one.confidence, other.confidence))
+
+
+def crop(frame: np.ndarray, face: Face, *, margin: float = MARGIN, size: int = 128, align: bool = False) -> np.ndarray:
     """A face cut from `frame`, uint8 RGB (H, W, 3), as uint8 RGB (size, size, 3), reduced or enlarged as all images are.
 
     `margin` is added on each side, as a share of the face's longer side. With `align` the face is turned and moved until
@@ -93,6 +100,12 @@ def crop(frame: np.ndarray, face: Face, *, margin: float = 0.2, size: int = 128,
     flags = cv2.INTER_CUBIC if align else cv2.INTER_NEAREST  # unturned, whole pixels are copied
     square = cv2.warpAffine(frame, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(fit_square(square, size, 3).transpose(1, 2, 0))
+
+
+def check_margin(margin: float) -> None:
+    """Raise UserError for a margin that makes no sense."""
+    if not 0 <= margin <= 2:
+        raise UserError("--margin cannot be used", got=margin, expected="0 to 2, as a share of the face's side")
 
 
 def sharpness(frame: np.ndarray, face: Face) -> float:

@@ -10,19 +10,21 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.errors import UserError, why_unreadable
+from fakecore.errors import UserError
 from fakecore.files import write_bytes
 from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.progress import progress_bar, say
+from fakecore.videos import named_video
 from fakedetect.detector import SCORE_BATCH, Detector, Judgement
-from fakedetect.videoscore import NO_FILM, FilmJudge
+from fakedetect.videoscore import FilmJudge
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
 COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights, its start
@@ -93,17 +95,16 @@ def _with_films(rows: list[dict], films: FilmJudge) -> Iterator[list[dict]]:
 
 
 def _judge_film(row: dict, films: FilmJudge) -> dict:
-    try:
+    with suppress(OSError):  # what cannot be read is told by `judge` below
         row["sha256"] = _film_digest(Path(row["path"]))
-    except OSError as error:
-        failed = {"status": "unreadable", "error": why_unreadable(error, Path(row["path"]))}
-        return row | NO_FILM | failed
     facts, judgement = films.judge(row["path"])
     return row | facts if judgement is None else _with(row | facts, judgement)
 
 
 def _film_digest(path: Path) -> str:
-    """Of a file that may be larger than the memory."""
+    """Of a file that may be larger than the memory. Raises OSError, also for a pipe, which would be waited on for ever."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -130,7 +131,7 @@ def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, 
     row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
     try:
         if problem is not None:
-            raise ImageError("unreadable", problem)
+            raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
         data = read_bytes(Path(path))
         row["sha256"] = hashlib.sha256(data).hexdigest()
         image = decode_image(data)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ _MIN_MEET, _MIN_MEET_FAR = -0.5, 0.2
 _FAR_S = 1.0
 _MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # ratio of sides; of boxes that do not touch
 _SHADES = 8  # of each colour
+_AROUND_S = 0.25  # a box stays so long before its first sighting, and after its last
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,25 @@ class Track:
     """One face over frames. `number` counts a film's tracks from 1, in the order in which they begin."""
 
     number: int
-    faces: list[Sighting] = field(default_factory=list)
+    last: Sighting
+    start_s: float
+    before: Sighting | None = None  # the last one
+    seen: int = 1  # looks with it; of all but two nothing is kept, however long the film
     missed: int = 0  # looks since it was last seen
 
     @property
-    def start_s(self) -> float:
-        return self.faces[0].time_s
-
-    @property
     def end_s(self) -> float:
-        return self.faces[-1].time_s
+        return self.last.time_s
+
+    def add(self, sighting: Sighting) -> None:
+        """It was seen again."""
+        self.before, self.last, self.seen = self.last, sighting, self.seen + 1
 
     def expected(self, time_s: float) -> np.ndarray:
         """Where its box (4,) would be at `time_s`, if it went on as between its last two sightings."""
-        last = self.faces[-1]
-        if len(self.faces) < 2:
+        last, before = self.last, self.before
+        if before is None:
             return last.face.box
-        before = self.faces[-2]
         passed, ahead = last.time_s - before.time_s, time_s - last.time_s
         if not 0 < passed <= _FAR_S or not 0 < ahead <= _FAR_S:
             return last.face.box
@@ -86,13 +90,13 @@ class Tracker:
         for track in self._open:
             track.missed = 0 if any(owner is track for owner in owners) else track.missed + 1
         for place, face in enumerate(faces):
-            track = owners[place]
+            track, sighting = owners[place], Sighting(index, time_s, face)
             if track is None:
-                track = Track(len(self.tracks) + 1)
-                self.tracks.append(track)
-                self._open.append(track)
-                owners[place] = track
-            track.faces.append(Sighting(index, time_s, face))
+                owners[place] = Track(len(self.tracks) + 1, sighting, time_s)
+                self.tracks.append(owners[place])
+                self._open.append(owners[place])
+            else:
+                track.add(sighting)
         return [track.number for track in owners]
 
     def _may_go_on(self, track: Track, time_s: float) -> bool:
@@ -106,7 +110,7 @@ class Tracker:
             return []
         meet = np.empty((len(faces), len(self._open)))
         for column, track in enumerate(self._open):
-            box, side = track.expected(time_s), track.faces[-1].face.side
+            box, side = track.expected(time_s), track.last.face.side
             least = _MIN_MEET if time_s - track.end_s <= _FAR_S else _MIN_MEET_FAR
             for row, face in enumerate(faces):
                 growth = max(face.side, side) / max(min(face.side, side), 1e-9)
@@ -115,6 +119,25 @@ class Tracker:
                 meet[row, column] = value if value >= least and growth <= most else -9.0
         rows, columns = linear_sum_assignment(-meet)
         return [(r, self._open[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if meet[r, c] > -9]
+
+
+def box_at(
+    times: list[float], boxes: list[np.ndarray], time_s: float, around_s: float = _AROUND_S
+) -> np.ndarray | None:
+    """Where a track's box (4,) xyxy is at a time: between two of its sightings on the way from one to the other, up to
+    `around_s` before the first and after the last where that one is; None where the face is not seen.
+    """
+    after = bisect_right(times, time_s)
+    if after == 0:
+        return boxes[0] if times[0] - time_s <= around_s else None
+    before_s = times[after - 1]
+    if after == len(times):
+        return boxes[-1] if time_s - before_s <= around_s else None
+    passed = times[after] - before_s
+    if passed > MAX_GAP_S:
+        return boxes[after - 1] if time_s - before_s <= around_s else None
+    share = (time_s - before_s) / passed
+    return (1 - share) * boxes[after - 1] + share * boxes[after]
 
 
 def meeting(one: np.ndarray, other: np.ndarray) -> float:

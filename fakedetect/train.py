@@ -23,7 +23,7 @@ from fakedetect.audit import audit_first, common_quality
 from fakedetect.begun import plan, reopen, require_same_images, write_begun
 from fakedetect.calibration import choose_thresholds, fit_temperature, probability
 from fakedetect.data import LabelledImages, load_labelled, place_name, require_both_classes
-from fakedetect.detector import DETECTOR_VERSION, Detector, network_logits, network_outputs, scoring_network
+from fakedetect.detector import DETECTOR_VERSION, FACE_CUT, Detector, network_logits, network_outputs, scoring_network
 from fakedetect.domain import Domain, fit_domain
 from fakedetect.metrics import all_metrics
 from fakedetect.models import Opened, finished_model, open_model
@@ -224,6 +224,17 @@ def describe_domain(data: LabelledImages) -> str:
     return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
 
 
+def _face_cut(origin: dict) -> dict | None:
+    """How the images, or the reals that their GAN learned from, were cut out of films by `faces`; None where that is not
+    known.
+    """
+    source = origin.get("source")
+    cut = origin.get("faces") or (source.get("faces") if isinstance(source, dict) else None)
+    if not isinstance(cut, dict) or not all(kind.fits(cut.get(name)) for name, kind in FACE_CUT.items()):
+        return None
+    return {name: cut[name] for name in FACE_CUT}
+
+
 def _shape(settings: DetectorSettings, opened: Opened | None) -> dict:
     """The size and channels to bring images to: those of a model that was trained before, else what the settings say."""
     if opened is None:
@@ -257,6 +268,8 @@ def _describe(
         "resize": "bicubic, antialiased",
         "range": "uint8 RGB [0, 255]; the network divides by 255",
     }
+    if cut := _face_cut(data.origin):
+        preprocessing["faces"] = cut
     if equalise_jpeg is not None:
         preprocessing["equalise_jpeg"] = equalise_jpeg  # the quality; after crop and resize, 4:2:0
     training = {

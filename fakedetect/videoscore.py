@@ -6,7 +6,9 @@ logit through the detector's own temperature. A film is as fake as its worst tra
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,15 +22,17 @@ from fakecore.pixels import ImageError, fit_square
 from fakecore.video import Frame, VideoError, check_choice, frames
 from fakecore.wording import counted
 from fakedetect.detector import Detector, Judgement
-from fakedetect.faces import BATCH, SMALLEST, Face, FaceFinder, crop
+from fakedetect.faces import BATCH, MARGIN, SMALLEST, Face, FaceFinder, between, check_margin, crop
 from fakedetect.tracks import Tracker
 
 FPS = 5.0  # looks a second, so that a track of MIN_TRACK_S rests on four faces or more
+# Of more frames a second, faces are looked for in those that are a fifth of a second apart, less a frame of rounding.
+_SOON_S = 0.165
 # Of many short tracks the worst is high by chance, and what the face finder takes for a face by mistake seldom lasts.
 MIN_TRACK_S = 0.5
 KEPT = 12  # pictures of a track, at most twice as many while the film runs
 THUMBNAIL = 96  # pixels, on pages
-_WITH_MARGIN = 1.4  # what `crop` cuts, in sides of a face
+_PART = 8  # faces that a thread judges at once
 _LOOKED = "looked at with "
 _GRAVITY = {"real": 0, "unsure": 1, "fake": 2}
 NO_FILM = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
@@ -46,12 +50,15 @@ class Look:
     start_s: float = 0.0
     end_s: float | None = None
     min_face: float = 60  # pixels
+    margin: float | None = None  # around a face, as a share of its side; None: as in the detector's training
     whole_frame: bool = False  # no faces: frames are judged as photos are
 
     def __post_init__(self):
         check_choice(fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
         if not self.min_face >= SMALLEST:
             raise UserError("--min-face is too small", got=self.min_face, expected=f"{SMALLEST} pixels or more")
+        if self.margin is not None:
+            check_margin(self.margin)
 
     @property
     def note(self) -> str | None:
@@ -62,6 +69,7 @@ class Look:
             "--start": self.start_s or None,
             "--end": self.end_s,
             "--min-face": None if self.min_face == Look.min_face else self.min_face,
+            "--margin": self.margin,
         }
         words = [f"{name} {value:g}" for name, value in told.items() if value is not None]
         words += ["--whole-frame"] * self.whole_frame
@@ -81,14 +89,19 @@ class TrackSeen:
     times: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     outside: list[bool | None] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)  # (4,) xyxy, pixels of the film
+    boxes: list[np.ndarray] = field(default_factory=list)  # (4,) xyxy, pixels of the film; kept where they are shown
     pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (place among the above, JPEG)
     _every: int = 1
 
     def add(
-        self, time_s: float, logit: float, outside: bool | None, box: np.ndarray, picture: Callable[[], bytes] | None
+        self,
+        time_s: float,
+        logit: float,
+        outside: bool | None,
+        box: np.ndarray | None,
+        picture: Callable[[], bytes] | None,
     ) -> None:
-        """One face more; `picture` makes a picture of it, where one is wanted."""
+        """One face more; `box` and `picture`, which makes a picture of it, where they are wanted."""
         if picture and len(self.times) % self._every == 0:
             self.pictures.append((len(self.times), picture()))
             if len(self.pictures) == 2 * KEPT:  # spread over the track, however long it is
@@ -96,7 +109,8 @@ class TrackSeen:
         self.times.append(time_s)
         self.logits.append(logit)
         self.outside.append(outside)
-        self.boxes.append(box)
+        if box is not None:
+            self.boxes.append(np.array(box, np.float32))  # not a part of an array that would be kept with it
 
     @property
     def lasts(self) -> bool:
@@ -157,13 +171,14 @@ class FilmJudge:
         film = frames(Path(path), fps=fps, count=look.count, start_s=look.start_s, end_s=look.end_s)
         if not film.expected:
             raise VideoError("unsupported", f"nothing of it is shown from {look.start_s:g} s on: it is shorter")
-        found = _Found(self._detector, None if look.whole_frame else self._finder, self._keep)
+        found = _Found(self._detector, None if look.whole_frame else self._finder, self._keep, look.margin)
         batch: list[Frame] = []
         for frame in film:
             batch.append(frame)
             if len(batch) == BATCH:
                 self._take(path, batch, found, film.expected)
         self._take(path, batch, found, film.expected)
+        found.finish()
         facts = {**NO_FILM, "frames": found.frames, "duration_s": round(film.outcome.whole_s, 3), "status": "ok"}
         notes = [film.outcome.note, found.note, look.note]
         facts |= {"error": None, "note": "; ".join(filter(None, notes)) or None}
@@ -212,12 +227,21 @@ class FilmJudge:
         return facts, deciding[0][1]
 
 
+_Sight = tuple[int, Frame, Face | None]  # a face's track, its frame, and where in it; None for the whole frame
+
+
 class _Found:
     """Tracks of a film as they grow, frame by frame."""
 
-    def __init__(self, detector: Detector, finder: FaceFinder | None, keep: bool):
+    def __init__(self, detector: Detector, finder: FaceFinder | None, keep: bool, margin: float | None):
         self._detector, self._finder, self._keep = detector, finder, keep
+        trained = MARGIN if detector.face_margin is None else detector.face_margin
+        self._margin = trained if margin is None else margin
         self._tracker = Tracker()
+        self._looked_s: float | None = None  # when faces were last chosen to be looked for
+        self._last: dict[int, Face] = {}  # the faces of the last look, by their tracks, and its time
+        self._last_s = 0.0
+        self._between: list[Frame] = []  # frames since then
         self._enlarged = self._faces = 0
         self._frame_note: str | None = None
         self.frames = 0
@@ -232,36 +256,74 @@ class _Found:
         return self._frame_note
 
     def add(self, batch: list[Frame]) -> None:
-        """Find, follow and judge what these frames show."""
-        seen = [
-            sight
-            for frame, faces in zip(batch, self._faces_of(batch), strict=True)
-            for sight in self._look(frame, faces)
-        ]
+        """Find, follow and judge what these frames show; what lies between two looks for faces, once the second is done."""
         self.frames += len(batch)
+        if self._finder is None:
+            self._frame_note = self._frame_note or self._detector.note_on(batch[0].pixels)
+            self._judge([(1, frame, None) for frame in batch])
+        else:
+            self._judge(self._followed(batch, self._looks(batch)))
+
+    def finish(self) -> None:
+        """The film has ended: look for faces in the last frame, if that was not done, and judge those before it."""
+        if self._between:
+            last = self._between.pop()
+            self._judge(self._followed([last], [last]))
+
+    def _looks(self, batch: list[Frame]) -> list[Frame]:
+        """The frames of a batch in which faces are looked for: all but those that follow too soon on such a one."""
+        looks, waiting = [], len(self._between)
+        for frame in batch:
+            soon = self._looked_s is not None and frame.time_s - self._looked_s < _SOON_S
+            if soon and waiting < BATCH:
+                waiting += 1
+            else:
+                looks.append(frame)
+                self._looked_s, waiting = frame.time_s, 0
+        return looks
+
+    def _followed(self, batch: list[Frame], looks: list[Frame]) -> list[_Sight]:
+        """Each face with its track, in the order of time. In frames between two looks, a face that both saw is where it
+        would be on its way from one to the other.
+        """
+        found, seen = iter(self._finder.find([frame.pixels for frame in looks])), []
+        for frame in batch:
+            if not any(frame is look for look in looks):
+                self._between.append(frame)
+                continue
+            faces = next(found)
+            now = dict(zip(self._tracker.update(frame.index, frame.time_s, faces, frame.pixels), faces, strict=True))
+            for held in self._between:
+                share = (held.time_s - self._last_s) / (frame.time_s - self._last_s)
+                seen += [(n, held, between(self._last[n], face, share)) for n, face in now.items() if n in self._last]
+            seen += [(number, frame, face) for number, face in now.items()]
+            self._between, self._last, self._last_s = [], now, frame.time_s
+        return seen
+
+    def _judge(self, seen: list[_Sight]) -> None:
         if not seen:
             return
-        prepared = np.stack([self._prepared(*sight[1:]) for sight in seen])
-        with one_thread():
-            logits, outside = self._detector.outputs(prepared)
+        logits, outside = self._outputs(np.stack([self._prepared(*sight[1:]) for sight in seen]))
         for place, (number, frame, face) in enumerate(seen):
             far = None if outside is None else bool(outside[place])
             track = self.tracks.setdefault(number, TrackSeen(number))
-            show = partial(_picture, frame, face) if self._keep else None
-            track.add(frame.time_s, float(logits[place]), far, _box(frame, face), show)
+            box, show = (_box(frame, face), partial(self._picture, frame, face)) if self._keep else (None, None)
+            track.add(frame.time_s, float(logits[place]), far, box, show)
 
-    def _faces_of(self, batch: list[Frame]) -> list[list[Face]]:
-        if self._finder is None:
-            self._frame_note = self._frame_note or self._detector.note_on(batch[0].pixels)
-            return [[] for _ in batch]
-        return self._finder.find([frame.pixels for frame in batch])
+    def _outputs(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """As the detector's. On a CPU in parts, each one thread's work: all cores are used, and since parts are of one size
+        whatever the machine's, so is the rounding.
+        """
+        if self._detector.device.type != "cpu":
+            return self._detector.outputs(prepared)
 
-    def _look(self, frame: Frame, faces: list[Face]) -> list[tuple[int, Frame, Face | None]]:
-        """The track of each face; without a face finder the frame itself is track 1."""
-        if self._finder is None:
-            return [(1, frame, None)]
-        numbers = self._tracker.update(frame.index, frame.time_s, faces, frame.pixels)
-        return [(number, frame, face) for number, face in zip(numbers, faces, strict=True)]
+        def judge(start: int) -> tuple[np.ndarray, np.ndarray | None]:
+            with one_thread():
+                return self._detector.outputs(prepared[start : start + _PART])
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            logits, outside = zip(*pool.map(judge, range(0, len(prepared), _PART)), strict=True)
+        return np.concatenate(logits), None if outside[0] is None else np.concatenate(outside)
 
     def _prepared(self, frame: Frame, face: Face | None) -> np.ndarray:
         """A face as `faces` cuts it, at once in the size that the detector looks at; without one the frame."""
@@ -269,8 +331,14 @@ class _Found:
             return self._detector.prepare(frame.pixels)
         side = self._detector.resolution
         self._faces += 1
-        self._enlarged += face.side * _WITH_MARGIN < side
-        return self._detector.prepare(crop(frame.pixels, face, size=side))
+        self._enlarged += face.side * (1 + 2 * self._margin) < side
+        return self._detector.prepare(self._cut(frame, face, side))
+
+    def _cut(self, frame: Frame, face: Face, side: int) -> np.ndarray:
+        return crop(frame.pixels, face, margin=self._margin, size=side, align=self._detector.face_align)
+
+    def _picture(self, frame: Frame, face: Face | None) -> bytes:
+        return thumbnail(frame.pixels if face is None else self._cut(frame, face, THUMBNAIL))
 
 
 def thumbnail(image: np.ndarray) -> bytes:
@@ -282,10 +350,6 @@ def thumbnail(image: np.ndarray) -> bytes:
 def _box(frame: Frame, face: Face | None) -> np.ndarray:
     height, width = frame.pixels.shape[:2]
     return np.array([0, 0, width - 1, height - 1], np.float32) if face is None else face.box
-
-
-def _picture(frame: Frame, face: Face | None) -> bytes:
-    return thumbnail(frame.pixels if face is None else crop(frame.pixels, face, size=THUMBNAIL))
 
 
 def _gravity(judgement: Judgement) -> tuple[int, float]:

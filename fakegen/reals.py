@@ -31,6 +31,7 @@ class Reals:
     unused: list[dict]
     fingerprint: str  # changes when any image does
     smallest: int  # the shortest side of the source's images, pixels
+    faces: dict | None = None  # how they were cut out of films and photos, where `faces` did: margin, align
 
     @property
     def channels(self) -> int:
@@ -84,5 +85,15 @@ def load_reals(
     splits = split_groups(together, shares, derive_seed(seed, "split"))
     fingerprint = hashlib.sha256("".join(pixels.sha256).encode()).hexdigest()
     return Reals(
-        spec, pixels.images, splits, names, classes, groups, pixels.sha256, unused, fingerprint, pixels.smallest
+        spec,
+        pixels.images,
+        splits,
+        names,
+        classes,
+        groups,
+        pixels.sha256,
+        unused,
+        fingerprint,
+        pixels.smallest,
+        source.faces,
     )

@@ -186,6 +186,7 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "classes": reals.class_shares() if preset.conditional else {},
         "unused": len(reals.unused),
         "smallest_side": reals.smallest,
+        **({"faces": reals.faces} if reals.faces else {}),
     }
     facts = {
         "version": RUN_VERSION,

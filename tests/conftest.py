@@ -1,4 +1,4 @@
-"""What all tests share: a pixel cache of their own, and the command line as a user runs it."""
+"""What all tests share: a pixel cache of their own, the command line as a user runs it, and films of drawn faces."""
 
 from __future__ import annotations
 
@@ -67,3 +67,47 @@ def start_fakelab():
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def draw_face():
+    """A function: a drawn face, which MTCNN is sure of, on uint8 RGB `frame`: middle (x, y), about `side` pixels high."""
+    import cv2
+
+    def draw(frame, x: float, y: float, side: float, skin=(224, 172, 138)) -> None:
+        dark, hair = tuple(int(value * 0.75) for value in skin), (60, 40, 30)
+
+        def blob(across: float, down: float, width: float, height: float, colour) -> None:
+            middle, axes = (int(x + across * side), int(y + down * side)), (int(width * side), int(height * side))
+            cv2.ellipse(frame, middle, axes, 0, 0, 360, colour, -1, cv2.LINE_AA)
+
+        blob(0, -0.08, 0.52, 0.62, hair)
+        blob(0, 0.05, 0.45, 0.57, skin)
+        for eye in (-0.19, 0.19):
+            blob(eye, -0.06, 0.12, 0.06, dark)
+            blob(eye, -0.05, 0.085, 0.045, (245, 245, 245))
+            blob(eye, -0.05, 0.045, 0.045, (40, 30, 25))
+            blob(eye, -0.16, 0.13, 0.03, hair)
+        blob(0, 0.14, 0.07, 0.05, dark)
+        blob(0, 0.33, 0.17, 0.055, (170, 70, 70))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def write_film(draw_face):
+    """A function: a film of 320x240; each of `people`, called with a frame's number, says where its face is, or None."""
+    import cv2
+    import numpy as np
+
+    def write(path: Path, people: list, count: int = 20, fps: float = 10, background=(120, 140, 150)) -> Path:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (320, 240))
+        for number in range(count):
+            frame = np.full((240, 320, 3), background, dtype=np.uint8)
+            for where in filter(None, (person(number) for person in people)):
+                draw_face(frame, *where)
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        writer.release()
+        return path
+
+    return write

@@ -4,6 +4,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import speed_video
 
@@ -36,3 +37,38 @@ def test_each_side_gives_boxes_for_each_chosen_frame(tmp_path, monkeypatch, caps
     speed_video.main()
     told = json.loads(capsys.readouterr().out)
     assert told["boxes"] == [[]] * 6 and told["wall_s"] > 0 and told["peak_mb"] > 0
+
+
+class Mean(torch.nn.Module):
+    """A network of no weight: the mean of what it is shown."""
+
+    def forward(self, images):
+        return images.float().mean(dim=(1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize(("side", "judged"), [("plain", 6), ("ours", 6)])
+def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
+    tmp_path, monkeypatch, capsys, write_film, side, judged
+):
+    import timm
+
+    from fakedetect import networks
+
+    shown = []
+
+    class Seen(Mean):
+        def forward(self, images):
+            shown.append(tuple(images.shape))
+            made = super().forward(images)
+            return made if side == "plain" else made[:, 0]
+
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: Seen())
+    monkeypatch.setattr(networks, "build_network", lambda *_: Seen())
+    film = write_film(tmp_path / "film.mp4", [lambda n: (100 + n, 120, 110)], count=14)
+    words = ["speed_video", str(film), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
+    monkeypatch.setattr(sys, "argv", words)
+    speed_video.main()
+    told = json.loads(capsys.readouterr().out)
+    assert [len(boxes) for boxes in told["boxes"]] == [1] * 6 and told["judged"] == judged
+    assert sum(shape[0] for shape in shown if shape[0]) >= judged and {shape[1:] for shape in shown} == {(3, 224, 224)}
+    assert told["boxes"][0][0][0] < 100 < told["boxes"][0][0][2]

@@ -33,6 +33,21 @@ def first_pixel(source, index):
     return decode_image(source.read(index))[0, 0].tolist()
 
 
+def test_a_set_says_how_its_faces_were_cut(tmp_path):
+    picture(tmp_path / "train" / "real" / "000000.png")
+    line = {"file_name": "train/real/000000.png", "label": "real", "split": "train", "index": 0}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(line) + "\n")
+    counts = {split: {"real": int(split == "train"), "fake": 0} for split in ("train", "val", "test")}
+    facts = {"version": 1, "resolution": 4, "channels": 3, "counts": counts}
+    for origin, told in (
+        ({"faces": {"margin": 0.3, "align": True, "size": 64, "fps": 5}}, {"margin": 0.3, "align": True}),
+        ({"run": "a"}, None),
+        ({"faces": "all"}, None),
+    ):
+        (tmp_path / "imageset.json").write_text(json.dumps({**facts, "origin": origin}))
+        assert open_source(str(tmp_path)).faces == told
+
+
 def test_a_flat_folder_has_no_classes(tmp_path):
     for name in ("b.png", "a.png"):
         picture(tmp_path / name)

@@ -164,8 +164,8 @@ def test_bytes_overwritten_midway_cost_no_more_than_the_frames_they_were(tmp_pat
     assert 60 < len(list(chosen)) <= 100 and not chosen.outcome.truncated
 
 
-@pytest.mark.parametrize("rate", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
-def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate):
+@pytest.mark.parametrize(("rate", "step_s"), [(b"\0\0\0\0", 0.1), (b"\xff\xff\xff\xff", 0.04)])
+def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate, step_s):
     path = write_film(tmp_path / "b.avi", count=5, codec="MJPG")
     data = bytearray(path.read_bytes())
     place = data.index(b"strh") + 8 + 24  # dwRate
@@ -173,7 +173,17 @@ def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate):
     path.write_bytes(data)
     info = open_video(path)
     assert info.fps is None or 0.01 <= info.fps <= 1000
-    assert len(list(frames(path))) == 5
+    found = list(frames(path))
+    assert len(found) == 5 and found[1].time_s == pytest.approx(step_s)  # 25 a second where none is known
+
+
+def test_times_that_no_film_could_have_are_made_up(tmp_path, film):
+    data = film.read_bytes()
+    place = data.index(b"mdhd") + 16  # units a second
+    (tmp_path / "odd.mp4").write_bytes(data[:place] + struct.pack(">I", 0x7FFFFFFF) + data[place + 4 :])
+    chosen = frames(tmp_path / "odd.mp4", fps=5)
+    assert [frame.index for frame in chosen] == [0, 5, 10, 15, 20, 25]
+    assert numbers(chosen) == [0, 5, 10, 15, 20, 25] and not chosen.outcome.truncated
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,11 @@ def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate):
         ("empty.mp4", b"", "unreadable"),
         ("text.mp4", b"this is no film at all, whatever it is called" * 40, "unsupported"),
         ("header.mp4", b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "unreadable"),
+        (
+            "head.mp4",
+            b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41\0\0\0\x08free\0\0\1\0mdat" + b"\7" * 20,
+            "unreadable",
+        ),
         ("list.mp4", b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\n/etc/passwd\n", "unsupported"),
         ("photo.mp4", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), "unsupported"),
     ],

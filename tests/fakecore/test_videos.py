@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from fakecore.videos import HEAD_BYTES, is_video
+from fakecore.videos import HEAD_BYTES, is_video, named_video
 
 IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
 
@@ -59,3 +59,9 @@ def test_no_image_is_taken_for_a_video(image_format):
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64), (shade,) * 3).save(buffer, image_format)
         assert not is_video(buffer.getvalue()[:HEAD_BYTES], "", IMAGES)
+
+
+def test_a_name_tells_a_video_where_nothing_else_can(tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    names = ("gone.mp4", "GONE.MKV", "gone.png", "gone", "folder.mp4")
+    assert [named_video(tmp_path / name) for name in names] == [True, True, False, False, False]

@@ -46,6 +46,7 @@ def test_each_input_has_a_row_with_its_reason(made):
         "text.mp4": "unsupported",
     }
     assert [rows["a.mp4"][name] for name in ("frames", "faces", "tracks", "kind")] == [10, 15, 2, "video"]
+    assert rows["pipe.mp4"]["kind"] == rows["text.mp4"]["kind"] == "video"
     assert rows["photo.png"]["faces"] == 1 and rows["photo.png"]["kind"] == "image"
     assert told["faces"] == 26 and "10 frames" in rows["nobody.mp4"]["error"]
 
@@ -79,6 +80,7 @@ def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_split
             person = lambda n, skin=skin, number=number: (110 + 8 * n, 100 + 10 * number, 110, skin)  # noqa: E731
             write_film(folder / f"{number}.mp4", [person], count=5, background=(shade, 90, 200 - shade))
         words = ("--out", tmp_path / f"{label}-set", "--every", 1, "--size", 32, "--label", label, "--device", "cpu")
+        words += ("--margin", 0.3) if label == "real" else ()
         assert fakelab("faces", folder, *words).returncode == 0
     data = load_labelled(real=str(tmp_path / "real-set"), fake=str(tmp_path / "fake-set"))
     assert data.resolution == 32 and len(data.groups) >= 36 and len(set(data.groups)) == 8
@@ -89,6 +91,9 @@ def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_split
     sets = ("--real", tmp_path / "real-set", "--fake", tmp_path / "fake-set")
     done = fakelab("detect-train", *sets, "--out", tmp_path / "det", *settings, "--device", "cpu")
     assert done.returncode == 0, done.stderr
+    assert "cut in two ways (margin 0.3, align False; margin 0.2, align False)" in done.stderr
+    facts = json.loads((tmp_path / "det" / "detector.json").read_text())
+    assert facts["preprocessing"]["faces"] == {"margin": 0.3, "align": False}  # so `score` knows how to cut
 
 
 def test_tracks_may_be_the_groups_and_few_of_them_are_all_train(films, fakelab, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from fakecore.errors import UserError
 from fakecore.pixels import read_image
 from fakedetect.faces import Face, FaceFinder, crop, sharpness
+from fakedetect.mtcnn import _AT_ONCE, _batch_size
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -114,3 +115,9 @@ def test_a_blurred_face_is_less_sharp_whatever_its_size(draw_face):
 def test_real_faces_are_found(finder):
     (faces,) = finder.find([read_image(SHARED / "multiface.jpg")])
     assert 5 <= len(faces) <= 7
+
+
+def test_candidates_are_judged_in_batches_of_few_sizes():
+    sizes = [_batch_size(count) for count in range(1, _AT_ONCE + 1)]
+    assert all(size >= count for count, size in enumerate(sizes, 1)) and max(sizes) == _AT_ONCE
+    assert len(set(sizes)) <= 14

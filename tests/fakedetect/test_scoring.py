@@ -114,6 +114,29 @@ def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_p
         assert set(row) > set(COLUMNS) and row["sha256"]
 
 
+def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_path, detector, pictures):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mov").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty.MP4").write_bytes(b"")
+    (tmp_path / "cut-photo.mp4").write_bytes(encode_png(pictures(1, "real", 2)[0], "real")[:-200])
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "folder.mp4" / "good.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real"))
+    rows = rows_of([tmp_path, tmp_path / "gone.mkv", tmp_path / "gone.jpg", tmp_path / "pipe.mp4"], detector)
+    told = {Path(row["path"]).name: (row["status"], row["kind"], row["error"]) for row in rows}
+    assert told == {
+        "pipe.mp4": ("unreadable", "video", "not a regular file"),
+        "link.mov": ("unreadable", "video", "a link that leads nowhere"),
+        "empty.MP4": ("unreadable", "video", "the file is empty"),
+        "gone.mkv": ("unreadable", "video", "no such file"),
+        "gone.jpg": ("unreadable", "image", "no such file"),
+        "cut-photo.mp4": ("unreadable", "image", "cut short or damaged"),
+        "good.png": ("ok", "image", None),
+    }
+    films = [row for row in rows if row["kind"] == "video"]
+    assert all(row["tracks"] == row["timeline"] == [] and row["frames"] == 0 for row in films)
+    assert changed_since({row["path"]: row for row in films}) == set()
+
+
 def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
     (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
     assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one as an image")

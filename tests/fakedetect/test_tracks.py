@@ -25,7 +25,7 @@ def test_two_people_who_pass_each_other_keep_their_numbers():
     tracker = Tracker()
     found = follow(tracker, looks)
     assert found == [[1, 2] if n % 2 == 0 else [2, 1] for n in range(14)]
-    assert [len(track.faces) for track in tracker.tracks] == [14, 14]
+    assert [track.seen for track in tracker.tracks] == [14, 14]
     assert (tracker.tracks[0].start_s, tracker.tracks[0].end_s) == (0.0, pytest.approx(1.3))
 
 

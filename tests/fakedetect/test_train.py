@@ -11,6 +11,7 @@ from fakecore.errors import UserError
 from fakedetect import Detector
 from fakedetect.calibration import choose_thresholds, fit_temperature
 from fakedetect.metrics import ranking_metrics
+from fakedetect.train import _face_cut
 
 
 def predictions(folder) -> list[dict]:
@@ -248,3 +249,19 @@ def test_unused_images_say_by_which_option_they_came(from_folders, write_folder,
 def test_a_seed_below_zero_is_refused(tmp_path, small_set):
     with pytest.raises(UserError, match=r"--seed is out of range .got -5; expected 0 or more"):
         fakedetect.train(small_set, out=tmp_path / "det", seed=-5, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("origin", "cut"),
+    [
+        ({"real": "a", "fake": "b", "faces": {"margin": 0.3, "align": True}}, {"margin": 0.3, "align": True}),
+        ({"run": "r", "source": {"faces": {"margin": 0, "align": False}}}, {"margin": 0, "align": False}),
+        ({"faces": {"margin": 0.2, "align": False, "size": 64, "fps": 5.0}}, {"margin": 0.2, "align": False}),
+        ({"faces": {"margin": 0.2}}, None),
+        ({"faces": {"margin": "wide", "align": False}}, None),
+        ({"run": "r", "source": "digits"}, None),
+        ({"set": "s"}, None),
+    ],
+)
+def test_how_faces_were_cut_is_known_wherever_the_reals_came_from(origin, cut):
+    assert _face_cut(origin) == cut

@@ -8,9 +8,9 @@ import pytest
 
 from fakecore.errors import UserError
 from fakedetect import FilmJudge, Look, list_inputs, score_files, videoscore
-from fakedetect.annotate import box_at
 from fakedetect.faces import Face
 from fakedetect.scoring import COLUMNS, ResultsFile
+from fakedetect.tracks import box_at
 
 SIZE = 16  # pixels: a face's side in these films, as the detector wants it
 
@@ -58,7 +58,7 @@ def known_faces(monkeypatch):
     """Known boxes, and crops without margin, so that the detector sees just what the test drew."""
     monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
     bare = videoscore.crop
-    monkeypatch.setattr(videoscore, "crop", lambda frame, face, size: bare(frame, face, margin=0, size=size))
+    monkeypatch.setattr(videoscore, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
 
 
 def drawn(faces, plan):
@@ -170,6 +170,59 @@ def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, d
         assert (row["p_fake"] is None) == (row["status"] != "ok") == (row["error"] is not None)
 
 
+def test_faces_are_looked_for_five_times_a_second_and_carried_between(tmp_path, detector, faces_of, known_faces):
+    frames = []
+    for number in range(26):  # 25 a second; a face moves 2 pixels a frame, and is gone from frame 18 on
+        frame = np.zeros((40, 200, 3), np.uint8)
+        if number < 18:
+            frame[:SIZE, 2 * number : 2 * number + SIZE] = faces_of["fake"]
+        frames.append(frame)
+    looked = []
+
+    class Finder(KnownFaces):
+        def _of(self, frame):
+            (columns,) = np.nonzero(frame[SIZE // 2, :].max(axis=1) > 8)
+            looked.append(len(columns))
+            if not len(columns):
+                return []
+            left = 2 * round(columns[0] / 2)
+            points = np.full((5, 2), left, np.float32)
+            return [Face(np.array([left, 0, left + SIZE, SIZE], np.float32), points, 0.99)]
+
+    judge = FilmJudge(detector, Look(fps=25), keep=True)
+    judge._finder = Finder()
+    film = write_film(tmp_path / "moving.avi", frames, fps=25)
+    row, judgement = judge.judge(str(film))
+    assert row["frames"] == 26 and len(looked) == 6  # at 0, 5, 10, 15, 20 and 25
+    ((track, _, p_fakes),) = judge.shown[str(film)].tracks
+    assert track.times == pytest.approx([number / 25 for number in range(16)])  # not beyond the last that saw it
+    assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(16)])
+    assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the cuts lie on the face
+
+
+def test_a_film_that_ends_between_two_looks_is_looked_at_to_its_end(tmp_path, detector, faces_of, known_faces):
+    film = write_film(tmp_path / "short.avi", drawn(faces_of, [("real", None)] * 13), fps=25)
+    (row,) = rows_of(film, detector, fps=25)
+    assert row["tracks"][0]["frames"] == 13 and row["tracks"][0]["end_s"] == pytest.approx(12 / 25, abs=0.001)
+
+
+def test_films_are_cut_as_the_training_images_were_unless_told_otherwise(tmp_path, detector, faces_of, monkeypatch):
+    monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
+    film, cuts = write_film(tmp_path / "a.avi", drawn(faces_of, [("real", None)] * 5)), []
+    bare = videoscore.crop
+
+    def crop(frame, face, **cut):
+        cuts.append((cut["margin"], cut["align"]))
+        return bare(frame, face, **{**cut, "align": False})
+
+    monkeypatch.setattr(videoscore, "crop", crop)
+    preprocessing = {**detector.facts["preprocessing"], "faces": {"margin": 0.45, "align": True}}
+    trained = type(detector)(detector.network, {**detector.facts, "preprocessing": preprocessing}, detector.device)
+    rows = [rows_of(film, one, **look)[0] for one, look in ((detector, {}), (trained, {}), (trained, {"margin": 0.1}))]
+    assert list(dict.fromkeys(cuts)) == [(0.2, False), (0.45, True), (0.1, True)]
+    assert "--margin 0.1" in rows[2]["note"] and "--margin" not in (rows[1]["note"] or "")
+
+
 @pytest.mark.parametrize(
     ("look", "times"),
     [
@@ -187,7 +240,14 @@ def test_frames_are_chosen_as_asked(tmp_path, detector, look, times):
 def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, detector):
     (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, start_s=60)
     assert (row["status"], row["error"]) == ("unsupported", "nothing of it is shown from 60 s on: it is shorter")
-    for wrong in ({"fps": 0}, {"count": 0}, {"fps": 1, "count": 1}, {"start_s": 2, "end_s": 1}, {"min_face": 3}):
+    for wrong in (
+        {"fps": 0},
+        {"count": 0},
+        {"fps": 1, "count": 1},
+        {"start_s": 2, "end_s": 1},
+        {"min_face": 3},
+        {"margin": 3},
+    ):
         with pytest.raises(UserError):
             Look(**wrong)
 
@@ -254,8 +314,10 @@ def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
     track = videoscore.TrackSeen(1)
     for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
         track.add(time_s, 0.0, None, np.array([left, 0, left + 20, 20]), None)
-    assert [box_at(track, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx([0, 0, 5, 10, 50])
-    assert [box_at(track, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
+    assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
+        [0, 0, 5, 10, 50]
+    )
+    assert [box_at(track.times, track.boxes, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
 
 
 def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(

@@ -1,0 +1,59 @@
+"""A film written frame by frame, as browsers play it: H.264 in yuv420p with the index in front, without sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fakecore.errors import UserError
+from fakecore.files import atomic_path
+
+CRF = 20  # hard to tell from what was put in
+_SMALLEST = 16  # pixels
+_TICK = 90_000  # of time in a second, MPEG's own
+
+
+@contextmanager
+def film_writer(
+    path: Path, size_wh: tuple[int, int], fps: float | None, *, comment: str | None = None
+) -> Iterator[Callable[[np.ndarray, float], None]]:
+    """Gives a function that adds a frame, uint8 RGB (H, W, 3), to be shown at so many seconds after the first. The film is
+    at `path` (.mp4) once the block has ended well. An odd side loses its last pixel; frames of another size are brought to
+    this one. `comment` is written into the file for whoever looks at its metadata.
+
+    Raises UserError for a film that would be too small to be encoded.
+    """
+    import av
+
+    width, height = (side - side % 2 for side in size_wh)  # what 4:2:0 can hold
+    if min(width, height) < _SMALLEST:
+        got, expected = f"{size_wh[0]}x{size_wh[1]} pixels", f"{_SMALLEST}x{_SMALLEST} or more"
+        raise UserError("the film is too small to be written anew", got=got, expected=expected)
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
+        if comment is not None:
+            container.metadata["comment"] = comment
+        stream = container.add_stream("libx264", rate=round(fps or 25) or 1, options={"crf": str(CRF)})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, _TICK)
+        first: float | None = None
+
+        def add(pixels: np.ndarray, time_s: float) -> None:
+            nonlocal first
+            first = time_s if first is None else first
+            if pixels.shape[:2] != (height, width):
+                even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+                pixels = even if even.shape[:2] == (height, width) else cv2.resize(pixels, (width, height))
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture.pts, picture.time_base = round((time_s - first) * _TICK), Fraction(1, _TICK)
+            container.mux(stream.encode(picture))
+
+        yield add
+        container.mux(stream.encode(None))
