@@ -27,7 +27,10 @@ from fakedetect.networks import build_network
 
 DETECTOR_VERSION = 1
 SCORE_BATCH = 64
-_BATCH_PIXELS = SCORE_BATCH * 256 * 256  # larger images go into smaller batches, or they fill the memory
+# Larger images go into smaller batches: on a GPU so that they do not fill its memory, on a CPU so that every core has some
+# to do, and what a layer makes of them is still near when the next one wants it.
+_BATCH_PIXELS = 16 * 224 * 224
+_BATCH_PIXELS_GPU = SCORE_BATCH * 256 * 256
 MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
 _SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
@@ -268,12 +271,17 @@ def network_outputs(
     return np.concatenate(logits), np.concatenate(features)
 
 
+def batch_size(network: nn.Module, resolution: int, device: torch.device) -> int:
+    """How many images of this resolution a network is given at once, at most SCORE_BATCH."""
+    side = getattr(network, "input_size", resolution)
+    return max(1, min(SCORE_BATCH, (_BATCH_PIXELS if device.type == "cpu" else _BATCH_PIXELS_GPU) // side**2))
+
+
 @torch.inference_mode()
 def _in_batches(network: nn.Module, compute: Callable, images: np.ndarray, device: torch.device, rows) -> list[tuple]:
     """What `compute` makes of each batch: (float64 logits (B,), float32 features (B, dims) or None)."""
     rows = np.arange(len(images)) if rows is None else rows
-    side = getattr(network, "input_size", images.shape[2])
-    size = max(1, min(SCORE_BATCH, _BATCH_PIXELS // side**2))
+    size = batch_size(network, images.shape[2], device)
     # Small networks in fp32, since a score should not depend on its neighbours; large ones as fast as can be.
     precision = choose_precision(getattr(network, "precision", "fp32"), device)
     was_training = network.training

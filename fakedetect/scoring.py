@@ -23,7 +23,7 @@ from fakecore.folders import walk_files
 from fakecore.pixels import ImageError, decode_image, read_bytes
 from fakecore.progress import progress_bar, say
 from fakecore.videos import named_video
-from fakedetect.detector import SCORE_BATCH, Detector, Judgement
+from fakedetect.detector import Detector, Judgement, batch_size
 from fakedetect.videoscore import FilmJudge
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
@@ -66,11 +66,12 @@ def score_files(
     """
     inputs, films = iter(inputs), films or FilmJudge(detector)
     threads = os.cpu_count() or 1
+    size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:
         try:
             waiting: deque[Future] = deque()
             while True:
-                while len(waiting) < 2 * threads and (batch := list(islice(inputs, SCORE_BATCH))):
+                while len(waiting) < 2 * threads and (batch := list(islice(inputs, size))):
                     waiting.append(pool.submit(_judge_batch, batch, detector))
                 if not waiting:
                     return
