@@ -14,6 +14,9 @@ from fakecore.device import derive_seed
 NEIGHBOURS = 10
 MAX_SHARE = 0.01  # of validation reals that may be called outside
 _AXES = 64  # principal directions that are kept; what lies across all of them counts as one more
+_PER_AXIS = (
+    80  # training images for each: of fewer, the axes fit these very images, and every other one is far from them
+)
 _POINTS = 2000  # training images that are kept to measure from
 _WIDEST = 4096  # numbers an image; wider features would fill the detector's file, and are whitened
 TINY = 1e-9  # no feature that tells anything is as short
@@ -118,7 +121,7 @@ def _whiten(shown: np.ndarray) -> Whitening | None:
     """None where nothing varies."""
     from sklearn.decomposition import PCA
 
-    count = min(_AXES, shown.shape[1], len(shown) - 1)
+    count = max(1, min(_AXES, shown.shape[1], len(shown) // _PER_AXIS))
     pca = PCA(count, svd_solver="auto", random_state=0).fit(shown)
     deviations = np.sqrt(np.maximum(pca.explained_variance_, 0))
     used = deviations > max(1e-3 * float(deviations[0]), 1e-9)  # where nothing varies, rounding would count as distance
