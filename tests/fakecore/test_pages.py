@@ -4,7 +4,7 @@ from fakecore.pages import picture, write_page
 
 
 def test_a_page_carries_its_look_and_escapes_what_it_is_given(tmp_path):
-    values = {"columns": [], "rows": [], "best": None, "asked": {"real": "<b>", "seed": 0, "changes": {}}}
+    values = {"columns": [], "lines": [], "best": None, "asked": {"real": "<b>", "seed": 0, "changes": {}}}
     write_page(
         tmp_path / "p.html",
         "fakegen",

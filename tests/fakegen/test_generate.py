@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, tmp_pa
 
 
 def _diverge(tmp_path, tiny):
-    """Put a NaN into the state of a stopped run: the next step cannot be finite."""
+    """Put a NaN into the momentum of a stopped run: the next step spoils the weights, and the one after cannot be finite."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -141,7 +141,7 @@ def _diverge(tmp_path, tiny):
     (made.set / "metadata.jsonl").unlink()
     path = made.run / "state" / "latest.safetensors"
     tensors = load_file(path)
-    name = next(name for name in tensors if name.startswith("generator.layers.0"))
+    name = next(name for name in tensors if name.endswith("exp_avg"))
     tensors[name] = torch.full_like(tensors[name], float("nan"))
     save_file(tensors, path)
     fakegen.resume(made.run, changes={"epochs": 2}, device="cpu")

@@ -121,7 +121,7 @@ def test_a_run_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
 def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(tmp_path, fakelab):
     words = ["sweep", "generate", "digits", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
     words += [word for name, value in TINY.items() if "steps" not in name for word in ("--set", f"{name}={value}")]
-    words += ["--set", "batch=16", "--set", "steps=60", "--set", "epoch_steps=20", "--device", "cpu", "--out"]
+    words += ["--set", "batch=16", "--set", "steps=40", "--set", "epoch_steps=40", "--device", "cpu", "--out"]
     command = [sys.executable, str(ROOT / "cli.py"), *words]
     victim = subprocess.Popen([*command, str(tmp_path / "a")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     target = tmp_path / "a" / "runs" / "lr=1e-4" / "metrics.jsonl"
