@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +129,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, tmp_pa
         _diverge(tmp_path, tiny)
     assert "\n" not in str(caught.value)
     assert read_json(tmp_path / "run" / "run.json")["status"] == "failed"
+
+
+def test_a_batch_that_two_processes_cannot_share_equally_is_refused():
+    from fakegen.generate import _check_shares
+
+    preset = fakegen.get_preset("digits", {"batch": 17})
+    with pytest.raises(UserError, match="--set batch=16"):
+        _check_shares(preset, SimpleNamespace(size=2))
+    _check_shares(preset, SimpleNamespace(size=17))
 
 
 def _diverge(tmp_path, tiny):

@@ -205,10 +205,3 @@ def test_a_run_of_two_that_was_stopped_goes_on_to_the_same_end(trained_by_two, t
     for part in ("train", "val", "test", "metadata.jsonl"):
         there, here = whole / "set" / part, run / "set" / part
         assert here.read_bytes() == there.read_bytes() if here.is_file() else files_of(here) == files_of(there)
-
-
-def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path):
-    done = torchrun("generate", *TRAIN, "--set", "batch=17", "--out", tmp_path / "run", timeout=90)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error")]
-    assert len(lines) == 1 and "--set batch=16" in lines[0], done.stderr
-    assert not (tmp_path / "run").exists()
