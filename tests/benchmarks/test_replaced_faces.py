@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from benchmarks import replaced_faces, track_truth
+from benchmarks.pasted_photos import paste_photos
 from benchmarks.replaced_faces import TrueTrack, follow_faces, load_faces, paste, read_truth, replace_faces
 from benchmarks.track_truth import Joined, join, judge_films, tell, track_auroc
 from fakecore.errors import UserError
 from fakecore.labels import LABEL_NUMBERS
-from fakecore.pixels import encode_png
+from fakecore.pixels import encode_png, read_image
 from fakecore.video import frames
 from fakedetect import Detector, Look
 from fakedetect.faces import FaceFinder
@@ -261,3 +262,24 @@ def test_faces_come_fresh_from_a_runs_last_checkpoint(tmp_path):
     assert name == "run, epoch 1, seed 5, image 0" and face.shape == (16, 16, 3) and not np.array_equal(face, other)
     expected = load_generator(tmp_path / "run" / "checkpoints" / "epoch-0001", "cpu").batch(5, range(1))[0, 0]
     assert np.array_equal(face[..., 0], expected) and cv2.absdiff(face[..., 0], face[..., 2]).max() == 0
+
+
+def test_half_of_some_photos_get_another_face_and_every_photo_is_there_once(fakes, tmp_path, draw_face):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        image = np.full((64, 64, 3), (20, 40, 60 + 40 * number), np.uint8)
+        draw_face(image, 32, 30, 56, (200, 150, 120))
+        (photos / f"{number}.png").write_bytes(encode_png(image.transpose(2, 0, 1), "real"))
+    assert paste_photos(str(photos), str(fakes), tmp_path / "one", size=32) == (2, 2)
+    paste_photos(str(photos), str(fakes), tmp_path / "two", size=32)
+    written = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.png"))
+    assert [path.parent.name for path in written] == ["fake"] * 2 + ["real"] * 2
+    assert {path.stem for path in written} == {f"{n:06d}" for n in range(4)}
+    for path in written:
+        image = read_image(tmp_path / "one" / path)
+        assert image.shape == (32, 32, 3) and np.array_equal(image, read_image(tmp_path / "two" / path))
+    with pytest.raises(UserError, match="not empty"):
+        paste_photos(str(photos), str(fakes), tmp_path / "one")
+    with pytest.raises(UserError, match="too few faces"):
+        paste_photos("digits", str(fakes), tmp_path / "three")
