@@ -105,7 +105,9 @@ class Detector:
         tensors, domain = split_tensors(tensors)
         load_into(network, tensors, str(path))
         place = choose_device(device)
-        return Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place, domain)
+        detector = Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place, domain)
+        _ = detector._scoring  # now, once: threads that begin to score together would each make their own
+        return detector
 
     def save(self, path: Path) -> None:
         """Write detector.safetensors, then detector.json, whose presence says that the detector is whole."""
