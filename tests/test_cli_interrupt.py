@@ -64,7 +64,7 @@ def test_while_images_are_decoded(tmp_path):
 
 def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
     run = tmp_path / "run"
-    words = ("generate", "--real", "digits:3", "--epochs", 1, "--count", 9, *SMALL, "--out", run)
+    words = ("generate", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
     line = interrupted(lambda _: (run / "plots" / "losses.png").exists(), *words, cache=tmp_path / "cache")
     hint = f"{sys.executable} {ROOT / 'cli.py'} generate --resume --out {run}"
     assert line == f"interrupted: what was saved is kept. Go on with: {hint}"

@@ -180,24 +180,16 @@ def test_two_processes_leave_one_run_and_one_voice(trained_by_two):
     assert verify(run, count=150).as_made
 
 
-@pytest.mark.parametrize("victim", [0, "ctrl-c"])
-def test_a_run_of_two_that_was_stopped_goes_on_to_the_same_end(trained_by_two, tmp_path, victim):
+def test_a_run_of_two_of_which_one_was_killed_goes_on_to_the_same_end(trained_by_two, tmp_path):
     whole, _ = trained_by_two
     run = tmp_path / "run"
     process = start("generate", *TRAIN, "--out", run)
     wait_for(lambda: (run / "checkpoints" / "epoch-0003.json").exists(), process)
     workers = workers_of(process)
-    if victim == "ctrl-c":
-        for number in (*workers.values(), process.pid):
-            os.kill(number, signal.SIGINT)
-    else:
-        os.kill(workers[victim], signal.SIGKILL)
-    _, errors = process.communicate(timeout=90)
+    os.kill(workers[0], signal.SIGKILL)
+    process.communicate(timeout=90)
     wait_until_gone(workers.values())
     assert not (run / "checkpoints" / "epoch-0014.json").exists(), "it was not stopped midway"
-    if victim == "ctrl-c":
-        assert errors.count("interrupted: stopped at step") == 1, errors
-        assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     done = torchrun("generate", "--resume", "--out", run)
     assert done.returncode == 0, done.stderr
     name = "checkpoints/epoch-0014.safetensors"
