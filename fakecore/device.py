@@ -153,7 +153,7 @@ def one_thread() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Stop glibc's malloc from giving each large buffer back to the system, only to fault its pages in again next step.
 
-    Training on a CPU allocates the same megabytes every step; measured in `benchmarks/speed.py`. Does nothing elsewhere.
+    Networks on a CPU allocate the same megabytes every batch; measured in `benchmarks/speed.py`. Does nothing elsewhere.
     """
     if not sys.platform.startswith("linux"):
         return
