@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
-from fakecore.device import autocast, choose_device, choose_precision
+from fakecore.device import autocast, choose_device, choose_precision, keep_freed_memory
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
 from fakecore.labels import LABEL_NUMBERS, decide
@@ -250,6 +250,8 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
 
 def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
     """`network`, once it is trained, as it scores: large ones as fast as the device can, see `for_scoring`."""
+    if device.type == "cpu":
+        keep_freed_memory()
     return for_scoring(network, choose_precision(getattr(network, "precision", "fp32"), device))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.device import keep_freed_memory, one_thread
+from fakecore.device import one_thread
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
 from fakecore.folders import walk_files
@@ -64,7 +64,6 @@ def score_files(
     few batches are under way at once, so memory stays flat however many files there are. Films are judged one by one, by
     `films`, on the calling thread; their rows have `frames`, `duration_s`, `tracks` and `timeline` besides.
     """
-    keep_freed_memory()
     inputs, films = iter(inputs), films or FilmJudge(detector)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
