@@ -154,17 +154,19 @@ def score(
     whole_frame: Annotated[
         bool, typer.Option("--whole-frame", help="Of films: judge frames as photos are judged, not faces.")
     ] = False,
+    every_face: Annotated[
+        bool, typer.Option("--every-face", help="Of films: judge all faces of a track, not the sharpest alone.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
     """Say of every photo and film how likely it is fake. One line each, as they come."""
     import benchmarks.discriminators  # noqa: F401
     from fakedetect.cli_score import print_scores
-    from fakedetect.videoscore import Look
+    from fakedetect.look import Look
 
-    look = Look(
-        fps=fps, count=count, start_s=start, end_s=end, min_face=min_face, margin=margin, whole_frame=whole_frame
-    )
+    looked = {"min_face": min_face, "margin": margin, "whole_frame": whole_frame, "every_face": every_face}
+    look = Look(fps=fps, count=count, start_s=start, end_s=end, **looked)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
 

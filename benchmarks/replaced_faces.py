@@ -32,7 +32,7 @@ from fakecore.video import VideoError, frames
 from fakecore.wording import counted
 from fakedetect.faces import BATCH, FaceFinder
 from fakedetect.tracks import Tracker, box_at
-from fakedetect.videoscore import MIN_TRACK_S
+from fakedetect.trackseen import MIN_TRACK_S
 
 TRUTH_VERSION = 1
 _FADES = 0.35  # share of the way from the ellipse's border to its middle over which a face fades in

@@ -2,8 +2,9 @@
 
 With `--classifier` each face of `--min-face` pixels or more is judged too, by a ResNet50 at 224x224 with random weights, which
 are as fast as learned ones: plain is timm's network in fp32 as it comes, a frame's faces at once; ours is what `score` does,
-tracks and all. Targets: 5x on the frames of `--every 5`, 8x on all frames (`--every 1`), where ours looks for faces five times
-a second and carries boxes between.
+tracks and all: of each track it judges the sharpest face of each while, with `--every-face` all. Targets: 5x on the frames of
+`--every 5`, 8x on all frames (`--every 1`), where ours looks for faces in every second frame and carries boxes between.
+`--sheet FILE.png` draws the large boxes that one side alone has, for eyes to say which are faces.
 
 Plain is OpenCV and facenet-pytorch's MTCNN at full size on each frame; ours is `fakecore.video`, `FaceFinder` and
 `Tracker`. Each has a process of its own; processes by turns, `--repeat` times. Machines are shared: trust ratios. Wall and
@@ -25,6 +26,7 @@ import numpy as np
 
 from fakecore.tables import table
 
+_TILE, _ACROSS = 128, 8  # pixels of a disputed box, and how many stand side by side
 SURE = 0.9  # plain MTCNN keeps boxes from 0.7; between the two, many of a 1080p film's are shoulders and hair
 
 
@@ -35,6 +37,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="each so-many-th frame; 1 for all")
     parser.add_argument("--min-face", type=float, default=60)
     parser.add_argument("--classifier", action="store_true", help="judge each face with a ResNet50 too")
+    parser.add_argument("--every-face", action="store_true", help="with --classifier: ours judges each one too")
+    parser.add_argument("--sheet", type=Path, help="a picture of the boxes that one side alone has")
     parser.add_argument("--end", type=float, help="seconds of the film at which to stop")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
@@ -54,7 +58,8 @@ def main() -> None:
         spread = f" ({min(ratios):.1f} to {max(ratios):.1f})" if len(ratios) > 1 else ""
         rows.append([f"{what} time", f"{theirs:.1f} s", f"{mine:.1f} s", f"{statistics.median(ratios):.1f}x{spread}"])
     if options.classifier:
-        rows.append(["faces judged", *(f"{runs[side][0]['judged']:,}" for side in ("plain", "ours")), ""])
+        for what, key in (("large faces", "large"), ("faces judged", "judged")):
+            rows.append([what, *(f"{runs[side][0][key]:,}" for side in ("plain", "ours")), ""])
     rows.append(["most memory", *(f"{runs[side][0]['peak_mb']:,.0f} MB" for side in ("plain", "ours")), ""])
     print(f"{options.video.name}: {len(plain)} frames")
     print(table(("", "plain", "fakelab", "ratio"), rows) + "\n")
@@ -65,6 +70,8 @@ def main() -> None:
         print(f"of plain's {wanted} faces of {options.min_face:g} px or more{sure}: {found} found{share}")
     common, mine = _found(ours, plain, options.min_face, 0.0)
     print(f"ours that plain has none of: {mine - common} of {mine}")
+    if options.sheet:
+        _draw_disputed(options, plain, ours)
 
 
 def _measure(options) -> dict:
@@ -79,9 +86,9 @@ def _measure(options) -> dict:
     boxes = [np.round(found, 2).tolist() for found in look()]
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    least = options.min_face if options.side == "plain" else 0  # ours judges whatever it keeps
-    judged = sum(_large(box, least) for found in boxes for box in found)
-    return {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak, "boxes": boxes, "judged": judged}
+    large = sum(_large(box, options.min_face) for found in boxes for box in found)
+    judged = getattr(look, "judged", large)  # plain judges each large face
+    return {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak, "boxes": boxes, "large": large, "judged": judged}
 
 
 def _plain(options):
@@ -147,12 +154,13 @@ def _ours_judged(options):
     facts = {"preprocessing": {"resolution": 224, "channels": 3}, "temperature": 1.0, "thresholds": limits}
     detector = Detector(build_network("resnet50", arguments).eval(), facts, torch.device("cpu"))
     fps = (open_video(options.video).fps or 25.0) / options.every
-    look = Look(fps=fps, end_s=options.end, min_face=options.min_face)
+    look = Look(fps=fps, end_s=options.end, min_face=options.min_face, every_face=options.every_face)
     judge = FilmJudge(detector, look, keep=True)
     detector.logits(np.zeros((1, 3, 224, 224), np.uint8))  # the network for scoring is made once
 
     def watch():
         row, _ = judge.judge(str(options.video))
+        watch.judged = sum(track["judged"] for track in row["tracks"])
         found: list[list] = [[] for _ in range(row["frames"])]
         for track, *_ in judge.shown[str(options.video)].tracks if row["tracks"] else ():
             for time_s, box in zip(track.times, track.boxes, strict=True):
@@ -195,6 +203,40 @@ def _found(wanted: list, offered: list, min_face: float, least: float) -> tuple[
     return found, total
 
 
+def _draw_disputed(options, plain: list, ours: list) -> None:
+    """Large boxes that the other side has none of: plain's, then ours, with the number of each one's frame."""
+    import cv2
+
+    from fakecore.video import frames
+
+    tiles: dict[str, list[np.ndarray]] = {"plain": [], "ours": []}
+    for number, frame in enumerate(frames(options.video, every=options.every, end_s=options.end)):
+        for side, mine, others in (("plain", plain, ours), ("ours", ours, plain)):
+            for *box, confidence in mine[number]:
+                if _large(box, options.min_face) and not any(_iou(box, other) > 0.5 for other in others[number]):
+                    text = f"{side} {number}" + (f" {confidence:.2f}" if side == "plain" else "")
+                    tiles[side].append(_tile(frame.pixels, box, text))
+    shown = tiles["plain"] + tiles["ours"]
+    shown += [np.full((_TILE, _TILE, 3), 255, np.uint8)] * (-len(shown) % _ACROSS)
+    rows = [np.hstack(shown[start : start + _ACROSS]) for start in range(0, len(shown), _ACROSS)]
+    cv2.imwrite(str(options.sheet), np.vstack(rows)[..., ::-1])
+
+
+def _tile(pixels: np.ndarray, box: list[float], text: str) -> np.ndarray:
+    """A box of a frame and what is around it, uint8 RGB (_TILE, _TILE, 3)."""
+    import cv2
+
+    from fakedetect.faces import Face, crop
+
+    drawn = pixels.copy()
+    left, top, right, bottom = (round(value) for value in box)
+    cv2.rectangle(drawn, (left, top), (right, bottom), (0, 255, 0), 2)
+    face = Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), 1.0)
+    tile = np.ascontiguousarray(crop(drawn, face, margin=0.4, size=_TILE))
+    cv2.putText(tile, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 0), 1, cv2.LINE_AA)
+    return tile
+
+
 def _large(box, min_face: float) -> bool:
     return max(box[2] - box[0], box[3] - box[1]) >= min_face
 
@@ -210,7 +252,11 @@ def _iou(one, other) -> float:
 
 def _in_own_process(options, side: str) -> dict:
     words = [str(options.video), "--every", str(options.every), "--min-face", str(options.min_face), "--side", side]
-    words += ["--classifier"] * options.classifier + ([] if options.end is None else ["--end", str(options.end)])
+    words += (
+        ["--classifier"] * options.classifier
+        + ["--every-face"] * options.every_face
+        + ([] if options.end is None else ["--end", str(options.end)])
+    )
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed_video", *words], capture_output=True, text=True, check=False
     )

@@ -19,7 +19,7 @@ from fakecore.errors import UserError
 from fakecore.tables import table
 from fakedetect import Detector, FilmJudge, Look
 from fakedetect.tracks import box_at
-from fakedetect.videoscore import MIN_TRACK_S, TrackSeen
+from fakedetect.trackseen import MIN_TRACK_S, TrackSeen
 
 LEAST_IOU = 0.3  # mean over a track's faces: a pasted face is found a little elsewhere than the one that it covers
 _AROUND_S = 0.02

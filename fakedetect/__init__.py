@@ -3,12 +3,13 @@
 from fakedetect.audit import audit
 from fakedetect.detector import Detector, Judgement
 from fakedetect.findings import Audit
+from fakedetect.look import Look
 from fakedetect.matrix import Matrix, compare
 from fakedetect.scoring import list_inputs, score_files
 from fakedetect.settings import DetectorSettings
 from fakedetect.sweep import Swept, sweep
 from fakedetect.train import Trained, evaluate, train
-from fakedetect.videoscore import FilmJudge, Look
+from fakedetect.videoscore import FilmJudge
 
 __all__ = [
     "Audit",

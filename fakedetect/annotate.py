@@ -12,8 +12,9 @@ from fakecore.filmwriter import film_writer
 from fakecore.progress import progress_bar
 from fakecore.video import frames
 from fakedetect.detector import Judgement
+from fakedetect.look import Look
 from fakedetect.tracks import box_at
-from fakedetect.videoscore import FilmShown, Look
+from fakedetect.trackseen import FilmShown
 
 _COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
 

@@ -13,9 +13,10 @@ from fakecore.progress import progress_bar, say
 from fakecore.wording import counted
 from fakedetect.annotate import annotate, refuse_film
 from fakedetect.detector import Detector
+from fakedetect.look import Look
 from fakedetect.score_page import refuse_page, write_score_page
 from fakedetect.scoring import ResultsFile, changed_since, list_inputs, score_files
-from fakedetect.videoscore import FilmJudge, Look
+from fakedetect.videoscore import FilmJudge
 
 
 def print_scores(

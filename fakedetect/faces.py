@@ -6,21 +6,25 @@ the mouth, left and right as seen by the viewer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError
 from fakecore.pixels import fit_square
 
-BATCH = 8  # frames through the face finder at once: more gain nothing, and each 1080p frame is 6 MB
+BATCH = 8  # frames that the face finder is given at once: more gain nothing, and each 1080p frame is 6 MB
+PART = 4  # of them that go together through the networks, on one of a processor's threads
 SMALLEST = 20  # pixels; what MTCNN's first network, which looks at 12, can make out
 SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it does not grow with the face
 # The first network looks for faces a little below the wanted size: its own boxes vary by as much. Going on to two thirds
 # found no more faces of 60 pixels in faces-1080p.mp4, and took a quarter longer.
-_REACH = 0.85
+_REACH = 0.8
 MARGIN = 0.2  # around a face, as a share of its side: chin, ears and hair, where pasted faces end
 _TAKEN = 0.9  # a face's box varies by a tenth from frame to frame; one must not come and go for that
 # Where a face's landmarks lie in an aligned crop without margin, as shares of its side (ArcFace's 112x112 template).
@@ -48,31 +52,34 @@ class FaceFinder:
     """
 
     def __init__(self, min_face: float = 60, device: str = "auto"):
-        from fakecore.device import choose_device
         from fakedetect.mtcnn import Cascade
 
         if not min_face >= SMALLEST:
             raise UserError("--min-face is too small", got=min_face, expected=f"{SMALLEST} pixels or more")
         self._min_face = min_face
-        self._cascade = Cascade(choose_device(device))
+        place = choose_device(device)
+        keep_freed_memory()
+        self._cascade = Cascade(place)
+        self._at_once = PART if place.type == "cpu" else BATCH
+        self._pool = ThreadPoolExecutor((os.cpu_count() or 1) if place.type == "cpu" else 1)
 
     def find(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each frame, uint8 RGB (H, W, 3), surest first. Frames may differ in size; those of one size that
-        stand side by side go through together.
+        stand side by side go through together, on a CPU a few of them on each thread.
         """
-        found: list[list[Face]] = []
-        while len(found) < len(frames):
-            start = len(found)
-            end = start + 1
-            while end < len(frames) and end - start < BATCH and frames[end].shape == frames[start].shape:
-                end += 1
-            found += self._find_alike(frames[start:end])
-        return found
+        parts: list[list[np.ndarray]] = []
+        for frame in frames:
+            if not parts or len(parts[-1]) == self._at_once or parts[-1][0].shape != frame.shape:
+                parts.append([])
+            parts[-1].append(frame)
+        return [faces for part in self._pool.map(self._find_alike, parts) for faces in part]
 
     def _find_alike(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         height, width = frames[0].shape[:2]
         results = []
-        for boxes, landmarks in self._cascade.find(frames, self._min_face * _REACH):
+        with one_thread():
+            found = self._cascade.find(frames, self._min_face * _REACH)
+        for boxes, landmarks in found:
             boxes[:, :4] = boxes[:, :4].clip(0, (width, height, width, height))
             faces = [Face(box[:4], points, float(box[4])) for box, points in zip(boxes, landmarks, strict=True)]
             large = [

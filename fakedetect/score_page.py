@@ -11,7 +11,8 @@ from fakecore.pixels import ImageError, read_image
 from fakecore.wording import counted
 from fakedetect.detector import Detector, Judgement
 from fakedetect.plots import timeline_plot
-from fakedetect.videoscore import MIN_TRACK_S, FilmShown, TrackSeen, thumbnail
+from fakedetect.trackseen import MIN_TRACK_S, FilmShown, TrackSeen
+from fakedetect.watching import thumbnail
 
 TRACKS_SHOWN = 12  # of a film
 PHOTOS_SHOWN = 200  # with their pictures; of more, those likeliest to be fake
@@ -77,7 +78,7 @@ def _film(row: dict, shown: FilmShown, detector: Detector) -> dict:
     """What the template says of a film."""
     tracks = shown.tracks[:TRACKS_SHOWN]
     deciding = min(shown.deciding, len(tracks))
-    lines = [(track.number, track.times, p_fakes) for track, _, p_fakes in tracks[:deciding]]
+    lines = [(track.number, track.judged_times, p_fakes) for track, _, p_fakes in tracks[:deciding]]
     return {
         "row": row,
         "told": told(row["p_fake"]),
@@ -100,12 +101,18 @@ def _track(decides: bool, track: TrackSeen, judgement: Judgement, p_fakes: list[
         "when": f"{track.times[0]:.1f} to {track.times[-1]:.1f} s"
         if len(track.times) > 1
         else f"{track.times[0]:.1f} s",
-        "frames": counted(len(track.times), "frame"),
+        "frames": _counts(track),
         "pictures": [
-            {"src": picture(data, "jpeg"), "time": f"{track.times[place]:.1f} s", "told": told(p_fakes[place])}
+            {"src": picture(data, "jpeg"), "time": f"{track.judged_times[place]:.1f} s", "told": told(p_fakes[place])}
             for place, data in _spread(track.pictures)
         ],
     }
+
+
+def _counts(track: TrackSeen) -> str:
+    """How many frames show it, and how many of its faces were judged."""
+    judged, seen = len(track.logits), counted(len(track.times), "frame")
+    return seen if judged == len(track.times) else f"{seen}, {judged:,} judged"
 
 
 def _spread(pictures: list, most: int = 12) -> list:

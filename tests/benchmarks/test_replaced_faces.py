@@ -18,7 +18,7 @@ from fakecore.pixels import encode_png, read_image
 from fakecore.video import frames
 from fakedetect import Detector, Look
 from fakedetect.faces import FaceFinder
-from fakedetect.videoscore import TrackSeen
+from fakedetect.trackseen import TrackSeen
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,8 @@ def test_faces_at_and_beyond_the_border_of_a_frame_are_cut_off(box):
 def seen(number: int, boxes: list, start_s: float = 0.0, logit: float = 0.0) -> TrackSeen:
     track = TrackSeen(number)
     for place, box in enumerate(boxes):
-        track.add(start_s + place / 5, logit, None, np.array(box, np.float32), None)
+        track.see(start_s + place / 5, np.array(box, np.float32))
+        track.judge(start_s + place / 5, logit)
     return track
 
 

@@ -46,7 +46,7 @@ class Mean(torch.nn.Module):
         return images.float().mean(dim=(1, 2, 3))[:, None]
 
 
-@pytest.mark.parametrize(("side", "judged"), [("plain", 6), ("ours", 6)])
+@pytest.mark.parametrize(("side", "judged"), [("plain", 6), ("ours", 3)])
 def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
     tmp_path, monkeypatch, capsys, write_film, side, judged
 ):

@@ -72,7 +72,7 @@ def test_the_set_says_of_each_face_where_it_was(made, films):
 
 
 def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_splits(tmp_path, write_film, fakelab):
-    for label, skin in (("real", (224, 172, 138)), ("fake", (150, 100, 70))):
+    for label, skin in (("real", (224, 172, 138)), ("fake", (170, 120, 90))):
         folder = tmp_path / label
         folder.mkdir()
         for number in range(4):

@@ -3,11 +3,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from fakecore.errors import UserError
 from fakecore.pixels import read_image
 from fakedetect.faces import Face, FaceFinder, crop, sharpness
-from fakedetect.mtcnn import _AT_ONCE, _batch_size
+from fakedetect.mtcnn import _AT_ONCE, Cascade
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -117,7 +118,22 @@ def test_real_faces_are_found(finder):
     assert 5 <= len(faces) <= 7
 
 
-def test_candidates_are_judged_in_batches_of_few_sizes():
-    sizes = [_batch_size(count) for count in range(1, _AT_ONCE + 1)]
-    assert all(size >= count for count, size in enumerate(sizes, 1)) and max(sizes) == _AT_ONCE
-    assert len(set(sizes)) <= 14
+def test_networks_see_one_size_of_batch_however_many_candidates_there_are(draw_face):
+    cascade, sizes = Cascade(torch.device("cpu")), set()
+
+    def spied(name, network):
+        def through(images):
+            sizes.add((name, *images.shape[:1]))
+            return network(images)
+
+        return through
+
+    cascade._p, cascade._r, cascade._o = (spied(name, getattr(cascade, f"_{name}")) for name in "pro")
+    frames = [scene(draw_face, (320, 180, 160)), scene(draw_face, (200, 150, 90)), scene(draw_face, (320, 180, 60))]
+    found = cascade.find(frames, 40)
+    assert sizes == {("p", 1), ("r", _AT_ONCE), ("o", _AT_ONCE)}
+    alone = [cascade.find([frame], 40)[0] for frame in frames]
+    for (boxes, points), (own_boxes, own_points) in zip(found, alone, strict=True):
+        assert (
+            len(boxes) and boxes == pytest.approx(own_boxes, abs=1e-3) and points == pytest.approx(own_points, abs=1e-2)
+        )

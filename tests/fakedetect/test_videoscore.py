@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
-from fakedetect import FilmJudge, Look, list_inputs, score_files, videoscore
+from fakedetect import FilmJudge, Look, list_inputs, score_files, videoscore, watching
 from fakedetect.faces import Face
+from fakedetect.look import EACH_S, FIRST, LATER_S
 from fakedetect.scoring import COLUMNS, ResultsFile
 from fakedetect.tracks import box_at
+from fakedetect.trackseen import KEPT, TrackSeen
 
 SIZE = 16  # pixels: a face's side in these films, as the detector wants it
 
@@ -57,8 +59,8 @@ class KnownFaces:
 def known_faces(monkeypatch):
     """Known boxes, and crops without margin, so that the detector sees just what the test drew."""
     monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
-    bare = videoscore.crop
-    monkeypatch.setattr(videoscore, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
+    bare = watching.crop
+    monkeypatch.setattr(watching, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
 
 
 def drawn(faces, plan):
@@ -108,8 +110,9 @@ def test_a_film_is_as_fake_as_its_worst_track_and_each_track_has_its_own_answer(
     assert (real["verdict"], real["start_s"], real["end_s"], real["frames"]) == ("real", 0.0, 1.8, 10)
     assert (fake["verdict"], fake["start_s"], fake["end_s"], fake["frames"]) == ("fake", 1.0, 1.8, 5)
     assert (row["verdict"], row["p_fake"]) == ("fake", fake["p_fake"])
-    before, after = row["timeline"][:5], row["timeline"][5:]
-    assert max(p for _, p in before) < row["threshold"] < min(p for _, p in after)
+    assert (real["judged"], fake["judged"]) == (4, 3)
+    before, after = ([p for t, p in row["timeline"] if (t >= 1) == late] for late in (False, True))
+    assert len(before) == 3 and max(before) < row["threshold"] < min(after)
 
 
 def test_a_face_that_is_seen_for_a_moment_does_not_decide_unless_no_other_is(tmp_path, detector, faces_of, known_faces):
@@ -126,10 +129,34 @@ def test_a_face_that_is_seen_for_a_moment_does_not_decide_unless_no_other_is(tmp
 
 def test_a_few_bad_faces_do_not_turn_a_track(tmp_path, detector, faces_of, known_faces):
     plan = [("fake" if number in (4, 5, 10, 11) else "real", None) for number in range(20)]
-    (row,) = rows_of(write_film(tmp_path / "few.avi", drawn(faces_of, plan)), detector)
+    (row,) = rows_of(write_film(tmp_path / "few.avi", drawn(faces_of, plan)), detector, every_face=True)
     (track,) = row["tracks"]
-    assert row["verdict"] == "real" and track["frames"] == 10
+    assert row["verdict"] == "real" and track["frames"] == track["judged"] == 10
+    assert row["note"] == "looked at with --every-face"
     assert sum(p >= row["threshold"] for _, p in row["timeline"]) == 2
+
+
+def test_the_sharpest_face_of_each_while_is_judged_and_of_a_long_track_fewer(tmp_path, detector, faces_of, known_faces):
+    blurred = {"soft": cv2.GaussianBlur(faces_of["real"], (0, 0), 2), **faces_of}
+    plan = [("fake" if number % 4 == 2 else "soft", None) for number in range(60)]  # one look of two is sharp, and fake
+    film = write_film(tmp_path / "film.avi", drawn(blurred, plan))
+    (row,) = rows_of(film, detector)
+    (track,) = row["tracks"]
+    starts = [*np.arange(FIRST) * EACH_S, *np.arange(FIRST * EACH_S, 6, LATER_S)]
+    assert (track["frames"], track["judged"]) == (30, len(starts)) and row["verdict"] == "fake"
+    for (time_s, p_fake), start in zip(row["timeline"], starts, strict=True):
+        assert start <= time_s < start + LATER_S and round(10 * time_s) % 4 == 2 and p_fake > row["threshold"]
+    (every,) = rows_of(film, detector, every_face=True)
+    assert every["tracks"][0]["judged"] == 30 and len(every["timeline"]) == 30
+
+
+def test_answers_do_not_depend_on_how_many_threads_there_are(tmp_path, detector, faces_of, known_faces, monkeypatch):
+    plan = [("real", "fake")] * 5 + [("real", None)] * 30 + [("fake", "real")] * 20
+    film, rows = write_film(tmp_path / "film.avi", drawn(faces_of, plan)), []
+    for processors in (1, 3):
+        monkeypatch.setattr(watching.os, "cpu_count", lambda count=processors: count)
+        rows += rows_of(film, detector)
+    assert rows[0] == rows[1] and len(rows[0]["tracks"]) == 3
 
 
 def test_what_is_mostly_unlike_training_is_unsure_and_graver_than_real(tmp_path, detector, faces_of, known_faces):
@@ -170,7 +197,9 @@ def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, d
         assert (row["p_fake"] is None) == (row["status"] != "ok") == (row["error"] is not None)
 
 
-def test_faces_are_looked_for_five_times_a_second_and_carried_between(tmp_path, detector, faces_of, known_faces):
+def test_of_many_frames_faces_are_looked_for_in_every_second_and_carried_between(
+    tmp_path, detector, faces_of, known_faces
+):
     frames = []
     for number in range(26):  # 25 a second; a face moves 2 pixels a frame, and is gone from frame 18 on
         frame = np.zeros((40, 200, 3), np.uint8)
@@ -193,10 +222,10 @@ def test_faces_are_looked_for_five_times_a_second_and_carried_between(tmp_path, 
     judge._finder = Finder()
     film = write_film(tmp_path / "moving.avi", frames, fps=25)
     row, judgement = judge.judge(str(film))
-    assert row["frames"] == 26 and len(looked) == 6  # at 0, 5, 10, 15, 20 and 25
+    assert row["frames"] == 26 and len(looked) == 14  # at 0, 2, 4 ... 24, and in the last
     ((track, _, p_fakes),) = judge.shown[str(film)].tracks
-    assert track.times == pytest.approx([number / 25 for number in range(16)])  # not beyond the last that saw it
-    assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(16)])
+    assert track.times == pytest.approx([number / 25 for number in range(17)])  # not beyond the last that saw it
+    assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(17)])
     assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the cuts lie on the face
 
 
@@ -209,13 +238,13 @@ def test_a_film_that_ends_between_two_looks_is_looked_at_to_its_end(tmp_path, de
 def test_films_are_cut_as_the_training_images_were_unless_told_otherwise(tmp_path, detector, faces_of, monkeypatch):
     monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
     film, cuts = write_film(tmp_path / "a.avi", drawn(faces_of, [("real", None)] * 5)), []
-    bare = videoscore.crop
+    bare = watching.crop
 
     def crop(frame, face, **cut):
         cuts.append((cut["margin"], cut["align"]))
         return bare(frame, face, **{**cut, "align": False})
 
-    monkeypatch.setattr(videoscore, "crop", crop)
+    monkeypatch.setattr(watching, "crop", crop)
     preprocessing = {**detector.facts["preprocessing"], "faces": {"margin": 0.45, "align": True}}
     trained = type(detector)(detector.network, {**detector.facts, "preprocessing": preprocessing}, detector.device)
     rows = [rows_of(film, one, **look)[0] for one, look in ((detector, {}), (trained, {}), (trained, {"margin": 0.1}))]
@@ -253,11 +282,11 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
 
 
 def test_pictures_of_a_long_track_are_spread_over_it_and_few():
-    track = videoscore.TrackSeen(1)
+    track = TrackSeen(1)
     for number in range(1000):
-        track.add(number / 5, 0.0, None, np.zeros(4), lambda: b"picture")
+        track.judge(number / 5, 0.0, picture=b"picture")
     places = [place for place, _ in track.pictures]
-    assert videoscore.KEPT <= len(places) < 2 * videoscore.KEPT
+    assert KEPT <= len(places) < 2 * KEPT
     assert len(set(np.diff(places))) == 1 and places[-1] > 900
 
 
@@ -304,16 +333,16 @@ def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
     assert made.returncode == 1 and f"look at {out}" in made.stderr and len(made.stdout.splitlines()) == 4
     page = out.read_text()
     assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the one that decides first
-    assert page.count("data:image/jpeg") == 5 + 10 + 2 and page.count("data:image/png") == 1
+    assert page.count("data:image/jpeg") == 3 + 4 + 2 and page.count("data:image/png") == 1
     assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
     again = fakelab(*words)
     assert again.returncode == 2 and "already exists" in again.stderr
 
 
 def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
-    track = videoscore.TrackSeen(1)
+    track = TrackSeen(1)
     for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
-        track.add(time_s, 0.0, None, np.array([left, 0, left + 20, 20]), None)
+        track.see(time_s, np.array([left, 0, left + 20, 20]))
     assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
         [0, 0, 5, 10, 50]
     )
