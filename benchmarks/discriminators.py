@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.race_reals import reals_from
 from fakecore.checkpoint import load_checkpoint, load_into
 from fakecore.errors import UserError
 from fakecore.fields import OBJECT, TEXT, Kind
 from fakedetect.models import FINISHED, Opened
 from fakedetect.networks import register
+from fakedetect.seen import listed
 from fakedetect.settings import DetectorSettings
 from fakegen.networks import build_discriminator
-from fakegen.run import open_run
+from fakegen.run import Run, open_run
 from fakegen.sampling import from_pixels
 
 _RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2)
@@ -37,6 +39,8 @@ class DiscriminatorNetwork(nn.Module):
         super().__init__()
         self.discriminator = build_discriminator(architecture, discriminator)
         self.classes, self.value_range = discriminator.get("classes", 0), value_range
+        self.arguments = {"resolution": resolution, "channels": channels, "architecture": architecture}
+        self.arguments |= {"discriminator": discriminator, "value_range": value_range}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = from_pixels(images, self.value_range)
@@ -56,25 +60,37 @@ def open_discriminator(run: str, settings: DetectorSettings, place: str | None) 
         what = "the discriminator of which run?"
         raise UserError(what, expected="detect-train RUN --model discriminator, or --model discriminator:RUN")
     opened = open_run(Path(run or place), writes=False)
-    on_disk = opened.epochs_on_disk()
-    wanted = str(on_disk[-1]) if settings.checkpoint == "last" and on_disk else settings.checkpoint
+    network, about = load_discriminator(opened, settings.checkpoint)
+    return Opened(
+        "discriminator", network.arguments, network, fitted=True, facts={"discriminator": about}, seen=(_shown(opened),)
+    )
+
+
+def load_discriminator(run: Run, checkpoint: str) -> tuple[DiscriminatorNetwork, dict]:
+    """D of an epoch, or of the `last`, as a detector, and what detector.json says of it. Raises UserError if it has none."""
+    on_disk = run.epochs_on_disk()
+    wanted = str(on_disk[-1]) if checkpoint == "last" and on_disk else checkpoint
     if not wanted.isdecimal() or int(wanted) not in on_disk:
         there = f"last, or one of {', '.join(map(str, on_disk))}" if on_disk else "a run with checkpoints"
-        raise UserError(f"{opened.path} has no checkpoint {settings.checkpoint}", expected=there)
-    path = opened.checkpoint(int(wanted))
+        raise UserError(f"{run.path} has no checkpoint {checkpoint}", expected=there)
+    path = run.checkpoint(int(wanted))
     tensors, facts = load_checkpoint(path, "discriminator.")
     own = facts["discriminator"]
-    arguments = {
-        "resolution": own["resolution"],
-        "channels": own["channels"],
-        "architecture": facts["architecture"],
-        "discriminator": own,
-        "value_range": facts["value_range"],
-    }
-    network = DiscriminatorNetwork(**arguments)
+    network = DiscriminatorNetwork(own["resolution"], own["channels"], facts["architecture"], own, facts["value_range"])
     load_into(network.discriminator, tensors, str(path))
-    about = {"run": opened.path.name, "epoch": int(wanted), "checkpoint_sha256": facts["sha256"]}
-    return Opened("discriminator", arguments, network, fitted=True, facts={"discriminator": about})
+    return network, {"run": run.path.name, "epoch": int(wanted), "checkpoint_sha256": facts["sha256"]}
+
+
+def _shown(run: Run) -> bytes | None:
+    """The list of the reals that D was trained on; None where they have gone or changed since, and so are not known."""
+    source = run.facts["source"]
+    try:
+        reals = reals_from(run, source["spec"])
+    except UserError:
+        return None
+    if reals.fingerprint != source["fingerprint"]:
+        return None
+    return listed(reals.sha256[row] for row in reals.train_rows())
 
 
 def make_known() -> None:

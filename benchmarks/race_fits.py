@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from benchmarks.cells import key_of, load_cell, save_cell
-from benchmarks.discriminators import open_discriminator
+from benchmarks.discriminators import load_discriminator
 from benchmarks.race_sets import Pool
 from fakecore.checkpoint import load_into
 from fakecore.device import choose_precision, derive_seed, one_thread
@@ -30,6 +30,7 @@ from fakedetect.models import Opened, open_model
 from fakedetect.probing import KeptFeatures, fit_head, fit_probe
 from fakedetect.settings import DetectorSettings
 from fakedetect.training import fit
+from fakegen.run import open_run
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,7 @@ def told_job(job: Job) -> str:
 def open_network(job: Job, cells: Path, device: torch.device) -> nn.Module:
     """The network of a job whose cell is there, ready to judge."""
     if isinstance(job, Own):
-        settings = DetectorSettings(model="discriminator", checkpoint=str(job.epoch))
-        network = open_discriminator(str(job.run), settings, None).network
+        network, _ = load_discriminator(open_run(job.run, writes=False), str(job.epoch))
     else:
         # Weights that the cell does not hold are those of a frozen backbone, which the seed does not decide.
         network = open_untrained(job).network

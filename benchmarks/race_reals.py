@@ -25,7 +25,7 @@ def reals_of(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
     if places:
         return _named(run, places, data_root)
     try:
-        reals = _load(run, run.facts["source"]["spec"], data_root)
+        reals = reals_from(run, run.facts["source"]["spec"], data_root)
         check_same_settings(run, run.preset, reals, {})
         return reals
     except UserError as error:
@@ -43,7 +43,7 @@ def _named(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
     """The source among `places` whose images are the run's. Raises UserError for one that cannot be read, or if none is."""
     source, found = run.facts["source"], []
     for place in places:
-        reals = _load(run, place, data_root)
+        reals = reals_from(run, place, data_root)
         if reals.fingerprint == source["fingerprint"]:
             return reals
         found.append(f"{place}: {len(reals.images):,} images, fingerprint {reals.fingerprint[:12]}")
@@ -59,7 +59,8 @@ def _count(run: Run) -> int:
     return sum(run.facts["source"].get("images", {}).values())
 
 
-def _load(run: Run, spec: str, data_root: Path | None) -> Reals:
+def reals_from(run: Run, spec: str, data_root: Path | None = None) -> Reals:
+    """The images of a source, prepared and split as `run` does. Raises UserError where they cannot be read."""
     shape = {"resolution": run.preset.resolution, "shares": tuple(run.facts["split"])}
     return load_reals(spec, seed=run.facts["seed"], data_root=data_root, **shape)
 

@@ -19,6 +19,13 @@ from fakecore.files import write_bytes
 CARRIED = "seen"  # the list in the metadata of an .onnx file, as base64
 
 
+def listed(hashes: Iterable[str]) -> bytes:
+    """The bytes of a seen.npy for images with these SHA-256s (of their bytes)."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.unique(_short_names(hashes)), allow_pickle=False)
+    return buffer.getvalue()
+
+
 def remember(folder: Path, hashes: Iterable[str], others: Sequence[bytes | None] = ()) -> str | None:
     """Write seen.npy for images with these SHA-256s (of their bytes), and for all that `others` list, as `read_seen` gives
     them; return the SHA-256 of the file. None, and no file, where one of `others` is unknown: then the whole is.

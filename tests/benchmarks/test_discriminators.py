@@ -1,5 +1,8 @@
+import json
+import shutil
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from fakecore.imageset import read_imageset
 from fakecore.pixels import decode_image
 from fakedetect import Detector
 from fakedetect.explain import heat_maps
+from fakedetect.seen import which_seen
 
 
 @pytest.fixture(scope="module", params=[{}, {"conditional": True}], ids=["plain", "conditional"])
@@ -37,6 +41,29 @@ def test_a_discriminator_judges_as_it_did_in_its_run(run, tmp_path):
     assert np.allclose(detector.logits(shown), expected.numpy(), atol=1e-3)
     heat = heat_maps(detector.network, shown[:4], np.array([True, False] * 2), detector.device)
     assert heat.method == "hirescam" and heat.maps.shape == (4, 16, 16)
+
+
+def test_the_reals_of_its_own_run_are_known_to_it_wherever_they_are_met(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["fakedetect.train"], "write_report", lambda *_, **__: None)
+    random, images = np.random.default_rng(0), {kind: str(tmp_path / kind) for kind in ("real", "fake")}
+    for kind, most in (("real", 120), ("fake", 255)):
+        (tmp_path / kind).mkdir()
+        for number in range(30):
+            cv2.imwrite(f"{images[kind]}/{number}.png", random.integers(0, most, (16, 16), dtype=np.uint8))
+    changes = {"model": f"discriminator:{run}", "resolution": 16}
+    fakedetect.train(out=tmp_path / "d", **images, changes=changes, device="cpu")
+    facts = Detector.load(tmp_path / "d", "cpu").facts
+    digests = [(one.source_sha256, one.split) for one in read_imageset(run / "set").records if one.label == "real"]
+    known = which_seen(tmp_path / "d", facts, [digest for digest, _ in digests])
+    assert {split for (_, split), seen in zip(digests, known, strict=True) if seen} == {"train"}
+    assert all(seen for (_, split), seen in zip(digests, known, strict=True) if split == "train")
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    facts = json.loads((moved / "run.json").read_text())
+    facts["source"]["spec"] = str(tmp_path / "gone")
+    (moved / "run.json").write_text(json.dumps(facts))
+    fakedetect.train(out=tmp_path / "e", **images, changes={**changes, "model": f"discriminator:{moved}"}, device="cpu")
+    assert not (tmp_path / "e" / "seen.npy").exists()  # what it was shown is not to be had
 
 
 def test_an_earlier_checkpoint_is_another_detector(run, tmp_path, monkeypatch):
