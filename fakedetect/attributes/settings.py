@@ -40,6 +40,7 @@ class AttributeSettings(BackboneSettings):
     )
     blur: float = setting(0, low=0, high=1, why="probability of Gaussian blur, sigma 0 to 2")
     resize: float = setting(0, low=0, high=1, why="probability of resizing to 0.5x to 1x and back")
+    shift: float = setting(0, low=0, high=0.5, why="largest move of an image, share of its side")
     precision: str = setting(
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )

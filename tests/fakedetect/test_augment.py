@@ -53,6 +53,17 @@ def test_probability_0_leaves_pixels_alone(channels, pictures):
         assert np.array_equal(augment(image, plan, place), image)
 
 
+def test_shift_moves_whole_pixels_and_mirrors_the_border():
+    image = np.arange(3 * 10 * 10, dtype=np.uint8).reshape(3, 10, 10)
+    plan = plan_augmentation(300, DetectorSettings(**dict.fromkeys(OPERATIONS, 0.0), shift=0.2), 0)
+    assert np.abs(plan.move).max() <= 0.2 and np.abs(plan.move.mean(axis=0)).max() < 0.02
+    moves = {(round(10 * down), round(10 * right)) for down, right in plan.move.tolist()}
+    assert moves == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+    for place, (down, right) in enumerate(np.round(10 * plan.move).astype(int).tolist()):
+        kept = augment(image, plan, place)[:, max(down, 0) : 10 + min(down, 0), max(right, 0) : 10 + min(right, 0)]
+        assert np.array_equal(kept, image[:, max(-down, 0) : 10 - max(down, 0), max(-right, 0) : 10 - max(right, 0)])
+
+
 def test_flip_turns_left_to_right_and_not_upside_down():
     image = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8)
     assert np.array_equal(augment(image, plan_augmentation(1, only("flip"), 0), 0), image[:, :, ::-1])
