@@ -119,7 +119,7 @@ def headline(metrics: dict) -> str:
     elif seen:
         unseen = f"but it was trained or tuned on {seen:,} of these images"
     else:
-        unseen = "none of which it was trained on"
+        unseen = "and none of these very files was in its training"
     caught, accused = metrics["tpr"], metrics["fpr"]
     n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
     return (

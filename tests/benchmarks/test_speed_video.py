@@ -1,3 +1,4 @@
+import argparse
 import json
 import sys
 
@@ -72,3 +73,15 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
     assert [len(boxes) for boxes in told["boxes"]] == [1] * 6 and told["judged"] == judged
     assert sum(shape[0] for shape in shown if shape[0]) >= judged and {shape[1:] for shape in shown} == {(3, 224, 224)}
     assert told["boxes"][0][0][0] < 100 < told["boxes"][0][0][2]
+
+
+def test_boxes_that_one_side_alone_has_are_drawn_for_eyes_to_judge(tmp_path, write_film):
+    film = write_film(tmp_path / "film.mp4", [lambda n: (100, 120, 110)], count=2)
+    sheet, other, small = tmp_path / "sheet.png", [10.0, 10.0, 80.0, 80.0, 0.8], [0.0, 0.0, 30.0, 30.0, 1.0]
+    options = argparse.Namespace(video=film, every=1, end=None, min_face=60, sheet=sheet)
+    speed_video._draw_disputed(options, [[BOX, small], [BOX]], [[BOX], [other, other]])
+    drawn = cv2.imread(str(sheet))
+    tile, across = speed_video._TILE, speed_video._ACROSS
+    assert drawn.shape == (tile, tile * across, 3)
+    blank = [(drawn[:, tile * place : tile * (place + 1)] == 255).all() for place in range(across)]
+    assert blank == [False] * 3 + [True] * (across - 3)  # plain's BOX of the second frame, and ours twice
