@@ -91,3 +91,16 @@ def test_fast_features_are_close_to_the_exact_ones_and_do_not_depend_on_the_batc
         alone = torch.cat([fast(image[None]) for image in images])
     assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.999
     assert torch.allclose(found, alone, atol=0.02 * float(found.abs().max()))
+
+
+def test_a_network_that_overflows_is_not_joined_so_that_it_shows():
+    torch.manual_seed(0)
+    features = TimmFeatures("resnet18", 64, 3, 64, "avg").eval()
+    with torch.no_grad():
+        for module in features.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= 1e30
+    features.make_fast(torch.bfloat16)
+    assert not joined_in(features)
+    with torch.inference_mode():
+        assert not features(torch.full((2, 3, 64, 64), 90, dtype=torch.uint8)).isfinite().all()
