@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class Crops:
         self._file = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
         self._lines = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
         self._starts = array("Q")  # of each line
+        self._reading = Lock()
         self._groups: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
 
     def __enter__(self) -> Crops:
@@ -129,8 +131,10 @@ class Crops:
         return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()
 
     def _told(self, index: int) -> dict:
-        self._lines.seek(self._starts[index])
-        return json.loads(self._lines.readline())
+        with self._reading:  # the writer's threads share the file, and so its place
+            self._lines.seek(self._starts[index])
+            line = self._lines.readline()
+        return json.loads(line)
 
 
 def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:

@@ -1,5 +1,6 @@
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from fakecore.imageset import read_imageset
 from fakecore.pixels import read_image
+from fakedetect.cropping import Crops
 from fakedetect.data import load_labelled
 
 
@@ -133,3 +135,10 @@ def test_nothing_is_overwritten(made, films, fakelab):
     out, _ = made
     done = fakelab("faces", films / "b.mp4", "--out", out)
     assert done.returncode == 2 and "never overwritten" in done.stderr
+
+
+def test_lines_are_told_right_to_several_threads_at_once(tmp_path):
+    with Crops(tmp_path, 16) as crops, ThreadPoolExecutor(8) as pool:
+        for number in range(3000):
+            crops.add(np.zeros((16, 16, 3), np.uint8), {"input": "a", "person": "b", "frame": number})
+        assert [line["frame"] for line in pool.map(crops._told, range(3000))] == list(range(3000))
