@@ -47,6 +47,25 @@ def test_another_size_is_another_face():
     assert follow(Tracker(), [[face(100, side=60)], [face(100, side=150)]]) == [[1], [2]]
 
 
+def boxed(*box) -> Face:
+    return Face(np.array(box, np.float32), np.zeros((5, 2), np.float32), 1.0)
+
+
+def test_who_is_hidden_by_another_does_not_take_over_his_track():
+    """Boxes of a film of a street: a far face is hidden by a near one, which turns to where the far one would be by now."""
+    near = [(982, 695, 1049, 783), (978, 683, 1048, 777), (990, 701, 1058, 794), (1006, 717, 1078, 811)]
+    far = [(1098, 641, 1140, 699), (1087, 657, 1129, 715)]
+    looks = [[boxed(980, 690, 1047, 780), boxed(*far[0])], [boxed(*near[0]), boxed(*far[1])]]
+    looks += [[boxed(*box)] for box in (*near[1:], (989, 691, 1065, 791))]
+    assert follow(Tracker(), looks, every_s=0.2) == [[1, 2], [1, 2], [1], [1], [1], [1]]
+
+
+def test_of_two_tracks_that_would_do_the_one_of_that_size_goes_on():
+    start = [[face(100, side=60), face(160, side=90)]] * 3
+    assert follow(Tracker(), [*start, [face(122, side=88)]])[-1] == [2]
+    assert follow(Tracker(), [*start, [face(122, side=62)]])[-1] == [1]
+
+
 def test_a_cut_ends_all_tracks_though_the_next_face_is_in_the_same_place():
     random = np.random.default_rng(0)
     bright = random.integers(150, 256, (90, 160, 3), dtype=np.uint8)
