@@ -60,8 +60,10 @@ def open_model(settings: DetectorSettings, data: LabelledImages, seed: int) -> O
     if settings.weights is not None and not settings.pretrained:
         raise UserError("--weights and pretrained=false contradict each other", remedy="Leave one of the two out.")
     if settings.trains_backbone and settings.probe in ("linear", "svm"):
-        what = "a backbone is not finetuned under a probe that is solved for at once"
-        raise UserError(what, got=f"probe={settings.probe}", remedy="Use --set train=head, or --set probe=mlp.")
+        what = "a backbone cannot be trained under a probe that is solved for at once"
+        got = f"probe={settings.probe}, " + ("train=finetune" if settings.pretrained else "pretrained=false")
+        other = "--set train=head" if settings.pretrained else "pretrained weights"
+        raise UserError(what, got=got, remedy=f"Use {other}, or --set probe=mlp.")
     arguments |= {
         "input_size": settings.input_size or own_input_size(name),
         "pool": settings.pool,

@@ -1,6 +1,7 @@
 """Every model alike: trained by its name on a small set, saved, loaded, and asked again."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -242,3 +243,17 @@ def test_it_exports_and_agrees(made, name, tmp_path):
     from fakedetect.onnxexport import TOLERANCE, export_onnx
 
     assert export_onnx(made(name).detector, tmp_path / "f.onnx").max_dp < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": "finetune"}, "got probe=linear, train=finetune.*Use --set train=head, or"),
+        ({"train": "head", "pretrained": False}, "got probe=linear, pretrained=false.*Use pretrained weights, or"),
+    ],
+)
+def test_a_probe_that_is_solved_for_at_once_trains_no_backbone(small_set, tmp_path, changes, words):
+    changes = {"model": TINY, "probe": "linear", "input_size": 32, **changes}
+    with pytest.raises(UserError) as caught:
+        fakedetect.train(small_set, out=tmp_path / "det", changes=changes, device="cpu")
+    assert re.search(words, str(caught.value))
