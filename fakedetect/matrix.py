@@ -18,7 +18,7 @@ from fakedetect.degrade import NONE, Degradation, parse_degradation
 from fakedetect.detector import Detector
 from fakedetect.matrix_report import write_matrix
 from fakedetect.metrics import all_metrics
-from fakedetect.robustness import degraded_logits
+from fakedetect.robustness import degraded_outputs
 from fakedetect.seen import count_seen
 
 _KEPT = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
@@ -150,12 +150,15 @@ def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: 
     rows = data.rows("test")
     seen, own = _known(path, detector, data)
     plain = degradation.kind == NONE
-    logits = detector.logits(data.images, rows) if plain else degraded_logits(detector, data, rows, degradation)
+    if plain:
+        logits, outside = detector.outputs(data.images, rows)
+    else:
+        logits, outside = degraded_outputs(detector, data, rows, degradation)
     if not np.isfinite(logits).all():
         raise UserError("its logits are not finite on these images")
     p_fake = probability(logits, detector.facts["temperature"])
     groups = [data.groups[row] for row in rows]
-    metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=groups, seen=seen)
+    metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=groups, seen=seen, outside=outside)
     return {**{name: metrics[name] for name in _KEPT}, "own": own, "seen": seen}
 
 

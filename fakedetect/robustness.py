@@ -60,17 +60,17 @@ def measure_robustness(
     cells = [_cell(parse_degradation(NONE), metrics, metrics)]
     with progress_bar("robustness", len(chosen) * len(rows), "images") as bar:
         for degradation in chosen:
-            logits = degraded_logits(detector, data, rows, degradation, bar)
+            logits, outside = degraded_outputs(detector, data, rows, degradation, bar)
             p_fake = probability(logits, detector.facts["temperature"])
-            found = all_metrics(labels, p_fake, detector.thresholds, groups=groups)
+            found = all_metrics(labels, p_fake, detector.thresholds, groups=groups, outside=outside)
             cells.append(_cell(degradation, found, metrics))
     return Robustness(cells, in_words(cells))
 
 
-def degraded_logits(
+def degraded_outputs(
     detector: Detector, data: LabelledImages, rows: np.ndarray, degradation: Degradation, bar: Bar | None = None
-) -> np.ndarray:
-    """Logits (N,) of `rows` of `data`, each degraded at the detector's own resolution before it is judged."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What Detector.outputs says of `rows` of `data`, each degraded at the detector's own resolution before it is judged."""
 
     def degrade(row: int) -> np.ndarray:
         made = degradation.apply(data.images[row], data.sha256[row])
@@ -79,10 +79,13 @@ def degraded_logits(
     found = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(rows), _CHUNK):
-            found.append(detector.logits(np.stack(list(pool.map(degrade, rows[start : start + _CHUNK])))))
+            found.append(detector.outputs(np.stack(list(pool.map(degrade, rows[start : start + _CHUNK])))))
             if bar:
-                bar.advance(len(found[-1]))
-    return np.concatenate(found) if found else np.empty(0)
+                bar.advance(len(found[-1][0]))
+    if not found:
+        return np.empty(0), None
+    logits, outside = zip(*found, strict=True)
+    return np.concatenate(logits), None if outside[0] is None else np.concatenate(outside)
 
 
 def in_words(cells: Sequence[dict]) -> list[str]:

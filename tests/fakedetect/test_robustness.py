@@ -9,7 +9,7 @@ import pytest
 import fakedetect
 from fakedetect import plots
 from fakedetect.degrade import GRID, parse_degradation
-from fakedetect.robustness import degraded_logits, in_words, measure_robustness
+from fakedetect.robustness import degraded_outputs, in_words, measure_robustness
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,23 @@ def test_words_go_from_gentle_to_harsh_and_name_the_first_reason():
 
 def test_order_and_neighbours_make_no_difference(detector, small_data):
     rows, noise = small_data.rows("test"), parse_degradation("noise20")
-    once = degraded_logits(detector, small_data, rows, noise)
-    assert np.allclose(degraded_logits(detector, small_data, rows[::-1], noise)[::-1], once, atol=1e-5)
-    assert np.allclose(degraded_logits(detector, small_data, rows[3:4], noise), once[3:4], atol=1e-5)
-    assert np.array_equal(degraded_logits(detector, small_data, rows, noise), once)
+    once, _ = degraded_outputs(detector, small_data, rows, noise)
+    assert np.allclose(degraded_outputs(detector, small_data, rows[::-1], noise)[0][::-1], once, atol=1e-5)
+    assert np.allclose(degraded_outputs(detector, small_data, rows[3:4], noise)[0], once[3:4], atol=1e-5)
+    assert np.array_equal(degraded_outputs(detector, small_data, rows, noise)[0], once)
     assert not np.allclose(detector.logits(small_data.images, rows), once, atol=1e-2)
+
+
+def test_what_is_unlike_anything_in_training_is_not_counted_as_accused(detector, small_data, tested):
+    class Far:
+        def outside(self, features):
+            return np.ones(len(features), bool)
+
+    far = type(detector)(detector.network, detector.facts, detector.device, Far())
+    rows = small_data.rows("test")
+    near, strange = (measure_robustness(one, small_data, rows, tested.metrics, ("jpeg50",)) for one in (detector, far))
+    assert near.cells[1]["tpr"] > 0 and strange.cells[1]["tpr"] == strange.cells[1]["fpr"] == 0
+    assert near.cells[1]["auroc"] == strange.cells[1]["auroc"]
 
 
 def test_the_same_test_twice_gives_the_same_numbers(detector, small_data, tested):
