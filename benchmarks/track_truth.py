@@ -50,10 +50,11 @@ def main() -> None:
     parser.add_argument(
         "--margin", type=float, help="around a face, as a share of its side; default: the detector's own"
     )
+    parser.add_argument("--every-face", action="store_true", help="judge all faces of a track, not the sharpest alone")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     try:
-        look = Look(fps=options.fps, min_face=options.min_face, margin=options.margin)
+        look = Look(fps=options.fps, min_face=options.min_face, margin=options.margin, every_face=options.every_face)
         found = {str(path): judge_films(path, options.films, look, options.device) for path in options.detector}
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
