@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := fakecore fakegen fakedetect benchmarks tests $(wildcard cli*.py)
+SOURCES := fakelab fakecore fakegen fakedetect benchmarks tests cli.py
 
 .PHONY: demo test lint format speed clean
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import torch
 
+from fakecore.distributed import PATIENCE, World, local_rank, local_size, world_size
 from fakecore.errors import UserError
-from fakecore.world import PATIENCE, World, local_rank, local_size, world_size
 
 Precision = Literal["fp32", "bf16"]
 
@@ -153,7 +153,7 @@ def one_thread() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Stop glibc's malloc from giving each large buffer back to the system, only to fault its pages in again next step.
 
-    Networks on a CPU allocate the same megabytes every batch; measured in `benchmarks/speed.py`. Does nothing elsewhere.
+    Networks on a CPU allocate the same megabytes every batch; measured in `benchmarks/speed/speed.py`. Does nothing elsewhere.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fakecore.distributed import launched
 from fakecore.errors import Interrupted
 from fakecore.progress import say
-from fakecore.world import launched
 
 _SAME_WISH_S = 1.0
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from fakecore.world import rank
+from fakecore.distributed import rank
 
 _MIN_BAR, _MAX_BAR = 5, 40  # characters
 

@@ -1,31 +1,5 @@
-"""Catches fakes: trains detectors, tests them fairly, and scores photos, films and folders."""
+"""Catches fakes: trains detectors, tests them fairly, and scores photos, videos and folders."""
 
-from fakedetect.audit import audit
-from fakedetect.detector import Detector, Judgement
-from fakedetect.findings import Audit
-from fakedetect.look import Look
-from fakedetect.matrix import Matrix, compare
-from fakedetect.scoring import list_inputs, score_files
-from fakedetect.settings import DetectorSettings
-from fakedetect.sweep import Swept, sweep
-from fakedetect.train import Trained, evaluate, train
-from fakedetect.videoscore import FilmJudge
+import lazy_loader
 
-__all__ = [
-    "Audit",
-    "Detector",
-    "DetectorSettings",
-    "FilmJudge",
-    "Judgement",
-    "Look",
-    "Matrix",
-    "Swept",
-    "Trained",
-    "audit",
-    "compare",
-    "evaluate",
-    "list_inputs",
-    "score_files",
-    "sweep",
-    "train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -29,7 +29,7 @@ def fakelab():
 
     It is the same code as in a process of its own, without the seconds that each takes to import torch.
     """
-    import cli
+    from fakelab import app as cli
 
     def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         words = [str(ROOT / "cli.py"), *map(str, arguments)]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from fakecore.errors import UserError
 from fakecore.files import read_json, read_jsonl, write_bytes, write_json
-from fakecore.pages import picture, write_page
-from fakecore.runfolder import refuse_used
-from fakecore.wording import counted
+from fakecore.messages import counted
+from fakecore.report.pages import picture, write_page
+from fakecore.runs.runfolder import refuse_used
 from fakedetect.attributes.model import check_facts, require_folder
 from fakedetect.attributes.report import words_of
-from fakedetect.plots import Learned, comparison_plot
+from fakedetect.evaluation.plots import Learned, comparison_plot
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def compare(folders: list[Path], out: Path) -> Comparison:
     write_bytes(out / "curves.png", png)
     write_page(
         out / "comparison.html",
-        "fakedetect",
+        "fakedetect.attributes",
         "attributes_compare.html.j2",
         title="Attribute classifiers compared",
         rows=rows,

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import derive_seed
-from fakecore.duplicates import same_picture_groups
 from fakecore.errors import UserError, unknown_name
-from fakecore.folders import Source
 from fakecore.labels import SPLITS
-from fakecore.pixelcache import cached_pixels, source_channels
+from fakecore.media.duplicates import same_picture_groups
+from fakecore.messages import counted
 from fakecore.progress import say
-from fakecore.sources import open_source
-from fakecore.splits import split_groups
-from fakecore.wording import counted
+from fakecore.sets.folders import Source
+from fakecore.sets.pixelcache import cached_pixels, source_channels
+from fakecore.sets.sources import open_source
+from fakecore.sets.splits import split_groups
 from fakedetect.attributes.labels import LabelTable, Target, parse_targets, read_labels, shown
 
 SPLIT = (60, 20, 20)  # system E's

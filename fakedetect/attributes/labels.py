@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError, explain_os_error, unknown_name
-from fakecore.wording import counted
+from fakecore.messages import counted
 
 _IMAGE_COLUMNS = ("image", "image_id", "file_name", "filename", "file", "path", "name")  # else the first column
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "-1", "-1.0", "false", "no")

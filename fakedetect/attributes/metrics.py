@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from fakedetect.calibration import Thresholds, expected_calibration_error
-from fakedetect.metrics import bootstrap_intervals, ranking_metrics, verdict_metrics
+from fakedetect.evaluation.metrics import bootstrap_intervals, ranking_metrics, verdict_metrics
+from fakedetect.models.calibration import Thresholds, expected_calibration_error
 
 YES_FROM = 0.5  # p from which the answer is yes
 CHOICES = (0.5, 0.8, 0.9, 0.95)  # of --min-p: what each would choose

@@ -10,16 +10,16 @@ import torch
 from scipy.special import expit, softmax
 from torch import nn
 
-from fakecore.checkpoint import load_checkpoint, load_into, save_checkpoint
 from fakecore.device import choose_device, derive_seed
 from fakecore.errors import UserError, unknown_name
-from fakecore.fields import OBJECT, TEXT, TEXT_OR_NONE, Kind, check_fields, number, one_of, whole
-from fakecore.pixels import fit_square
+from fakecore.media.pixels import fit_square
+from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint
+from fakecore.schema import OBJECT, TEXT, TEXT_OR_NONE, Kind, check_fields, number, one_of, whole
 from fakedetect.attributes.labels import Target
 from fakedetect.attributes.settings import TIMM, AttributeSettings, require_model
-from fakedetect.backbones import RESNET50, TimmFeatures, load_pretrained, own_input_size
-from fakedetect.detector import network_logits
-from fakedetect.networks import Probed, ScratchCNN
+from fakedetect.models.backbones import RESNET50, TimmFeatures, load_pretrained, own_input_size
+from fakedetect.models.detector import network_logits
+from fakedetect.models.networks import Probed, ScratchCNN
 
 VERSION = 1
 _REMEDY = "Copy attributes.json again, or train anew."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fakedetect.plots import NEUTRAL, _figure, _png
+from fakedetect.evaluation.plots import NEUTRAL, _figure, _png
 
 _MOST_BARS = 60
 _MOST_NAMED = 8  # attributes with a curve of their own; more would hide one another

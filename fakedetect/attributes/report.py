@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.files import write_bytes, write_json
-from fakecore.pages import picture, write_page
-from fakecore.pixels import encode_png, enlarge
+from fakecore.media.pixels import encode_png, enlarge
+from fakecore.report.pages import picture, write_page
 from fakedetect.attributes.data import AttributeImages
 from fakedetect.attributes.labels import Target
 from fakedetect.attributes.metrics import YES_FROM
 from fakedetect.attributes.plots import histogram_plot, roc_plot
-from fakedetect.metrics import RESAMPLES
-from fakedetect.plots import history_plot
+from fakedetect.evaluation.metrics import RESAMPLES
+from fakedetect.evaluation.plots import history_plot
 
 _STRIP = 12  # images in a row
 _MOST_STRIPS = 6  # attributes whose images are shown
@@ -55,7 +55,7 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
     write_json(folder / "metrics.json", {"attributes": metrics, "interval": f"95 %, bootstrap, {RESAMPLES} resamples"})
     write_page(
         folder / "report.html",
-        "fakedetect",
+        "fakedetect.attributes",
         "attributes.html.j2",
         title=f"{facts['model']}: {', '.join(metrics)}",
         headline=headline(metrics),

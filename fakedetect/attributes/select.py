@@ -13,14 +13,14 @@ import numpy as np
 
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
-from fakecore.folders import Source
 from fakecore.interrupt import StopRequest
-from fakecore.pixels import ImageError, decode_image, encode_png
+from fakecore.media.pixels import ImageError, decode_image, encode_png
 from fakecore.progress import progress_bar
-from fakecore.runfolder import locked, refuse_used
-from fakecore.sources import open_source
+from fakecore.runs.runfolder import locked, refuse_used
+from fakecore.sets.folders import Source
+from fakecore.sets.sources import open_source
 from fakedetect.attributes.model import AttributeModel
-from fakedetect.calibration import stated
+from fakedetect.models.calibration import stated
 
 _BATCH = 64
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fakecore.errors import unknown_name
 from fakecore.settings import setting
-from fakedetect.settings import BackboneSettings
+from fakedetect.models.settings import BackboneSettings
 
 TIMM = "timm:"
 

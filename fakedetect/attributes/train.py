@@ -19,17 +19,17 @@ from fakecore.device import check_seed, choose_device, choose_precision, derive_
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, write_bytes
 from fakecore.progress import say
-from fakecore.runfolder import host, locked, refuse_used, versions
+from fakecore.runs.runfolder import host, locked, refuse_used, versions
 from fakecore.settings import override
 from fakedetect.attributes.data import SPLIT, AttributeImages, load_attributes
 from fakedetect.attributes.metrics import YES_FROM, attribute_metrics
 from fakedetect.attributes.model import VERSION, AttributeModel, all_logits, open_network, probabilities
 from fakedetect.attributes.report import write_report
 from fakedetect.attributes.settings import AttributeSettings, require_model
-from fakedetect.augment import plan_augmentation
-from fakedetect.calibration import fit_temperature
-from fakedetect.probing import KeptFeatures
-from fakedetect.training import Fit, Task, augmented_batches, cycled, fit_epochs
+from fakedetect.data.augment import plan_augmentation
+from fakedetect.models.calibration import fit_temperature
+from fakedetect.training.loop import Fit, Task, augmented_batches, cycled, fit_epochs
+from fakedetect.training.probe import KeptFeatures
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The pairs of networks that presets are made of, one file each; fakegen/networks.py lists them by name."""
+"""The pairs of networks that presets are made of, one file each; fakegen/architectures/registry.py lists them by name."""

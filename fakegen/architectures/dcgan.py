@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from fakegen.architectures.convolutions import Doubling, Halving
 from fakegen.architectures.layers import FIRST_SIDE, Labelled, Projection, make_activation
-from fakegen.convolutions import Doubling, Halving
 
 MAX_MULTIPLE = 8  # the widest layer is 8 x width, as in the published 64x64 network, at any resolution
 LABEL_WIDTH = 64  # numbers that stand for a class beside the latent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fakecore.imageset import ImageRecord
-from fakecore.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.imageset import ImageRecord
+from fakecore.sets.setwriter import ImageSetWriter, Wanted
 
 SPLIT_OF = ["train", "train", "train", "val", "test"]
 

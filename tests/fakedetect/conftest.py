@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-import cli
 import fakedetect
-from fakecore.pixels import encode_png
-from fakedetect import Detector, metrics
-from fakedetect.data import load_labelled
-from fakedetect.networks import build_network
+from fakecore.media.pixels import encode_png
+from fakedetect import Detector
+from fakedetect.data.loading import load_labelled
+from fakedetect.evaluation import metrics
+from fakedetect.models.networks import build_network
 
 QUICK = {"blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
 
@@ -110,7 +110,7 @@ def start():
     """A function: `cli.py WORDS` in a process of its own."""
 
     def run(*words: object, **options) -> subprocess.Popen:
-        command = [sys.executable, cli.__file__, *map(str, words), "--device", "cpu"]
+        command = [sys.executable, str(Path(__file__).parents[2] / "cli.py"), *map(str, words), "--device", "cpu"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **(quiet | options))
 
@@ -163,6 +163,6 @@ def grey_detector(detector):
 @pytest.fixture(scope="session")
 def exported(trained, tmp_path_factory):
     """`trained` as an .onnx file, and what `export_onnx` said of it."""
-    from fakedetect.onnxexport import export_onnx
+    from fakedetect.export.onnx import export_onnx
 
     return export_onnx(trained.detector, tmp_path_factory.mktemp("onnx") / "tiny.onnx")

@@ -1,0 +1,76 @@
+"""How fast each family of presets trains at its own size; there is no plain way to compare with.
+
+Training alone is timed, by the program's own loop: nothing is written but its log, since a checkpoint of the largest takes
+three gigabytes. The large ones get few steps, and fewer images a step than their presets say: the table names both.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+from fakecore.device import choose_device, choose_precision, default_threads
+from fakecore.files import read_jsonl
+from fakecore.report.tables import table
+from fakecore.sets.splits import DEFAULT_SPLIT
+from fakegen.presets.table import PRESETS, get_preset
+from fakegen.runs.reals import load_reals
+from fakegen.runs.run import create_run
+from fakegen.training.loop import train_gan
+
+# Steps that are timed, as many before them are not; and images a step, where not the preset's own.
+FAMILIES: dict[str, tuple[int, int | None]] = {
+    "digits": (10, None),
+    "dcgan-64": (5, None),
+    "dog-lr3e-4": (10, None),
+    "mnist-digit": (2, None),
+    "dense-2": (1, None),
+    "upsample-faces": (1, 8),
+    "celeba-128": (1, 2),
+    "conditional-32": (10, None),
+    "modern-32": (10, None),
+    "modern-64": (10, None),
+}
+
+
+def families(real: Path, work: Path, ours: Callable) -> str:
+    """A table of all families, each timed in a process of its own by `ours`, on the images of `real`."""
+    rows = []
+    for name, (steps, batch) in FAMILIES.items():
+        preset, asked = PRESETS[name], (name, str(real), str(work / f"family-{name}"), steps, batch)
+        found = ours(
+            f"import json; from benchmarks.speed.families import time_one; print(json.dumps(time_one{asked!r}))"
+        )
+        images = found["images_per_s"]
+        size = f"{preset.resolution}x{preset.resolution}"
+        shown = f"{batch} of {preset.batch}" if batch else str(preset.batch)
+        step = f"{1000 * (batch or preset.batch) / images:,.0f}"
+        rows.append(
+            (
+                name,
+                size,
+                shown,
+                str(steps),
+                step,
+                f"{images:,.0f}" if images >= 10 else f"{images:.2f}",
+                f"{found['peak_mb']:,.0f}",
+            )
+        )
+    return table(("training", "pixels", "batch", "steps", "ms a step", "images per second", "peak MB"), rows)
+
+
+def time_one(name: str, real: str, folder: str, steps: int, batch: int | None) -> dict[str, float]:
+    """Train a preset for twice `steps` steps on the images of `real`; the rate of the second half, and the most memory."""
+    changes = {"epoch_steps": steps, "epochs": 2, "measure_every": 0, "upscale": True}
+    preset = get_preset(name, {**changes, "batch": batch} if batch else changes)
+    reals = load_reals(real, resolution=preset.resolution, shares=DEFAULT_SPLIT, seed=0)
+    Path(folder).mkdir()
+    place = choose_device("auto")
+    asked = {"seed": 0, "split": list(DEFAULT_SPLIT), "count": 3, "device": place.type, "threads": default_threads()}
+    asked["precision"] = choose_precision(preset.precision, place)
+    run = create_run(Path(folder), preset, reals, asked)
+    run.writes = False
+    train_gan(run, reals)
+    rate = read_jsonl(run.path / "metrics.jsonl")[-1]["images_per_s"]
+    return {"images_per_s": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

@@ -1,0 +1,223 @@
+"""Bytes to pixels and back. Every image that fakelab reads is decoded here, and every one that it writes is encoded here.
+
+Pixels are uint8 RGB, (H, W, 3), [0, 255]. What the file says beside its pixels (name, text chunks, profile) is dropped.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fakecore.errors import why_unreadable
+from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
+from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
+
+MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
+MIN_SIDE = 8  # pixels: in fewer there is nothing to judge or to learn from
+Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
+
+PNG_LEVEL = 1  # zlib level, with run-length matching and one filter: the rest costs twice the time for a few per cent
+_PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+JPEG_QUALITY = 95
+
+
+# What people keep photos in. Not all that Pillow opens: EPS, for one, would run Ghostscript on a stranger's file.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
+# Decoders meet damaged bytes with whatever their authors did not foresee.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+)
+_DECODER_ERRORS += (NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError)
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+
+
+class ImageError(Exception):
+    """One file that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why. `kind` is
+    "video" for a video, else "image".
+    """
+
+    def __init__(self, status: str, reason: str, kind: str = "image"):
+        super().__init__(" ".join(reason.split()))
+        self.status, self.kind = status, kind
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode the image file at `path`: uint8 RGB (H, W, 3). Raises ImageError."""
+    return decode_image(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises ImageError: a pipe or a device is refused, since it could block for ever; a video, before all of it is read.
+    """
+    kind = "video" if named_video(path) else "image"
+    try:
+        if not path.is_file():
+            raise ImageError("unreadable", "no such file" if not path.exists() else "not a regular file", kind)
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+            if not head and kind == "video":
+                raise ImageError("unreadable", "the file is empty", kind)
+            if is_video(head, path.suffix, _SIGNATURES):
+                raise ImageError(
+                    "unsupported", "a video: `faces` cuts pictures out of it, and `score` judges it", kind="video"
+                )
+            file.seek(0)
+            return file.read()
+    except OSError as error:
+        raise ImageError("unreadable", why_unreadable(error, path), kind) from None
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode an image of any common format, whatever its file name: uint8 RGB (H, W, 3), upright.
+
+    EXIF rotation is applied; 16-bit grey is scaled; palettes, CMYK and grey become RGB; transparent parts are laid on
+    white, as browsers show them. Raises ImageError for what is not an image, is cut short, is animated, or is too large.
+    """
+    with open_image(data) as image:
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one as an image")
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+@contextmanager
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """An image file's bytes as a Pillow image of which only the header was read, for a block that looks further.
+
+    Raises ImageError for what is not an image or is too large, and in place of whatever a decoder raises in the block.
+    """
+    if not data:
+        raise ImageError("unreadable", "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; pixels are all we take
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    limit = MAX_PIXELS // 1_000_000
+                    raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
+                yield image
+    except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise ImageError("unreadable", "cut short or damaged") from None
+        if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+            raise ImageError("unsupported", "a HEIC photo: save it as JPEG or PNG") from None
+        raise ImageError("unsupported", "not an image of a known format") from None
+    except _DECODER_ERRORS:
+        raise ImageError("unreadable", "cut short or damaged") from None
+
+
+def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
+    """Centre crop to a square, resize (bicubic, antialiased): uint8 (channels, resolution, resolution).
+
+    The one way in which reals, fakes and scored photos reach a resolution, so that resampling never tells them apart.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (resolution, resolution):
+        square = image
+    else:
+        fitted = ImageOps.fit(Image.fromarray(image), (resolution, resolution), Image.Resampling.BICUBIC)
+        square = np.asarray(fitted)
+    if channels == 1:
+        return cv2.cvtColor(np.ascontiguousarray(square), cv2.COLOR_RGB2GRAY)[None]  # (1, R, R)
+    return np.ascontiguousarray(square.transpose(2, 0, 1))  # (3, R, R)
+
+
+def refuse_tiny(image: np.ndarray, purpose: str) -> None:
+    """Raise ImageError for an image (H, W, 3) of which a side is shorter than MIN_SIDE; `purpose` ends "too small to"."""
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
+        raise ImageError("unsupported", f"{width}x{height} pixels: too small to {purpose}; {needed}")
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """True when an RGB (H, W, 3) image holds no colour."""
+    return bool((image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all())
+
+
+def encode_png(pixels: np.ndarray, origin: Origin) -> bytes:
+    """PNG bytes of uint8 (C, H, W), C 1 or 3 (RGB), with its origin written into the file."""
+    return insert_png_provenance(_encode(".png", pixels, _PNG_OPTIONS), origin)
+
+
+def encode_jpeg(pixels: np.ndarray, origin: Origin) -> bytes:
+    """JPEG bytes (quality 95, 4:4:4) of uint8 (C, H, W), C 1 or 3 (RGB), with its origin written into the file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return insert_jpeg_provenance(_encode(".jpg", pixels, options), origin)
+
+
+def mosaic(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Lay uint8 (N, C, H, W) out in rows of `columns`, white gaps between: uint8 (C, H', W')."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    shape = (channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    sheet = np.full(shape, 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = (gap + (index // columns) * (height + gap), gap + (index % columns) * (width + gap))
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat each pixel `factor` times both ways, so that small images can be looked at: (C, H, W) -> (C, fH, fW)."""
+    return image.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # a Pillow may be built without WebP or AVIF
+
+
+def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
+    # OpenCV writes BGR (H, W, 3); ours is RGB (3, H, W).
+    layout = pixels[0] if pixels.shape[0] == 1 else cv2.merge(tuple(pixels[::-1]))
+    done, buffer = cv2.imencode(suffix, layout, options)
+    if not done:
+        raise ValueError(f"OpenCV could not encode pixels of shape {pixels.shape}")
+    return buffer.tobytes()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block raises anything at all; the pixels beside it are still good
+        return image
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ImageError("unsupported", "32-bit pixels; 8 and 16 bits are read")
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ImageError("unsupported", "floating-point pixels; 8 and 16 bits are read")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))

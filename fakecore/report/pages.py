@@ -1,0 +1,28 @@
+"""Pages that carry everything they show: one HTML file, no links to other files, one look for all of them."""
+
+from __future__ import annotations
+
+import base64
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from fakecore.files import write_bytes
+
+
+def write_page(path: Path, package: str, template: str, **values: Any) -> None:
+    """Render `template` of `package`, which extends fakecore's page.html.j2, with `values` and `today`."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader("fakecore.report", ".")])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template(template).render(today=date.today().isoformat(), **values)
+    write_bytes(path, page.encode("utf-8", errors="backslashreplace"))
+
+
+def picture(file: Path | bytes, kind: str = "png") -> str:
+    """A PNG, or another `kind` such as "jpeg", a file or its bytes, as the `src` of an <img>."""
+    data = file if isinstance(file, bytes) else file.read_bytes()
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()

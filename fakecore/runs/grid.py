@@ -1,0 +1,201 @@
+"""Grids: a training for every combination of settings, one after another or side by side, in a folder that says what was
+asked, so that the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import read_json, write_bytes, write_json
+from fakecore.interrupt import end_with_parent
+from fakecore.progress import say
+from fakecore.report.pages import picture, write_page
+from fakecore.report.tables import as_csv
+from fakecore.runs.runfolder import locked
+
+ASKED = "sweep.json"  # what a sweep was asked for, in its folder
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a grid: `name` is its folder, `varied` the settings by which it differs from the others."""
+
+    name: str
+    varied: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep leaves behind; `rows` are those of the table, `failed` names what could not be trained, or read, and
+    `remarks` say what keeps rows from being compared.
+    """
+
+    folder: Path
+    table: Path
+    report: Path
+    rows: list[dict[str, Any]]
+    failed: list[str]
+    remarks: tuple[str, ...] = ()
+
+
+def parse_over(assignments: Iterable[str]) -> dict[str, list[str]]:
+    """`["lr=1e-4,2e-4", "batch=64,128"]` as a dict of lists. Raises UserError for a field without values, or named twice."""
+    over: dict[str, list[str]] = {}
+    for assignment in assignments:
+        name, _, values = assignment.partition("=")
+        name, chosen = name.strip(), [value.strip() for value in values.split(",") if value.strip()]
+        if not name or not chosen:
+            raise UserError("--over could not be read", got=repr(assignment), expected="field=value,value...")
+        if name in over:
+            raise UserError(f"--over names {name} twice", expected="all its values in one --over")
+        over[name] = chosen
+    return over
+
+
+def combinations(over: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Every combination of the values of `over`, the last field innermost; one that varies nothing where it is empty."""
+    return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+
+
+def cell_name(varied: Mapping[str, str], *words: str) -> str:
+    """What a folder is called: `words` first, then field=value of each that varies, in characters that any system takes."""
+    return re.sub(r"[^\w.,=+-]+", "-", "_".join([*words, *(f"{name}={value}" for name, value in varied.items())]))
+
+
+def check_grid(cells: Sequence[Cell], over: Mapping[str, object], changes: Mapping[str, object], jobs: int) -> None:
+    """Raise UserError when two cells are one, a field is both swept and set, or `jobs` is no number of jobs."""
+    names = [cell.name for cell in cells]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError("a sweep names the same run twice", got=", ".join(twice))
+    if overlap := sorted(set(over) & set(changes)):
+        raise UserError(f"{overlap[0]} is both swept and set", expected="--over or --set, not both")
+    if jobs < 1:
+        raise UserError("--jobs is out of range", got=jobs, expected="1 or more")
+
+
+@contextmanager
+def claimed(out: Path, asked: dict[str, Any]) -> Iterator[None]:
+    """Hold the folder against other processes, with what was asked written down in its sweep.json. Raises UserError,
+    before anything is written, for a folder that holds anything but a sweep that was asked for the same.
+    """
+    _refuse_foreign(out, asked)
+    with locked(out):
+        _refuse_foreign(out, asked)  # again: another process may have been first
+        write_json(out / ASKED, asked)
+        yield
+
+
+def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
+    if (out / ASKED).is_file():
+        if read_json(out / ASKED) != asked:
+            remedy = "Repeat its own command to go on with it, or choose another --out."
+            raise UserError(f"{out} holds a sweep of other settings", remedy=remedy)
+    elif out.is_file():
+        raise UserError(f"{out} is a file", expected="a new folder", remedy="Choose another --out.")
+    elif out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty", expected="a new folder, or one that holds a sweep")
+
+
+def work_off(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
+    """Call `train` with every cell, `jobs` at a time: name -> why, of those that failed with a UserError or for want of
+    memory on the device.
+
+    With several jobs each runs in a process of its own with a share of the threads: `train` must be importable there.
+    Raises Interrupted when stopped.
+    """
+    if jobs == 1:
+        failed = {}
+        for number, cell in enumerate(cells, 1):
+            say(f"{cell.name} ({number} of {len(cells)})")
+            if why := _attempt(train, cell):
+                failed[cell.name] = why
+        return failed
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,)) as pool:
+        return _side_by_side(pool, cells, train)
+
+
+def _side_by_side(pool: ProcessPoolExecutor, cells: Sequence[Cell], train: Callable[[Cell], None]) -> dict[str, str]:
+    waiting = {pool.submit(_attempt, train, cell): cell for cell in cells}
+    failed = {}
+    try:
+        for number, future in enumerate(as_completed(waiting), 1):
+            cell = waiting[future]
+            why = future.result()
+            say(f"{cell.name}: {why or 'done'} ({number} of {len(cells)})")
+            if why:
+                failed[cell.name] = why
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that trained was killed, most likely for lack of memory",
+            remedy="Repeat the command with --jobs 1: what was finished is kept.",
+        ) from None
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    return failed
+
+
+def _prepare_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    end_with_parent()
+
+
+def _attempt(train: Callable[[Cell], None], cell: Cell) -> str | None:
+    """Train a cell; why it could not be, or None. Raises Interrupted when stopped."""
+    try:
+        train(cell)
+    except Interrupted:
+        raise Interrupted(f"stopped in {cell.name}; everything is saved. The same command goes on with it") from None
+    except KeyboardInterrupt:  # between two loops that honour a wish to stop
+        raise Interrupted(f"stopped in {cell.name}; what was finished is kept. The same command goes on") from None
+    except UserError as error:
+        return str(error)
+    except torch.OutOfMemoryError as error:
+        return f"the memory of the device is full: {str(error).splitlines()[0][:120]}"
+    return None
+
+
+def write_table(out: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> Path:
+    """Write sweep.csv into `out`."""
+    write_bytes(out / "sweep.csv", as_csv(columns, rows))
+    return out / "sweep.csv"
+
+
+def write_sweep_page(
+    out: Path,
+    package: str,
+    columns: Sequence[str],
+    lines: Sequence[tuple[bool, Sequence[tuple[str, bool]]]],
+    **values: Any,
+) -> Path:
+    """Write sweep.html into `out` by the package's own sweep.html.j2, which extends fakecore's; curves.png goes into it.
+
+    `lines` are those of the table: whether it is the best, and for each of `columns` (text, whether it is a number).
+    """
+    curves = out / "curves.png"
+    write_page(
+        out / "sweep.html",
+        package,
+        "sweep.html.j2",
+        title=f"Sweep: {out.name}",
+        asked=read_json(out / ASKED)["request"],
+        columns=columns,
+        lines=lines,
+        curves=picture(curves) if curves.is_file() else None,
+        **values,
+    )
+    return out / "sweep.html"

@@ -1,0 +1,165 @@
+"""Images listed without decoding them: what a source is, and how a folder becomes one."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.errors import UserError, unknown_name, why_unreadable
+from fakecore.media.pixels import read_bytes
+
+# Files that describe a folder of images; never themselves images to be judged or learned from.
+SIDECARS = {
+    "metadata.jsonl",
+    "metadata.csv",
+    "imageset.json",
+    "attributes.csv",
+    "selection.csv",
+    "Thumbs.db",
+    "desktop.ini",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Real images, listed. `names`, `classes` and `groups` run parallel; a class or group may be None (unknown)."""
+
+    spec: str
+    names: list[str]
+    classes: list[str | None]
+    groups: list[str | None]
+    read: Callable[[int], bytes | np.ndarray]  # file bytes, or uint8 pixels (H, W) or (H, W, 3) RGB
+    stamp: str  # changes when the listing changes: names, sizes, times
+    problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
+    folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
+    faces: dict | None = None  # how they were cut out of films and photos, where `faces` did: margin, align
+
+    @property
+    def paths(self) -> list[str]:
+        """Where each image is, as its user would open it; for a data set known by name, its name."""
+        return self.names if self.folder is None else [str(self.folder / name) for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
+    """A folder, flat or with one sub-folder per class; `chosen` names one class.
+
+    A `metadata.jsonl` or `metadata.csv` beside the images (Hugging Face `imagefolder`: file_name and more columns)
+    may give `class` and `group` for each.
+    """
+    problems: list[tuple[str, str]] = []
+    files = list(walk_files(folder, problems))
+    known = _folder_metadata(folder)
+    relative = [path.relative_to(folder) for path in files]
+    names = [path.as_posix() for path in relative]
+    classes = [
+        _text(known.get(name, {}).get("class")) or (path.parts[0] if len(path.parts) > 1 else None)
+        for name, path in zip(names, relative, strict=True)
+    ]
+    groups = [_text(known.get(name, {}).get("group")) for name in names]
+    if chosen is not None:
+        others = {folder / name for name in classes if name not in (None, chosen)}
+        problems = [(path, why) for path, why in problems if others.isdisjoint(Path(path).parents)]
+        keep = [index for index, name in enumerate(classes) if name == chosen]
+        if not keep:
+            present = sorted({name for name in classes if name is not None})
+            if not present:
+                what = f"there is no class {chosen!r} in {folder}: it has no sub-folders"
+                raise UserError(what, remedy=f"Give {folder} for all of its images.")
+            raise unknown_name("class", chosen, present, where=f"in {folder}")
+        files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
+    stamp = listing_stamp(folder, names, files)
+    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
+
+
+def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
+    """Every regular file below `folder`, sorted, links followed but never twice into one place.
+
+    Hidden files and sidecars are left out. Folders that cannot be read, broken links and special files are appended
+    to `problems` as (path, reason).
+    """
+    yield from _walk(folder, problems, set())
+
+
+def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        place = folder.stat()
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append((str(folder), why_unreadable(error, folder)))
+        return
+    if (place.st_dev, place.st_ino) in seen:
+        return  # a link back into a folder that was walked already
+    seen.add((place.st_dev, place.st_ino))
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in SIDECARS:
+            continue
+        path = folder / entry.name
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            problems.append((str(path), why_unreadable(error, path)))
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, problems, seen)
+        elif stat.S_ISREG(mode):
+            yield path
+        else:
+            problems.append((str(path), "not a regular file"))
+
+
+def _folder_metadata(folder: Path) -> dict[str, dict]:
+    """file_name -> its line. Raises UserError for a line that cannot be read: a lost group would leak across splits."""
+    for name, read in (("metadata.jsonl", _read_lines), ("metadata.csv", _read_csv)):
+        path = folder / name
+        if path.is_file():
+            try:
+                return {str(record["file_name"]): record for record in read(path) if "file_name" in record}
+            except ValueError as error:
+                got = "bytes that are no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+                raise UserError(f"{path} cannot be read", got=got) from None
+    return {}
+
+
+def _read_lines(path: Path) -> list[dict]:
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is not a JSON object")
+            records.append(record)
+    return records
+
+
+def _read_csv(path: Path) -> list[dict]:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte-order mark first
+        return list(csv.DictReader(file))
+
+
+def _text(value: object) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def listing_stamp(folder: Path, names: Iterable[str], files: Iterable[Path]) -> str:
+    """A digest of names, sizes and times, which changes when the folder does."""
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
+    for name, path in zip(names, files, strict=True):
+        status = path.stat() if path.exists() else None
+        facts = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(f"{name}\0{facts}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()

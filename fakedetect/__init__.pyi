@@ -1,0 +1,31 @@
+from .audits.audit import audit
+from .audits.findings import Audit
+from .evaluation.matrix import Matrix, compare
+from .faces.options import Look
+from .models.detector import Detector, Judgement
+from .models.registry import Model
+from .models.settings import DetectorSettings
+from .scoring.files import list_inputs, score_files
+from .scoring.video import FilmJudge
+from .training.sweep import Swept, sweep
+from .training.train import Trained, evaluate, train
+
+__all__ = [
+    "Audit",
+    "Detector",
+    "DetectorSettings",
+    "FilmJudge",
+    "Judgement",
+    "Look",
+    "Matrix",
+    "Model",
+    "Swept",
+    "Trained",
+    "audit",
+    "compare",
+    "evaluate",
+    "list_inputs",
+    "score_files",
+    "sweep",
+    "train",
+]

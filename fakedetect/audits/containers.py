@@ -1,0 +1,151 @@
+"""What a file says of itself without a look at its picture: format, size, bits, chunks, and how it was compressed."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
+
+from fakecore.media.pixels import open_image
+from fakecore.media.provenance import is_provenance
+
+_SUFFIXES = {
+    "JPEG": {"jpg", "jpeg", "jpe", "jfif"},
+    "JPEG2000": {"jp2", "j2k", "jpx", "jpf"},
+    "TIFF": {"tif", "tiff"},
+    "PPM": {"ppm", "pgm", "pbm", "pnm"},
+    "DIB": {"bmp", "dib"},
+}
+_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
+_TIFF_BITS = 258  # the tag BitsPerSample
+_SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+_SEGMENTS = (  # how segments of a JPEG begin, and what they are called
+    (b"JFIF", "JFIF"),
+    (b"Exif", "EXIF"),
+    (b"http://ns.adobe.com/xap/", "XMP"),
+    (b"http://ns.adobe.com/xmp/extension/", "XMP"),
+    (b"ICC_PROFILE", "ICC"),
+    (b"Photoshop", "Photoshop"),
+    (b"Adobe", "Adobe"),
+    (b"MPF", "MPF"),
+)
+_CHUNKS = {b"eXIf": "EXIF", b"iCCP": "ICC"}
+_NO_METADATA = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}  # the picture itself
+_INFO = {"exif": "EXIF", "icc_profile": "ICC", "xmp": "XMP", "comment": "comment"}  # what Pillow finds in other formats
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Facts of one file. None where the format has no such thing, such as the JPEG quality of a PNG."""
+
+    format: str  # by content, whatever the name says
+    extension: str  # as named: lower case, without the dot; "none" where there is none
+    extension_agrees: bool
+    width: int  # pixels, as stored: EXIF rotation is not applied
+    height: int
+    aspect: float  # width / height
+    bits: int  # a channel
+    mode: str  # Pillow's word for the colour space: L, RGB, RGBA, P, CMYK ...
+    progressive: bool  # or interlaced
+    chunks: str  # names of what else the file carries, fakelab's own label left out: "EXIF, ICC"; "none"
+    chunk_bytes: int  # of those
+    jpeg_quality: int | None  # 1 to 100, of libjpeg's scale, whose table is nearest
+    jpeg_tables: str | None  # "libjpeg" where that table is met exactly, else "own"
+    subsampling: str | None  # of a JPEG's colour: "4:4:4", "4:2:2", "4:2:0", "other"; "grey"
+    bytes_per_pixel: float  # without chunks; it depends on the picture too
+
+
+def read_container(data: bytes, name: str) -> Container:
+    """Facts of the file of these bytes, called `name`. Only the header is read. Raises ImageError when it is no image."""
+    suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
+    with open_image(data) as image:
+        kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with more pictures behind the first
+        width, height = image.size
+        carried = list(_carried(kind, image, data))
+        foreign = [(what, content) for what, content in carried if not is_provenance(content)]
+        is_jpeg = kind == "JPEG"
+        quality, exact = _jpeg_quality(image.quantization[0]) if is_jpeg and 0 in image.quantization else (None, None)
+        return Container(
+            format=kind,
+            extension=suffix or "none",
+            extension_agrees=suffix in _SUFFIXES.get(kind, {kind.lower()}),
+            width=width,
+            height=height,
+            aspect=width / height,
+            bits=_bits(kind, image, data),
+            mode=image.mode,
+            progressive=bool(image.info.get("progressive") or image.info.get("interlace")),
+            chunks=", ".join(sorted({what for what, _ in foreign})) or "none",
+            chunk_bytes=sum(len(content) for _, content in foreign),
+            jpeg_quality=quality,
+            jpeg_tables=None if exact is None else "libjpeg" if exact else "own",
+            subsampling=_sampling(image) if is_jpeg else None,
+            bytes_per_pixel=(len(data) - sum(len(content) for _, content in carried)) / (width * height),
+        )
+
+
+def _carried(kind: str, image: Image.Image, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of everything in the file beside its picture."""
+    if kind == "PNG":
+        for chunk, content in _png_chunks(data):
+            if chunk in (b"tEXt", b"zTXt", b"iTXt"):
+                keyword = content.partition(b"\0")[0].decode("latin-1")
+                yield "XMP" if keyword == "XML:com.adobe.xmp" else f"text {keyword}", content
+            elif chunk not in _NO_METADATA:
+                yield _CHUNKS.get(chunk, chunk.decode("latin-1")), content
+    elif kind == "JPEG":
+        for marker, content in image.applist:
+            known = next((what for start, what in _SEGMENTS if content.startswith(start)), marker)
+            yield "comment" if marker == "COM" else known, content
+    else:
+        for key, what in _INFO.items():
+            if content := image.info.get(key):
+                yield what, content if isinstance(content, bytes) else str(content).encode()
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of each chunk, as far as the file goes."""
+    start = 8
+    while start + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        yield kind, b"" if kind == b"IDAT" else data[start + 8 : start + 8 + length]
+        start += length + 12  # length, type and CRC
+
+
+def _bits(kind: str, image: Image.Image, data: bytes) -> int:
+    if kind == "PNG":
+        return data[24]  # the bit depth in IHDR, which Pillow's mode does not tell
+    if kind == "JPEG":
+        return image.bits
+    if kind == "TIFF":
+        return max(image.tag_v2.get(_TIFF_BITS, (1,)))
+    return _BITS.get(image.mode, 8)
+
+
+def _sampling(image: Image.Image) -> str:
+    return "grey" if image.mode == "L" else _SUBSAMPLING.get(get_sampling(image), "other")
+
+
+def _jpeg_quality(table: list[int]) -> tuple[int, bool]:
+    """The libjpeg quality whose table for brightness is nearest to `table`, 64 numbers, and whether it is the very same."""
+    distances = np.abs(_libjpeg_tables() - np.array(table)).sum(axis=1)
+    nearest = int(distances.argmin())
+    return nearest + 1, bool(distances[nearest] == 0)
+
+
+@cache
+def _libjpeg_tables() -> np.ndarray:
+    """The tables of quality 1 to 100, (100, 64), asked of libjpeg itself."""
+    tables = []
+    for quality in range(1, 101):
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+        tables.append(Image.open(buffer).quantization[0])
+    return np.array(tables)

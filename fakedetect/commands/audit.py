@@ -1,0 +1,110 @@
+"""`audit`: options and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakecore.commands.options import DataRoot, Fake, Json, Real, report_unused
+from fakecore.progress import say
+from fakecore.report.tables import paragraph, table
+
+if TYPE_CHECKING:
+    from fakedetect.audits.findings import Audit
+    from fakedetect.audits.leaks import Cue, Strength
+
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+TWINS_SHOWN = 10
+
+
+def audit(
+    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run.")] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="A page to write: FILE.html, with the offending pictures.")] = None,
+    strict: Strict = False,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """What, other than fakery, tells reals and fakes apart: formats, sizes, compression, copies, groups on two sides."""
+
+    shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    return run_audit(place, as_json, report_unused, **shared)
+
+
+def run_audit(
+    place: Path | None,
+    as_json: bool,
+    report_unused: Callable[[list[dict]], int],
+    *,
+    out: Path | None,
+    strict: bool,
+    **where,
+) -> int:
+    """Audit and print; 1 when some files could not be read. With `strict`, raises UserError when there is a leak."""
+    from fakedetect.audits.audit import audit
+    from fakedetect.audits.findings import leak_error
+
+    found = audit(place, out=out, **where)
+    if as_json:
+        print(json.dumps({**found.to_json(), "page": str(out) if out else None}, allow_nan=False))
+    else:
+        _print(found)
+        if out is not None:
+            print(f"  page      {out}")
+    code = report_unused(found.unused_by_option)
+    if strict and found.leaks:
+        raise leak_error(found.leaks, "Mend them, or leave out --strict.")
+    return code
+
+
+def _print(found: Audit) -> None:
+    from fakedetect.audits.findings import told_twins
+    from fakedetect.audits.leaks import CONFIDENCE, LEVEL
+
+    for note in found.notes:
+        say(f"note: {note}")
+    print(found.headline)
+    for finding in found.leaks:
+        print(paragraph(f"LEAK: {finding.text}", 2))
+    for finding in found.warnings:
+        print(paragraph(f"warning: {finding.text}", 2))
+    columns = ("cue", "AUROC", f"{100 * CONFIDENCE:g} % interval", "", "real / fake")
+    if found.cues:
+        print(f"\nContainers and encoding: an alarm above {LEVEL}, where the interval is clear of 0.5")
+        print(
+            table(
+                columns,
+                [("all together", *_numbers(found.metadata), ""), *(_row(cue) for cue in found.cues if cue.varies)],
+            )
+        )
+        if found.alike:
+            print(paragraph(f"alike in all files: {found.alike}"))
+        if found.metadata.auroc is None:
+            print(paragraph(f"No AUROC is given: {found.too_few}.", 2))
+    print("\nWhat depends on the pictures too: a reason to look, no alarm")
+    print(table(columns, [_row(cue) for cue in found.pixel_cues]))
+    offending = [twins for twins in found.twins if twins.leaks or twins.warns]
+    offending.sort(key=lambda twins: not twins.leaks)
+    if offending:
+        print("\nPictures that are there twice, and groups on two sides")
+    for twins in offending[:TWINS_SHOWN]:
+        print(paragraph(f"{told_twins(twins)}, {twins.count} files: {', '.join(twins.files)}", 2))
+    if len(offending) > TWINS_SHOWN:
+        print(f"  and {len(offending) - TWINS_SHOWN:,} more; --json lists them all")
+
+
+def _row(cue: Cue) -> tuple:
+    value = cue.real if cue.real == cue.fake else f"{cue.real} / {cue.fake}"
+    return cue.name, *_numbers(cue.strength), value
+
+
+def _numbers(strength: Strength) -> tuple[str, str, str]:
+    if strength.auroc is None:
+        return "-", "", ""
+    low, high = strength.interval
+    return f"{strength.auroc:.3f}", f"{low:.3f} to {high:.3f}", "<--" if strength.alarming else ""

@@ -1,0 +1,161 @@
+"""`evaluate`: options and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, report_unused
+from fakecore.errors import UserError
+from fakecore.messages import command
+from fakecore.report.tables import paragraph, table, terminal_width
+from fakecore.runs.runfolder import free_name
+
+if TYPE_CHECKING:
+    from fakedetect.evaluation.matrix import Matrix
+    from fakedetect.training.train import Trained
+
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+_MATRIX = Path("runs/matrix")
+
+
+def evaluate(
+    detectors: Annotated[
+        str,
+        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
+    ],
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
+    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
+    strict: Strict = False,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
+
+    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
+    where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
+    made = run_evaluate(detectors, places or [], as_json, **where)
+    return report_unused(made.unused_by_option)
+
+
+def run_evaluate(
+    detectors: str,
+    places: Sequence[Path],
+    as_json: bool,
+    *,
+    robustness: bool,
+    degrade: str | None,
+    strict: bool,
+    out: Path | None,
+    real: str | None,
+    fake: str | None,
+    device: str,
+    data_root: Path | None,
+) -> Trained | Matrix:
+    """One detector and one set, or --real and --fake, make a report; all else, and `degrade`, makes a matrix."""
+    import fakedetect
+    from fakedetect.data.degrade import NONE
+    from fakedetect.evaluation.matrix import compare
+
+    chosen = split_detectors(detectors)
+    where = {"real": real, "fake": fake, "device": device, "data_root": data_root}
+    if len(chosen) == 1 and len(places) <= 1 and degrade is None:
+        place = places[0] if places else None
+        made = fakedetect.evaluate(chosen[0], place, out=out, robustness=robustness, strict=strict, **where)
+        if as_json:
+            print(json.dumps(_one_json(made), allow_nan=False))
+        else:
+            print_metrics(made)
+        return made
+    if robustness:
+        remedy = "For a matrix of degraded images give --degrade, such as --degrade jpeg75."
+        raise UserError("--robustness is for one detector and one set", remedy=remedy)
+    if strict:
+        remedy = f"Audit each set first: {command('audit', 'SET')}."
+        raise UserError("--strict is for one detector and one set", remedy=remedy)
+    made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
+    print_matrix(made, as_json)
+    return made
+
+
+def split_detectors(text: str) -> list[str]:
+    """`A,B` as two detectors, unless a folder of just that name stands there."""
+    if Path(text).exists():
+        return [text]
+    return [name.strip() for name in text.split(",") if name.strip()] or [text]
+
+
+def print_matrix(made: Matrix, as_json: bool) -> None:
+    """The matrix as a table, detectors down and sets across, or as one JSON object."""
+    from fakedetect.evaluation.matrix_report import matrix_headline, used_legend
+
+    if as_json:
+        facts = {name: value for name, value in asdict(made).items() if name not in ("folder", "unused")}
+        print(json.dumps({"matrix": str(made.folder), **facts}, allow_nan=False))
+        return
+    print(matrix_headline(made.cells))
+    wide, narrow = (_matrix_table(made, interval) for interval in (True, False))
+    fits = max(map(len, wide.splitlines())) <= terminal_width()
+    print(wide if fits else narrow)
+    print("AUROC" + (" [95 % interval]" if fits else "; its intervals are in the files below"))
+    for line in used_legend(made.cells):
+        print(paragraph(line))
+    print(f"  table     {made.folder / 'matrix.csv'}")
+    print(f"  page      {made.folder / 'matrix.html'}")
+
+
+def print_metrics(made: Trained) -> None:
+    """Every number of a report with its interval, and the robustness grid where there is one."""
+    from fakedetect.evaluation.report import ROWS, caution, headline
+
+    print(headline(made.metrics))
+    if found := caution(made.metrics):
+        print(f"  mind      {found}")
+    rows = []
+    for name, label, _ in ROWS:
+        low, high = made.metrics.get(f"{name}_interval", (None, None))
+        rows.append([label, f"{made.metrics[name]:.3f}", "" if low is None else f"[{low:.3f}, {high:.3f}]"])
+    print(table(("metric", "value", "95 % interval"), rows))
+    if grid := made.metrics.get("robustness"):
+        print_grid(grid["cells"], grid["words"])
+    print(f"  report    {made.report}")
+
+
+def print_grid(cells: Sequence[dict], words: Sequence[str]) -> None:
+    """The robustness grid as a table, and in words."""
+    rows = [_grid_row(cell) for cell in cells]
+    print(table(("after", "AUROC", "95 % interval", "TPR", "FPR", "it"), rows))
+    for line in words:
+        print(paragraph(line))
+
+
+def _one_json(made: Trained) -> dict:
+    return {"detector": str(made.detector), "report": str(made.report), "metrics": made.metrics}
+
+
+def _matrix_table(made: Matrix, interval: bool) -> str:
+    from fakedetect.evaluation.matrix_report import told_cell
+
+    width = len(made.columns)
+    lines = [made.cells[start : start + width] for start in range(0, len(made.cells), width)]
+    cells = [[line[0]["detector"], *(told_cell(cell, interval=interval) for cell in line)] for line in lines]
+    return table(("trained / tested on", *(column["name"] for column in made.columns)), cells)
+
+
+def _grid_row(cell: dict) -> list[str]:
+    low, high = cell["auroc_interval"]
+    state = "" if cell["degradation"] == "none" else "may break" if cell["state"] == "unclear" else cell["state"]
+    rates = [f"{cell[name]:.3f}" for name in ("auroc", "tpr", "fpr")]
+    return [cell["degradation"], rates[0], f"[{low:.3f}, {high:.3f}]", *rates[1:], state]

@@ -1,0 +1,139 @@
+"""`faces`: options and output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakecore.commands.options import Device, Json
+from fakecore.errors import Interrupted, UserError
+from fakecore.interrupt import StopRequest
+from fakecore.labels import Label, label_number
+from fakecore.messages import command, counted
+from fakecore.progress import progress_bar, say
+from fakecore.runs.runfolder import refuse_used
+
+if TYPE_CHECKING:
+    from fakedetect.faces.dataset import Crops, Cut
+
+
+def faces(
+    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR...", help="Films, photos and folders, mixed.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the new set.")],
+    label: Annotated[str | None, typer.Option(help="real or fake: what the faces are. Default: real.")] = None,
+    min_face: Annotated[float, typer.Option(help="The smallest face, in pixels of the film.")] = 60,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to look at. Default: 5.")] = None,
+    count: Annotated[int | None, typer.Option("--frames", help="So many frames, spread over each film.")] = None,
+    every: Annotated[int | None, typer.Option(help="Each so-many-th frame; 1 for all.")] = None,
+    start: Annotated[float, typer.Option(help="Seconds into the film at which to begin.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Seconds into the film at which to stop.")] = None,
+    margin: Annotated[float, typer.Option(help="Kept around a face, as a share of its side.")] = 0.2,
+    size: Annotated[int, typer.Option(help="Side of the crops, in pixels.")] = 128,
+    align: Annotated[bool, typer.Option("--align", help="Turn faces upright, by their landmarks.")] = False,
+    group: Annotated[str, typer.Option(help="What shares a split: all of a video, or a track.")] = "video",
+    split: Annotated[str, typer.Option(help="Per cents of train, val, test.")] = "80,10,10",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Cut faces out of films and photos, with who is where and when, as a set of images to train on."""
+    from fakedetect.faces.dataset import Cut
+
+    if fps is None and count is None and every is None:
+        fps = 5.0
+    cut = Cut(every=every, fps=fps, count=count, start_s=start, end_s=end, margin=margin, size=size, align=align)
+    labels = {"label": label, "group": group, "split": split}
+    return run_faces(paths, out, as_json, cut=cut, min_face=min_face, device=device, **labels)
+
+
+def run_faces(
+    paths: list[str],
+    out: Path,
+    as_json: bool,
+    *,
+    label: str | None,
+    group: str,
+    split: str,
+    cut: Cut,
+    min_face: float,
+    device: str,
+) -> int:
+    """Cut the faces out of `paths` into a set at `out`, and say what became of each; 1 if some could not be used."""
+    from fakecore.sets.splits import parse_split
+    from fakedetect.faces.dataset import GROUPS, Crops, crop_input
+    from fakedetect.faces.finder import FaceFinder
+    from fakedetect.scoring.files import list_inputs
+
+    label_number(label or "real")
+    if group not in GROUPS:
+        raise UserError("--group cannot be used", got=repr(group), expected="video or track")
+    shares = parse_split(split)
+    inputs = list_inputs(paths)
+    if not inputs:
+        expected = "films, photos, or folders that hold some"
+        raise UserError(
+            "there is nothing to look for faces in", got=f"no files in {', '.join(paths)}", expected=expected
+        )
+    refuse_used(out, made_by="a set", marker="imageset.json")
+    finder = FaceFinder(min_face, device)
+    if label is None:
+        say("note: the faces are labelled real; of fakes say --label fake")
+    rows = []
+    try:
+        with Crops(out, cut.size) as crops:
+            with StopRequest() as stop, progress_bar("looking for faces", None, "frames") as bar:
+                for path, problem in inputs:
+                    rows.append(crop_input(path, problem, finder, cut, crops, bar))
+                    if stop.asked:
+                        raise Interrupted("nothing was written; the same command starts again")
+            counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
+    finally:
+        _remove_if_empty(out)
+    return _tell(rows, out, counts, len(crops), label or "real", as_json)
+
+
+def _write(crops: Crops, out: Path, label: Label, group_by: str, shares, cut: Cut, min_face: float) -> dict | None:
+    if not len(crops):
+        return None
+    choice = {name: value for name, value in vars(cut).items() if value is not None}
+    origin = {"faces": {"min_face": min_face, **choice}, "split": list(shares)}
+    return crops.write(out, label, group_by, shares, origin)["counts"]
+
+
+def _remove_if_empty(out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+
+
+def _tell(rows: list[dict], out: Path, counts: dict | None, faces: int, label: Label, as_json: bool) -> int:
+    unused = [row for row in rows if row["status"] != "ok"]
+    if as_json:
+        facts = {"set": str(out) if counts else None, "label": label, "faces": faces, "counts": counts}
+        print(json.dumps({**facts, "inputs": rows}))
+    else:
+        for row in rows:
+            print(_line(row))
+    for row in rows:
+        if row["note"]:
+            say(f"note: {row['path']}: {row['note']}")
+    used = counted(len(rows) - len(unused), "input")
+    if counts is None:
+        say("no face was found: nothing was written")
+    else:
+        shown = ", ".join(f"{split} {own[label]:,}" for split, own in counts.items())
+        say(f"{out}: {counted(faces, 'face')} of {used}, labelled {label}: {shown}")
+        other = "--fake" if label == "real" else "--real"
+        say(f"  next      {command('detect-train', f'--{label}', out, other)} DIR")
+    return 1 if unused else 0
+
+
+def _line(row: dict) -> str:
+    name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
+    if row["status"] != "ok":
+        return f"{'-':>6}  {row['status']:<11} {name}: {row['error']}"
+    where = (
+        f"{counted(row['frames'], 'frame')}, {counted(row['tracks'], 'track')}" if row["kind"] == "video" else "photo"
+    )
+    return f"{row['faces']:>6,}  {'faces' if row['faces'] != 1 else 'face':<11} {name}: {where}"

@@ -1,0 +1,83 @@
+"""`detect-train`: options and output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fakecore.commands.options import (
+    RUNS,
+    DataRoot,
+    Device,
+    Fake,
+    Json,
+    Real,
+    Sets,
+    fresh,
+    newest,
+    newest_run,
+    print_json,
+    report_unused,
+)
+from fakecore.messages import command
+
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+
+
+def detect_train(
+    place: Annotated[
+        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
+    ] = None,
+    real: Real = None,
+    fake: Fake = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    equalise: Annotated[bool, typer.Option("--equalise", help="Compress both sides alike, also to score.")] = False,
+    strict: Strict = False,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a detector on a set, a run, or two folders, and write its report."""
+    import fakedetect
+    from fakecore.settings import parse_assignments
+    from fakedetect.commands.evaluate import print_metrics
+
+    changes = parse_assignments(sets or []) | {
+        name: value for name, value in (("model", model), ("weights", weights)) if value is not None
+    }
+    if equalise:
+        changes["equalise"] = "true"
+    if resume:
+        folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
+    else:
+        if place is None and real is None and fake is None:
+            place = newest_run()
+        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
+    shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
+    made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
+    if as_json:
+        print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
+    else:
+        print_metrics(made)
+        print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
+    return report_unused(made.unused_by_option)
+
+
+def _plain(model: str) -> str:
+    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
+    name, _, rest = model.partition(":")
+    return f"{name}-{rest}" if name == "timm" else name

@@ -1,0 +1,76 @@
+"""What happens to training images on their way in, drawn without a look at the label: reals and fakes fare alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fakedetect.data.degrade import blurred, resized_and_back, saved_as_jpeg
+
+
+class Augmentation(Protocol):
+    """The settings that decide how much happens: probabilities, [0, 1]; `shift` is a share of the side."""
+
+    flip: float
+    jpeg: float
+    blur: float
+    resize: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One epoch's fate of `count` images: who is flipped, blurred (sigma, pixels), resized (factor), saved as JPEG (quality),
+    and moved, down and to the right as shares of the side.
+
+    0 in `sigma`, `factor` or `quality` means left alone.
+    """
+
+    flip: np.ndarray
+    sigma: np.ndarray
+    factor: np.ndarray
+    quality: np.ndarray
+    move: np.ndarray  # (count, 2)
+
+
+def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
+    """Draw an epoch's plan, arrays of (count,)."""
+    random = np.random.default_rng(seed)
+
+    def happens(probability: float) -> np.ndarray:
+        return random.random(count) < probability
+
+    return Plan(
+        flip=happens(settings.flip),
+        sigma=happens(settings.blur) * random.uniform(0.1, 2.0, count),
+        factor=happens(settings.resize) * random.uniform(0.5, 1.0, count),
+        quality=happens(settings.jpeg) * random.integers(30, 101, count),
+        move=random.uniform(-settings.shift, settings.shift, (count, 2)),
+    )
+
+
+def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:
+    """Apply the plan's entry `place` to one image, uint8 (C, R, R) -> the same."""
+    layout = np.ascontiguousarray(image.transpose(1, 2, 0))  # (R, R, C), as OpenCV wants it
+    if plan.flip[place]:
+        layout = np.ascontiguousarray(layout[:, ::-1])
+    if plan.move[place].any():
+        layout = _moved(layout, plan.move[place])
+    if plan.sigma[place] > 0:
+        layout = blurred(layout, plan.sigma[place])
+    if plan.factor[place] > 0:
+        layout = resized_and_back(layout, plan.factor[place])
+    if plan.quality[place] > 0:
+        layout = saved_as_jpeg(layout, plan.quality[place])
+    return layout.transpose(2, 0, 1)
+
+
+def _moved(layout: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(R, R, C) moved by whole pixels, so that none changes its value; where nothing is left, the border is mirrored."""
+    down, right = (round(float(share) * len(layout)) for share in shares)
+    padding = ((max(down, 0), max(-down, 0)), (max(right, 0), max(-right, 0)), (0, 0))
+    larger = np.pad(layout, padding, mode="symmetric")
+    top, left = max(-down, 0), max(-right, 0)
+    return np.ascontiguousarray(larger[top : top + len(layout), left : left + len(layout)])

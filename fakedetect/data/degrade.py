@@ -1,0 +1,126 @@
+"""What happens to a picture on its way through the world: named, with a strength, such as `jpeg75` or `blur1`.
+
+Training draws the same changes at random (fakedetect.data.augment); tests apply them one at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fakecore.device import derive_seed
+from fakecore.errors import UserError, unknown_name
+
+# The primitives: uint8 (R, R, C) -> the same shape, C 1 or 3 (RGB), as OpenCV lays pixels out.
+
+
+def blurred(layout: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur, `sigma` in pixels."""
+    return _layout(cv2.GaussianBlur(layout, (0, 0), float(sigma)), layout)
+
+
+def resized_and_back(layout: np.ndarray, factor: float) -> np.ndarray:
+    """Resized to `factor` times its side, and back: by area where it shrinks, bilinear where it grows."""
+    side = layout.shape[0]
+    return _to_side(_to_side(layout, max(1, round(side * factor))), side)
+
+
+def saved_as_jpeg(layout: np.ndarray, quality: int) -> np.ndarray:
+    """Through a JPEG file of this quality, 1 to 100, colour at half the resolution, as most programs write it."""
+    # OpenCV takes three channels for BGR: turned round, red would be coded as finely as blue should be.
+    _, data = cv2.imencode(".jpg", layout[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return _layout(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), layout)[..., ::-1]
+
+
+def _to_side(layout: np.ndarray, side: int) -> np.ndarray:
+    how = cv2.INTER_AREA if side < layout.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(layout, (side, side), interpolation=how).reshape(side, side, -1)
+
+
+def _layout(pixels: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return pixels.reshape(like.shape)  # OpenCV drops the axis of a single channel
+
+
+def _noisy(layout: np.ndarray, sigma: float, key: str) -> np.ndarray:
+    # The same pattern at every strength, only stronger: cells of a grid then differ in the strength alone.
+    random = np.random.default_rng(derive_seed("noise", key))
+    return (layout + sigma * random.standard_normal(layout.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def _cropped_and_back(layout: np.ndarray, share: float) -> np.ndarray:
+    side = layout.shape[0]
+    kept = max(1, round(side * share))
+    first = (side - kept) // 2
+    return _to_side(layout[first : first + kept, first : first + kept], side)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to degrade: its range of strengths, in words, and as code: (layout, amount, key) -> layout."""
+
+    low: float
+    high: float
+    unit: str
+    words: str
+    change: Callable[[np.ndarray, float, str], np.ndarray]
+    whole: bool = False
+
+
+KINDS = {
+    "jpeg": Kind(1, 100, "quality", "JPEG, quality {}", lambda im, q, key: saved_as_jpeg(im, int(q)), whole=True),
+    "blur": Kind(0.1, 20, "sigma in pixels", "Gaussian blur, sigma {} px", lambda im, sigma, key: blurred(im, sigma)),
+    "resize": Kind(0.05, 8, "factor", "resized {}x and back", lambda im, factor, key: resized_and_back(im, factor)),
+    "noise": Kind(0.1, 128, "sigma in grey levels", "Gaussian noise, sigma {} grey levels", _noisy),
+    "crop": Kind(0.1, 1, "share of the side", "centre {} of the side, enlarged", lambda im, s, key: _cropped_and_back(im, s)),
+}  # fmt: skip
+NONE = "none"
+GRID = (
+    *(NONE, "jpeg95", "jpeg75", "jpeg50", "jpeg30", "blur0.5", "blur1", "blur2"),
+    *("resize0.5", "resize0.75", "resize2", "noise2", "noise5", "crop0.9"),
+)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """`kind` is a name in KINDS, or "none", which leaves every pixel as it is."""
+
+    kind: str
+    amount: float
+
+    @property
+    def name(self) -> str:
+        return NONE if self.kind == NONE else f"{self.kind}{self.amount:g}"
+
+    @property
+    def words(self) -> str:
+        return "as they are" if self.kind == NONE else KINDS[self.kind].words.format(f"{self.amount:g}")
+
+    def apply(self, image: np.ndarray, key: str) -> np.ndarray:
+        """uint8 (C, R, R) -> the same. `key` stands for the image, such as its sha256: noise is drawn from it alone."""
+        if self.kind == NONE:
+            return image
+        layout = np.ascontiguousarray(image.transpose(1, 2, 0))  # (R, R, C)
+        changed = KINDS[self.kind].change(layout, self.amount, key)
+        return np.ascontiguousarray(changed.transpose(2, 0, 1))  # (C, R, R)
+
+
+def parse_degradation(text: str) -> Degradation:
+    """`jpeg75`, `blur0.5`, `resize2`, `noise5`, `crop0.9`, or `none`. Raises UserError with the choices and ranges."""
+    word = text.strip().lower()
+    if word == NONE:
+        return Degradation(NONE, 0)
+    kind, digits = re.fullmatch(r"([^\d.]*)(.*)", word).groups()
+    if kind not in KINDS:
+        raise unknown_name("degradation", kind or text, [*KINDS, NONE], remedy="A strength follows its name: jpeg75.")
+    own = KINDS[kind]
+    expected = f"{own.unit}, {'a whole number' if own.whole else 'a number'}, {own.low:g} to {own.high:g}"
+    if not re.fullmatch(r"\d+" if own.whole else r"\d+(\.\d+)?|\.\d+", digits):
+        what = f"the strength of the degradation {kind!r} {'could not be read' if digits else 'is missing'}"
+        raise UserError(what, got=repr(text), expected=expected)
+    if not own.low <= float(digits) <= own.high:
+        raise UserError(f"the degradation {text!r} is out of range", got=digits, expected=expected)
+    return Degradation(kind, float(digits))

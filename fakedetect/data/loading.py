@@ -1,0 +1,300 @@
+"""Labelled images for a detector: from a set that fakelab wrote, or from a folder of reals and one of fakes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.device import derive_seed
+from fakecore.errors import UserError
+from fakecore.files import read_json
+from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS, Label
+from fakecore.media.duplicates import same_picture_groups
+from fakecore.media.pixels import ImageError, decode_image
+from fakecore.messages import command
+from fakecore.progress import say
+from fakecore.sets.folders import Source
+from fakecore.sets.imageset import ImageSet, is_imageset, read_imageset, told_counts
+from fakecore.sets.pixelcache import CachedPixels, cached_pixels, source_channels
+from fakecore.sets.sources import open_source
+from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
+from fakedetect.data.equalise import equalised
+
+_LARGEST_DEFAULT = 128  # pixels: what two plain folders are brought to unless --set resolution says otherwise
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """`images` uint8 (N, C, R, R), `labels` (N,) real 0 / fake 1, `splits` (N,); the lists run parallel."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    paths: list[str]
+    groups: list[str | None]
+    unused: list[dict]
+    origin: dict  # what the images are, for detector.json and reports
+    sha256: list[str]  # of the files' bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any image does."""
+        return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def resolution(self) -> int:
+        return self.images.shape[2]
+
+    def rows(self, split: str, label: int | None = None) -> np.ndarray:
+        """Row numbers of a split, of one label or of both."""
+        chosen = self.splits == split
+        return np.flatnonzero(chosen if label is None else chosen & (self.labels == label))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        return {s: {name: len(self.rows(s, number)) for name, number in LABEL_NUMBERS.items()} for s in SPLITS}
+
+
+def load_labelled(
+    place: Path | str | None = None,
+    *,
+    real: str | None = None,
+    fake: str | None = None,
+    resolution: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    data_root: Path | str | None = None,
+    all_test: bool = False,
+    equalise_jpeg: int | None = None,
+) -> LabelledImages:
+    """Load a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`), decoded once.
+
+    `resolution` and `channels` default to the set's own. A set has its own splits; two sources are split by the seed,
+    or are the test split as a whole (`all_test`). `equalise_jpeg` is a quality at which every image is saved once more.
+    Raises UserError when nothing usable is there.
+    """
+    found = open_labelled(place, real=real, fake=fake, data_root=data_root)
+    if isinstance(found, ImageSet):
+        return _from_set(found, resolution, channels, equalise_jpeg)
+    return _from_sources(*found, resolution, channels, None if all_test else seed, equalise_jpeg)
+
+
+def open_labelled(
+    place: Path | str | None = None,
+    *,
+    real: str | None = None,
+    fake: str | None = None,
+    data_root: Path | str | None = None,
+) -> ImageSet | tuple[Source, Source]:
+    """The set of `place`, or the sources of reals and of fakes, listed and not decoded. Raises UserError."""
+    given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
+    if place is not None:
+        if given:
+            raise UserError(
+                "a set, and --real and --fake, are two ways to say the same", got=f"{place} and {' and '.join(given)}"
+            )
+        return read_imageset(_find_set(Path(place)))
+    require_both_folders(real, fake)
+    root = None if data_root is None else Path(data_root)
+    sources = open_source(real, root), open_source(fake, root, label="fake")
+    _refuse_overlap(*sources)
+    return sources
+
+
+def require_both_folders(real: str | None, fake: str | None) -> None:
+    """Raise UserError unless both sources are named: without a set, each is nothing without the other."""
+    if real is None or fake is None:
+        neither = real is None and fake is None
+        what = "no images are named" if neither else f"--{'real' if real is None else 'fake'} is missing"
+        raise UserError(what, expected="a set or a run, or --real and --fake together")
+
+
+def place_name(place: Path | str | None, real: str | None = None, fake: str | None = None) -> str:
+    """What reports call these images: the run's or the set's name, or those of the two folders."""
+    if place is None:
+        return f"{Path(str(real)).name}-{Path(str(fake)).name}"
+    path = Path(place).absolute()
+    return (path.parent if path.name == "set" else path).name
+
+
+def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
+    """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
+    require_both_counted(data.counts(), splits, data.unused)
+
+
+def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, ...], unused: list[dict]) -> None:
+    """As `require_both_classes`, of {split: {label: images}}."""
+    for split in splits:
+        for name in LABEL_NUMBERS:
+            if counts[split][name]:
+                continue
+            remedy = remedy_for_lack_of(name, unused)
+            if any(own[name] for own in counts.values()) and not unused:
+                remedy = "Make the set anew, of more images or with another --split."
+            what = f"there are no {name} images in the {split} split"
+            raise UserError(what, got=told_counts(counts), expected="both in each split", remedy=remedy)
+
+
+def remedy_for_lack_of(name: Label, unused: list[dict]) -> str:
+    """What to do where there are no images of this kind at all, or none that can be used."""
+    if unused:
+        return f"{len(unused):,} files could not be used, the first: {unused[0]['path']}: {unused[0]['error']}."
+    there = next(label for label in LABEL_NUMBERS if label != name)
+    both = {there: "SET", name: "SOURCE"}
+    return f"A set of {there}s alone goes with {name}s as --real {both['real']} --fake {both['fake']}."
+
+
+def _find_set(place: Path) -> Path:
+    if (place / "run.json").is_file():
+        if not (place / "set" / "imageset.json").is_file():
+            remedy = f"Finish it: {command('generate', '--resume', '--out', place)}"
+            raise UserError(f"the run {place} has no finished set yet", remedy=remedy)
+        try:
+            read_json(place / "run.json")
+        except UserError as error:
+            say(f"note: {error.what}; of this run only its set is used")
+    return place / "set" if is_imageset(place / "set") else place
+
+
+def _from_set(found: ImageSet, resolution: int | None, channels: int | None, jpeg: int | None) -> LabelledImages:
+    root = found.root
+    names = [record.file_name for record in found.records]
+    resolution, channels = resolution or found.info["resolution"], channels or found.info["channels"]
+
+    def read(index: int) -> bytes:
+        return found.read(found.records[index])
+
+    pixels = _pixels(names, read, found.stamp(), resolution, channels, jpeg)
+    rows = pixels.rows
+    return LabelledImages(
+        images=pixels.images,
+        labels=found.labels()[rows],
+        splits=found.splits()[rows],
+        paths=[names[row] for row in rows],
+        groups=[found.records[row].group for row in rows],
+        unused=[{**line, "path": str(root / line["path"])} for line in pixels.unused],
+        origin={"set": str(root), **found.info["origin"], "own_resolution": found.info["resolution"]},
+        sha256=pixels.sha256,
+    )
+
+
+def _refuse_overlap(reals: Source, fakes: Source) -> None:
+    """Raise UserError when some files are listed as real and as fake: the same folder, or one within the other."""
+
+    def files(source: Source) -> set[str]:
+        return {str((source.folder or Path()).resolve() / name) if source.folder else name for name in source.names}
+
+    both = files(reals) & files(fakes)
+    if both:
+        raise UserError(
+            "--real and --fake overlap: the same files cannot be both",
+            got=f"{reals.spec} and {fakes.spec}, with {len(both):,} files in common",
+            expected="two folders, neither inside the other",
+        )
+
+
+def _from_sources(
+    reals: Source, fakes: Source, resolution, channels, seed: int | None, jpeg: int | None
+) -> LabelledImages:
+    """Two sources as one, split by the seed, or without one as a whole the test split."""
+    paths = [*reals.paths, *fakes.paths]
+    labels = np.array([REAL] * len(reals) + [FAKE] * len(fakes), dtype=np.int64)
+
+    def read(index: int):
+        return reals.read(index) if index < len(reals) else fakes.read(index - len(reals))
+
+    channels = channels or source_channels(paths, read)
+    resolution = resolution or min(_LARGEST_DEFAULT, _median_side(paths, read))
+    pixels = _pixels(paths, read, f"{reals.stamp}|{fakes.stamp}", resolution, channels, jpeg)
+    absent = np.setdiff1d(np.arange(len(paths)), pixels.rows)
+    unused = [(labels[row], line) for row, line in zip(absent, pixels.unused, strict=True)]
+    for label, source in ((REAL, reals), (FAKE, fakes)):
+        unused += [(label, {"path": path, "status": "unreadable", "error": why}) for path, why in source.problems]
+    for label, source in ((REAL, reals), (FAKE, fakes)):
+        if not (labels[pixels.rows] == label).any():
+            why = next(line["error"] for own, line in unused if own == label)
+            what = f"none of the pictures in --{LABEL_NAMES[label]} {source.spec} can be used"
+            raise UserError(what, got=f"{len(source):,} files, the first: {why}", expected="image files")
+    data = LabelledImages(
+        images=pixels.images,
+        labels=labels[pixels.rows],
+        splits=np.full(len(pixels.rows), "test"),
+        paths=[paths[row] for row in pixels.rows],
+        groups=[(*reals.groups, *fakes.groups)[row] for row in pixels.rows],
+        unused=[{**line, "label": LABEL_NAMES[int(label)]} for label, line in unused],
+        origin={"real": reals.spec, "fake": fakes.spec, **_face_cut(reals, fakes)},
+        sha256=pixels.sha256,
+    )
+    _note_pictures_in_both(data)
+    return data if seed is None else _split(data, seed)
+
+
+def _face_cut(reals: Source, fakes: Source) -> dict:
+    """{"faces": how the reals, or else the fakes, were cut out of films}, or nothing where that is not known."""
+    cuts = [source.faces for source in (reals, fakes) if source.faces]
+    if len(cuts) == 2 and cuts[0] != cuts[1]:
+        say(
+            f"note: the faces of reals and fakes were cut in two ways ({_told_cut(cuts[0])}; {_told_cut(cuts[1])}), which "
+            "alone may tell the two apart; in films `score` will cut them as the reals were"
+        )
+    return {"faces": cuts[0]} if cuts else {}
+
+
+def _told_cut(cut: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in cut.items())
+
+
+def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int | None) -> CachedPixels:
+    if jpeg is None:
+        return cached_pixels(names, read, stamp, resolution=resolution, channels=channels)
+    stamp, finish = f"{stamp}|equalised {jpeg}", partial(equalised, quality=jpeg)
+    return cached_pixels(names, read, stamp, resolution=resolution, channels=channels, finish=finish)
+
+
+def _split(data: LabelledImages, seed: int) -> LabelledImages:
+    """The same images in three splits, with copies, and pictures of one group, kept together."""
+    together = same_picture_groups(data.images, data.sha256, data.groups)
+    for number, name in LABEL_NAMES.items():
+        own = together[data.labels == number]
+        if len(np.unique(own)) < len(SPLITS):
+            raise UserError(
+                f"--{name} holds too few different pictures to train, tune and test on",
+                got=f"{len(own)} that can be read, {len(np.unique(own))} different",
+                expected=f"{len(SPLITS)} different ones, and better hundreds",
+                remedy="Copies, and pictures of one person or video, count as one: add others.",
+            )
+    splits = split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split"), data.labels)
+    return replace(data, splits=splits, origin={**data.origin, "split": list(DEFAULT_SPLIT)})
+
+
+def _note_pictures_in_both(data: LabelledImages) -> None:
+    """Say on stderr when the very same pixels are labelled real and fake."""
+    pictures = np.array([hash(image.tobytes()) for image in data.images])
+    reals, fakes = pictures[data.labels == REAL], pictures[data.labels == FAKE]
+    both = int(np.isin(reals, fakes).sum())
+    if both:
+        say(
+            f"note: {both:,} of {len(reals):,} reals ({both / len(reals):.1%}) are also among the fakes, pixel for pixel: "
+            "of those, no detector can get both right"
+        )
+
+
+def _median_side(names, read) -> int:
+    """The median of the shorter sides of up to 64 images, spread over all."""
+    sides = []
+    for index in np.linspace(0, len(names) - 1, min(64, len(names))).astype(int):
+        try:
+            item = read(int(index))
+            sides.append(min((decode_image(item) if isinstance(item, bytes) else item).shape[:2]))
+        except ImageError:
+            continue
+    if not sides:
+        raise UserError("none of the images looked at could be decoded", expected="image files")
+    return max(8, int(np.median(sides)))

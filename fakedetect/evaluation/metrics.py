@@ -1,0 +1,149 @@
+"""Arrays in, numbers out. Every score is higher-better unless its name says error, loss or rate."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from sklearn.metrics import auc, average_precision_score, brier_score_loss, roc_curve
+
+from fakecore.labels import FAKE, LABEL_NAMES, REAL
+from fakedetect.models.calibration import Thresholds, expected_calibration_error, stated
+
+RESAMPLES = 500
+INTERVAL = (2.5, 97.5)  # per cent: a 95 % interval
+
+
+def ranking_metrics(labels: np.ndarray, p_fake: np.ndarray) -> dict[str, float]:
+    """What needs no threshold: AUROC, average precision, EER, and TPR at 1 % and 5 % FPR. NaN where one class is absent.
+
+    `labels` (N,) real 0 / fake 1; `p_fake` (N,) or any score that rises with it.
+    """
+    names = ("auroc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5")
+    if len(np.unique(labels)) < 2:
+        return dict.fromkeys(names, float("nan"))
+    # Every point of the curve: with tied scores, the best rate below a limit may lie on a straight piece of it.
+    fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE, drop_intermediate=False)
+    return {
+        "auroc": float(auc(fpr, tpr)),
+        "ap": float(average_precision_score(labels, p_fake, pos_label=FAKE)),
+        "eer": equal_error_rate(fpr, tpr),
+        "tpr_at_fpr1": float(tpr[fpr <= 0.01].max()),
+        "tpr_at_fpr5": float(tpr[fpr <= 0.05].max()),
+    }
+
+
+def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
+    """The rate at which as many reals are called fake as fakes are called real: where FPR = 1 - TPR on the ROC curve."""
+    gap = fpr - (1 - tpr)  # rises from -1 to 1
+    after = int(np.argmax(gap >= 0))
+    if after == 0 or gap[after] == gap[after - 1]:
+        return float(fpr[after])
+    share = -gap[after - 1] / (gap[after] - gap[after - 1])
+    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
+
+
+def verdict_metrics(
+    labels: np.ndarray, p_fake: np.ndarray, thresholds: Thresholds, outside: np.ndarray | None = None
+) -> dict:
+    """What the chosen thresholds make of the images; the confusion matrix is at `fake_from`. Those `outside` the detector's
+    domain, bool (N,), are called neither.
+    """
+    p_fake = stated(p_fake)
+    inside = np.ones(len(labels), dtype=bool) if outside is None else ~outside
+    called_fake, called_real = inside & (p_fake >= thresholds.fake_from), inside & (p_fake < thresholds.real_below)
+    real, fake = labels == REAL, labels == FAKE
+    true_fake, false_fake = int((called_fake & fake).sum()), int((called_fake & real).sum())
+    n_real, n_fake = int(real.sum()), int(fake.sum())
+    tpr, fpr = true_fake / max(n_fake, 1), false_fake / max(n_real, 1)
+    verdicts = {
+        name: {
+            "real": int((called_real & which).sum()),
+            "unsure": int((~called_real & ~called_fake & which).sum()),
+            "fake": int((called_fake & which).sum()),
+        }
+        for name, which in (("real", real), ("fake", fake))
+    }
+    return {
+        "tpr": tpr,
+        "fpr": fpr,
+        "balanced_accuracy": (tpr + 1 - fpr) / 2,
+        "accuracy": (true_fake + n_real - false_fake) / max(len(labels), 1),
+        "confusion": [[n_real - false_fake, false_fake], [n_fake - true_fake, true_fake]],  # rows truth, columns call
+        "verdicts": verdicts,
+    }
+
+
+def all_metrics(
+    labels: np.ndarray,
+    p_fake: np.ndarray,
+    thresholds: Thresholds,
+    *,
+    groups: Sequence[Hashable | None] | None = None,
+    seed: int = 0,
+    seen: int | None = 0,
+    outside: np.ndarray | None = None,
+) -> dict:
+    """Everything a report states, with 95 % bootstrap intervals as NAME_interval: [low, high].
+
+    Images of one group (identity, video) are resampled together, for they are not independent of each other. `seen`
+    is how many of the images the detector was trained or tuned on; None is unknown.
+    """
+    intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed, outside=outside)
+    return {
+        "n_real": int((labels == REAL).sum()),
+        "n_fake": int((labels == FAKE).sum()),
+        "seen": seen,
+        **ranking_metrics(labels, p_fake),
+        **verdict_metrics(labels, p_fake, thresholds, outside),
+        "outside_domain": None
+        if outside is None
+        else {n: int((outside & (labels == k)).sum()) for k, n in LABEL_NAMES.items()},
+        "ece": expected_calibration_error(labels, p_fake),
+        "brier_loss": float(brier_score_loss(labels, p_fake)),
+        **{f"{name}_interval": interval for name, interval in intervals.items()},
+        "interval": "95 %, bootstrap over "
+        + ("groups" if groups is not None and any(g is not None for g in groups) else "images")
+        + f", {RESAMPLES} resamples",
+    }
+
+
+def bootstrap_intervals(
+    labels: np.ndarray,
+    p_fake: np.ndarray,
+    thresholds: Thresholds,
+    *,
+    groups: Sequence[Hashable | None] | None = None,
+    seed: int = 0,
+    outside: np.ndarray | None = None,
+) -> dict[str, list[float]]:
+    """Percentile intervals over resamples of the groups within each class, so that no resample lacks a class."""
+    random = np.random.default_rng(seed)
+    classes = [_clusters(labels, groups, label) for label in (REAL, FAKE)]
+    drawn: dict[str, list[float]] = {}
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([_resample(clusters, random) for clusters in classes])
+        values = ranking_metrics(labels[rows], p_fake[rows])
+        far = None if outside is None else outside[rows]
+        at_threshold = verdict_metrics(labels[rows], p_fake[rows], thresholds, far)
+        values |= {name: at_threshold[name] for name in ("tpr", "fpr", "balanced_accuracy")}
+        for name, value in values.items():
+            drawn.setdefault(name, []).append(value)
+    return {name: [float(edge) for edge in np.percentile(values, INTERVAL)] for name, values in drawn.items()}
+
+
+def _clusters(labels, groups: Sequence[Hashable | None] | None, label: int) -> np.ndarray | list[np.ndarray]:
+    """Rows of one class: one array when no image has a group (the quick case), else an array per group."""
+    rows = np.flatnonzero(labels == label)
+    if groups is None or all(groups[row] is None for row in rows):
+        return rows
+    members: dict[Hashable, list[int]] = {}
+    for row in rows:
+        key = ("alone", row) if groups[row] is None else ("group", groups[row])
+        members.setdefault(key, []).append(int(row))
+    return [np.array(own) for own in members.values()]
+
+
+def _resample(clusters: np.ndarray | list[np.ndarray], random: np.random.Generator) -> np.ndarray:
+    picks = random.integers(0, len(clusters), len(clusters))
+    return clusters[picks] if isinstance(clusters, np.ndarray) else np.concatenate([clusters[i] for i in picks])

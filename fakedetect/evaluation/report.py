@@ -1,0 +1,236 @@
+"""A report that a person enjoys reading: one HTML file that carries its own pictures, with PNGs and JSON beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.errors import UserError
+from fakecore.files import write_bytes, write_json
+from fakecore.labels import LABEL_NAMES, Label
+from fakecore.media.pixels import encode_png, enlarge
+from fakecore.report.pages import picture, write_page
+from fakecore.report.tables import as_csv
+from fakedetect.data.degrade import parse_degradation
+from fakedetect.data.loading import LabelledImages
+from fakedetect.evaluation import plots
+from fakedetect.evaluation.robustness import Robustness
+from fakedetect.explain.explain import CAPTION, heat_maps, overlay
+from fakedetect.models.detector import Detector
+
+WORST_SHOWN = 16
+SAMPLE_SHOWN = 12
+ROWS = (
+    ("auroc", "AUROC", "chance that a fake scores above a real; 0.5 is a coin"),
+    ("ap", "Average precision", "area under precision and recall of “fake”"),
+    ("eer", "Equal error rate", "error where both kinds of error are equal; lower is better"),
+    ("tpr_at_fpr1", "TPR at 1 % FPR", "fakes caught when 1 in 100 reals may be called fake"),
+    ("tpr_at_fpr5", "TPR at 5 % FPR", "fakes caught when 1 in 20 reals may be called fake"),
+    ("fpr", "False-positive rate", "reals called fake at the chosen threshold; lower is better"),
+    ("tpr", "True-positive rate", "fakes called fake at the chosen threshold"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of both classes' accuracy at the chosen threshold"),
+    ("ece", "Calibration error (ECE)", "distance between stated and found probability; lower is better"),
+    ("brier_loss", "Brier loss", "mean squared error of p_fake; lower is better"),
+)
+_RATES = ("auroc", "tpr", "fpr")
+CELL_COLUMNS = (
+    "degradation",
+    *(f"{name}{end}" for name in _RATES for end in ("", "_low", "_high")),
+    *("n_real", "n_fake", "state", "why"),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The images a report is about: `rows` of `data`, with their p_fake (N,), and metrics of them."""
+
+    data: LabelledImages
+    rows: np.ndarray
+    p_fake: np.ndarray
+    metrics: dict
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.data.labels[self.rows]
+
+
+def write_report(
+    folder: Path,
+    detector: Detector,
+    judged: Judged,
+    *,
+    title: str,
+    history: list[dict] | None = None,
+    robustness: Robustness | None = None,
+) -> Path:
+    """Write metrics.json, the plots and report.html into `folder`; the path of the last.
+
+    `history` adds the learning curves; without it the report is of an evaluation on other images. `robustness` adds its
+    grid, as a section and as robustness.csv.
+    """
+    thresholds = detector.thresholds
+    figures = {
+        "roc": plots.roc_plot(judged.labels, judged.p_fake, judged.metrics),
+        "pr": plots.pr_plot(judged.labels, judged.p_fake, judged.metrics),
+        "confusion": plots.confusion_plot(judged.metrics, thresholds),
+        "calibration": plots.calibration_plot(judged.labels, judged.p_fake, judged.metrics),
+    }
+    if history:
+        figures["history"] = plots.history_plot(history, detector.facts["best_epoch"])
+    if robustness:
+        figures["robustness"] = plots.robustness_plot(robustness.cells)
+        write_bytes(folder / "robustness.csv", as_csv(CELL_COLUMNS, [_flat(cell) for cell in robustness.cells]))
+    for name, png in figures.items():
+        write_bytes(folder / f"{name}.png", png)
+    write_json(folder / "metrics.json", judged.metrics)
+    write_page(
+        folder / "report.html",
+        "fakedetect.evaluation",
+        "report.html.j2",
+        title=title,
+        metrics=judged.metrics,
+        rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
+        figures={name: picture(png) for name, png in figures.items()},
+        worst=_worst(judged, detector),
+        heat_caption=CAPTION,
+        samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
+        detector=detector.facts,
+        detector_id=detector.id,
+        thresholds=thresholds,
+        tested_on=judged.data.origin,
+        headline=headline(judged.metrics),
+        cautions=[*filter(None, [_from_scratch(detector.facts), caution(judged.metrics)])],
+        audit=judged.metrics.get("audit", {}),
+        robustness=robustness,
+        degraded=_degraded(judged, detector, robustness) if robustness else {},
+    )
+    return folder / "report.html"
+
+
+def headline(metrics: dict) -> str:
+    """The one sentence that a reader takes away, computed from the numbers. `metrics["seen"]` counts images that the
+    detector was trained or tuned on; a fair test has none. None is unknown.
+    """
+    seen = metrics["seen"]
+    if seen is None:
+        unseen = "though whether it was trained on any of them is unknown"
+    elif seen:
+        unseen = f"but it was trained or tuned on {seen:,} of these images"
+    else:
+        unseen = "and none of these very files was in its training"
+    caught, accused = metrics["tpr"], metrics["fpr"]
+    n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
+    return (
+        f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, {unseen}."
+    )
+
+
+def _from_scratch(facts: dict) -> str | None:
+    """What a reader must know of a transfer classifier that transfers nothing."""
+    backbone = facts.get("backbone")
+    if backbone is None or backbone["weights"] is not None:
+        return None
+    return (
+        f"Its backbone, {backbone['name']}, was trained from scratch, without the pretrained weights it is known for."
+    )
+
+
+def caution(metrics: dict) -> str | None:
+    """What a reader of these numbers must bear in mind: an unfair test, or too few images."""
+    n_real, n_fake = metrics["n_real"], metrics["n_fake"]
+    if metrics["seen"] is None:
+        return (
+            "Whether this is a fair test is unknown: the list of the images that the detector was trained on, seen.npy, "
+            "is not in its folder or .onnx file, or belongs to an older version."
+        )
+    if metrics["seen"]:
+        return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."
+    if metrics["auroc"] == 1 and min(n_real, n_fake) > 3:
+        # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
+        return (
+            f"No mistake on so few images still allows up to {3 / n_real:.1%} of reals and {3 / n_fake:.1%} of fakes "
+            "to be misjudged; a bootstrap interval cannot show that."
+        )
+    if min(n_real, n_fake) < 200:
+        few = min(n_real, n_fake)
+        tested = "one image of a class was" if few == 1 else f"{few} images of one class were"
+        return f"Only {tested} tested: mind the width of the intervals."
+    return None
+
+
+def _sample(judged: Judged, label: int) -> list[dict]:
+    """Images of one class, spread evenly over the test, so that a reader sees what was judged."""
+    own = np.flatnonzero(judged.labels == label)
+    return [
+        _shown(judged, place) for place in own[np.linspace(0, len(own) - 1, min(SAMPLE_SHOWN, len(own))).astype(int)]
+    ]
+
+
+def _worst(judged: Judged, detector: Detector) -> list[dict]:
+    """The most confident mistakes first: thumbnails with truth, p_fake, path, and heat maps where the network has some."""
+    error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
+    verdicts = judged.p_fake >= detector.thresholds.fake_from
+    wrong = np.flatnonzero(verdicts != (judged.labels == 1))
+    worst = wrong[np.argsort(-error[wrong], kind="stable")][:WORST_SHOWN]
+    heat = _heat(judged, worst, detector)
+    return [_shown(judged, place) | {"heat": one} for place, one in zip(worst, heat, strict=True)]
+
+
+def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | None]:
+    """The heat map over each of these images; None for each where the network has none to lay over an image."""
+    images, nothing = judged.data.images[judged.rows[places]], [None] * len(places)
+    try:
+        heat = (
+            heat_maps(detector.network, images, judged.p_fake[places] >= 0.5, detector.device) if len(places) else None
+        )
+    except UserError:
+        return nothing
+    if heat is None or not heat.has_places:
+        return nothing
+    return [
+        _thumbnail(overlay(image, one), LABEL_NAMES[int(label)])
+        for image, one, label in zip(images, heat.maps, judged.labels[places], strict=True)
+    ]
+
+
+def _shown(judged: Judged, place: int) -> dict:
+    """One judged image as the page shows it: truth, p_fake, path and a thumbnail."""
+    row = int(judged.rows[place])
+    label = LABEL_NAMES[int(judged.labels[place])]
+    thumbnail = _thumbnail(judged.data.images[row], label)
+    return {"truth": label, "p_fake": float(judged.p_fake[place]), "path": judged.data.paths[row], "picture": thumbnail}
+
+
+def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dict[str, list[dict]]:
+    """One image of each class after every degradation, with what the detector then says: what the names look like."""
+    names, shown = [cell["degradation"] for cell in robustness.cells], {}
+    for number, label in LABEL_NAMES.items():
+        row = int(judged.rows[np.flatnonzero(judged.labels == number)[0]])
+        image, key = judged.data.images[row], judged.data.sha256[row]
+        images = np.stack([parse_degradation(name).apply(image, key) for name in names])
+        said = [one.p_fake for one in detector.judge(detector.logits(images))]
+        thumbnails = [_thumbnail(one, label) for one in images]
+        keys = ("degradation", "p_fake", "picture")
+        shown[label] = [dict(zip(keys, one, strict=True)) for one in zip(names, said, thumbnails, strict=True)]
+    return shown
+
+
+def _thumbnail(image: np.ndarray, label: Label) -> str:
+    return picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+
+
+def _flat(cell: dict) -> dict:
+    """A cell as a row of a table: each interval in two columns."""
+    ends = zip(("low", "high"), (0, 1), strict=True)
+    return {**cell, **{f"{name}_{end}": cell[f"{name}_interval"][place] for end, place in ends for name in _RATES}}
+
+
+def _value(metrics: dict, name: str) -> str:
+    return f"{metrics[name]:.3f}"
+
+
+def _interval(metrics: dict, name: str) -> str:
+    interval = metrics.get(f"{name}_interval")
+    return f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else ""

@@ -1,0 +1,204 @@
+"""Faces out of films and photos: crops kept on disk, uncompressed, until it is known how many there are and who belongs
+together; then a set of images.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from fakecore.errors import UserError
+from fakecore.labels import Label
+from fakecore.media.pixels import ImageError, decode_image, read_bytes
+from fakecore.media.video import Frame, VideoError, check_choice, frames
+from fakecore.media.videofiles import named_video
+from fakecore.progress import Bar, progress_bar, say
+from fakecore.sets.imageset import ImageRecord
+from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.splits import split_groups
+from fakedetect.faces.finder import BATCH, MARGIN, Face, FaceFinder, check_margin, crop, sharpness
+from fakedetect.faces.tracks import Tracker
+
+GROUPS = {"video": "input", "track": "person"}  # --group -> what the crops of a group have in common
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How films are looked at, and faces cut out of them. Of `every`, `fps` and `count` one at most is given."""
+
+    every: int | None = None
+    fps: float | None = None
+    count: int | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    margin: float = MARGIN
+    size: int = 128
+    align: bool = False
+
+    def __post_init__(self):
+        check_choice(every=self.every, fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
+        if not 16 <= self.size <= 1024:
+            raise UserError("--size cannot be used", got=self.size, expected="16 to 1024 pixels")
+        check_margin(self.margin)
+
+
+@dataclass(frozen=True)
+class FaceRecord(ImageRecord):
+    """A crop's line in metadata.jsonl: what every image of a set has, and where in which film or photo it was."""
+
+    facts: dict = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        return {**super().to_json(), **self.facts}
+
+
+class Crops:
+    """Crops of one size, in a file of raw pixels beside the set to come, and their lines in another: films may be long. A
+    context manager that takes both away.
+    """
+
+    def __init__(self, beside: Path, size: int):
+        self._shape = (size, size, 3)
+        beside.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
+        self._lines = tempfile.TemporaryFile(dir=beside, prefix=".crops-")  # noqa: SIM115
+        self._starts = array("Q")  # of each line
+        self._reading = Lock()
+        self._groups: dict[str, list[str]] = {name: [] for name in GROUPS.values()}
+
+    def __enter__(self) -> Crops:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+        self._lines.close()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def add(self, pixels: np.ndarray, facts: dict) -> None:
+        """Keep a crop, uint8 RGB (size, size, 3), with its line for metadata.jsonl, and what it may be grouped by."""
+        self._file.write(pixels.tobytes())
+        self._starts.append(self._lines.tell())
+        told = {name: value for name, value in facts.items() if name not in self._groups}
+        self._lines.write(json.dumps(told).encode() + b"\n")
+        for name, known in self._groups.items():
+            known.append(sys.intern(facts[name]))
+
+    def pixels(self, indices: range) -> np.ndarray:
+        """uint8 (n, 3, size, size), as the writer of sets wants them."""
+        kept = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self), *self._shape))
+        return np.ascontiguousarray(kept[indices.start : indices.stop].transpose(0, 3, 1, 2))
+
+    def write(self, root: Path, label: Label, group_by: str, shares: tuple[int, int, int], origin: dict) -> dict:
+        """All crops as a set of one label at `root`; imageset.json. Crops that are alike in `group_by` share a split."""
+        self._file.flush()
+        groups = self._groups[group_by]
+        splits = self._splits(groups, shares)
+
+        def records(indices: range, file_name: Callable) -> list[ImageRecord]:
+            return [
+                FaceRecord(file_name(splits[i], label, i), label, splits[i], i, group=groups[i], facts=self._told(i))
+                for i in indices
+            ]
+
+        wanted = {label: Wanted(len(groups), records, self.pixels)}
+        writer = ImageSetWriter(root, wanted, resolution=self._shape[0], channels=3)
+        try:
+            with progress_bar("writing", writer.total, "faces") as bar:
+                for listed in writer.write():
+                    bar.advance(listed)
+            return writer.finish(origin=origin)
+        finally:
+            writer.close()
+
+    def _splits(self, groups: list[str], shares: tuple[int, int, int]) -> list:
+        names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+        if len(names) < 3:
+            say(
+                f"note: all are in the train split: {len(names)} of what must stay together (--group) cannot be spread over "
+                "three. detect-train, too, wants three or more of each label: add films, or choose --group track"
+            )
+            return ["train"] * len(groups)
+        return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()
+
+    def _told(self, index: int) -> dict:
+        with self._reading:  # the writer's threads share the file, and so its place
+            self._lines.seek(self._starts[index])
+            line = self._lines.readline()
+        return json.loads(line)
+
+
+def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
+    """Add the faces of one film or photo to `crops`, and tell what was there: path, status, kind, frames, faces ..."""
+    row = {"path": path, "status": "ok", "kind": "image", "frames": 0, "faces": 0, "tracks": None, "duration_s": None}
+    row |= {"note": None, "error": None}
+    before = len(crops)
+    try:
+        try:
+            if problem is not None:
+                raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
+            pixels = decode_image(read_bytes(Path(path)))
+        except ImageError as error:
+            if error.kind != "video":
+                raise
+            row["kind"] = "video"
+            row |= _crop_film(path, finder, cut, crops, bar)
+        else:
+            faces = finder.find([pixels])[0]
+            _keep(
+                crops, pixels, faces, cut, [{"photo": path, "person": f"{path}#{n}"} for n in range(1, len(faces) + 1)]
+            )
+            row["frames"] = 1
+            bar.advance()
+    except (ImageError, VideoError) as error:
+        return row | {"status": error.status, "error": str(error)}
+    row["faces"] = len(crops) - before
+    if not row["faces"]:
+        row |= {"status": "no_face", "error": f"no face found in {row['frames']:,} frame{'s' * (row['frames'] != 1)}"}
+    return row
+
+
+def _crop_film(path: str, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
+    """Add a film's faces, a batch of frames at a time."""
+    film = frames(Path(path), every=cut.every, fps=cut.fps, count=cut.count, start_s=cut.start_s, end_s=cut.end_s)
+    bar.note(f"{Path(path).name}, {film.expected:,}")
+    tracker, batch, seen = Tracker(), [], 0
+    for frame in film:
+        batch.append(frame)
+        if len(batch) == BATCH:
+            seen += _crop_batch(path, batch, finder, tracker, cut, crops, bar)
+            batch = []
+    seen += _crop_batch(path, batch, finder, tracker, cut, crops, bar)
+    outcome = film.outcome
+    return {"frames": seen, "tracks": len(tracker.tracks), "duration_s": outcome.whole_s, "note": outcome.note}
+
+
+def _crop_batch(path: str, batch: list[Frame], finder, tracker: Tracker, cut: Cut, crops: Crops, bar: Bar) -> int:
+    for frame, faces in zip(batch, finder.find([frame.pixels for frame in batch]), strict=True):
+        tracks = tracker.update(frame.index, frame.time_s, faces, frame.pixels)
+        where = {"video": path, "frame": frame.index, "time_s": round(frame.time_s, 4)}
+        lines = [{**where, "track": track, "person": f"{path}#{track}"} for track in tracks]
+        _keep(crops, frame.pixels, faces, cut, lines)
+        bar.advance()
+    return len(batch)
+
+
+def _keep(crops: Crops, pixels: np.ndarray, faces: list[Face], cut: Cut, lines: list[dict]) -> None:
+    for face, line in zip(faces, lines, strict=True):
+        facts = {
+            "box": [round(float(value), 1) for value in face.box],
+            "landmarks": [[round(float(value), 1) for value in point] for point in face.landmarks],
+            "confidence": round(face.confidence, 4),
+            "sharpness": round(sharpness(pixels, face), 1),
+        }
+        cropped = crop(pixels, face, margin=cut.margin, size=cut.size, align=cut.align)
+        crops.add(cropped, {**line, "input": line.get("video") or line["photo"], **facts})

@@ -1,0 +1,175 @@
+"""Faces joined over frames: one track for one face, from where it comes to where it goes or the film is cut."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fakedetect.faces.finder import Face
+
+MAX_GAP = 5  # looks at the film without the face, after which a track is over
+MAX_GAP_S = 2.0  # seconds without the face, likewise
+# Share of pixels that change colour from look to look, [0, 1]. In two films of people: 0.04 at most; from one to the other
+# 0.58 at least; in a picture that grows darker by a fifth 0.24.
+CUT = 0.35
+# Generalised IoU of a face and where it was expected. Someone who crosses the picture is two sides further on after a
+# fifth of a second: -0.5. Where the last look is longer ago than motion can be foreseen, boxes must overlap.
+_MIN_MEET, _MIN_MEET_FAR = -0.5, 0.2
+_FAR_S = 1.0
+_MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # ratio of sides; of boxes that do not touch
+# Whose face it is, where several tracks would do: one of that size, that was seen at the last look. In GIoU, for a face e times
+# as large, and for each look without the face.
+_SIZE_COUNTS, _MISSED_COUNTS = 0.5, 0.1
+_SHADES = 8  # of each colour
+_AROUND_S = 0.25  # a box stays so long before its first sighting, and after its last
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face of a track in frame `index`, shown at `time_s`."""
+
+    index: int
+    time_s: float
+    face: Face
+
+
+@dataclass
+class Track:
+    """One face over frames. `number` counts a film's tracks from 1, in the order in which they begin."""
+
+    number: int
+    last: Sighting
+    start_s: float
+    before: Sighting | None = None  # the last one
+    seen: int = 1  # looks with it; of all but two nothing is kept, however long the film
+    missed: int = 0  # looks since it was last seen
+
+    @property
+    def end_s(self) -> float:
+        return self.last.time_s
+
+    def add(self, sighting: Sighting) -> None:
+        """It was seen again."""
+        self.before, self.last, self.seen = self.last, sighting, self.seen + 1
+
+    def expected(self, time_s: float) -> np.ndarray:
+        """Where its box (4,) would be at `time_s`, if it went on as between its last two sightings."""
+        last, before = self.last, self.before
+        if before is None:
+            return last.face.box
+        passed, ahead = last.time_s - before.time_s, time_s - last.time_s
+        if not 0 < passed <= _FAR_S or not 0 < ahead <= _FAR_S:
+            return last.face.box
+        motion = (_middle(last.face.box) - _middle(before.face.box)) / passed * ahead
+        return last.face.box + np.concatenate([motion, motion])
+
+
+class Tracker:
+    """Give it frames in their order with `update`; `tracks` has all tracks so far, `cuts` the times of cuts."""
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self.cuts: list[float] = []
+        self._open: list[Track] = []
+        self._look: np.ndarray | None = None
+
+    def update(self, index: int, time_s: float, faces: list[Face], pixels: np.ndarray | None = None) -> list[int]:
+        """The number of each face's track. `pixels`, uint8 RGB (H, W, 3), is compared with the frame before: where the
+        film was cut no track goes on.
+        """
+        if pixels is not None:
+            look, before = _colours(pixels), self._look
+            if before is not None and difference(look, before) > CUT:
+                self._open = []
+                self.cuts.append(time_s)
+            self._look = look
+        self._open = [track for track in self._open if self._may_go_on(track, time_s)]
+        owners: list[Track | None] = [None] * len(faces)
+        for place, track in self._matches(faces, time_s):
+            owners[place] = track
+        for track in self._open:
+            track.missed = 0 if any(owner is track for owner in owners) else track.missed + 1
+        for place, face in enumerate(faces):
+            track, sighting = owners[place], Sighting(index, time_s, face)
+            if track is None:
+                owners[place] = Track(len(self.tracks) + 1, sighting, time_s)
+                self.tracks.append(owners[place])
+                self._open.append(owners[place])
+            else:
+                track.add(sighting)
+        return [track.number for track in owners]
+
+    def _may_go_on(self, track: Track, time_s: float) -> bool:
+        return track.missed <= MAX_GAP and (not track.missed or time_s - track.end_s <= MAX_GAP_S)
+
+    def _matches(self, faces: list[Face], time_s: float) -> list[tuple[int, Track]]:
+        """(place of a face, its track), so that all together meet best."""
+        from scipy.optimize import linear_sum_assignment
+
+        if not faces or not self._open:
+            return []
+        meet = np.empty((len(faces), len(self._open)))
+        for column, track in enumerate(self._open):
+            box, side = track.expected(time_s), track.last.face.side
+            least = _MIN_MEET if time_s - track.end_s <= _FAR_S else _MIN_MEET_FAR
+            for row, face in enumerate(faces):
+                growth = max(face.side, side) / max(min(face.side, side), 1e-9)
+                value = meeting(face.box, box)
+                most = _MAX_GROWTH if value > 0 else _MAX_GROWTH_APART
+                likely = value - _SIZE_COUNTS * math.log(growth) - _MISSED_COUNTS * track.missed
+                meet[row, column] = likely if value >= least and growth <= most else -9.0
+        rows, columns = linear_sum_assignment(-meet)
+        return [(r, self._open[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if meet[r, c] > -9]
+
+
+def box_at(
+    times: list[float], boxes: list[np.ndarray], time_s: float, around_s: float = _AROUND_S
+) -> np.ndarray | None:
+    """Where a track's box (4,) xyxy is at a time: between two of its sightings on the way from one to the other, up to
+    `around_s` before the first and after the last where that one is; None where the face is not seen.
+    """
+    after = bisect_right(times, time_s)
+    if after == 0:
+        return boxes[0] if times[0] - time_s <= around_s else None
+    before_s = times[after - 1]
+    if after == len(times):
+        return boxes[-1] if time_s - before_s <= around_s else None
+    passed = times[after] - before_s
+    if passed > MAX_GAP_S:
+        return boxes[after - 1] if time_s - before_s <= around_s else None
+    share = (time_s - before_s) / passed
+    return (1 - share) * boxes[after - 1] + share * boxes[after]
+
+
+def meeting(one: np.ndarray, other: np.ndarray) -> float:
+    """Generalised IoU of two boxes (Rezatofighi et al., 2019): 1 the same, 0 about touching, towards -1 far apart."""
+    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
+    union = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared
+    around = np.prod(np.maximum(one[2:], other[2:]) - np.minimum(one[:2], other[:2]))
+    if union <= 0 or around <= 0:
+        return -1.0
+    return float(shared / union - (around - union) / around)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """How far apart two histograms that sum to 1 are, [0, 1]: the share that would have to move."""
+    return float(np.abs(one - other).sum() / 2)
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """The frame's histogram of colours (512,), which sums to 1; of a small copy. Smoothed, so that a flat wall that grows a
+    little darker does not fall from one bin into the next.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    small = cv2.resize(pixels, (64, 36), interpolation=cv2.INTER_AREA)
+    counts = cv2.calcHist([small], [0, 1, 2], None, [_SHADES] * 3, [0, 256] * 3)
+    return gaussian_filter(counts / counts.sum(), 1.0, mode="nearest").reshape(-1)
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2

@@ -1,0 +1,67 @@
+"""detector.json, and the same facts in an exported .onnx file: what they must say before a detector may judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fakecore.errors import UserError
+from fakecore.labels import LABEL_NUMBERS
+from fakecore.schema import OBJECT, TEXT, Kind, check_fields, number, one_of, whole
+
+DETECTOR_VERSION = 1
+_SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
+_COUNTS = {"real": whole(0), "fake": whole(0)}
+FIELDS = {
+    "model": TEXT,
+    "arguments": _SHAPE,
+    "preprocessing": _SHAPE,
+    "label_convention": OBJECT,
+    "temperature": number(0.001, 1000),
+    "thresholds": {
+        "fake_from": number(0, 1.000001),  # just above 1 where even a certain `fake` would accuse too many reals
+        "real_below": number(0, 1),
+        "name": TEXT,
+        "max_fpr": number(0, 1),
+        "max_fnr": number(0, 1),
+        "chosen_on": TEXT,
+    },
+    "training": {"fingerprint": TEXT, "domain": TEXT, "counts": {"train": _COUNTS}},
+    "settings": OBJECT,
+    "seed": whole(),
+    "versions": OBJECT,
+}
+_QUALITY = whole(1, 100)
+_JPEG_OR_NONE = Kind(f"{_QUALITY.words}, or null", lambda value: value is None or _QUALITY.fits(value))
+FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of films, see fakedetect.faces.finder.crop
+    "margin": number(0, 2),
+    "align": Kind("true or false", lambda value: isinstance(value, bool)),
+}
+REMEDY = "Copy detector.json again, or train anew."
+
+
+def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
+    """Raise UserError unless `facts` (detector.json, or what an .onnx file carries of it) say, in values that can be, all
+    that judging and reporting rely on.
+    """
+    if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
+        got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
+        raise UserError(f"{path} cannot be used as a detector", got=got, expected=f"version {DETECTOR_VERSION}")
+    check_fields(facts, FIELDS, where, remedy=remedy)
+    if facts["label_convention"] != LABEL_NUMBERS:
+        raise UserError(
+            f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
+        )
+    optional = {"equalise_jpeg": None, **facts["preprocessing"]}
+    check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=REMEDY, inside="preprocessing.")
+    if "faces" in facts["preprocessing"]:
+        check_fields(facts["preprocessing"], {"faces": FACE_CUT}, where, remedy=REMEDY, inside="preprocessing.")
+    for name in _SHAPE:
+        takes, says = facts["arguments"][name], facts["preprocessing"][name]
+        if takes != says:
+            what = f"{where}: preprocessing.{name} and arguments.{name} differ"
+            raise UserError(what, got=f"{says} and {takes}", remedy=remedy)
+    limits = facts["thresholds"]
+    if limits["real_below"] > limits["fake_from"]:
+        what = f"{where}: thresholds.real_below cannot be used"
+        expected = f"at most fake_from, {limits['fake_from']}"
+        raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)

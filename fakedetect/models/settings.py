@@ -1,0 +1,134 @@
+"""How a detector is trained. `--set field=value` reaches every field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fakecore.errors import UserError
+from fakecore.settings import setting
+from fakedetect.models.heads import PROBES
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """What detectors and classifiers of attributes have in common: how a pretrained backbone is used, and the rate."""
+
+    model: str = setting("cnn", why="cnn, resnet50 or timm:NAME")
+    train: str = setting(
+        "head",
+        choices=("head", "finetune"),
+        why="resnet50, timm: head trains on features of the frozen backbone, computed once; finetune trains both",
+    )
+    frozen_layers: int = setting(
+        26,
+        low=0,
+        high=10_000,
+        why="finetune: layers with parameters that stay frozen, from the input on; 26 are the first 45 of Keras' list, as "
+        "system E froze them (it counts ReLU, padding and additions too)",
+    )
+    pretrained: bool = setting(
+        True, why="resnet50, timm: start from pretrained weights; false: all is trained from scratch"
+    )
+    weights: str | None = setting(None, why="resnet50, timm: a file of pretrained weights, instead of timm's own")
+    input_size: int | None = setting(
+        None, low=8, high=2048, why="resnet50, timm: pixels that the backbone sees, square side; none: its own"
+    )
+    pool: str = setting(
+        "avg", choices=("avg", "flatten"), why="resnet50, timm: features averaged over places, or all places (system E)"
+    )
+    rate: float | None = setting(
+        None,
+        low=1e-8,
+        high=1,
+        why="AdamW's peak learning rate; falls to 0 along a half cosine; none: 1e-3, or 1e-4 to finetune a backbone",
+    )
+
+    @property
+    def is_backbone(self) -> bool:
+        return self.model == "resnet50" or self.model.startswith("timm:")
+
+    @property
+    def trains_backbone(self) -> bool:
+        return self.is_backbone and (self.train == "finetune" or not self.pretrained)
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the network below the head stays as it is."""
+        return self.is_backbone and not self.trains_backbone
+
+    def require_backbone_for_weights(self) -> None:
+        """Raise UserError for pretrained weights that this model would leave unread."""
+        if self.weights is not None and not self.is_backbone:
+            expected = "--model resnet50, or timm:NAME"
+            raise UserError(f"--weights mean nothing to the model {self.model}", got=self.weights, expected=expected)
+
+    def rate_in_use(self) -> float:
+        return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
+
+
+@dataclass(frozen=True)
+class DetectorSettings(BackboneSettings):
+    """Everything that decides what a detector becomes, other than its images and its seed."""
+
+    model: str = setting(
+        "cnn",
+        why="cnn, resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DETECTOR,DETECTOR",
+    )
+    blocks: int = setting(
+        3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
+    )
+    probe: str | None = setting(
+        None,
+        choices=(None, *PROBES),
+        why="on features: linear (logistic regression), svm (linear too), mlp (system E's three layers); none: mlp for "
+        "backbones, linear for dct and spectrum",
+    )
+    copies: int | None = setting(
+        None,
+        low=0,
+        high=1000,
+        why="augmented versions of each training image whose features are computed; 0: as they are; none: 4 for backbones, "
+        "0 for dct and spectrum, whose cue JPEG and blur wipe out",
+    )
+    checkpoint: str = setting("last", why="discriminator: which epoch's, a number or last")
+    resolution: int | None = setting(None, low=8, high=1024, why="pixels, square side; none: the set's own")
+    epochs: int = setting(
+        12, low=1, high=10_000, why="passes over the larger class; the best by validation AUROC is kept"
+    )
+    batch: int = setting(64, low=2, high=65536, why="images a step, half of them real and half fake")
+    weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
+    limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
+    equalise: bool = setting(
+        False,
+        why="save every image once more as JPEG, real or fake, also when scoring; see fakedetect/data/equalise.py",
+    )
+    flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 for text and digits")
+    jpeg: float = setting(
+        0.3, low=0, high=1, why="probability of JPEG at quality 30 to 100; Wang et al. 2020, section 4.1"
+    )
+    blur: float = setting(
+        0.2, low=0, high=1, why="probability of Gaussian blur, sigma 0 to 2; Wang et al. 2020, section 4.1"
+    )
+    resize: float = setting(
+        0.2, low=0, high=1, why="probability of resizing to 0.5x to 1x and back, so that scale is no cue"
+    )
+    shift: float = setting(
+        0.0, low=0, high=0.5, why="largest move of an image, share of its side; for faces of films, whose boxes tremble"
+    )
+    max_fpr: float = setting(
+        0.05, low=0.0001, high=0.5, why="`fake` may be said of at most this share of validation reals"
+    )
+    max_fnr: float = setting(
+        0.05, low=0.0001, high=0.5, why="`real` may be said of at most this share of validation fakes"
+    )
+    precision: str = setting(
+        "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
+    )
+
+    def probe_in_use(self) -> str:
+        return self.probe or ("mlp" if self.is_backbone else "linear")
+
+    def copies_in_use(self) -> int:
+        if self.copies is None:
+            return 4 if self.is_backbone else 0
+        return self.copies

@@ -1,0 +1,69 @@
+"""`score FILM --annotate OUT.mp4`: the film once more, without sound, each face's box, track and verdict drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fakecore.errors import UserError
+from fakecore.media.video import frames
+from fakecore.media.videowriter import film_writer
+from fakecore.progress import progress_bar
+from fakedetect.faces.options import Look
+from fakedetect.faces.tracks import box_at
+from fakedetect.models.detector import Judgement
+from fakedetect.scoring.trackscores import FilmShown
+
+_COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
+
+
+def refuse_film(path: Path, inputs: int, out: Path | None) -> None:
+    """Raise UserError unless a film can be written to `path`: before the work, not after it."""
+    if path.suffix.lower() != ".mp4":
+        raise UserError("--annotate has a suffix that is not known", got=repr(path.name), expected=".mp4")
+    if inputs != 1:
+        raise UserError("--annotate takes one film", got=f"{inputs:,} files")
+    if out is not None and out.suffix.lower() != ".html":
+        raise UserError(
+            "--annotate does not go with rows on disk", got=f"--out {out}", expected="an .html page, or none"
+        )
+    if path.exists():
+        raise UserError(f"{path} already exists; a film is never overwritten", remedy="Choose another --annotate.")
+
+
+def annotate(film: Path, out: Path, shown: FilmShown, look: Look) -> None:
+    """Write the part of `film` that was looked at to `out`, annotated. A frame at a time is in memory."""
+    found = frames(film, start_s=look.start_s, end_s=look.end_s)
+    info = found.info
+    with (
+        film_writer(out, (info.width, info.height), info.fps) as add,
+        progress_bar("drawing", found.expected, "frames") as bar,
+    ):
+        for frame in found:
+            pixels = np.ascontiguousarray(frame.pixels)
+            for track, judgement, _ in reversed(shown.tracks):  # the one that decides lies on top
+                box = box_at(track.times, track.boxes, frame.time_s)
+                if box is not None:
+                    _draw(pixels, box, track.number, judgement)
+            add(pixels, frame.time_s)
+            bar.advance()
+
+
+def _draw(pixels: np.ndarray, box: np.ndarray, number: int, judgement: Judgement) -> None:
+    """A box and its label into uint8 RGB (H, W, 3), in place."""
+    colour = _COLOURS[judgement.verdict]
+    scale = max(0.35, min(pixels.shape[:2]) / 1000)
+    thick = max(1, round(3 * scale))
+    left, top, right, bottom = (round(float(value)) for value in box)
+    cv2.rectangle(pixels, (left, top), (right, bottom), colour, thick)
+    text = f"{number}: {judgement.verdict} {min(max(judgement.p_fake, 0.01), 0.99):.2f}"
+    (wide, high), under = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, thick // 2))
+    tall = high + under + thick
+    base = top - under if top >= tall else min(top + tall, pixels.shape[0] - under)  # above the box, or in its top
+    start = max(0, min(left, pixels.shape[1] - wide))
+    cv2.rectangle(pixels, (start, base - high - thick), (start + wide, base + under), colour, -1)
+    cv2.putText(
+        pixels, text, (start, base), cv2.FONT_HERSHEY_SIMPLEX, scale, (255,) * 3, max(1, thick // 2), cv2.LINE_AA
+    )

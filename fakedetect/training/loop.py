@@ -1,0 +1,290 @@
+"""Training a detector: balanced batches, augmentation alike for both classes, the best epoch by validation AUROC."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from fakecore.device import derive_seed, keep_freed_memory, make_fabric
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import append_jsonl, cut_jsonl, read_jsonl, write_bytes
+from fakecore.interrupt import StopRequest
+from fakecore.labels import FAKE, REAL
+from fakecore.progress import progress_bar
+from fakecore.runs.checkpoint import load_into, optimiser_tensors, read_tensors, restore_optimiser, tensor_bytes
+from fakedetect.data.augment import Augmentation, augment, plan_augmentation
+from fakedetect.data.loading import LabelledImages
+from fakedetect.models.detector import network_logits
+from fakedetect.models.settings import DetectorSettings
+
+TIMINGS = "timings.jsonl"  # apart from history.jsonl, which is the same whenever and wherever it is made
+_BATCHES_AHEAD = 4  # augmented beside the network
+
+
+@dataclass
+class Fit:
+    """A network with the weights of its best epoch, and one history line per epoch."""
+
+    network: nn.Module
+    history: list[dict]  # empty where nothing was trained in epochs
+    best_epoch: int | None
+    chosen: dict = field(default_factory=dict)  # what else the validation split decided
+    seconds: float = 0.0  # wall clock, over all stops and resumptions
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a training is about: all that `fit_epochs` has to know of images, labels and what a good answer is."""
+
+    title: str
+    steps: int  # of an epoch
+    images: int  # of an epoch
+    batches: Callable[
+        [int], Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ]  # epoch, from 0 -> (inputs, targets) on the CPU
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits, targets -> a scalar
+    validate: Callable[[], dict]  # what the validation split says, with val_loss and val_auroc
+
+
+class Schedule(Protocol):
+    """The settings that `fit_epochs` reads."""
+
+    epochs: int
+    weight_decay: float
+
+    def rate_in_use(self) -> float: ...
+
+
+def fit(
+    network: nn.Module,
+    data: LabelledImages,
+    settings: DetectorSettings,
+    *,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    precision: str,
+) -> Fit:
+    """Train `network` on the train split; history.jsonl and the state to resume from go to `folder`.
+
+    Raises Interrupted after Ctrl-C or SIGTERM, once the epoch's last state is on disk; UserError when a loss is no
+    longer finite.
+    """
+    rows = training_rows(data, settings.limit, seed)
+    per_class = settings.batch // 2
+    steps = math.ceil(max(len(own) for own in rows) / per_class)
+    val = data.rows("val")
+    task = Task(
+        title=f"training {settings.model}",
+        steps=steps,
+        images=steps * 2 * per_class,
+        batches=lambda epoch: _batches(data, rows, steps, settings, derive_seed(seed, "batches", epoch)),
+        loss=binary_cross_entropy_with_logits,
+        validate=lambda: _validate(network, data, val, device),
+    )
+    return fit_epochs(network, task, settings, folder=folder, seed=seed, device=device, precision=precision)
+
+
+def fit_epochs(
+    network: nn.Module,
+    task: Task,
+    settings: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    resumable: bool = True,
+) -> Fit:
+    """Train `network` for `settings.epochs`, and give it the weights of the best; history.jsonl goes to `folder`, and, where
+    it is `resumable`, so does the state after every epoch. Raises as `fit` does.
+    """
+    keep_freed_memory()
+    network.to(device, memory_format=torch.channels_last)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
+    state = _State(folder, network, optimiser, on_disk=resumable)
+    first, history = state.load()
+    fabric = make_fabric(device, precision)
+    wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
+    total, steps = settings.epochs * task.images, settings.epochs * task.steps
+    with StopRequest() as stop, progress_bar(task.title, total, "images", first * task.images) as bar:
+        for epoch in range(first, settings.epochs):
+            network.train()
+            torch.manual_seed(derive_seed(seed, "epoch", epoch))
+            losses, began = [], time.perf_counter()
+            for step, (inputs, targets) in enumerate(task.batches(epoch)):
+                for group in optimiser.param_groups:
+                    group["lr"] = settings.rate_in_use() * _half_cosine((epoch * task.steps + step) / steps)
+                loss = task.loss(wrapped(_onto(device, inputs)), targets.to(device))
+                wrapped_optimiser.zero_grad()
+                fabric.backward(loss)
+                wrapped_optimiser.step()
+                losses.append(loss.detach())
+                bar.advance(len(targets))
+                if stop.asked:
+                    saved = f"; {epoch} are saved" if resumable else ""
+                    raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}{saved}")
+            line = {"epoch": epoch + 1, "train_loss": float(torch.stack(losses).mean())}
+            if not math.isfinite(line["train_loss"]):
+                raise UserError(
+                    f"training stopped: the loss is not finite in epoch {epoch + 1}",
+                    got=line["train_loss"],
+                    remedy="Try a smaller rate, such as --set rate=1e-4, or --set precision=fp32.",
+                )
+            line |= task.validate()
+            bar.note(f"val AUROC {line['val_auroc']:.4f}")
+            append_jsonl(folder / "history.jsonl", [line])
+            append_jsonl(folder / TIMINGS, [{"epoch": epoch + 1, "seconds": round(time.perf_counter() - began, 3)}])
+            history.append(line)
+            state.save(epoch + 1, is_best=best_epoch(history) == epoch + 1)
+    load_into(network, state.best(), str(folder))
+    seconds = sum(line["seconds"] for line in read_jsonl(folder / TIMINGS))
+    return Fit(network, history, best_epoch(history), seconds=seconds)
+
+
+def _onto(device: torch.device, inputs: torch.Tensor) -> torch.Tensor:
+    """Images (B, C, R, R) in the layout that convolutions are quickest in; features (B, dims) as they are."""
+    return inputs.to(device, memory_format=torch.channels_last if inputs.ndim == 4 else torch.preserve_format)
+
+
+def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the train split, (reals, fakes); with a limit, half of it each, drawn by the seed."""
+    both = tuple(data.rows("train", label) for label in (REAL, FAKE))
+    if limit is None:
+        return both
+    random = np.random.default_rng(derive_seed(seed, "limit"))
+    return tuple(np.sort(random.permutation(own)[: max(1, limit // 2)]) for own in both)
+
+
+def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings, seed: int) -> Iterator:
+    """(uint8 (B, C, R, R), float labels (B,)): half reals, half fakes; the smaller class comes round more than once."""
+    per_class = settings.batch // 2
+    random = np.random.default_rng(seed)
+    drawn = [cycled(own, steps * per_class, random) for own in rows]
+    order = np.stack(drawn, axis=1).reshape(-1)  # real, fake, real, fake ...
+    labels = torch.from_numpy(data.labels[order].astype(np.float32))
+    return augmented_batches(data.images, order, labels, 2 * per_class, settings, seed)
+
+
+def augmented_batches(
+    images: np.ndarray, order: np.ndarray, targets: torch.Tensor, size: int, settings: Augmentation, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(uint8 (size, C, R, R), `targets` of them): images by row as `order` has them, augmented by threads beside the
+    network. `targets` runs parallel to `order`.
+    """
+    plan = plan_augmentation(len(order), settings, derive_seed(seed, "augment"))
+
+    def make(start: int):
+        places = range(start, min(start + size, len(order)))
+        batch = np.stack([augment(images[order[place]], plan, place) for place in places])
+        return torch.from_numpy(batch), targets[start : start + size]
+
+    starts = range(0, len(order), size)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        waiting = [pool.submit(make, start) for start in starts[:_BATCHES_AHEAD]]
+        try:
+            for number in range(len(starts)):
+                batch = waiting[number].result()
+                waiting[number] = None
+                if number + _BATCHES_AHEAD < len(starts):
+                    waiting.append(pool.submit(make, starts[number + _BATCHES_AHEAD]))
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def cycled(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` of `rows` in a new order; each comes once before any comes again."""
+    rounds = -(-count // len(rows))
+    return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
+
+
+def _half_cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _validate(network: nn.Module, data: LabelledImages, rows: np.ndarray, device: torch.device) -> dict:
+    return validation_line(network_logits(network, data.images, device, rows), data.labels[rows])
+
+
+def validation_line(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Loss, AUROC and accuracy at logit 0 of (N,) logits, as a line of history.jsonl has them. Raises UserError for logits
+    that are not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise UserError("training stopped: logits are not finite on validation images", remedy="Try a smaller rate.")
+    loss = float((np.logaddexp(0, logits) - labels * logits).mean())
+    accuracy = float(((logits > 0) == (labels == FAKE)).mean())
+    return {"val_loss": loss, "val_auroc": float(roc_auc_score(labels, logits)), "val_accuracy": accuracy}
+
+
+def best_epoch(history: list[dict]) -> int:
+    """The epoch of the highest validation AUROC; of equals, that of the lowest validation loss."""
+    return max(history, key=lambda line: (line["val_auroc"], -line["val_loss"]))["epoch"]
+
+
+class _State:
+    """Last and best weights, `on_disk` after every epoch, so that a stopped training goes on and the best is never lost."""
+
+    def __init__(self, folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, on_disk: bool):
+        self._path, self._on_disk = folder / "state" / "latest.safetensors", on_disk
+        self._network, self._optimiser = network, optimiser
+        self._best: dict[str, torch.Tensor] = {}
+
+    def save(self, epoch: int, *, is_best: bool) -> None:
+        if is_best:
+            self._best = {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+        if not self._on_disk:
+            return
+        whole = {f"last.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        whole |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        whole |= optimiser_tensors(self._optimiser, "optimiser.")
+        write_bytes(self._path, tensor_bytes({**whole, "epoch": torch.tensor(epoch)}))
+
+    def load(self) -> tuple[int, list[dict]]:
+        """Epochs done so far, and their lines of history.jsonl; 0 and none when there is no state.
+
+        Raises UserError, with the remedy, when what is there is damaged or of another training.
+        """
+        path, folder = self._path, self._path.parent.parent
+        history, timings = folder / "history.jsonl", folder / TIMINGS
+        if not path.is_file():
+            cut_jsonl(timings, keep=0)
+            return 0, cut_jsonl(history, keep=0)
+        remedy = f"Remove {path} and resume again: the training then begins anew, as it was asked for."
+        tensors = read_tensors(path, remedy=remedy)
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        try:
+            epoch = int(tensors["epoch"])
+            load_into(self._network, part("best."), str(path))  # both are tried now, not after hours of training
+            load_into(self._network, part("last."), str(path))
+            restore_optimiser(self._optimiser, part("optimiser."))
+            lines = cut_jsonl(history, keep=epoch)
+            cut_jsonl(timings, keep=epoch)
+            done = [(line["epoch"], float(line["val_auroc"]), float(line["val_loss"])) for line in lines]
+        except (UserError, KeyError, IndexError, ValueError, TypeError, RuntimeError):
+            raise UserError(f"{path} is not the state of this training", remedy=remedy) from None
+        if [number for number, *_ in done] != list(range(1, epoch + 1)):
+            got = f"{len(done)} epochs listed, {epoch} in the state"
+            raise UserError(f"{history} does not belong to {path}", got=got, remedy=remedy)
+        self._best = part("best.")
+        return epoch, lines
+
+    def best(self) -> dict[str, torch.Tensor]:
+        return self._best

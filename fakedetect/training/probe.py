@@ -1,0 +1,217 @@
+"""Detectors on features that do not change: computed once, kept on disk, and every epoch after costs next to nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import LinearSVC
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from fakecore.device import autocast, choose_precision, derive_seed, one_thread
+from fakecore.errors import Interrupted, UserError
+from fakecore.interrupt import StopRequest
+from fakecore.labels import FAKE, REAL
+from fakecore.progress import progress_bar
+from fakecore.runs.checkpoint import tensor_bytes
+from fakecore.runs.tensorcache import keep, load_kept
+from fakedetect.data.augment import augment, plan_augmentation
+from fakedetect.data.loading import LabelledImages
+from fakedetect.models.backbones import for_scoring
+from fakedetect.models.networks import Probed
+from fakedetect.models.settings import DetectorSettings
+from fakedetect.training.loop import Fit, best_epoch, training_rows, validation_line
+
+_CHUNK = 256  # images whose features are kept as one file
+_BATCH = 32
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of linear probes; the best on validation is taken
+
+
+class KeptFeatures:
+    """Features of images by a frozen extractor, from the cache where they were computed before, by content."""
+
+    def __init__(self, extractor: nn.Module, device: torch.device):
+        self._device, self._precision = device, choose_precision(extractor.precision, device)
+        self._extractor = for_scoring(extractor.eval(), self._precision)
+        own = hashlib.sha256(tensor_bytes(extractor.state_dict())).hexdigest()
+        shape = (getattr(extractor, "input_size", None), getattr(extractor, "pool", None))
+        self._key = f"{type(extractor).__name__}|{own}|{shape}|{self._precision}"
+
+    def __call__(self, images: np.ndarray, rows: np.ndarray, plan=None, title: str = "features") -> np.ndarray:
+        """uint8 (N, C, R, R), some `rows` of it, as augmented by `plan` -> float32 (len(rows), dims)."""
+        found = np.empty((len(rows), self._extractor.dims), dtype=np.float32)
+
+        def chunk(start: int) -> np.ndarray:
+            batch = np.stack(
+                [
+                    images[row] if plan is None else augment(images[row], plan, start + place)
+                    for place, row in enumerate(rows[start : start + _CHUNK])
+                ]
+            )
+            return self._chunk(batch)
+
+        starts = range(0, len(rows), _CHUNK)
+        # On a GPU one batch at a time; on a CPU a batch a core, each on one thread.
+        workers = 1 if self._device.type == "cuda" else os.cpu_count() or 1
+        pool = ThreadPoolExecutor(workers)
+        with StopRequest() as stop, progress_bar(title, len(rows), "images") as bar, pool:
+            for start, part in zip(starts, pool.map(chunk, starts), strict=True):
+                found[start : start + len(part)] = part
+                bar.advance(len(part))
+                if stop.asked:
+                    pool.shutdown(cancel_futures=True)
+                    raise Interrupted(f"stopped after the features of {start + len(part)} images; they are kept")
+        return found
+
+    @torch.inference_mode()
+    def _chunk(self, batch: np.ndarray) -> np.ndarray:
+        digest = hashlib.sha256(self._key.encode() + str(batch.shape).encode() + batch.tobytes()).hexdigest()
+        key = f"detector-{digest[:32]}"
+        if (kept := load_kept(key)) is not None:
+            return kept[0]["features"].numpy()
+        parts = []
+        with one_thread():
+            for start in range(0, len(batch), _BATCH):
+                part = torch.from_numpy(batch[start : start + _BATCH]).to(self._device)
+                with autocast(self._device, self._precision):
+                    parts.append(self._extractor(part).float().cpu())
+        features = torch.cat(parts)
+        keep(key, {"features": features}, {})
+        return features.numpy()
+
+
+def fit_probe(
+    network: Probed, data: LabelledImages, settings: DetectorSettings, *, seed: int, device: torch.device
+) -> Fit:
+    """Fit the head of `network` on features of augmented versions of the training images, or of the images as they are.
+    The extractor stays as it is.
+
+    Raises UserError for features that are not finite; Interrupted after Ctrl-C: features computed so far are kept.
+    """
+    network.to(device, memory_format=torch.channels_last).eval()
+    features = KeptFeatures(network.features, device)
+    rows = np.concatenate(training_rows(data, settings.limit, seed))
+    labels = data.labels[rows]
+    copies, versions = settings.copies_in_use(), []
+    for copy in range(max(copies, 1)):
+        plan = plan_augmentation(len(rows), settings, derive_seed(seed, "copy", copy)) if copies else None
+        title = f"features, version {copy + 1} of {max(copies, 1)}"
+        versions.append(_finite(features(data.images, rows, plan, title)))
+    val_rows = data.rows("val")
+    val = _finite(features(data.images, val_rows, None, "features of validation")), data.labels[val_rows]
+    return fit_head(network, versions, labels, val, settings, seed)
+
+
+def fit_head(
+    network: Probed,
+    versions: list[np.ndarray],
+    labels: np.ndarray,
+    val: tuple[np.ndarray, np.ndarray],
+    settings: DetectorSettings,
+    seed: int,
+) -> Fit:
+    """Fit the head of `network` on features that are at hand: each of `versions` float32 (N, dims) of the same images,
+    `labels` (N,) real 0 / fake 1, `val` the features (M, dims) and labels (M,) by which the best is chosen.
+    """
+    if settings.probe_in_use() == "mlp":
+        return _fit_layers(network, versions, labels, val, settings, seed)
+    return _fit_linear(network, versions, labels, val, settings)
+
+
+def _finite(features: np.ndarray) -> np.ndarray:
+    if not np.isfinite(features).all():
+        count = int((~np.isfinite(features).all(axis=1)).sum())
+        raise UserError(
+            f"the features of {count:,} of {len(features):,} images are not finite",
+            remedy="The weights are damaged, or overflow: try others, or --set precision=fp32.",
+        )
+    return features
+
+
+def _fit_linear(network: Probed, versions, labels, val, settings: DetectorSettings) -> Fit:
+    """Logistic regression, or a linear SVM, of the strength that ranks validation images best."""
+    training = np.concatenate(versions)
+    mean, deviation = training.mean(axis=0), training.std(axis=0)
+    deviation[deviation < 1e-6 * max(float(deviation.max()), 1e-12)] = 1.0  # a feature that never varies
+    training = (training - mean) / deviation
+    standard_val = (val[0] - mean) / deviation
+    repeated = np.tile(labels, len(versions))
+    best = None
+    for strength in _STRENGTHS:
+        if settings.probe_in_use() == "svm":
+            model = LinearSVC(C=strength, class_weight="balanced", dual="auto", random_state=0)
+        else:
+            model = LogisticRegression(C=strength, class_weight="balanced", max_iter=300)
+        model.fit(training, repeated)
+        auroc = float(roc_auc_score(val[1], model.decision_function(standard_val)))
+        if best is None or auroc > best[0]:
+            best = auroc, strength, model
+    auroc, strength, model = best
+    sign = 1 if model.classes_[1] == FAKE else -1
+    head = network.head
+    with torch.no_grad():
+        head.mean.copy_(torch.from_numpy(mean))
+        head.deviation.copy_(torch.from_numpy(deviation))
+        head.linear.weight.copy_(torch.from_numpy(sign * model.coef_).float())
+        head.linear.bias.copy_(torch.from_numpy(np.atleast_1d(sign * model.intercept_)).float())
+    return Fit(network, [], None, {"inverse_regularisation": strength, "val_auroc": auroc})
+
+
+def _fit_layers(network: Probed, versions, labels, val, settings: DetectorSettings, seed: int) -> Fit:
+    """Train the head's layers in balanced batches, each epoch on one version of every image; the best epoch is kept."""
+    head = network.head
+    optimiser = torch.optim.AdamW(head.parameters(), lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
+    device = next(head.parameters()).device
+    tensors = [torch.from_numpy(version) for version in versions]
+    targets = torch.from_numpy((labels == FAKE).astype(np.float32))
+    val_features = torch.from_numpy(val[0]).to(device)
+    per_class = settings.batch // 2
+    reals, fakes = (np.flatnonzero(labels == label) for label in (REAL, FAKE))
+    steps = -(-max(len(reals), len(fakes)) // per_class)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs * steps)
+    history, best_weights = [], {}
+    with StopRequest() as stop, progress_bar("training the head", settings.epochs * steps, "steps") as bar:
+        for epoch in range(settings.epochs):
+            head.train()
+            torch.manual_seed(derive_seed(seed, "epoch", epoch))
+            losses = []
+            for rows in _balanced(reals, fakes, per_class, steps, derive_seed(seed, "batches", epoch)):
+                logits = head(tensors[epoch % len(tensors)][rows].to(device)).flatten()
+                loss = binary_cross_entropy_with_logits(logits, targets[rows].to(device))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+                bar.advance()
+                if stop.asked:
+                    raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}; the features are kept")
+            head.eval()
+            with torch.no_grad():
+                logits = head(val_features).flatten().double().cpu().numpy()
+            line = {"epoch": epoch + 1, "train_loss": float(np.mean(losses)), **validation_line(logits, val[1])}
+            history.append(line)
+            bar.note(f"val AUROC {line['val_auroc']:.4f}")
+            if best_epoch(history) == epoch + 1:
+                best_weights = {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+    head.load_state_dict(best_weights)
+    return Fit(network, history, best_epoch(history))
+
+
+def _balanced(reals: np.ndarray, fakes: np.ndarray, per_class: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
+    """Batches of half reals and half fakes; the smaller class comes round again."""
+    random = np.random.default_rng(seed)
+    orders = []
+    for own in (reals, fakes):
+        rounds = -(-steps * per_class // len(own))
+        orders.append(np.concatenate([random.permutation(own) for _ in range(rounds)]))
+    for step in range(steps):
+        span = slice(step * per_class, (step + 1) * per_class)
+        yield torch.from_numpy(np.concatenate([order[span] for order in orders]))

@@ -1,0 +1,137 @@
+"""training.json: what a training was begun with, so that its folder's name is enough to go on after a stop."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fakecore.errors import UserError
+from fakecore.files import read_json, read_jsonl, write_json
+from fakecore.messages import command
+from fakecore.runs.runfolder import refuse_used
+from fakecore.schema import OBJECT, TEXT, TEXT_OR_NONE, check_fields, whole
+from fakecore.sets.sources import is_named
+from fakecore.settings import override
+from fakedetect.data.loading import LabelledImages
+from fakedetect.models.registry import get_model
+from fakedetect.models.settings import DetectorSettings
+
+PLACES = ("place", "real", "fake", "data_root")  # where the images are, as `load_labelled` takes them
+FIELDS = {
+    "settings": OBJECT,
+    "seed": whole(0),
+    "images": dict.fromkeys(PLACES, TEXT_OR_NONE),
+    "fingerprint": TEXT,
+}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What decides a detector: its settings, its seed and its images. `fingerprint` is None before any were loaded."""
+
+    settings: DetectorSettings
+    seed: int
+    images: dict[str, str | None]  # PLACES -> as typed
+    fingerprint: str | None = None
+
+
+def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
+    """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
+    settings = override(DetectorSettings(), changes)
+    get_model(settings.model)
+    settings.require_backbone_for_weights()
+    if (seed or 0) < 0:
+        raise UserError("--seed is out of range", got=seed, expected="0 or more")
+    if (out / "detector.json").exists():
+        raise UserError(f"{out} already holds a detector; it is never overwritten", remedy="Choose another --out.")
+    if (out / "training.json").exists():
+        raise UserError(
+            f"{out} holds a training that was stopped; it is never overwritten",
+            got=f"{len(read_jsonl(out / 'history.jsonl'))} epochs done",
+            remedy=f"Go on with it: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
+        )
+    refuse_used(out, made_by="a detector", marker="detector.json")
+    return Begun(settings, seed or 0, images)
+
+
+def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
+    """The training that was begun in `out`. What was asked for again must agree with it; images may have moved.
+
+    Raises UserError, naming the fields that differ, or when there is nothing to go on with.
+    """
+    if (out / "detector.json").is_file():
+        raise UserError(f"the detector in {out} is finished", remedy="Choose another --out to train another.")
+    if not (out / "training.json").is_file():
+        raise UserError(f"there is no stopped training in {out}", remedy="Leave out --resume to begin one.")
+    remedy = f"Remove {out} and train anew."
+    facts = read_json(out / "training.json", remedy=remedy)
+    check_fields(facts, FIELDS, out / "training.json", remedy=remedy)
+    try:
+        settings = override(DetectorSettings(), facts["settings"])
+    except UserError as error:
+        raise UserError(f"{out / 'training.json'}: {error.what}", got=error.got, remedy=remedy) from None
+    before = {**asdict(settings), "seed": facts["seed"]}
+    now = {**asdict(override(settings, changes)), "seed": facts["seed"] if seed is None else seed}
+    changed = [f"{name}: {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
+    if changed:
+        raise UserError(f"{out} was begun with other settings", got="; ".join(changed), remedy="Resume without them.")
+    kept = {name: _from_out(facts["images"][name], out) for name in PLACES}
+    merged = _merged(kept, images)
+    for name in ("place", "real", "fake"):
+        if images[name] is None and not _is_there(merged[name]):
+            option = "the set or run" if name == "place" else f"--{name}"
+            what = f"the images that {out} was begun on have gone"
+            raise UserError(what, got=f"no {merged[name]}", remedy=f"Say where they are now: give {option}.")
+    return Begun(settings, facts["seed"], merged, facts["fingerprint"])
+
+
+def write_begun(out: Path, begun: Begun, data: LabelledImages) -> None:
+    """Write training.json for a new training on `data`."""
+    kept = {name: _to_out(value, out) for name, value in begun.images.items()}
+    facts = {"settings": asdict(begun.settings), "seed": begun.seed, "images": kept}
+    write_json(out / "training.json", {**facts, "fingerprint": data.fingerprint, "origin": data.origin})
+
+
+def require_same_images(out: Path, begun: Begun, data: LabelledImages) -> None:
+    """Raise UserError when `data` are not the images that the training in `out` was begun on."""
+    if begun.fingerprint != data.fingerprint:
+        told = ", ".join(f"{name} {value}" for name, value in begun.images.items() if value is not None)
+        raise UserError(
+            f"{out} was begun on other images, or these have changed since",
+            got=told,
+            remedy="Resume on the same ones, or choose another --out to train anew.",
+        )
+
+
+def _merged(kept: dict[str, str | None], typed: dict[str, str | None]) -> dict[str, str | None]:
+    """What was typed goes before what was kept: a set stands in for two folders, and the reverse."""
+    if typed["place"] is not None:
+        kept = {**kept, "real": None, "fake": None}
+    elif typed["real"] is not None or typed["fake"] is not None:
+        kept = {**kept, "place": None}
+    return kept | {name: value for name, value in typed.items() if value is not None}
+
+
+def _is_there(place: str | None) -> bool:
+    return place is None or is_named(place) or any(Path(p).exists() for p in (place, place.rpartition(":")[0] or place))
+
+
+def _to_out(path: str | None, out: Path) -> str | None:
+    """A path as seen from `out`, so that resuming works from any working folder, and no person's home is named."""
+    if path is None or is_named(path) or Path(path).is_absolute():
+        return path
+    return _relative(path, out.resolve())
+
+
+def _from_out(kept: str | None, out: Path) -> str | None:
+    """The reverse of `_to_out`, as seen from the working folder."""
+    if kept is None or is_named(kept) or Path(kept).is_absolute():
+        return kept
+    return _relative(out.resolve() / kept, Path.cwd())
+
+
+def _relative(path: Path | str, start: Path) -> str:
+    found = os.path.relpath(path, start)
+    return f"./{found}" if is_named(found) else found

@@ -1,0 +1,354 @@
+"""`detect-train` and `evaluate`: from labelled images to a detector that explains itself, and to a fair test of one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fakecore.device import choose_device, choose_precision, derive_seed
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import append_jsonl, cut_jsonl, write_bytes
+from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
+from fakecore.media.pixels import is_grey
+from fakecore.messages import command
+from fakecore.progress import progress_bar, say
+from fakecore.runs.runfolder import host, locked, refuse_used, versions
+from fakedetect.audits.audit import audit_first, common_quality
+from fakedetect.data.loading import LabelledImages, load_labelled, place_name, require_both_classes
+from fakedetect.data.overlap import count_seen, remember
+from fakedetect.evaluation.metrics import all_metrics
+from fakedetect.evaluation.report import Judged, write_report
+from fakedetect.evaluation.robustness import measure_robustness
+from fakedetect.models.calibration import choose_thresholds, fit_temperature, probability
+from fakedetect.models.detector import Detector, network_logits, network_outputs, scoring_network
+from fakedetect.models.domain import Domain, fit_domain
+from fakedetect.models.facts import DETECTOR_VERSION, FACE_CUT
+from fakedetect.models.registry import Opened, open_new, open_trained, trains_on_features
+from fakedetect.models.settings import DetectorSettings
+from fakedetect.training.loop import Fit, fit
+from fakedetect.training.probe import fit_probe
+from fakedetect.training.resume import plan, reopen, require_same_images, write_begun
+
+_SURVEYED = 4000  # images of either kind from whose features the domain is learned
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` and `evaluate` leave behind. `metrics` are of images that the detector never saw."""
+
+    detector: Path
+    report: Path
+    metrics: dict
+    unused: list[dict]  # {"path", "status", "error"}, and the "label" where two sources were given
+
+    @property
+    def unused_by_option(self) -> list[dict]:
+        """`unused`, with each path behind the option that it came by: --real or --fake."""
+        return [{**u, "path": f"--{u['label']} {u['path']}"} if "label" in u else u for u in self.unused]
+
+
+def train(
+    place: Path | str | None = None,
+    *,
+    out: Path | str,
+    real: str | None = None,
+    fake: str | None = None,
+    changes: dict[str, Any] | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    data_root: Path | None = None,
+    strict: bool = False,
+) -> Trained:
+    """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
+
+    `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
+    as it was begun: all else may be left out, and what is given must agree. The images are audited first: what tells
+    them apart other than their pictures is said, and with `strict` refused. The epoch, the temperature and the
+    thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
+    """
+    out, changes = Path(out), changes or {}
+    places = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    places = {name: None if value is None else str(value) for name, value in places.items()}
+    begun = (reopen if resume else plan)(out, changes, seed, places)
+    settings, seed = begun.settings, begun.seed
+    target = choose_device(device)
+    opened = open_trained(settings, begun.images["place"], partial(Detector.load, device="cpu"))
+    equalise_jpeg = common_quality(begun.images) if settings.equalise else None
+    data = load_labelled(**begun.images, **_shape(settings, opened), seed=seed, equalise_jpeg=equalise_jpeg)
+    require_both_classes(data, SPLITS)
+    audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
+    opened = opened or open_new(settings, data, seed)
+    precision = choose_precision(settings.precision, target)
+    with locked(out):
+        if resume:
+            require_same_images(out, begun, data)
+        else:
+            plan(out, changes, seed, places)  # again: another process may have taken it while images were decoded
+            write_begun(out, begun, data)
+        try:
+            fitted = _fit(opened, data, settings, out, seed, target, precision)
+        except Interrupted as stopped:
+            again = command("detect-train", "--resume", "--out", out)
+            raise Interrupted(f"{stopped}. Go on with: {again}") from None
+        report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
+    return Trained(out, report, metrics, data.unused)
+
+
+def evaluate(
+    detector_path: Path | str,
+    place: Path | str | None = None,
+    *,
+    real: str | None = None,
+    fake: str | None = None,
+    out: Path | str | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    robustness: bool = False,
+    strict: bool = False,
+) -> Trained:
+    """Test a detector, as it stands, on another set (its test split) or on all of two folders; report included.
+
+    Nothing is fitted: temperature and thresholds are the detector's own. `out` defaults to a folder in the detector's.
+    `robustness` judges the same images degraded in every way of degrade.GRID too, and adds metrics["robustness"].
+    The images are audited first, as by `train`. Raises UserError when they lack a class or cannot be read.
+    """
+    detector = Detector.load(detector_path, device)
+    data = load_labelled(
+        place,
+        real=real,
+        fake=fake,
+        resolution=detector.resolution,
+        channels=detector.channels,
+        data_root=data_root,
+        all_test=True,
+        equalise_jpeg=detector.equalise_jpeg,
+    )
+    require_both_classes(data, ("test",))
+    images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
+    rows = data.rows("test")
+    _note_grey(data.images, rows)
+    name = place_name(place, real, fake)
+    home = Path(detector_path)
+    home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
+    out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
+    refuse_used(out, made_by="an evaluation", marker="metrics.json")
+    seen = count_seen(Path(detector_path), detector.facts, _hashes(data, rows))
+    logits, outside = detector.outputs(data.images, rows)
+    p_fake = probability(logits, detector.facts["temperature"])
+    metrics = all_metrics(
+        data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen, outside=outside
+    )
+    metrics["audit"] = audited
+    judged = Judged(data, rows, p_fake, metrics)
+    grid = measure_robustness(detector, data, rows, metrics) if robustness else None
+    if grid:
+        metrics["robustness"] = grid.to_json()
+    title = f"{Path(detector_path).name} tested on {name}"
+    report = write_report(out, detector, judged, title=title, robustness=grid)
+    return Trained(Path(detector_path), report, metrics, data.unused)
+
+
+def _finish(
+    out: Path,
+    opened: Opened,
+    fitted: Fit,
+    data: LabelledImages,
+    settings: DetectorSettings,
+    seed: int,
+    device,
+    precision: str,
+    audited: dict,
+    equalise_jpeg: int | None,
+) -> tuple[Path, dict]:
+    """Choose temperature and thresholds, test once, and write what there is to say: the report's path, and the metrics."""
+    val, test = data.rows("val"), data.rows("test")
+    scorer = scoring_network(fitted.network, device)
+    logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
+    temperature = fit_temperature(data.labels[val], logits[val])
+    p_fake = probability(logits, temperature)
+    thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
+    used = np.concatenate([data.rows("train"), val])
+    recorded = remember(out, _hashes(data, used), opened.seen)
+    described = _describe(settings, opened, data, recorded, equalise_jpeg)
+    seen = count_seen(out, described, _hashes(data, test))
+    outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
+    metrics = all_metrics(
+        data.labels[test],
+        p_fake[test],
+        thresholds,
+        groups=_groups(data, test),
+        seed=seed,
+        seen=seen,
+        outside=outside,
+    )
+    metrics["audit"] = audited
+    facts = {
+        **described,
+        **fitted.chosen,
+        "temperature": temperature,
+        "thresholds": thresholds.to_json(),
+        "best_epoch": fitted.best_epoch,
+        "train_s": round(fitted.seconds, 2),
+        "seed": seed,
+        "precision": precision,
+        "versions": versions(),
+        "host": host(),
+        "test_metrics": metrics,
+        "audit": audited,
+    }
+    detector = Detector(fitted.network, facts, device, domain)
+    write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
+    judged = Judged(data, test, p_fake[test], metrics)
+    report = write_report(out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history)
+    detector.save(out)  # last: a folder with detector.json is whole
+    return report, metrics
+
+
+def describe_domain(data: LabelledImages) -> str:
+    """One sentence on what the detector has seen: outside it, its word counts for little."""
+    origin = data.origin
+    if "preset" in origin:
+        source = origin.get("source")
+        spec = source.get("spec", "unknown") if isinstance(source, dict) else "unknown"
+        made = f"preset {origin['preset']}, epoch {origin.get('epoch')} of run {origin.get('run')}"
+        return f"Real: {spec}. Fake: one GAN, {made}. Both resized alike and written by the same encoder."
+    if "real" in origin:
+        return f"Real: {origin['real']}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
+    return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
+
+
+def _face_cut(origin: dict) -> dict | None:
+    """How the images, or the reals that their GAN learned from, were cut out of films by `faces`; None where that is not
+    known.
+    """
+    source = origin.get("source")
+    cut = origin.get("faces") or (source.get("faces") if isinstance(source, dict) else None)
+    if not isinstance(cut, dict) or not all(kind.fits(cut.get(name)) for name, kind in FACE_CUT.items()):
+        return None
+    return {name: cut[name] for name in FACE_CUT}
+
+
+def _shape(settings: DetectorSettings, opened: Opened | None) -> dict:
+    """The size and channels to bring images to: those of a model that was trained before, else what the settings say."""
+    if opened is None:
+        return {"resolution": settings.resolution}
+    own = opened.arguments["resolution"]
+    if settings.resolution not in (None, own):
+        raise UserError(f"{settings.model} looks at images of its own size", got=settings.resolution, expected=own)
+    return {"resolution": own, "channels": opened.arguments["channels"]}
+
+
+def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int, device, precision) -> Fit:
+    if opened.trained:
+        return Fit(opened.network.to(device).eval(), [], None)
+    if trains_on_features(settings):
+        began = time.perf_counter()
+        fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
+        cut_jsonl(out / "history.jsonl", keep=0)
+        append_jsonl(out / "history.jsonl", fitted.history)
+        return replace(fitted, seconds=time.perf_counter() - began)
+    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
+
+
+def _describe(
+    settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str | None, equalise_jpeg: int | None
+) -> dict:
+    """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
+    preprocessing = {
+        "resolution": data.resolution,
+        "channels": data.channels,
+        "crop": "centre square",
+        "resize": "bicubic, antialiased",
+        "range": "uint8 RGB [0, 255]; the network divides by 255",
+    }
+    if cut := _face_cut(data.origin):
+        preprocessing["faces"] = cut
+    if equalise_jpeg is not None:
+        preprocessing["equalise_jpeg"] = equalise_jpeg  # the quality; after crop and resize, 4:2:0
+    training = {
+        "fingerprint": data.fingerprint,
+        "counts": data.counts(),
+        "origin": data.origin,
+        "domain": describe_domain(data),
+        "seen_sha256": seen_sha256,  # of seen.npy
+    }
+    return {
+        "kind": "detector",
+        "version": DETECTOR_VERSION,
+        "model": opened.model,
+        "arguments": opened.arguments,
+        **opened.facts,
+        "preprocessing": preprocessing,
+        "label_convention": LABEL_NUMBERS,
+        "training": training,
+        "settings": asdict(settings),
+    }
+
+
+def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bool) -> tuple[np.ndarray, Domain | None]:
+    """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory; and what
+    the training images are like, from the features of some of them.
+    """
+    has_features = hasattr(network, "outputs")
+    random = np.random.default_rng(derive_seed(seed, "survey"))
+    training = random.permutation(data.rows("train"))[:_SURVEYED]
+    reals = random.permutation(data.rows("val", REAL))[:_SURVEYED]
+    kept = np.zeros(len(data.labels), dtype=bool)
+    kept[training] = kept[reals] = True
+    logits, features, rows = [], [], []
+    with progress_bar("scoring all splits", len(data.labels), "images") as bar:
+        for start in range(0, len(data.labels), 1024):
+            part = np.arange(start, min(start + 1024, len(data.labels)))
+            if has_features:
+                found, own = network_outputs(network, data.images, device, part)
+                features.append(own[kept[part]])
+                rows.append(part[kept[part]])
+            else:
+                found = network_logits(network, data.images, device, part)
+            logits.append(found)
+            bar.advance(len(part))
+    if not has_features:
+        return np.concatenate(logits), None
+    features, rows = np.concatenate(features), np.concatenate(rows)
+    learned, held_out = (features[np.isin(rows, chosen)] for chosen in (training, reals))
+    return np.concatenate(logits), fit_domain(learned, held_out, of_backbone)
+
+
+def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
+    """Say on stderr when most images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
+    grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
+    if grey > len(rows) / 2:  # a few are among any photos, and were in training
+        say(f"note: {grey:,} of {len(rows):,} images are grey, where the detector was trained on images in colour")
+
+
+def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:
+    return [data.sha256[row] for row in rows]
+
+
+def _groups(data: LabelledImages, rows: np.ndarray) -> list[str | None]:
+    return [data.groups[row] for row in rows]
+
+
+def _predictions(data: LabelledImages, logits: np.ndarray, p_fake: np.ndarray) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["path", "split", "y_true", "logit", "p_fake"])
+    for path, split, label, logit, p in zip(data.paths, data.splits, data.labels, logits, p_fake, strict=True):
+        writer.writerow([path, split, label, f"{logit:.6f}", f"{p:.6f}"])
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+def _title(model: str, data: LabelledImages) -> str:
+    origin = data.origin
+    if "real" in origin:
+        return f"{model}: {origin['real']} or {origin.get('fake')}"
+    return f"{model} on {origin.get('run', origin.get('set'))}"

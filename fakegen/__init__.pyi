@@ -1,0 +1,26 @@
+from .presets.preset import Preset
+from .presets.table import PRESETS, get_preset
+from .quality.measure import Measured, measure
+from .sampling.production import sample
+from .sampling.sampling import Generator, load_generator
+from .sampling.verify import Verified, verify
+from .sweeps.sweep import Swept, sweep
+from .training.generate import Generated, resume, train
+
+__all__ = [
+    "PRESETS",
+    "Generated",
+    "Generator",
+    "Measured",
+    "Preset",
+    "Swept",
+    "Verified",
+    "get_preset",
+    "load_generator",
+    "measure",
+    "resume",
+    "sample",
+    "sweep",
+    "train",
+    "verify",
+]

@@ -1,0 +1,109 @@
+"""Every preset with the facts that people compare them by, and its layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.overrides import TorchFunctionMode
+
+from fakegen.architectures.registry import (
+    build_discriminator,
+    build_generator,
+    count_parameters,
+    discriminator_arguments,
+    generator_arguments,
+)
+from fakegen.presets.preset import Preset
+from fakegen.presets.table import PRESETS, source_channels_of
+
+CLASSES = 10  # that a conditional preset is counted with: those of CIFAR-10
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One dict per preset; parameters are counted on networks built for the preset's own source."""
+    return [_row(preset) for preset in PRESETS.values()]
+
+
+def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
+    """For "generator" and "discriminator": (layer, shape of its output, parameters) in order, for a batch of one."""
+    generator, discriminator = _networks(preset, "meta")
+    images = torch.zeros(2, source_channels_of(preset), preset.resolution, preset.resolution, device="meta")
+    labels = (torch.zeros(2, dtype=torch.int64, device="meta"),) if preset.conditional else ()
+    return {
+        "generator": _trace(generator, torch.zeros(2, preset.z_dim, device="meta"), *labels),
+        "discriminator": _trace(discriminator, images, *labels),
+    }
+
+
+def _row(preset: Preset) -> dict[str, Any]:
+    generator, discriminator = _networks(preset, "cpu")
+    params_g, trainable_g = count_parameters(generator)
+    params_d, trainable_d = count_parameters(discriminator)
+    return {
+        "name": preset.name,
+        "summary": preset.summary,
+        "system": preset.system,
+        "published_on": preset.published_on,
+        "real": preset.real,
+        "resolution": preset.resolution,
+        "z_dim": preset.z_dim,
+        "params_g": params_g,
+        "params_g_trainable": trainable_g,
+        "params_d": params_d,
+        "params_d_trainable": trainable_d,
+        "optimiser": preset.optimiser,
+        "rate": preset.lr,
+        "batch": preset.batch,
+        "epochs": preset.epochs if not preset.epoch_steps else None,
+        "steps": preset.epochs * preset.epoch_steps if preset.epoch_steps else None,
+    }
+
+
+def _networks(preset: Preset, device: str) -> tuple[nn.Module, nn.Module]:
+    channels, classes = source_channels_of(preset), CLASSES if preset.conditional else 0
+    with torch.device(device), _Uninitialised():
+        generator = build_generator(preset.architecture, generator_arguments(preset, channels, classes))
+        discriminator = build_discriminator(preset.architecture, discriminator_arguments(preset, channels, classes))
+    return generator, discriminator
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave weights as they come, which costs neither time nor memory: nothing is written to what is only counted."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, int]]:
+    rows: list[tuple[str, str, int]] = []
+
+    def note(module: nn.Module, _, output: torch.Tensor) -> None:
+        shape = " x ".join(str(side) for side in output.shape[1:])
+        rows.append((_in_words(module), shape or "1", count_parameters(module)[0]))
+
+    for path, module in network.named_modules():
+        # A layer under spectral norm holds modules that make its weight: those are no layers of their own.
+        whole = all(name == "parametrizations" for name, _ in module.named_children())
+        if whole and "parametrizations" not in path:
+            module.register_forward_hook(note)
+    network(*inputs)
+    return rows
+
+
+def _in_words(module: nn.Module) -> str:
+    kind = type(module).__name__.removeprefix("Parametrized")
+    normed = ", spectral norm" if is_parametrized(module) else ""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        (kernel, _), (stride, _) = module.kernel_size, module.stride
+        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "") + normed
+    if normed:
+        return kind + normed
+    if isinstance(module, nn.LeakyReLU):
+        return f"{kind} {module.negative_slope:g}"
+    return f"{kind} {module.p:g}" if isinstance(module, nn.Dropout) else kind

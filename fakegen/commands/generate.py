@@ -1,0 +1,63 @@
+"""`generate`: options and output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fakecore.commands.options import RUNS, DataRoot, Device, Json, Real, Sets, fresh, newest, print_json, report_unused
+from fakecore.messages import command, counted
+
+
+def generate(
+    preset: Annotated[str | None, typer.Argument(help="Name of a preset; see `presets`. Default: digits.")] = None,
+    real: Real = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals.")] = None,
+    count: Annotated[int | None, typer.Option(help="Fakes in the set. Default: as many as there are reals.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. Default: runs/PRESET, or the next free name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
+    split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 80,10,10.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End early if it collapses; the set is then of the best epoch.")
+    ] = False,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """Train a GAN on real images, then write fakes and matched reals as a set for `detect-train`."""
+    import fakegen
+    from fakecore.sets.splits import DEFAULT_SPLIT, parse_split
+    from fakecore.settings import parse_assignments
+
+    changes = parse_assignments(sets or [])
+    if epochs is not None:
+        changes["epochs"] = str(epochs)
+    if stop_on_collapse:
+        changes["stop_on_collapse"] = "true"
+    shares = parse_split(split) if split else None
+    shared = {"real": real, "changes": changes, "count": count, "device": device, "data_root": data_root}
+    if resume:
+        folder = out or newest(RUNS, "run.json", "run to resume", "--out RUN")
+        made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)
+    else:
+        name = preset or "digits"
+        fakegen.get_preset(name, changes)  # a wrong name must not decide a folder's name
+        folder = fresh(out, RUNS / name)
+        made = fakegen.train(name, out=folder, seed=seed or 0, split=shares or DEFAULT_SPLIT, **shared)
+    if as_json:
+        facts = {"run": str(made.run), "set": str(made.set), "epochs": made.epochs, "counts": made.counts}
+        print_json({**facts, "train_s": made.train_s, "unused": made.unused})
+    else:
+        fakes, reals = (sum(part[label] for part in made.counts.values()) for label in ("fake", "real"))
+        trained = f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "nothing was trained"
+        print(f"{made.run}: {trained}; {counted(fakes, 'fake')} and {counted(reals, 'matched real')}")
+        plots = sorted(path.name for path in (made.run / "plots").glob("*.png"))
+        print(f"  look at   {made.run}/plots: {', '.join(plots)}")
+        print(f"  next      {command('detect-train', made.run)}")
+    return report_unused(made.unused, made.run / "unused.jsonl")

@@ -1,0 +1,90 @@
+"""`presets`: options and output."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakecore.commands.options import Json
+from fakecore.messages import command
+from fakecore.report.tables import paragraph, table
+from fakecore.settings import describe
+
+if TYPE_CHECKING:
+    from fakegen.presets.preset import Preset
+
+
+def presets(
+    name: Annotated[str | None, typer.Argument(help="One preset: every field with its value and reason.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Every GAN preset, or every field of one."""
+
+    if name is None:
+        print_presets(as_json)
+    else:
+        print_preset(name, as_json)
+    return 0
+
+
+def print_presets(as_json: bool) -> None:
+    """A line per preset, by which they are compared, and its summary below it."""
+    from fakegen.architectures.catalogue import catalogue
+
+    rows = catalogue()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    columns = ("name", "pixels", "reals", "G", "D", "batch", "length")
+    keys = ("name", "resolution", "real", "params_g", "params_d", "batch")
+    shown = [
+        [_short(row[key]) if key.startswith("params") else row[key] for key in keys]
+        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs"]
+        for row in rows
+    ]
+    header, *lines = table(columns, shown).splitlines()
+    print(header)
+    for line, row in zip(lines, rows, strict=True):
+        print(line)
+        print(paragraph(row["summary"], indent=4))
+    print(paragraph(f"G and D in parameters. Every field of one: {command('presets', 'NAME')}"))
+
+
+def print_preset(name: str, as_json: bool) -> None:
+    """The layers of a preset's networks, and every field with its value and its reason. Raises UserError for an unknown
+    name.
+    """
+    from fakegen.architectures.catalogue import layers
+    from fakegen.presets.table import get_preset
+
+    preset = get_preset(name)
+    networks = layers(preset)
+    if as_json:
+        columns = ("layer", "output", "parameters")
+        named = {key: [dict(zip(columns, row, strict=True)) for row in rows] for key, rows in networks.items()}
+        print(json.dumps({**asdict(preset), "layers": named}))
+        return
+    print(paragraph(f"{preset.name}: {preset.summary}"))
+    if preset.system:
+        print(paragraph(f"System {preset.system}, published on {preset.published_on}."))
+    for network, rows in networks.items():
+        total = sum(parameters for *_, parameters in rows)
+        print(f"\n{table((network, 'output', 'parameters'), [*rows, ('all layers', '', total)])}")
+    print("\n" + paragraph("Fields, each set with --set field=value:"))
+    print(table(("field", "value", "why"), _settable(preset)))
+
+
+def _settable(preset: Preset) -> list[tuple[str, str, str]]:
+    from fakegen.architectures.registry import idle_fields
+    from fakegen.presets.preset import FIXED
+
+    rows = describe(preset)
+    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *idle_fields(preset)}]
+
+
+def _short(number: int) -> str:
+    """567360 -> "567 k", 3578624 -> "3.58 M"."""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"

@@ -1,0 +1,218 @@
+"""Presets: rows of plain values, each with its reason and source beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakecore.errors import UserError, unknown_name
+from fakecore.settings import override
+from fakegen.presets.preset import FIXED, Preset
+
+GREY_SOURCES = ("digits", "mnist")
+
+_DOGS = {
+    "system": "A",
+    "published_on": "the dogs of CIFAR-10, 32x32",
+    "real": "cifar10:dog",
+    "resolution": 32,
+    "batch": 32,
+    "epochs": 800,
+    "checkpoint_every": 50,
+    "snapshot_every": 50,
+    "d_norm": "batch_all",
+    "d_dropout": 0.3,
+    "ema": 0.0,
+}
+_DIGIT = {
+    "system": "B",
+    "architecture": "digit",
+    "z_dim": 128,
+    "batch": 128,
+    "epochs": 50,
+    "ema": 0.0,
+}
+_FACES = {
+    "system": "C",
+    "published_on": "9,780 photos of faces, 200x200",
+    "real": "lfw",
+    "resolution": 200,
+    "epoch_steps": 500,  # images were drawn every 500 batches, of 20,000
+    "epochs": 40,
+    "checkpoint_every": 10,  # three gigabytes each at 200x200
+    "ema": 0.0,
+}
+_DENSE = {**_FACES, "architecture": "dense", "g_width": 256, "d_width": 1024}
+# Tried for the same processor time on CIFAR-10's dogs (docs/generators.md): D's batch normalisation learned far faster than
+# spectral normalisation with the hinge loss, augmentation halved the distance again, and R1 doubled it.
+_MODERN = {
+    "real": "cifar10:dog",
+    "augment": True,
+    "mirror": True,
+    "batch": 32,
+}
+# Six ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
+_CONDITIONAL = {**_MODERN, "real": "cifar10"}
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="digits",
+            summary="a whole GAN in two minutes, nothing to download",
+            real="digits",
+            upscale=True,
+            resolution=32,  # smallest that leaves the networks three doublings; the digits come as 8x8 and are enlarged
+            z_dim=64,  # 1,437 training images need no more
+            g_width=48,  # tried 32, 48 and 64: strokes are cleaner from 48 on
+            d_width=16,  # a weaker D costs less and leaves G more to learn from on so few images
+            batch=32,  # 44 steps an epoch: small sets learn from many small steps
+            epochs=80,  # tried 40 to 150: few broken strokes from 70 on
+            ema=0.995,  # the run has 3,520 steps; 0.999 would average over nearly a third of them
+            checkpoint_every=5,
+            snapshot_every=5,
+        ),
+        Preset(
+            name="dog-baseline",
+            summary="CIFAR-10 dogs, the baseline: ReLU in G, dropout in D",
+            **_DOGS,
+            g_upsampling="nearest",  # transposed convolutions came with the tuned models
+            lr=1e-3,  # Adam's default in Keras, where the source names no rate
+            beta1=0.9,
+        ),
+        Preset(
+            name="dog-lr2e-4",
+            summary="CIFAR-10 dogs, tuned: transposed convolutions, LeakyReLU in both",
+            **_DOGS,
+            activation="leaky_relu",
+            lr=2e-4,
+        ),
+        Preset(
+            name="dog-lr3e-4",
+            summary="CIFAR-10 dogs, tuned, the best of system A",
+            **_DOGS,
+            activation="leaky_relu",
+            lr=3e-4,
+        ),
+        Preset(
+            name="mnist-digit",
+            summary="one digit of MNIST, layer for layer",
+            published_on="one digit of MNIST (3; also 0), 28x28, train and test joined",
+            real="mnist:3",
+            resolution=28,
+            **_DIGIT,
+        ),
+        Preset(
+            name="svhn-digit",
+            summary="one house number of SVHN, the same networks in colour",
+            published_on="digit 9 of SVHN, 32x32",
+            real="svhn:9",
+            resolution=32,
+            **_DIGIT,
+        ),
+        *(
+            Preset(
+                name=f"dense-{number}",
+                summary=f"fully connected, {words}, batch {batch}: model {number} of system C's table",
+                **_DENSE,
+                lr=lr,
+                activation=activation,
+                batch=batch,
+            )
+            for number, lr, activation, words, batch in (
+                (1, 1e-4, "leaky_relu", "LeakyReLU, rate 1e-4", 128),
+                (2, 1e-4, "leaky_relu", "LeakyReLU, rate 1e-4", 256),
+                (3, 1e-4, "leaky_relu", "LeakyReLU, rate 1e-4", 512),
+                (4, 2e-4, "relu", "ReLU, rate 2e-4", 128),
+                (5, 2e-4, "relu", "ReLU, rate 2e-4", 256),
+                (6, 2e-4, "relu", "ReLU, rate 2e-4", 512),
+            )
+        ),
+        Preset(
+            name="upsample-faces",
+            summary="upsampling and 3x3 convolutions; collapsed within hundreds of steps in system C",
+            **_FACES,
+            architecture="upsampling",
+            g_width=128,
+            d_width=32,
+            d_dropout=0.25,
+            batch=128,
+        ),
+        Preset(
+            name="dcgan-64",
+            summary="DCGAN as published for faces, plus an averaged G to sample from (ema=0: without)",
+            system="D",
+            published_on="CelebA, 202,599 faces at 64x64",
+            real="celeba",
+            resolution=64,
+            epochs=5,  # as in the work it follows: 202,599 faces x 5 epochs
+        ),
+        Preset(
+            name="celeba-128",
+            summary="faces at 128x128, of one attribute if wished: --real celeba:Attractive",
+            system="E",
+            published_on="CelebA, all faces or those of one attribute, 128x128",
+            real="celeba:Attractive",
+            architecture="stack",
+            resolution=128,
+            z_dim=32,
+            g_width=256,
+            d_width=256,
+            d_dropout=0.4,
+            batch=16,
+            optimiser="rmsprop",
+            lr=1e-4,
+            clip=1.0,
+            epoch_steps=50,  # a mosaic every 50 of 1,000 steps
+            epochs=20,
+            snapshot_side=6,
+            checkpoint_every=5,
+            ema=0.0,
+        ),
+        Preset(
+            name="conditional-32",
+            summary="all ten classes of CIFAR-10 in one GAN: choose what to fake with `sample --class`",
+            system="A",
+            published_on="CIFAR-10, ten classes, 32x32; asked for as future work",
+            **_CONDITIONAL,
+            conditional=True,
+            resolution=32,
+            epochs=100,
+            checkpoint_every=5,
+            snapshot_every=5,
+        ),
+        *(
+            Preset(
+                name=f"modern-{side}",
+                summary=f"our best at {side}x{side}: augmentation for small sets, small batches, averaged G",
+                **_MODERN,
+                resolution=side,
+                epochs=100,
+                checkpoint_every=5,
+                snapshot_every=5,
+            )
+            for side in (32, 64, 128)
+        ),
+    )
+}
+
+
+def get_preset(name: str, changes: dict[str, Any] | None = None) -> Preset:
+    """The preset called `name`, with `changes` applied. Raises UserError, listing the choices, if either is unknown."""
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS, remedy="See: python cli.py presets")
+    return change_preset(PRESETS[name], changes or {})
+
+
+def change_preset(preset: Preset, changes: dict[str, Any]) -> Preset:
+    """`preset` with `changes` applied. Raises UserError for a field that is unknown, fixed, or out of range."""
+    for fixed in FIXED:
+        if fixed in changes:
+            raise UserError(f"{fixed} is not a field to set", remedy="It says where the preset comes from.")
+    if "epochs" in changes and "steps" not in changes:
+        changes = {**changes, "steps": 0}  # who says how many epochs does not mean so many steps
+    return override(preset, changes)
+
+
+def source_channels_of(preset: Preset) -> int:
+    """1 or 3: what the preset's own source gives."""
+    return 1 if preset.real.partition(":")[0] in GREY_SOURCES else 3

@@ -1,0 +1,143 @@
+"""A small network that learns to tell the real classes apart, so that its features see what sets these images apart.
+
+It learns from the train split alone, in seconds on a CPU, and is kept: the same reals have the same feature space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from fakecore.device import derive_seed, one_thread
+from fakecore.errors import UserError
+from fakecore.progress import say
+from fakecore.runs.checkpoint import load_into
+from fakecore.runs.tensorcache import keep, load_kept
+from fakegen.runs.reals import Reals
+
+LEAST_PER_CLASS = 20  # training images: a class with fewer teaches nothing that holds for other images
+_VERSION = 1  # raise it when the network or its training changes
+_DIMS = 128
+_WIDTHS = (32, 64, 128)  # of the last three halvings; those before are narrow, so that large images cost little more
+_STEM = 16
+_LARGEST = 64  # pixels, side: larger images are averaged down to it
+_STEPS, _BATCH, _RATE = 500, 64, 3e-3
+
+
+@dataclass(frozen=True)
+class FoundClasses:
+    """The network, how many classes it tells apart, its accuracy on held-out reals, and the key of its features."""
+
+    network: ClassNetwork
+    classes: int
+    accuracy: float | None  # in [0, 1]; None when no image of theirs is held out
+    key: str
+
+
+class ClassNetwork(nn.Module):
+    """uint8 (B, C, R, R) -> features (B, 128); `head` turns those into one logit a class."""
+
+    dims = _DIMS
+
+    def __init__(self, resolution: int, channels: int, classes: int):
+        super().__init__()
+        self.shrink = max(1, resolution // _LARGEST)
+        halvings = max(1, int(math.log2(resolution / self.shrink)) - 2)  # to 4x4
+        layers: list[nn.Module] = []
+        for width in (_STEM,) * (halvings - len(_WIDTHS)) + _WIDTHS[:halvings]:
+            layers += _convolution(channels, width, stride=2)
+            if width != _STEM:
+                layers += _convolution(width, width, stride=1)
+            channels = width
+        self.layers = nn.Sequential(*layers)
+        self.features = nn.Linear(channels, _DIMS)
+        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(_DIMS, classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = avg_pool2d(images.float().div(127.5).sub(1), self.shrink)
+        return self.features(self.layers(x).mean(dim=(2, 3)))  # (B, 128)
+
+
+def _convolution(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+
+
+def usable_classes(reals: Reals) -> list[str]:
+    """Names of the classes with enough training images to learn from, sorted."""
+    counts = Counter(reals.classes[row] for row in reals.train_rows())
+    return sorted(name for name, count in counts.items() if name is not None and count >= LEAST_PER_CLASS)
+
+
+def class_network(reals: Reals) -> FoundClasses:
+    """The network of these reals, from the cache or trained now. Raises UserError when they have no two classes."""
+    names = usable_classes(reals)
+    if len(names) < 2:
+        raise UserError(
+            "the feature space classes needs reals of two classes or more",
+            got=f"{len(names)} with {LEAST_PER_CLASS} training images or more in {reals.spec}",
+            remedy="Use --features random.",
+        )
+    resolution, channels = reals.images.shape[-1], reals.channels
+    told_apart = repr((_VERSION, resolution, channels, reals.fingerprint, reals.splits.tolist(), reals.classes))
+    key = f"classes-{_VERSION}-" + hashlib.sha256(told_apart.encode()).hexdigest()[:16]
+    with torch.random.fork_rng(devices=[]):  # a training run's own random numbers must not depend on this
+        torch.manual_seed(derive_seed(0, "class weights"))
+        network = ClassNetwork(resolution, channels, len(names))
+    if (kept := load_kept(key)) is not None:
+        tensors, facts = kept
+        load_into(network, tensors, key)
+    else:
+        facts = {"accuracy": _train(network, reals, names)}
+        keep(key, network.state_dict(), facts)
+    return FoundClasses(network.eval().requires_grad_(False), len(names), facts["accuracy"], key)
+
+
+def _train(network: ClassNetwork, reals: Reals, names: list[str]) -> float | None:
+    """Train on the CPU, wherever the GAN runs: it takes seconds, and the seed settles the result."""
+    say(f"learning the {len(names)} classes of {reals.spec}, for features to measure in ...")
+    numbers = np.array([names.index(name) if name in names else -1 for name in reals.classes])
+    train = np.flatnonzero((reals.splits == "train") & (numbers >= 0))
+    held_out = np.flatnonzero((reals.splits != "train") & (numbers >= 0))
+    random = np.random.default_rng(derive_seed(0, "classes"))
+    with torch.random.fork_rng(devices=[]), one_thread():  # so that the number of threads does not change the result
+        torch.manual_seed(derive_seed(0, "classes"))
+        network.train()
+        optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)
+        for _ in range(_STEPS):
+            rows = np.sort(random.choice(train, min(_BATCH, len(train)), replace=False))
+            images = torch.from_numpy(_shifted(reals.images[rows], random))
+            loss = cross_entropy(network.head(network(images)), torch.from_numpy(numbers[rows]), label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    network.eval()
+    return _accuracy(network, reals, held_out, numbers)
+
+
+def _shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The batch moved by up to an eighth of the side, so that a class is learned rather than its examples."""
+    reach = images.shape[-1] // 8
+    down, right = random.integers(0, 2 * reach + 1, 2)
+    padded = np.pad(images, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
+    return padded[:, :, down : down + images.shape[-2], right : right + images.shape[-1]].copy()
+
+
+@torch.inference_mode()
+def _accuracy(network: ClassNetwork, reals: Reals, rows: np.ndarray, numbers: np.ndarray) -> float | None:
+    if not len(rows):
+        return None
+    right = 0
+    for start in range(0, len(rows), 256):
+        part = rows[start : start + 256]
+        found = network.head(network(torch.from_numpy(np.array(reals.images[part])))).argmax(dim=1).numpy()
+        right += int((found == numbers[part]).sum())
+    return right / len(rows)

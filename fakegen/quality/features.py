@@ -1,0 +1,165 @@
+"""Feature spaces: images in, a few hundred or thousand numbers each out, in which sets of images are compared.
+
+A distance means something only together with its space, so every space says with what its numbers can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, conv2d, pad, relu
+
+from fakecore.device import choose_device
+from fakecore.errors import UserError, unknown_name
+from fakegen.quality.classifier import class_network, usable_classes
+from fakegen.quality.inceptionweights import weights_at_hand
+from fakegen.runs.reals import Reals
+
+_BATCH = 64
+_RANDOM_SEED = 2097  # any number; another would be another space
+_RANDOM_FILTERS = 96  # two features each: few enough for a Gaussian to be fitted to some hundreds of images
+_COARSEST = 4  # pixels, side: the size down to which a random network halves its images
+_SAME_MEASURE = "Compare it only with distances in this same space, to the same reals, with the same counts."
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Call it with images, uint8 (N, C, R, R): features, float32 (N, dims). Equal images give equal features."""
+
+    name: str  # inception, classes or random
+    dims: int
+    comparable: str  # with what its numbers can be compared, in plain words
+    key: str  # changes whenever the features would
+    network: nn.Module  # uint8 (B, C, R, R) -> (B, dims)
+    device: torch.device
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        features = np.empty((len(images), self.dims), dtype=np.float32)
+        # On a GPU in full precision too: what the cache holds may come from another machine's CPU.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for start in range(0, len(images), _BATCH):
+                batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
+                features[start : start + _BATCH] = self.network(batch).float().cpu().numpy()
+        return features
+
+
+def open_features(
+    name: str,
+    reals: Reals,
+    *,
+    device: str = "auto",
+    weights: Path | str | None = None,
+    classes_from: Reals | None = None,
+) -> FeatureSpace:
+    """The feature space called `name`: inception, classes, random, or the first of these that is at hand for auto.
+
+    Inception is at hand when `weights` names its file or an earlier download lies in torch's cache; asked for by name it
+    is fetched. `classes` learns from the train split of `classes_from`, else of `reals`: those of a GAN of one class
+    teach nothing. Raises UserError for a name that does not exist, weights that cannot be had or read, or classes that
+    are not there.
+    """
+    if name not in CHOICES:
+        raise unknown_name("feature space", name, CHOICES)
+    if weights is not None and name not in ("auto", "inception"):
+        raise UserError(f"--weights are those of inception; {name} takes none", remedy="Give --features inception.")
+    if classes_from is not None:
+        if name not in ("auto", "classes") or weights is not None:
+            what = "--classes-from is for the feature space classes"
+            raise UserError(what, got=f"--features {name}" + (" and --weights" if weights is not None else ""))
+        if classes_from.channels != reals.channels:
+            told = {1: "grey", 3: "in colour"}
+            raise UserError(
+                f"the images of {classes_from.spec} are {told[classes_from.channels]}, those of the run"
+                f" {told[reals.channels]}",
+                remedy="Features must be learned on images of the same kind.",
+            )
+        name, reals = "classes", classes_from
+    if name == "auto":
+        name = _best_at_hand(reals, weights)
+    return _BUILDERS[name](reals, choose_device(device), weights)
+
+
+class RandomFeatures(nn.Module):
+    """A convolutional network that never learned: statistics of edges, colours and textures at every scale.
+
+    Images (B, C, R, R) uint8 pass 3x3 convolutions with fixed random weights, ReLU and halving, down to 4x4; of every
+    channel at every scale the mean and the standard deviation over places are kept. Such embeddings rank generators
+    without favouring what some classifier learned: Naeem et al. 2020 (arXiv 2002.09797), section 4. Half of the first
+    filters see no flat colour, only changes, at four times the strength: without them fine detail hardly counts.
+    """
+
+    def __init__(self, resolution: int):
+        super().__init__()
+        scales = max(1, int(math.log2(resolution / _COARSEST)))
+        width = _RANDOM_FILTERS // scales
+        self.dims = 2 * width * scales
+        draw = np.random.default_rng(_RANDOM_SEED)
+        channels = 3
+        for scale in range(scales):
+            weight = draw.standard_normal((width, channels, 3, 3)) * math.sqrt(2 / (9 * channels))
+            if scale == 0:
+                changes = weight[width // 2 :]
+                changes -= changes.mean(axis=(2, 3), keepdims=True)
+                changes *= 4
+            self.register_buffer(f"weight_{scale}", torch.from_numpy(weight).float())
+            self.register_buffer(f"bias_{scale}", torch.from_numpy(draw.standard_normal(width) * 0.1).float())
+            channels = width
+        self.scales = scales
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.float().div(127.5).sub(1)
+        x = x.expand(-1, 3, -1, -1)  # grey as three equal channels
+        features = []
+        for scale in range(self.scales):
+            weight, bias = self.get_buffer(f"weight_{scale}"), self.get_buffer(f"bias_{scale}")
+            x = relu(conv2d(pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias))  # (B, width, R / 2^scale, ...)
+            features += [x.mean(dim=(2, 3)), x.std(dim=(2, 3))]
+            x = avg_pool2d(x, 2)
+        return torch.cat(features, dim=1)  # (B, dims)
+
+
+def _best_at_hand(reals: Reals, weights: Path | None) -> str:
+    if weights is not None or weights_at_hand() is not None:
+        return "inception"
+    return "classes" if len(usable_classes(reals)) >= 2 else "random"
+
+
+def _random(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+    resolution = reals.images.shape[-1]
+    network = RandomFeatures(resolution).to(device)
+    comparable = f"Not comparable with published FID: fixed random features. {_SAME_MEASURE}"
+    key = f"random-1-{_RANDOM_SEED}-{resolution}"
+    return FeatureSpace("random", network.dims, comparable, key, network, device)
+
+
+def _classes(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+    found = class_network(reals)
+    right = f" ({found.accuracy:.0%} right on held-out reals)" if found.accuracy is not None else ""
+    comparable = (
+        f"Not comparable with published FID: features of a small network that learned the {found.classes} "
+        f"classes of {reals.spec}{right}. {_SAME_MEASURE}"
+    )
+    return FeatureSpace("classes", found.network.dims, comparable, found.key, found.network.to(device), device)
+
+
+def _inception(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+    from fakegen.quality.inception import DIMS, open_inception  # torchvision's models take seconds to import
+
+    found = open_inception(weights)
+    comparable = found.comparable if found.published else f"{found.comparable} {_SAME_MEASURE}"
+    return FeatureSpace("inception", DIMS, comparable, found.key, found.network.to(device), device)
+
+
+_BUILDERS: dict[str, Callable[[Reals, torch.device, Path | None], FeatureSpace]] = {
+    "inception": _inception,
+    "classes": _classes,
+    "random": _random,
+}
+CHOICES = ("auto", *_BUILDERS)

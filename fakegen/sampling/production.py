@@ -1,0 +1,195 @@
+"""Mass production: the matched set of a run, and more fakes from any checkpoint with no real images at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.device import check_seed, choose_device, derive_seed, device_name, join_world
+from fakecore.distributed import ALONE, World
+from fakecore.errors import Interrupted, UserError
+from fakecore.interrupt import StopRequest, going_on_with
+from fakecore.labels import SPLITS
+from fakecore.messages import command
+from fakecore.progress import progress_bar
+from fakecore.runs.runfolder import locked, refuse_used
+from fakecore.sets.imageset import ImageRecord
+from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.splits import DEFAULT_SPLIT, split_of_fake
+from fakegen.runs.reals import Reals
+from fakegen.runs.run import Run, open_run
+from fakegen.sampling.requests import check_resumable, choose_epoch, load_epoch, say_how_far
+from fakegen.sampling.sampling import BLOCK, Generator
+
+
+def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> dict:
+    """Write RUN/set: `count` fakes of the last epoch, and as many matched reals (or all there are); its imageset.json.
+
+    Goes on where an earlier call was stopped. The reals are the run's own images at its own resolution, through the
+    same encoder as the fakes.
+    """
+    count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
+    remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
+    generator = load_epoch(run, run.set_epoch, device, remedy)
+    began = time.perf_counter()
+    wanted = {
+        "real": _reals(reals, choose_reals(reals, count, seed)),
+        "fake": _fakes(generator, run, seed, count, shares),
+    }
+    origin = {
+        "made_by": "generate",
+        **_origin(generator, run, seed),
+        "source": run.facts["source"],
+        "split": list(shares),
+    }
+    writer = ImageSetWriter(
+        run.path / "set", wanted, resolution=generator.resolution, channels=generator.channels, world=world
+    )
+    facts = _write(writer, "writing the set", origin)
+    run.facts["timings"]["set_s"] = round(time.perf_counter() - began, 2)
+    return facts
+
+
+def sample(
+    run_path: Path,
+    out: Path,
+    *,
+    count: int,
+    epoch: int | None = None,
+    only: str | None = None,
+    image_format: str = "png",
+    seed: int | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> dict:
+    """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
+
+    `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
+    `only` names the one class that a conditional generator is to make.
+    Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
+    """
+    world = join_world(choose_device(device))
+    with world.together():
+        run = open_run(run_path)
+        epoch = choose_epoch(run, epoch)
+        if count < 1:
+            raise UserError("--count is out of range", got=count, expected="1 or more")
+        seed = run.facts["seed"] + 1 if seed is None else seed
+        check_seed(seed)
+        generator = load_epoch(run, epoch, device)
+        generator.check_class(only)
+        say_how_far(run, [epoch])
+    origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
+    wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
+    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
+    words += ("--class", only) if only else ()
+    taken = _taken(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
+    with world.first(taken), going_on_with(command("sample", run_path, *words)):
+        writer = ImageSetWriter(
+            out,
+            wanted,
+            resolution=generator.resolution,
+            channels=generator.channels,
+            image_format=image_format,
+            world=world,
+        )
+        return _write(writer, "sampling", origin)
+
+
+@contextmanager
+def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
+    if resume:
+        check_resumable(out, origin, classes)
+    else:
+        hint = "Add --resume to go on with it"
+        refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
+    with locked(out):
+        yield
+
+
+def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
+    """Indices of at most `count` reals, ascending, each split cut by the same share; the same for the same seed."""
+    if count >= len(reals.images):
+        return np.arange(len(reals.images))
+    random = np.random.default_rng(derive_seed(seed, "reals"))
+    kept = []
+    for split in SPLITS:
+        own = np.flatnonzero(reals.splits == split)
+        share = max(1, round(len(own) * count / len(reals.images)))
+        kept.append(random.choice(own, min(share, len(own)), replace=False))
+    return np.sort(np.concatenate(kept))
+
+
+def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:
+    try:
+        with progress_bar(title, writer.total, "images", writer.done) as bar, StopRequest() as stop:
+            for listed in writer.write():
+                bar.advance(listed)
+                if stop.asked:
+                    writer.flush()
+                    raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+        return writer.finish(origin=origin)
+    finally:
+        writer.close()
+
+
+def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
+    """Real i of a set is row chosen[i] of the run's reals."""
+
+    def records(indices: range, file_name) -> list[ImageRecord]:
+        found = []
+        for index in indices:
+            row = int(chosen[index])
+            split = str(reals.splits[row])
+            found.append(
+                ImageRecord(
+                    file_name=file_name(split, "real", index),
+                    label="real",
+                    split=split,
+                    index=index,
+                    class_=reals.classes[row],
+                    group=reals.groups[row],
+                    source=reals.names[row],
+                    source_sha256=reals.sha256[row],
+                )
+            )
+        return found
+
+    return Wanted(len(chosen), records, lambda indices: reals.images[chosen[indices.start : indices.stop]])
+
+
+def _fakes(
+    generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
+) -> Wanted:
+    """Fake i of a set is image i of the generator under `seed`; all are of the class `only` if it is given."""
+    made_by = {
+        "run": run.path.name,
+        "epoch": generator.facts["epoch"],
+        "checkpoint_sha256": generator.facts["sha256"],
+        "latent_seed": seed,
+    }
+
+    def records(indices: range, file_name) -> list[ImageRecord]:
+        found = []
+        for index, class_ in zip(indices, generator.batch_classes(seed, indices, only), strict=True):
+            split = split_of_fake(index, shares)
+            name = file_name(split, "fake", index)
+            found.append(ImageRecord(name, "fake", split, index, class_, **made_by))
+        return found
+
+    return Wanted(count, records, lambda indices: generator.batch(seed, indices, only))
+
+
+def _origin(generator: Generator, run: Run, seed: int) -> dict:
+    return {
+        "run": run.path.name,
+        "preset": run.preset.name,
+        "epoch": generator.facts["epoch"],
+        "checkpoint_sha256": generator.facts["sha256"],
+        "latent_seed": seed,
+        "device": device_name(generator.device),
+    }

@@ -1,0 +1,176 @@
+"""Fakes from a checkpoint. Image i is a function of (checkpoint, seed, i) alone: not of batch size, order or restarts.
+
+Latents are drawn, and the network run, in fixed blocks of 64 images: image i always stands at place i % 64 of block
+i // 64, and on a CPU each block is one thread's work. A network's rounding depends on the shape of its batch and on how
+its sums are divided among threads, so that is what makes the promise hold to the last bit, whatever the machine's size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fakecore.device import choose_device, keep_freed_memory, one_thread
+from fakecore.errors import UserError, unknown_name
+from fakecore.runs.checkpoint import load_checkpoint, load_into
+from fakecore.schema import OBJECT, TEXT, Kind, check_fields, whole
+from fakegen.architectures.registry import build_generator, get_architecture
+from fakegen.sampling.folding import for_inference
+
+BLOCK = 64
+FIELDS = {
+    "architecture": TEXT,
+    "generator": {"resolution": whole(1), "channels": whole(1, 3), "z_dim": whole(1)},
+    "value_range": Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2),
+    "latent": TEXT,
+    "classes": OBJECT,
+    "precision": TEXT,
+    "epoch": whole(0),
+}
+_REMEDY = "Copy it again from where it is whole."
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator, ready to make images, with what the manifest must say of it."""
+
+    network: nn.Module
+    facts: dict  # the checkpoint's own JSON
+    device: torch.device
+    dtype: torch.dtype  # bf16 where the run was trained in it, so that the fakes are those of the snapshots
+
+    @property
+    def resolution(self) -> int:
+        return self.facts["generator"]["resolution"]
+
+    @property
+    def channels(self) -> int:
+        return self.facts["generator"]["channels"]
+
+    def blocks(self, start: int, count: int) -> Iterator[tuple[int, range]]:
+        """(number of a block, indices wanted of it) for images `start` to `start + count`."""
+        for number in range(start // BLOCK, -(-(start + count) // BLOCK)):
+            yield number, range(max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK))
+
+    @property
+    def classes(self) -> list[str]:
+        """What it can be told to make, in the order of the classes' numbers; empty for a generator without classes."""
+        return list(self.facts["classes"])
+
+    def block(self, seed: int, number: int, only: str | None = None) -> np.ndarray:
+        """The 64 images of a block, uint8 (64, C, R, R), all of the class `only` if it is given. Safe to call from several
+        threads at once.
+        """
+        z_dim, latent = self.facts["generator"]["z_dim"], self.facts["latent"]
+        z = torch.from_numpy(block_latents(seed, number, z_dim, latent)).to(self.device)
+        labels = [self.classes.index(name) for name in self.block_classes(seed, number, only) if name is not None]
+        with one_thread():
+            return self.render(z, torch.tensor(labels, device=self.device) if labels else None)
+
+    def block_classes(self, seed: int, number: int, only: str | None = None) -> list[str | None]:
+        """The class of each image of a block: drawn as often as the training reals show them, or all `only`."""
+        if not self.classes:
+            return [None] * BLOCK
+        if only is not None:
+            return [only] * BLOCK
+        shares = np.array(list(self.facts["classes"].values()))
+        drawn = np.random.default_rng([seed, number, 1]).choice(len(shares), BLOCK, p=shares / shares.sum())
+        return [self.classes[k] for k in drawn]
+
+    def check_class(self, name: str | None) -> None:
+        """Raise UserError unless it can be told to make `name` (None: any)."""
+        if name is None or name in self.classes:
+            return
+        if not self.classes:
+            raise UserError(
+                f"the generator knows no classes, so not {name!r} either", remedy="Train a conditional preset."
+            )
+        raise unknown_name("class", name, self.classes, where="in this generator")
+
+    def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
+        """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""
+        parts = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            parts.append(self.block(seed, number, only)[wanted.start - first : wanted.stop - first])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def batch_classes(self, seed: int, indices: range, only: str | None = None) -> list[str | None]:
+        """The class of each of consecutive indices; see `block_classes`."""
+        found = []
+        for number, wanted in self.blocks(indices.start, len(indices)):
+            first = number * BLOCK
+            found += self.block_classes(seed, number, only)[wanted.start - first : wanted.stop - first]
+        return found
+
+    def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
+        """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
+        for _, indices in self.blocks(start, count):
+            yield from self.batch(seed, indices)
+
+    @torch.inference_mode()
+    def render(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> np.ndarray:
+        """Latents (B, z_dim), and class numbers (B,) where it takes them -> uint8 (B, C, R, R)."""
+        images = self.network(z.to(self.dtype), *(() if labels is None else (labels,)))
+        return to_pixels(images, self.facts["value_range"])
+
+
+def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
+    """The generator of `checkpoint` (a path without suffix); its averaged weights where the run kept them.
+
+    Raises UserError for a checkpoint that is missing, damaged, or of another kind.
+    """
+    tensors, facts = load_checkpoint(checkpoint, "generator")
+    _check_facts(facts, checkpoint.with_name(checkpoint.name + ".json"))
+    averaged = {name.removeprefix("_ema."): t for name, t in tensors.items() if name.startswith("_ema.")}
+    raw = {name.removeprefix("."): t for name, t in tensors.items() if name.startswith(".")}
+    network = build_generator(facts["architecture"], facts["generator"])
+    load_into(network, averaged or raw, str(checkpoint))
+    place = choose_device(device)
+    network = for_inference(network.eval())
+    keep_freed_memory()
+    dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
+    network = network.to(place, dtype, memory_format=torch.channels_last).requires_grad_(False)
+    return Generator(network, facts, place, dtype)
+
+
+def _check_facts(facts: dict, where: Path) -> None:
+    """Raise UserError unless a checkpoint's JSON says all that is needed to build its generator and to draw from it."""
+    check_fields(facts, {"kind": TEXT}, where, remedy=_REMEDY)
+    if facts["kind"] != "gan":
+        raise UserError(f"{where.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
+    check_fields(facts, FIELDS, where, remedy=_REMEDY)
+    given = facts["generator"]
+    takes = inspect.signature(get_architecture(facts["architecture"]).generator).parameters
+    for name, parameter in takes.items():
+        if name not in given and parameter.default is parameter.empty:
+            raise UserError(f"{where}: generator.{name} is missing", remedy=_REMEDY)
+    if unknown := [name for name in given if name not in takes]:
+        raise UserError(f"{where}: generator.{unknown[0]} is unknown", expected=", ".join(takes), remedy=_REMEDY)
+
+
+def block_latents(seed: int, number: int, z_dim: int, latent: str = "normal") -> np.ndarray:
+    """Latents of block `number`, float32 (64, z_dim), the same on any device: standard normal, or uniform in [-1, 1]."""
+    random = np.random.default_rng([seed, number])
+    if latent == "uniform":
+        return random.random((BLOCK, z_dim), dtype=np.float32) * 2 - 1
+    return random.standard_normal((BLOCK, z_dim), dtype=np.float32)
+
+
+def to_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> np.ndarray:
+    """A network's float images in `value_range` -> uint8 [0, 255], rounded to nearest."""
+    low, high = value_range
+    scaled = images.to(torch.float32, copy=True).sub_(low).mul_(255.0 / (high - low))
+    return scaled.round_().clamp_(0, 255).to(torch.uint8).contiguous().cpu().numpy()
+
+
+def from_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:
+    """uint8 [0, 255] -> float32 in `value_range`: the inverse of `to_pixels`."""
+    low, high = value_range
+    return images.float().mul_((high - low) / 255.0).add_(low)

@@ -1,0 +1,189 @@
+"""`verify`: are the fakes of a set what its manifest says? A random sample of them is made again and compared."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fakecore.device import choose_device, device_name
+from fakecore.errors import UserError
+from fakecore.files import read_json
+from fakecore.labels import SPLITS
+from fakecore.media.pixels import ImageError, decode_image, encode_jpeg
+from fakecore.progress import progress_bar
+from fakecore.runs.checkpoint import load_checkpoint
+from fakecore.runs.runfolder import versions
+from fakecore.sets.folders import walk_files
+from fakecore.sets.imageset import ImageRecord, ImageSet, in_shard, is_imageset, read_imageset
+from fakecore.sets.setwriter import FORMATS
+from fakecore.sets.shards import member_places
+from fakegen.runs.run import Run, open_run
+from fakegen.sampling.sampling import BLOCK, Generator, load_generator
+
+DECIDING = (
+    "fakelab",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+)  # packages whose versions may change a fake's last bits
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found. `different` has {"file_name", "reason"} for each fake that did not come out the same."""
+
+    set: Path
+    run: Path
+    checked: int
+    different: list[dict]
+    missing: list[str]  # file_names that the manifest lists and the disk lacks, and the reverse
+    surplus: list[str]
+    notes: list[str]  # how this machine differs from the one that made the set
+
+    @property
+    def as_made(self) -> bool:
+        """True when nothing differs."""
+        return not (self.different or self.missing or self.surplus)
+
+
+def verify(
+    place: Path | str, *, count: int = 100, seed: int = 0, run: Path | str | None = None, device: str = "auto"
+) -> Verified:
+    """Make `count` fakes of a set again (all, if it holds fewer), chosen at random by `seed`, and compare: pixels of PNGs,
+    bytes of JPEGs. Compare also all files there are with those that the manifest lists.
+
+    `place` is a set, or a run with its set. The run is looked for beside the set and above it unless `run` says where.
+    "auto" is the kind of device that made the set, where there is one. Raises UserError when `place` is no finished set,
+    holds no fakes of a run, or that run's checkpoint cannot be found.
+    """
+    place = Path(place)
+    found = read_imageset(place / "set" if is_imageset(place / "set") else place)
+    fakes = [record for record in found.records if record.checkpoint_sha256 is not None]
+    if not fakes:
+        raise UserError(f"{found.root} holds no fakes that a run of fakelab made")
+    if count < 1:
+        raise UserError("--count is out of range", got=count, expected="1 or more")
+    chosen = np.random.default_rng(seed).choice(len(fakes), min(count, len(fakes)), replace=False)
+    sample = [fakes[index] for index in np.sort(chosen)]
+    origin_device = str(found.info["origin"].get("device", ""))
+    if device == "auto" and origin_device.startswith("cpu"):
+        device = "cpu"
+    home = _find_run(found.root, sample[0], Path(run) if run else None)
+    missing, surplus = _compare_listing(found)
+    gone = set(missing)
+    present = [record for record in sample if record.file_name not in gone]
+    different = list(_compare(found, present, home, device))
+    notes = _differences(found, device_name(choose_device(device)))
+    return Verified(found.root, home.path, len(present), different, missing, surplus, notes)
+
+
+def _find_run(root: Path, record: ImageRecord, given: Path | None) -> Run:
+    """The run whose checkpoint made `record`: the one given, or else the first one near the set that has it."""
+    root = root.resolve()
+    near = [root.parent, root.parent / record.run, root.parent.parent / record.run, root.parent / "runs" / record.run]
+    places = [given] if given else near
+    for place in places:
+        if given or (place / "run.json").is_file():
+            run = open_run(place)
+            facts = run.checkpoint(record.epoch).with_suffix(".json")
+            if facts.is_file() and read_json(facts).get("sha256") == record.checkpoint_sha256:
+                return run
+    raise UserError(
+        f"the checkpoint that made {root.name} was not found",
+        got=f"none in {', '.join(map(str, places))}",
+        expected=f"epoch {record.epoch} of the run {record.run}, sha256 {record.checkpoint_sha256[:12]}",
+        remedy="Give --run RUN.",
+    )
+
+
+def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) -> Iterator[dict]:
+    """Make the sample again, block by block, and tell of those that differ."""
+    blocks: dict[tuple, list[ImageRecord]] = defaultdict(list)
+    for record in sample:
+        blocks[record.epoch, record.checkpoint_sha256, record.latent_seed, record.index // BLOCK].append(record)
+    generators: dict[tuple, Generator] = {}
+    for epoch, sha256, *_ in blocks:
+        if (epoch, sha256) not in generators:
+            if load_checkpoint(run.checkpoint(epoch))[1]["sha256"] != sha256:
+                raise UserError(f"the checkpoint of epoch {epoch} in {run.path} is not the one that made {found.root}")
+            generators[epoch, sha256] = load_generator(run.checkpoint(epoch), device)
+    only = found.info["origin"].get("class")
+    by_bytes = FORMATS[found.info["writer"]["format"]].encode is encode_jpeg
+
+    def compare(item: tuple[tuple, list[ImageRecord]]) -> list[dict]:
+        (epoch, sha256, seed, number), records = item
+        generator, first = generators[epoch, sha256], number * BLOCK
+        images = generator.block(seed, number, only)  # uint8 (64, C, R, R)
+        classes = generator.block_classes(seed, number, only)
+        different = []
+        for record in records:
+            reason = _difference(found, record, images[record.index - first], by_bytes)
+            if record.class_ != (class_ := classes[record.index - first]):
+                reason = f"it was made as class {class_}, not {record.class_}"
+            if reason:
+                different.append({"file_name": record.file_name, "reason": reason})
+        return different
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar("verifying", len(sample), "images") as bar:
+        for records, differences in zip(blocks.values(), pool.map(compare, blocks.items()), strict=True):
+            bar.advance(len(records))
+            yield from differences
+
+
+def _difference(found: ImageSet, record: ImageRecord, image: np.ndarray, by_bytes: bool) -> str | None:
+    """How what is on disk differs from `image`, uint8 (C, R, R); None when it does not."""
+    try:
+        data = found.read(record)
+        if by_bytes:
+            return None if data == encode_jpeg(image, "fake") else "its bytes are others"
+        pixels = decode_image(data).transpose(2, 0, 1)  # (3, R, R), a grey one with three equal channels
+    except ImageError as error:
+        return f"{error.status}: {error}"
+    if pixels.shape[1:] != image.shape[1:]:
+        return f"it is {pixels.shape[2]}x{pixels.shape[1]} pixels"
+    distance = np.abs(pixels.astype(int) - image)
+    return f"{(distance > 0).mean():.1%} of its values differ, by up to {distance.max()}" if distance.any() else None
+
+
+def _compare_listing(found: ImageSet) -> tuple[list[str], list[str]]:
+    """(listed, but not on disk; on disk, but not listed)."""
+    listed = {record.file_name for record in found.records}
+    present = set(_present(found))
+    return sorted(listed - present), sorted(present - listed)
+
+
+def _present(found: ImageSet) -> Iterator[str]:
+    """The file_names of all images in the folders of the splits, those in shards included."""
+    shards = {in_shard(record.file_name)[0] for record in found.records if in_shard(record.file_name)[1]}
+    for split in SPLITS:
+        for path in walk_files(found.root / split, []):
+            name = path.relative_to(found.root).as_posix()
+            if name not in shards:
+                yield name
+                continue
+            try:
+                members = member_places(path)
+            except (OSError, tarfile.TarError):
+                continue  # all that it should hold is then missing
+            yield from (f"{name}/{member}" for member in members if not member.endswith(".json"))
+
+
+def _differences(found: ImageSet, here: str) -> list[str]:
+    """What is other here than where the set was made, a line each."""
+    made, now = found.info.get("versions", {}), versions()
+    notes = [
+        f"made with {name} {made[name]}, here is {now.get(name, 'none')}: the last bits may differ"
+        for name in DECIDING
+        if name in made and made[name] != now.get(name)
+    ]
+    device = found.info["origin"].get("device")
+    if device and device != here:
+        notes.append(f"made on {device}, made again on {here}: the last bits may differ")
+    return notes

@@ -1,0 +1,94 @@
+"""Grids of runs: every combination of settings trained one after another or side by side, and compared in one table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fakecore.files import read_json
+from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, work_off
+from fakegen.architectures.registry import check_architecture
+from fakegen.presets.table import get_preset
+from fakegen.quality.measure import measure
+from fakegen.sweeps.report import write_sweep_report
+from fakegen.training.generate import resume, train
+
+SWEEP_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PresetCell(Cell):
+    """A run of a sweep: of which preset."""
+
+    preset: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all runs of a sweep have in common."""
+
+    real: str | None
+    changes: dict[str, str]
+    count: int
+    seed: int
+    device: str
+    data_root: str | None
+
+
+def sweep(
+    presets: list[str],
+    *,
+    out: Path | str,
+    over: dict[str, list[str]] | None = None,
+    real: str | None = None,
+    changes: dict[str, Any] | None = None,
+    count: int = 64,
+    seed: int = 0,
+    jobs: int = 1,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> Swept:
+    """Train every preset under every combination of `over`'s values, and write sweep.csv, curves.png and sweep.html.
+
+    Called again with the same settings it goes on where it was stopped. `count` fakes and as many reals are written for
+    each run: a sweep compares runs, `sample` makes more of the one that was chosen. Raises UserError, before anything is
+    trained, for settings that do not exist or a folder that holds another sweep.
+    """
+    out, over, changes = Path(out), over or {}, changes or {}
+    cells = plan(presets, over, changes)
+    check_grid(cells, over, changes, jobs)
+    told = {name: str(value) for name, value in changes.items()}
+    request = Request(real, told, count, seed, device, data_root and str(data_root))
+    asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
+    with claimed(out, asked):
+        failed = work_off(cells, partial(_train_cell, out, request), jobs)
+        return write_sweep_report(out, cells, failed)
+
+
+def plan(presets: list[str], over: dict[str, list[str]], changes: dict[str, Any]) -> list[PresetCell]:
+    """The runs of a sweep, in order: presets outermost, the last field of `over` innermost.
+
+    Raises UserError for a preset, field or value that does not exist.
+    """
+    cells = []
+    for preset in presets:
+        for varied in combinations(over):
+            wanted = {**changes, **varied}
+            check_architecture(get_preset(preset, wanted), set(wanted))
+            words = [preset] if len(presets) > 1 or not over else []
+            cells.append(PresetCell(cell_name(varied, *words), varied, preset))
+    return cells
+
+
+def _train_cell(out: Path, request: Request, cell: PresetCell) -> None:
+    """Train and measure a run, or go on with it."""
+    folder = out / "runs" / cell.name
+    common = {"real": request.real, "changes": {**request.changes, **cell.varied}, "count": request.count}
+    common |= {"device": request.device, "data_root": request.data_root and Path(request.data_root)}
+    if not (folder / "run.json").is_file():
+        train(cell.preset, out=folder, seed=request.seed, **common)
+    elif read_json(folder / "run.json").get("status") != "done":
+        resume(folder, preset=cell.preset, seed=request.seed, **common)
+    measure(folder, device=request.device, data_root=common["data_root"])

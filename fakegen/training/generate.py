@@ -1,0 +1,259 @@
+"""`generate`: train a GAN, draw its plots, write its matched set; each part goes on where it was stopped."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakecore.device import check_seed, choose_device, choose_precision, default_threads, join_world
+from fakecore.distributed import PeerLost, World
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import append_jsonl
+from fakecore.interrupt import going_on_with
+from fakecore.media.pixels import MIN_SIDE
+from fakecore.messages import command, counted
+from fakecore.progress import say
+from fakecore.runs.runfolder import locked, refuse_used
+from fakecore.sets.splits import DEFAULT_SPLIT
+from fakegen.architectures.registry import check_architecture, get_architecture
+from fakegen.presets.preset import Preset
+from fakegen.presets.table import change_preset, get_preset, source_channels_of
+from fakegen.runs.reals import Reals, load_reals
+from fakegen.runs.run import Run, check_same_settings, create_run, open_run
+from fakegen.sampling.production import write_matched_set
+from fakegen.training.loop import train_gan
+from fakegen.training.pair import build_pair
+from fakegen.training.plots import plot_run
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `train` leaves behind."""
+
+    run: Path
+    set: Path
+    epochs: int
+    counts: dict  # {split: {"real": n, "fake": n}}
+    train_s: float
+    unused: list[dict]  # source images that could not be used: {"path", "status", "error"}
+
+
+def train(
+    preset: str = "digits",
+    *,
+    out: Path | str,
+    real: str | None = None,
+    changes: dict[str, Any] | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    split: tuple[int, int, int] = DEFAULT_SPLIT,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> Generated:
+    """Train a GAN from a named preset and write its run folder, matched set included.
+
+    `real` is a source (see fakecore.sets.sources), `changes` overrides fields of the preset, `count` fakes are written
+    (default: as many as there are reals). Raises UserError when the request is wrong, Interrupted when stopped.
+    """
+    out, place = Path(out), choose_device(device)
+    world = join_world(place)
+    with world.together():
+        chosen = get_preset(preset, changes)
+        check_architecture(chosen, set(changes or {}))
+        _check_shares(chosen, world)
+        if count is not None and count < 3:
+            expected = "3 or more: train, val and test need one each"
+            raise UserError("--count is out of range", got=count, expected=expected)
+        check_seed(seed)
+        _refuse_used(out)
+    spec = chosen.real if real is None else real
+    source = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
+    reals = world.after_first(lambda: load_reals(spec, **source))
+    with world.together():
+        _check_reals(reals, chosen)
+    if not chosen.epochs and not chosen.steps:
+        say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
+    asked = {
+        "seed": seed,
+        "split": list(split),
+        "count": count if count is not None else len(reals.images),
+        "precision": choose_precision(chosen.precision, place),
+        "device": place.type,
+        "threads": default_threads(),
+        "processes": world.size,
+    }
+
+    def begin() -> Run:
+        if not world.is_main:
+            return open_run(out, writes=False)
+        _refuse_used(out)  # another job may have taken it while images were decoded
+        run = create_run(out, chosen, reals, asked)
+        append_jsonl(out / "unused.jsonl", reals.unused)
+        return run
+
+    with world.first(locked(out)), _resumable(out):
+        return _work(world.after_first(begin), reals, device, world)
+
+
+def resume(
+    out: Path | str,
+    *,
+    preset: str | None = None,
+    real: str | None = None,
+    changes: dict[str, Any] | None = None,
+    count: int | None = None,
+    seed: int | None = None,
+    split: tuple[int, int, int] | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> Generated:
+    """Go on with a run: train to its last epoch (or to more, if `changes` says so), then finish its set.
+
+    Whatever is given must be what the run was begun with. Raises UserError naming the differences.
+    """
+    out, place = Path(out), choose_device(device)
+    world = join_world(place)
+    with world.together():
+        open_run(out)  # before a lock is laid into what is no run
+    with world.first(locked(out)), _resumable(out):
+        with world.together():
+            run = open_run(out, writes=world.is_main)
+            wanted = _wanted_preset(run, preset, changes or {})
+            _check_shares(wanted, world)
+        asked = {
+            "seed": run.facts["seed"] if seed is None else seed,
+            "split": list(split or run.facts["split"]),
+        }
+        source = {"resolution": wanted.resolution, "shares": tuple(asked["split"]), "seed": asked["seed"]}
+        spec = run.facts["source"]["spec"] if real is None else real
+        reals = world.after_first(lambda: load_reals(spec, **source, data_root=data_root))
+        with world.together():
+            check_same_settings(run, wanted, reals, asked)
+            _note_other_machine(run, place, world)
+            _extend(run, wanted, count)
+        return _work(run, reals, device, world)
+
+
+def _work(run: Run, reals: Reals, device: str, world: World) -> Generated:
+    run.save(status="running")
+    try:
+        train_gan(run, reals, device, world)
+        if world.is_main:
+            plot_run(run, reals)
+        facts = write_matched_set(run, reals, device, world)
+    except (KeyboardInterrupt, PeerLost):
+        run.save(status="interrupted")
+        raise
+    except Interrupted:
+        run.save(status="interrupted")
+        if world.is_main and (run.path / "metrics.jsonl").exists():
+            plot_run(run, reals)
+        raise
+    except UserError as error:
+        run.save(status="failed", error=str(error))
+        raise
+    run.save(status="done")
+    return Generated(
+        run=run.path,
+        set=run.path / "set",
+        epochs=run.facts["epoch"],
+        counts=facts["counts"],
+        train_s=run.facts["timings"]["train_s"],
+        unused=reals.unused,
+    )
+
+
+def _resumable(out: Path) -> AbstractContextManager[None]:
+    return going_on_with(command("generate", "--resume", "--out", out))
+
+
+def _refuse_used(out: Path) -> None:
+    refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
+
+
+def _check_shares(preset: Preset, world: World) -> None:
+    if preset.batch % world.size:
+        fitting = max(preset.batch // world.size, 2) * world.size
+        raise UserError(
+            "each process takes an equal part of a batch",
+            got=f"a batch of {preset.batch} for {world.size} processes",
+            remedy=f"Take --set batch={fitting}, or another number of processes.",
+        )
+
+
+def _note_other_machine(run: Run, place: torch.device, world: World) -> None:
+    """Say when a resumed run will not end with the bytes it would have ended with, and go by the new number of processes."""
+    if place.type != run.facts["device"]:
+        say(f"note: begun on {run.facts['device']}, resumed on {place.type}: the last digits will differ")
+    before = run.facts.get("processes", 1)
+    if world.size != before:
+        say(f"note: begun by {before} process(es), resumed by {world.size}: the results will differ slightly")
+        run.save(processes=world.size, threads=default_threads())
+
+
+def _check_reals(reals: Reals, preset: Preset) -> None:
+    """Raise UserError when a preset cannot learn from these reals; say what differs from what it was made for."""
+    images = len(reals.train_rows())
+    if images < preset.batch:
+        raise UserError(
+            "there are fewer training images than one batch takes",
+            got=f"{counted(images, 'image')} for a batch of {preset.batch}",
+            remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
+        )
+    if reals.smallest < preset.resolution and not preset.upscale:
+        makes = get_architecture(preset.architecture).sides
+        fitting = max(filter(makes, range(MIN_SIDE, reals.smallest + 1)), default=None)
+        smaller = f"Take --set resolution={fitting}, or enlarge" if fitting else "Enlarge"
+        raise UserError(
+            f"images of {reals.spec} are smaller than the resolution of {preset.name}",
+            got=f"a side of {reals.smallest} pixels in the smallest",
+            expected=f"{preset.resolution} or more in all",
+            remedy=f"{smaller} them: --set upscale=true. Or leave the small ones out.",
+        )
+    if preset.conditional and len(reals.class_names) < 2:
+        without = sum(name is None for name in reals.classes)
+        raise UserError(
+            f"{preset.name} needs a class for every image, and at least two of them",
+            got=f"{without} of {len(reals.classes)} images without" if without else f"{reals.class_names[0]} alone",
+            expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
+            remedy="Or do without classes: --set conditional=false.",
+        )
+    if preset.init_g or preset.init_d:  # weights that do not fit are refused before there is a run
+        build_pair(preset, reals.channels, len(reals.class_names) * preset.conditional, torch.device("cpu"), seed=0)
+    if reals.channels != source_channels_of(preset):
+        kinds = {1: "grey", 3: "colour"}
+        say(
+            f"note: {reals.spec} is {kinds[reals.channels]}, so both networks are built for {reals.channels} channel(s)"
+        )
+
+
+def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Preset:
+    if preset is not None and preset != run.preset.name:
+        raise UserError(f"{run.path} is a run of another preset", got=preset, expected=run.preset.name)
+    wanted = change_preset(run.preset, changes)
+    check_architecture(wanted, set(changes))
+    return wanted
+
+
+def _extend(run: Run, wanted: Preset, count: int | None) -> None:
+    """More epochs or images than first asked for: the set must then be made of the new last epoch."""
+    images = run.facts["source"]["images"]["train"]
+    done = max(run.facts["step"], run.state_step())  # a killed run's state is ahead of run.json
+    if wanted.last_step(images) < done:
+        raise UserError(
+            "the run is past that already",
+            got=f"{wanted.last_step(images)} steps",
+            expected=f"{done} or more: it has done {counted(run.facts['epoch'], 'whole epoch')}",
+        )
+    set_exists = (run.path / "set" / "metadata.jsonl").exists()
+    count = run.facts["count"] if count is None else count
+    if set_exists and (wanted.last_step(images) > run.preset.last_step(images) or count != run.facts["count"]):
+        raise UserError(
+            f"{run.path} has its set already, made of epoch {run.facts['epoch']}",
+            remedy="Use `sample` for more images, or delete its folder set/ and resume again.",
+        )
+    run.save(preset=asdict(wanted), count=count)

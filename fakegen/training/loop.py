@@ -1,0 +1,278 @@
+"""The adversarial loop, in the order of the algorithm.
+
+Each step's random numbers follow from (seed, step), and each pass's order from (seed, pass), so a run that is stopped
+anywhere and resumed ends with the same weights as one that was not: exactly so on a CPU.
+
+Several processes take equal parts of each batch, and their gradients' mean is that of the whole: `batch` is the joined
+batch. Two things are each process's own: what is drawn for single images (dropout, augmentation, noise), and the
+statistics of batch normalisation, which see a process's part only. The first process keeps the books.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric
+from fakecore.distributed import ALONE, World, lost_peers
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import write_bytes
+from fakecore.interrupt import StopRequest
+from fakecore.media.pixels import encode_png, enlarge, mosaic
+from fakecore.progress import progress_bar
+from fakegen.presets.preset import Preset
+from fakegen.runs.reals import Reals
+from fakegen.runs.run import Run
+from fakegen.sampling.sampling import block_latents, from_pixels, to_pixels
+from fakegen.training.augment import add_noise, diff_augment
+from fakegen.training.batches import Batches
+from fakegen.training.log import TrainLog
+from fakegen.training.losses import discriminator_loss, generator_loss, r1_penalty
+from fakegen.training.monitor import QualityWatch
+from fakegen.training.pair import Pair, build_pair
+
+STATE_EVERY_S = 60.0  # a kill loses at most this much of an epoch
+
+
+def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> None:
+    """Train the run to its preset's last step, from wherever its state stands; with the other processes of `world`.
+
+    Raises Interrupted after Ctrl-C or SIGTERM (the state is saved), UserError when a loss is no longer finite.
+    """
+    preset, seed = run.preset, run.facts["seed"]
+    keep_freed_memory()
+    place = choose_device(device)
+    fabric = make_fabric(place, run.facts["precision"])
+    if place.type == "cpu":
+        torch.set_num_threads(run.facts["threads"])  # the order of a sum depends on it
+    torch.backends.cudnn.benchmark = True
+    with world.together():
+        pair = build_pair(preset, run.channels, len(run.classes), place, seed)
+    batches = Batches(reals, preset.batch, seed, place, world)
+    step = 0
+    if saved := run.load_state():
+        step, state = saved
+        pair.restore(state, str(run.path / "state"))
+    else:
+        _save_epoch(run, pair, None, 0, 0)
+    per_epoch = preset.steps_per_epoch(batches.images)
+    log = TrainLog(
+        run.path,
+        steps_per_epoch=per_epoch,
+        batch=preset.batch,
+        log_every=preset.log_every,
+        first_step=step,
+        world=world,
+    )
+    try:
+        with lost_peers():
+            _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, world, step)
+    except UserError:
+        run.wait()
+        _keep_last_state(run, per_epoch)
+        raise
+    finally:
+        log.close()
+        run.wait()
+
+
+def _adversarial_loop(
+    run: Run, pair: Pair, batches: Batches, log: TrainLog, watch: QualityWatch, fabric, world: World, step: int
+) -> None:
+    preset, seed = run.preset, run.facts["seed"]
+    generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
+    discriminator, optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
+    shares = torch.tensor(list(run.classes.values()), device=fabric.device)
+    per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)
+    saved_at = began = time.perf_counter()
+    before = run.facts["timings"]["train_s"]
+    title = f"training {preset.name}"
+    with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
+        while step < last and not (preset.stop_on_collapse and run.facts.get("collapse")):
+            torch.manual_seed(derive_seed(seed, "step", step))
+            pixels, labels = batches[step]
+            z = draw_latents(preset, fabric.device)[batches.part]
+            # Where a preset has no classes, networks take images or latents alone.
+            of_reals = (labels,) if run.classes else ()
+            of_fakes = (torch.multinomial(shares, preset.batch, replacement=True)[batches.part],) if run.classes else ()
+            if not world.alone:
+                torch.manual_seed(derive_seed(seed, "step", step, world.rank))
+            real = _mirrored(from_pixels(pixels.to(memory_format=torch.channels_last), run.value_range), preset)
+            fake = generator(z, *of_fakes)  # (B, C, R, R), as the reals are
+            noise = _noise(preset, step / per_epoch)
+
+            # D learns to tell the two apart.
+            pair.discriminator.requires_grad_(True)
+            seen_real, seen_fake = _shown(real, preset, noise), _shown(fake.detach(), preset, noise)
+            if preset.mixed_batch:
+                of_both = tuple(torch.cat(pieces) for pieces in zip(of_reals, of_fakes, strict=True))
+                real_logits, fake_logits = discriminator(torch.cat([seen_real, seen_fake]), *of_both).chunk(2)
+            else:
+                real_logits, fake_logits = discriminator(seen_real, *of_reals), discriminator(seen_fake, *of_fakes)
+            loss_d = discriminator_loss(
+                real_logits, fake_logits, preset.loss, preset.label_smoothing, _flips(preset, real_logits)
+            )
+            penalty = _r1(pair.discriminator, seen_real, of_reals, preset, step, fabric.device)
+            optimiser_d.zero_grad()
+            fabric.backward(loss_d + penalty)
+            _clip(pair.discriminator, preset)
+            optimiser_d.step()
+
+            # G learns to pass for real. D's weights need no gradients here: a third of its backward pass.
+            pair.discriminator.requires_grad_(False)
+            fake_logits_2 = discriminator(_shown(fake, preset, noise), *of_fakes)
+            loss_g = generator_loss(fake_logits_2, preset.loss)
+            optimiser_g.zero_grad()
+            fabric.backward(loss_g)
+            _clip(pair.generator, preset)
+            optimiser_g.step()
+
+            step += 1
+            _average(pair.averaged, pair.generator, preset.ema, step)
+            log.add(
+                loss_d.detach(), loss_g.detach(), real_logits.detach(), fake_logits.detach(), fake_logits_2.detach()
+            )
+            bar.advance(preset.batch)
+
+            at_epoch_end = step % per_epoch == 0 or step == last
+            stopping, is_due = world.any(stop.asked, time.perf_counter() - saved_at > STATE_EVERY_S)
+            if at_epoch_end or stopping or is_due:
+                log.flush()
+                run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
+                _save_progress(run, pair, log, watch, world, step, stopping)
+                log.restart_clock()
+                saved_at = time.perf_counter()
+            if stopping:
+                run.save(status="interrupted", step=step)
+                saved = f"everything is saved, and what epoch {-(-step // per_epoch)} has come to is a checkpoint"
+                raise Interrupted(f"stopped at step {step:,} of {last:,}; {saved}")
+
+
+def _save_progress(
+    run: Run, pair: Pair, log: TrainLog, watch: QualityWatch, world: World, step: int, stopping: bool
+) -> None:
+    """The state, and at the end of an epoch what the preset keeps of it; a stop leaves a checkpoint wherever it comes."""
+    images = run.facts["source"]["images"]["train"]
+    per_epoch, is_last = run.preset.steps_per_epoch(images), step == run.preset.last_step(images)
+    epoch = -(-step // per_epoch)
+    if step % per_epoch == 0 or is_last:
+        to_measure = watch.due(epoch, is_last=is_last)
+        # A stop amid this epoch left a checkpoint of its part: the whole epoch takes that one's place.
+        keep = to_measure or stopping or epoch in run.epochs_on_disk()
+        _save_epoch(run, pair, log, epoch, step, is_last=is_last, keep=keep)
+        if to_measure and world.is_main:
+            watch.measure(epoch)
+        run.facts = world.share(run.facts)  # a collapse is then known to all
+    elif stopping:
+        run.save_checkpoint(epoch, step, pair.weights())
+    run.save_state(step, pair.state())
+
+
+def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
+    """A batch of latents, float32 (batch, z_dim), from torch's own random state."""
+    if preset.latent == "uniform":
+        return torch.rand(preset.batch, preset.z_dim, device=device) * 2 - 1
+    return torch.randn(preset.batch, preset.z_dim, device=device)
+
+
+def _mirrored(images: torch.Tensor, preset: Preset) -> torch.Tensor:
+    if not preset.mirror:
+        return images
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(chosen, images.flip(3), images)
+
+
+def _noise(preset: Preset, epoch: float) -> float:
+    """The deviation of D's noise at a moment, counted in epochs."""
+    left = max(0.0, 1 - epoch / preset.noise_epochs) if preset.noise_epochs else 1.0
+    return preset.noise * left
+
+
+def _shown(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
+    """What D sees of them: alike for reals and fakes, or D would learn the difference."""
+    images = add_noise(images, noise)
+    return diff_augment(images) if preset.augment else images
+
+
+def _flips(preset: Preset, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not preset.label_flip:
+        return None
+    reals, fakes = torch.rand(2, len(logits), device=logits.device) < preset.label_flip
+    return reals, fakes
+
+
+def _r1(discriminator: nn.Module, images: torch.Tensor, labels: tuple, preset: Preset, step: int, device):
+    """The weighted penalty on steps that have one, else 0. In fp32: what is fast in bf16 has no second derivative."""
+    if not preset.r1 or step % preset.r1_every:
+        return torch.zeros((), device=device)
+    images = images.detach().requires_grad_(True)
+    with torch.autocast(device.type, enabled=False):
+        penalty = r1_penalty(discriminator(images, *labels), images)
+    return preset.r1 / 2 * preset.r1_every * penalty
+
+
+def _clip(network: nn.Module, preset: Preset) -> None:
+    if preset.clip:
+        nn.utils.clip_grad_value_(network.parameters(), preset.clip)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module | None, current: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average of weights and of BN's statistics, ramped up so that a short run is not mostly its start."""
+    if averaged is None:
+        return
+    decay = min(decay, step / (step + 10.0))
+    ours, theirs = averaged.state_dict(), current.state_dict()
+    names = [name for name, tensor in ours.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - decay)
+
+
+def _save_epoch(
+    run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int, is_last: bool = False, keep: bool = False
+) -> None:
+    """Checkpoint and snapshot of an epoch, where the preset asks for them; 0 is the untrained network. `keep` wants the
+    checkpoint in any case.
+    """
+    preset = run.preset
+    is_end = epoch == 0 or is_last
+    if keep or is_end or epoch % preset.checkpoint_every == 0:
+        run.save_checkpoint(epoch, step, pair.weights())
+    if run.writes and (is_end or epoch % preset.snapshot_every == 0):
+        sheet = snapshot(run, pair.sampler())
+        write_bytes(run.path / "snapshots" / f"epoch-{epoch:04d}.png", encode_png(sheet, "fake"))
+        if log is not None:
+            log.add_snapshot(sheet, step)
+    run.save(epoch=epoch, step=step, status="running")
+
+
+def _keep_last_state(run: Run, per_epoch: int) -> None:
+    """Make a checkpoint of the latest state on disk, which is sound where what came after it was not."""
+    if saved := run.load_state():
+        step, state = saved
+        epoch = -(-step // per_epoch)
+        if epoch not in run.epochs_on_disk():
+            weights = {name: tensor for name, tensor in state.items() if not name.startswith("optimiser_")}
+            run.save_checkpoint(epoch, step, weights)
+
+
+@torch.inference_mode()
+def snapshot(run: Run, network: nn.Module) -> np.ndarray:
+    """Fakes from the same latents every time, as one sheet, uint8 (C, H, W): side x side, or a row for each class."""
+    preset, classes = run.preset, len(run.classes)
+    columns = preset.snapshot_side
+    rows = classes or columns
+    seed = derive_seed(run.facts["seed"], "snapshot")
+    device = next(network.parameters()).device
+    blocks = [block_latents(seed, number, preset.z_dim, preset.latent) for number in range(-(-rows * columns // 64))]
+    z = torch.from_numpy(np.concatenate(blocks)[: rows * columns]).to(device)  # (rows x columns, z_dim)
+    labels = (torch.arange(classes, device=device).repeat_interleave(columns),) if classes else ()
+    was_training = network.training
+    network.eval()
+    with autocast(device, run.facts["precision"]):
+        images = to_pixels(network(z, *labels), run.value_range)
+    network.train(was_training)
+    factor = max(1, 64 // preset.resolution)
+    return enlarge(mosaic(images, columns=columns), factor)

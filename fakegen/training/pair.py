@@ -1,0 +1,118 @@
+"""The two networks, the averaged generator and their optimisers: what a checkpoint and a state are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fakecore.device import derive_seed
+from fakecore.errors import UserError
+from fakecore.runs.checkpoint import load_checkpoint, load_into, optimiser_tensors, restore_optimiser
+from fakegen.architectures.registry import (
+    build_discriminator,
+    build_generator,
+    discriminator_arguments,
+    generator_arguments,
+)
+from fakegen.presets.preset import Preset
+from fakegen.runs.run import open_run
+
+
+@dataclass
+class Pair:
+    """G and D in training, the average of G (None without), and an optimiser for each."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    averaged: nn.Module | None
+    optimiser_g: torch.optim.Optimizer
+    optimiser_d: torch.optim.Optimizer
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        parts = {"generator": self.generator, "discriminator": self.discriminator}
+        if self.averaged is not None:
+            parts["generator_ema"] = self.averaged
+        return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {
+            **self.weights(),
+            **optimiser_tensors(self.optimiser_g, "optimiser_g."),
+            **optimiser_tensors(self.optimiser_d, "optimiser_d."),
+        }
+
+    def restore(self, state: dict[str, torch.Tensor], what: str) -> None:
+        load_into(self.generator, _part(state, "generator."), what)
+        load_into(self.discriminator, _part(state, "discriminator."), what)
+        if self.averaged is not None:
+            load_into(self.averaged, _part(state, "generator_ema."), what)
+        restore_optimiser(self.optimiser_g, _part(state, "optimiser_g."))
+        restore_optimiser(self.optimiser_d, _part(state, "optimiser_d."))
+
+    def sampler(self) -> nn.Module:
+        """The generator that samples are made with: the averaged one where there is one."""
+        return self.averaged if self.averaged is not None else self.generator
+
+
+def build_pair(preset: Preset, channels: int, classes: int, device: torch.device, seed: int) -> Pair:
+    """Networks and optimisers before the first step: weights are a function of the seed, or another run's.
+
+    Raises UserError when `init_g` or `init_d` name weights that are not there or of another architecture.
+    """
+    torch.manual_seed(derive_seed(seed, "weights"))
+    of_g, of_d = generator_arguments(preset, channels, classes), discriminator_arguments(preset, channels, classes)
+    generator = build_generator(preset.architecture, of_g)
+    discriminator = build_discriminator(preset.architecture, of_d)
+    for network, part, source, arguments in (
+        (generator, "generator", preset.init_g, of_g),
+        (discriminator, "discriminator", preset.init_d, of_d),
+    ):
+        if source:
+            _transfer(network, part, Path(source), {"architecture": preset.architecture, **arguments})
+    averaged = None
+    if preset.ema > 0:
+        averaged = build_generator(preset.architecture, of_g)
+        averaged.load_state_dict(generator.state_dict())
+        averaged.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    for network in (generator, discriminator):
+        network.to(device, memory_format=torch.channels_last).train()
+    return Pair(
+        generator,
+        discriminator,
+        averaged,
+        _optimiser(preset, generator, preset.lr),
+        _optimiser(preset, discriminator, preset.lr * preset.d_lr_ratio),
+    )
+
+
+def _optimiser(preset: Preset, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    if preset.optimiser == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), lr=lr, alpha=0.9, eps=1e-7)  # alpha and eps as in Keras
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=(preset.beta1, preset.beta2), fused=True)
+
+
+def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any]) -> None:
+    """Fill a network, built as `wanted` says, with the weights of `part` in a run or a checkpoint."""
+    checkpoint = source.with_suffix("") if source.suffix in (".safetensors", ".json") else source
+    if source.is_dir():
+        run = open_run(source)
+        checkpoint = run.checkpoint(max(run.epochs_on_disk(), default=0))
+    elif not checkpoint.with_name(checkpoint.name + ".json").is_file():
+        expected = "the folder of a run, or a checkpoint in it, such as RUN/checkpoints/epoch-0005"
+        raise UserError(f"there is no run and no checkpoint {source}", expected=expected)
+    tensors, facts = load_checkpoint(checkpoint, f"{part}.")
+    if facts.get("kind") != "gan" or not tensors:
+        raise UserError(f"{checkpoint} holds no {part}", expected="a run, or a checkpoint of one")
+    built = {"architecture": facts.get("architecture"), **facts.get(part, {})}
+    others = [f"{name}={built[name]}, here {wanted.get(name)}" for name in built if built[name] != wanted.get(name)]
+    other = f"It was built with {'; '.join(others)}. " if others else ""
+    remedy = f"{other}Start from a run of the same preset and sizes, or give this one that run's fields with --set."
+    load_into(network, tensors, str(checkpoint), remedy)
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}

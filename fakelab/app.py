@@ -1,0 +1,146 @@
+"""The program: the packages' commands under one name, with their errors and exit codes.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from fakecore.distributed import PeerLost, rank
+from fakecore.errors import Interrupted, UserError, explain_os_error
+from fakecore.interrupt import honest_interrupts
+from fakecore.messages import command
+from fakedetect.commands import attributes, audit, evaluate, explain, export, faces, score, train
+from fakegen.commands import generate, measure, presets, sample, verify
+from fakelab.commands import benchmark, demo, sweep
+
+BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+PROGRAM, COMPLETION = "fakelab", "_FAKELAB_COMPLETE"
+GROUPS = ("Make fakes", "Catch fakes", "Measure", "Share")
+
+
+class GroupedCommands(TyperGroup):
+    """A list of commands under the headings of GROUPS, in the order in which they are added."""
+
+    def list_commands(self, ctx) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx, formatter) -> None:
+        """Write a section of `--help` for each heading."""
+        for group in GROUPS:
+            found = [(name, own) for name, own in self.commands.items() if own.rich_help_panel == group]
+            width = formatter.width - 6 - max(map(len, self.commands))
+            if found:
+                with formatter.section(group):
+                    formatter.write_dl([(name, own.get_short_help_str(width)) for name, own in found])
+
+
+app = typer.Typer(
+    cls=GroupedCommands,
+    help="Make fakes, catch fakes, and measure the race between the two.",
+    epilog="Start with: demo. Then: generate, detect-train, score FOLDER.",
+    add_completion=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fakelab {installed_version('fakelab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make fakes, catch fakes, and measure the race between the two."""
+
+
+def _add(group: str, name: str, function, help_in_short: str | None = None) -> None:
+    app.command(name, rich_help_panel=group, short_help=help_in_short)(function)
+
+
+_add("Make fakes", "demo", demo.demo)
+_add("Make fakes", "presets", presets.presets)
+_add("Make fakes", "generate", generate.generate)
+_add("Make fakes", "sample", sample.sample)
+_add("Make fakes", "verify", verify.verify)
+_add("Catch fakes", "audit", audit.audit)
+_add("Catch fakes", "detect-train", train.detect_train)
+_add("Catch fakes", "score", score.score)
+_add("Catch fakes", "explain", explain.explain)
+_add("Catch fakes", "faces", faces.faces)
+app.add_typer(attributes.commands, name="attributes", rich_help_panel="Make fakes")
+_add("Measure", "evaluate", evaluate.evaluate)
+_add("Measure", "measure", measure.measure)
+_add("Measure", "benchmark", benchmark.benchmark)
+app.add_typer(sweep.commands, name="sweep", rich_help_panel="Measure")
+_add("Share", "export", export.export)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted.
+
+    Of several processes that torchrun started, the first alone prints results.
+    """
+    if rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        with honest_interrupts():
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+        print(end="", flush=True)
+    except (UserError, BadRequest, OSError, Interrupted, KeyboardInterrupt) as error:
+        code, line = _explain(error)
+        with contextlib.suppress(OSError):
+            print(line, end="\n" if line else "", file=sys.stderr, flush=True)
+    _let_go_of_output()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """What typer's own main does, less its handling of signals, closed pipes and errors, of which it says nothing."""
+    parser = typer.main.get_command(app)
+    parser._main_shell_completion({}, PROGRAM, COMPLETION)  # exits where a shell asks for completions
+    try:
+        with parser.make_context(command(), list(arguments) or ["--help"]) as context:
+            return parser.invoke(context) or 0
+    except typer.Exit as done:  # help has been printed
+        return done.exit_code
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """The exit code for an error, and the one line to print."""
+    if rank() and isinstance(error, (BadRequest, Interrupted, KeyboardInterrupt, PeerLost)):
+        return 2, ""  # the first process says it
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        # Where a command says nothing it had begun nothing that could be gone on with.
+        return 130, f"interrupted: {str(error) or 'what was finished is kept; the same command starts again'}"
+    if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
+        return 0, ""
+    if isinstance(error, BadRequest):
+        context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
+        return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
+    speaker = f" in process {rank()}" if rank() else ""
+    return 2, f"error{speaker}: {explain_os_error(error) if isinstance(error, OSError) else error}"
+
+
+def _let_go_of_output() -> None:
+    """Send what can no longer be written nowhere: Python would complain of it at exit, and change the exit code."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,90 @@
+"""`benchmark`: options and output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fakecore.commands.options import RUNS, DataRoot, Device, Json, Sets, report_unused
+from fakecore.messages import command, counted
+from fakecore.report.tables import paragraph, table
+from fakecore.settings import parse_assignments
+
+if TYPE_CHECKING:
+    from fakelab.race.race import Raced
+
+
+def benchmark(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; several are crossed too.")],
+    detectors: Annotated[
+        str | None,
+        typer.Option(help="Models, discriminator, and folders of detectors. Default: cnn,dct,spectrum,discriminator."),
+    ] = None,
+    epochs: Annotated[str | None, typer.Option(help="Such as 0,5,last, or all. Default: six, spread wide.")] = None,
+    per_epoch: Annotated[int, typer.Option(help="Fakes of each epoch, and as many reals; 30 % are to test on.")] = 2000,
+    seeds: Annotated[int, typer.Option(help="How often everything is repeated, with other draws and weights.")] = 3,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the runs' real images stand now, if they moved; once for each place."),
+    ] = None,
+    degrade: Annotated[str | None, typer.Option(help="Tests on degraded images too: jpeg75, blur1 ...")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trainings at a time. Default: one a core.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The race's folder; one that was begun is gone on with. Default: runs/RUN-race.")
+    ] = None,
+    sets: Sets = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> int:
+    """The race: detectors trained on the fakes of every epoch of a GAN, and tested on those of every other."""
+
+    folder = out or RUNS / f"{'-'.join(run.absolute().name for run in runs)}-race"
+    asked = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
+    shared = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
+    again = command(*sys.argv[1:])
+    made = run_benchmark(runs, as_json, detectors=detectors, out=folder, go_on=again, **asked, **shared)
+    return report_unused(made.problems)
+
+
+def run_benchmark(
+    runs: list[Path], as_json: bool, *, detectors: str | None, degrade: str | None, sets: list[str], **options: Any
+) -> Raced:
+    """Run a race and print what it came to."""
+    from fakelab.race.race import DEFAULT_DETECTORS, race
+
+    names = _words(detectors) if detectors is not None else DEFAULT_DETECTORS
+    made = race(runs, detectors=names, degrade=_words(degrade or ""), changes=parse_assignments(sets), **options)
+    if as_json:
+        facts = {"bench": str(made.out), "results": str(made.out / "results.csv"), "rows": len(made.rows)}
+        facts |= {"report": str(made.out / "report.html"), "headline": made.headline, "seconds": made.seconds}
+        print(json.dumps({**facts, "correlations": made.correlations, "fresh": made.fresh, "problems": made.problems}))
+    else:
+        _print(made)
+    return made
+
+
+def _print(made: Raced) -> None:
+    from fakelab.race.numbers import same_epoch
+
+    print(paragraph(made.headline) + "\n")
+    own = [row for row in made.rows if " > " not in row["run"]]
+    names = list(dict.fromkeys(row["detector"] for row in own))
+    for run in dict.fromkeys(row["run"] for row in own):
+        lines = []
+        for epoch in sorted({row["test_epoch"] for row in own if row["run"] == run}):
+            found = [same_epoch(own, run, name, epoch, "none") for name in names]
+            lines.append([str(epoch), *(f"{one['mean']:.3f}" if one else "-" for one in found)])
+        print(f"{run}: AUROC, trained and tested on the same epoch")
+        print(table(("epoch", *names), lines) + "\n")
+    print(f"{counted(len(made.rows), 'row')} in {sum(made.seconds.values()):.0f} s")
+    print(f"  table     {made.out / 'results.csv'}")
+    print(f"  page      {made.out / 'report.html'}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

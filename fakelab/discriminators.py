@@ -1,0 +1,109 @@
+"""`--model discriminator`: the GAN's own D, asked for the answer as system C asked it. It joins
+fakedetect through the entry-point group `fakelab.detectors`.
+
+It stands here because it joins the two siblings: fakegen knows the network, fakedetect judges with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fakecore.errors import UserError
+from fakecore.runs.checkpoint import load_checkpoint, load_into
+from fakecore.schema import OBJECT, TEXT, Kind
+from fakedetect.data.overlap import listed
+from fakedetect.models.registry import Model, Opened, Request
+from fakegen.architectures.registry import build_discriminator
+from fakegen.runs.run import Run, open_run
+from fakegen.sampling.sampling import from_pixels
+from fakelab.race.reals import reals_from
+
+_RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2)
+
+
+class DiscriminatorNetwork(nn.Module):
+    """A D as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake, where D's own are high for real.
+
+    A conditional D is asked about every class, and believed where it is most convinced: an image is fake when it passes
+    for none.
+    """
+
+    def __init__(
+        self, resolution: int, channels: int, architecture: str, discriminator: dict, value_range: list[float]
+    ):
+        super().__init__()
+        self.discriminator = build_discriminator(architecture, discriminator)
+        self.classes, self.value_range = discriminator.get("classes", 0), value_range
+        self.arguments = {"resolution": resolution, "channels": channels, "architecture": architecture}
+        self.arguments |= {"discriminator": discriminator, "value_range": value_range}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = from_pixels(images, self.value_range)
+        if not self.classes:
+            return -self.discriminator(x).float()
+        labels = torch.arange(self.classes, device=x.device)
+        asked = [self.discriminator(x, label.expand(len(x))).float() for label in labels]
+        return -torch.stack(asked).amax(dim=0)
+
+
+def open_discriminator(request: Request) -> Opened:
+    """D of the run that the model's suffix names, else of the run trained on, at checkpoint `settings.checkpoint`.
+
+    Raises UserError where there is no such run or checkpoint.
+    """
+    run = request.suffix or request.place
+    if run is None:
+        what = "the discriminator of which run?"
+        raise UserError(what, expected="detect-train RUN --model discriminator, or --model discriminator:RUN")
+    opened = open_run(Path(run), writes=False)
+    network, about = load_discriminator(opened, request.settings.checkpoint)
+    return Opened(
+        "discriminator",
+        network.arguments,
+        network,
+        trained=True,
+        facts={"discriminator": about},
+        seen=(_shown(opened),),
+    )
+
+
+def load_discriminator(run: Run, checkpoint: str) -> tuple[DiscriminatorNetwork, dict]:
+    """D of an epoch, or of the `last`, as a detector, and what detector.json says of it. Raises UserError if it has none."""
+    on_disk = run.epochs_on_disk()
+    wanted = str(on_disk[-1]) if checkpoint == "last" and on_disk else checkpoint
+    if not wanted.isdecimal() or int(wanted) not in on_disk:
+        there = f"last, or one of {', '.join(map(str, on_disk))}" if on_disk else "a run with checkpoints"
+        raise UserError(f"{run.path} has no checkpoint {checkpoint}", expected=there)
+    path = run.checkpoint(int(wanted))
+    tensors, facts = load_checkpoint(path, "discriminator.")
+    own = facts["discriminator"]
+    network = DiscriminatorNetwork(own["resolution"], own["channels"], facts["architecture"], own, facts["value_range"])
+    load_into(network.discriminator, tensors, str(path))
+    return network, {"run": run.path.name, "epoch": int(wanted), "checkpoint_sha256": facts["sha256"]}
+
+
+def _shown(run: Run) -> bytes | None:
+    """The list of the reals that D was trained on; None where they have gone or changed since, and so are not known."""
+    source = run.facts["source"]
+    try:
+        reals = reals_from(run, source["spec"])
+    except UserError:
+        return None
+    if reals.fingerprint != source["fingerprint"]:
+        return None
+    return listed(reals.sha256[row] for row in reals.train_rows())
+
+
+DISCRIMINATOR = Model(
+    "the D of the run's own GAN, with a temperature and thresholds (system C)",
+    DiscriminatorNetwork,
+    kinds={"architecture": TEXT, "discriminator": OBJECT, "value_range": _RANGE},
+    open=open_discriminator,
+    suffix="",
+    suffix_example="RUN",
+    suffix_optional=True,
+    fields=("checkpoint",),
+)

@@ -1,0 +1,160 @@
+"""The numbers of a race: logits in; rows of results.csv, means with intervals, and rank correlations out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from scipy.stats import rankdata, spearmanr
+
+from fakecore.device import derive_seed
+from fakecore.labels import FAKE, REAL
+from fakedetect.evaluation.metrics import ranking_metrics
+
+COLUMNS = (
+    *("run", "detector", "train_epoch", "test_epoch", "degrade", "seed", "n_real", "n_fake"),
+    *("auroc", "auroc_lo", "auroc_hi", "ap", "eer", "tpr_at_fpr5", "accuracy", "fit_seconds", "score_images_per_s"),
+)
+TIMINGS = ("fit_seconds", "score_images_per_s")  # of results.csv: all else is the same each time
+ALL, FIXED = "all", "fixed"  # train_epoch, where it is no epoch
+LEAST_EPOCHS = 6  # for a rank correlation: of fewer, a bootstrap's interval is too good to be true
+_Z = NormalDist().inv_cdf(0.975)
+_RESAMPLES = 1000
+_MOST_LOST = 0.05  # of them: where more have no ranks, what is left would be an interval beside the number itself
+
+
+def judged(reals: np.ndarray, fakes: np.ndarray, cut: float) -> dict[str, float]:
+    """Metrics of a detector from its logits of reals (n,) and of fakes (m,); `cut` is where it says fake from.
+
+    The interval of AUROC is DeLong's, 95 %; where nothing is misjudged it has no width, which does not mean certainty.
+    """
+    scores = np.concatenate([reals, fakes])
+    labels = np.repeat([REAL, FAKE], [len(reals), len(fakes)])
+    ranking = ranking_metrics(labels, scores)
+    spread = _Z * auroc_error(reals, fakes)
+    return {
+        "n_real": len(reals),
+        "n_fake": len(fakes),
+        **{name: round(ranking[name], 6) for name in ("auroc", "ap", "eer", "tpr_at_fpr5")},
+        "auroc_lo": round(max(0.0, ranking["auroc"] - spread), 6),
+        "auroc_hi": round(min(1.0, ranking["auroc"] + spread), 6),
+        "accuracy": round(float(((scores >= cut) == (labels == FAKE)).mean()), 6),
+    }
+
+
+def auroc_error(reals: np.ndarray, fakes: np.ndarray) -> float:
+    """The standard error of AUROC that comes of the choice of test images: DeLong et al. 1988, by ranks (Sun and Xu 2014)."""
+    n, m = len(reals), len(fakes)
+    if min(n, m) < 2:
+        return 0.0
+    ranks = rankdata(np.concatenate([fakes, reals]))
+    of_fakes = (ranks[:m] - rankdata(fakes)) / n  # for each fake, the share of reals below it
+    of_reals = 1 - (ranks[m:] - rankdata(reals)) / m
+    return float(np.sqrt(of_fakes.var(ddof=1) / m + of_reals.var(ddof=1) / n))
+
+
+def over_seeds(rows: Sequence[dict]) -> dict[str, float] | None:
+    """The mean AUROC of the same test under several seeds, and its 95 % interval: the seeds' spread and the test images'
+    together (Rubin 1987's rule for several estimates of one number). None without rows.
+    """
+    if not rows:
+        return None
+    found = np.array([row["auroc"] for row in rows])
+    within = np.mean([((row["auroc_hi"] - row["auroc_lo"]) / (2 * _Z)) ** 2 for row in rows])
+    between = found.var(ddof=1) * (1 + 1 / len(found)) if len(found) > 1 else 0.0
+    mean, spread = float(found.mean()), _Z * float(np.sqrt(within + between))
+    return {"mean": mean, "low": max(0.0, mean - spread), "high": min(1.0, mean + spread), "seeds": len(found)}
+
+
+def chosen(rows: Sequence[dict], **wanted: object) -> list[dict]:
+    """The rows that have all of these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def same_epoch(rows: Sequence[dict], run: str, detector: str, epoch: int, degrade: str) -> dict[str, float] | None:
+    """AUROC at one epoch, over seeds, of the detector that was trained for it; of a fixed one, as it is."""
+    own = chosen(rows, run=run, detector=detector, test_epoch=epoch, degrade=degrade)
+    return over_seeds([row for row in own if row["train_epoch"] in (epoch, FIXED)])
+
+
+def correlation(rows: Sequence[dict], distances: dict[int, float]) -> dict[str, object]:
+    """Spearman's rank correlation, over epochs, of the generator's distance with the AUROC of one detector on the fakes of
+    that epoch: +1 where the nearer fakes are always the harder ones.
+
+    The interval is a 95 % bootstrap over epochs and, of each, over seeds. `rho` is None where there are too few epochs, or
+    where the AUROC hardly ever changes, and `why` says so.
+    """
+    epochs = sorted({row["test_epoch"] for row in rows} & distances.keys())
+    empty = {"rho": None, "low": None, "high": None, "epochs": len(epochs)}
+    if len(epochs) < LEAST_EPOCHS:
+        return {**empty, "why": f"{len(epochs)} epochs are too few"}
+    found = [np.array([row["auroc"] for row in chosen(rows, test_epoch=epoch)]) for epoch in epochs]
+    far = np.array([distances[epoch] for epoch in epochs])
+    means = np.array([one.mean() for one in found])
+    if np.ptp(means) == 0 or np.ptp(far) == 0:
+        return {**empty, "why": "its AUROC is the same at all epochs"}
+    random = np.random.default_rng(derive_seed(0, "correlation"))
+    drawn = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resample may hold one epoch alone: it has no ranks, and does not count
+        for _ in range(_RESAMPLES):
+            picks = random.integers(0, len(epochs), len(epochs))
+            drawn.append(spearmanr(far[picks], [random.choice(found[place]) for place in picks]).statistic)
+    if np.isnan(drawn).mean() > _MOST_LOST:
+        return {**empty, "why": "its AUROC is the same at nearly all epochs"}
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    rho = float(spearmanr(far, means).statistic)
+    return {"rho": rho, "low": float(low), "high": float(high), "epochs": len(epochs), "why": None}
+
+
+def headline(
+    rows: Sequence[dict], runs: Sequence[dict], distances: dict[str, dict[int, dict]], detectors: list[str]
+) -> str:
+    """What the race comes to, in two or three sentences, computed from the numbers of its first run."""
+    run = runs[0]["name"]
+    epochs = sorted(runs[0]["epochs"].values())
+    first, last = epochs[0], epochs[-1]
+    after = {name: same_epoch(rows, run, name, last, "none") for name in detectors}
+    after = {name: one["mean"] for name, one in after.items() if one}
+    if not after:
+        return "Nothing could be measured."
+    best, worst = max(after, key=after.get), min(after, key=after.get)
+    far = distances[run]
+    told = []
+    if first != last and far.get(first) and far.get(last):
+        nearer = f"from a distance of {far[first]['frechet']:.3g} to {far[last]['frechet']:.3g}"
+        told.append(f"Between epochs {first} and {last} the fakes of {run} came {nearer}.")
+    if len(after) > 1:
+        each = f"{best} reaches AUROC {after[best]:.3f} and {worst} {after[worst]:.3f}"
+        told.append(f"On the last epoch's fakes, trained for them, {each}.")
+    else:
+        told.append(f"On the last epoch's fakes, trained for them, {best} reaches AUROC {after[best]:.3f}.")
+    if aged := _aged(rows, run, epochs, detectors):
+        told.append(aged)
+    return " ".join(told)
+
+
+def _aged(rows: Sequence[dict], run: str, epochs: list[int], detectors: list[str]) -> str | None:
+    """How a detector of an early epoch fares on the last one: that which loses most."""
+    early = next((epoch for epoch in epochs[1:-1]), None)
+    if early is None:
+        return None
+    losses = {}
+    for name in detectors:
+        own = chosen(rows, run=run, detector=name, degrade="none", test_epoch=epochs[-1])
+        then = over_seeds([row for row in own if row["train_epoch"] == early])
+        now = over_seeds([row for row in own if row["train_epoch"] == epochs[-1]])
+        if then and now:
+            losses[name] = (now["mean"] - then["mean"], then["mean"], now["mean"])
+    if not losses:
+        return None
+    name = max(losses, key=lambda one: losses[one][0])
+    loss, then, now = losses[name]
+    if loss < 0.005:
+        return (
+            f"Detectors of epoch {early} still do as well on the fakes of epoch {epochs[-1]} as those trained for them."
+        )
+    here = f"on the fakes of epoch {epochs[-1]}"
+    return f"A {name} of epoch {early} has {then:.3f} {here}, where one trained for them has {now:.3f}."

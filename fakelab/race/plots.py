@@ -1,0 +1,252 @@
+"""The pictures of a race: curves over epochs, matrices of training and test epochs, and of generators."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fakecore.media.pixels import mosaic
+from fakecore.report.logaxis import logarithmic_y
+from fakelab.race.baselines import PIXEL
+from fakelab.race.numbers import ALL, FIXED, chosen, over_seeds, same_epoch
+
+_DISTANCE, _PRECISION, _RECALL = "0.25", "#8172B3", "#CCB974"
+# As in fakedetect.evaluation.plots: from a coin's 0.5, red, by way of 0.75, pale, to 1, blue.
+_GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
+_MOST_NUMBERS = 12  # epochs up to which a matrix has room for a number in each cell
+
+
+@dataclass(frozen=True)
+class Track:
+    """What is drawn of one run: its epochs in order, distances by epoch, and a few fakes of each, uint8 (n, C, R, R)."""
+
+    run: str
+    epochs: list[int]
+    distances: dict[int, dict]
+    fakes: dict[int, np.ndarray]
+
+
+def curves_plot(
+    rows: Sequence[dict], tracks: Sequence[Track], detectors: Sequence[str], degrades, pictures: bool
+) -> bytes:
+    """For each run, a column: AUROC of detectors trained on the same epoch, of those trained on all or before, and how far the
+    fakes are from the reals. With `pictures`, the same few fakes of every epoch stand above.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    colours = dict(zip(detectors, sns.color_palette("deep", len(detectors)), strict=True))
+    broad = [max(6.4, min(11.0, 0.62 * len(track.epochs) + 2.0)) for track in tracks]
+    tall = max(0.8 * (broad[0] - 1.0) / max(len(track.epochs) for track in tracks), 0.5)
+    heights = ([tall] if pictures else []) + [3.3, 2.7, 2.2]
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
+        figure = Figure(figsize=(sum(broad), sum(heights) + 1.6), layout="constrained")
+        axes = figure.subplots(len(heights), len(tracks), squeeze=False, height_ratios=heights, width_ratios=broad)
+    for place, track in enumerate(tracks):
+        column = list(axes[:, place])
+        if pictures:
+            _mosaics(column.pop(0), track)
+        same, other, far = column
+        _same_epoch(same, rows, track, colours, degrades)
+        _other(other, rows, track, colours)
+        _distance(far, track)
+        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)", fontsize=10)
+        for one in (same, other):
+            one.axhline(0.5, color="0.5", linestyle="--", linewidth=1)
+        for one in column:
+            one.set_xlim(-0.5, len(track.epochs) - 0.5)
+            one.set_xticks(range(len(track.epochs)), [str(epoch) for epoch in track.epochs])
+        axes[0, place].set_title(track.run, fontweight="bold")
+    for line in axes[-3:-1]:  # what stands side by side has one scale
+        lowest = min(0.48, *(one.dataLim.y0 for one in line))
+        for one in line:
+            one.set_ylim(lowest - 0.02, 1.02)
+    _legend(figure, axes[1 if pictures else 0, 0], axes[2 if pictures else 1, 0])
+    return _png(figure)
+
+
+def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) -> bytes:
+    """AUROC of detectors trained on the epochs down, and on all of them, tested on the epochs across; a panel for each run."""
+    from matplotlib.figure import Figure
+
+    most = max(len(track.epochs) for track in tracks)
+    side = max(2.6, (0.62 if most <= _MOST_NUMBERS else 0.4) * most)
+    alone = {row["train_epoch"] for row in rows if row["detector"] == detector} == {FIXED}
+    size = ((side + 1.5) * len(tracks), (1.0 if alone else side) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(tracks), squeeze=False)[0]
+    for axes, track in zip(panels, tracks, strict=True):
+        own = chosen(rows, run=track.run, detector=detector, degrade="none")
+        trained = [one for one in (*track.epochs, ALL, FIXED) if any(row["train_epoch"] == one for row in own)]
+        values = np.full((len(trained), len(track.epochs)), np.nan)
+        for (down, across), _ in np.ndenumerate(values):
+            found = over_seeds(chosen(own, train_epoch=trained[down], test_epoch=track.epochs[across]))
+            values[down, across] = found["mean"] if found else np.nan
+        numbers = most <= _MOST_NUMBERS
+        _heat(axes, values, numbers=numbers)
+        axes.set_xticks(np.arange(len(track.epochs)) + 0.5, track.epochs)
+        axes.set_yticks(np.arange(len(trained)) + 0.5, trained, rotation=0)
+        axes.set(xlabel="tested on epoch", ylabel="trained on epoch")
+        axes.set_title(track.run, fontsize=11)
+    figure.suptitle(f"{detector}: AUROC, mean over seeds", fontsize=12, fontweight="bold")
+    _colour_bar(figure, panels)
+    return _png(figure)
+
+
+def cross_plot(
+    rows: Sequence[dict], tracks: Sequence[Track], detectors: Sequence[str], degrades: Sequence[str]
+) -> bytes:
+    """AUROC of detectors of the run down, tested on the fakes of the run across, each run's last epoch; a panel for each
+    detector, and a line of panels for each degradation.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [name for name in detectors if any(row["detector"] == name and " > " in row["run"] for row in rows)]
+    side = max(2.3, 1.15 * len(tracks))
+    size = ((side + 0.5) * len(shown) + 2.2, (side + 0.8) * len(degrades) + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(degrades), len(shown), squeeze=False)
+    for (line, place), axes in np.ndenumerate(panels):
+        values = np.full((len(tracks), len(tracks)), np.nan)
+        for (down, across), _ in np.ndenumerate(values):
+            found = crossed(rows, tracks[down], tracks[across], shown[place], degrades[line])
+            values[down, across] = found["mean"] if found else np.nan
+        _heat(axes, values, numbers=True)
+        names = [f"{track.run}\n{track.epochs[-1]}" for track in tracks]
+        axes.set_xticks(np.arange(len(tracks)) + 0.5, names if line == len(degrades) - 1 else [])
+        axes.set_yticks(np.arange(len(tracks)) + 0.5, names if place == 0 else [], rotation=0)
+        axes.tick_params(length=0)
+        axes.set_title(shown[place] + ("" if degrades[line] == "none" else f", {degrades[line]}"), fontsize=10)
+    figure.supylabel("trained on (run, epoch)", fontsize=10)
+    figure.supxlabel("tested on (run, epoch)", fontsize=10)
+    figure.suptitle("Across generators: AUROC at each run's last epoch", fontsize=12, fontweight="bold")
+    _colour_bar(figure, panels)
+    return _png(figure)
+
+
+def crossed(rows: Sequence[dict], home: Track, away: Track, detector: str, degrade: str) -> dict | None:
+    """AUROC of a detector of the last epoch of `home` on the fakes of the last epoch of `away`, over seeds."""
+    run = home.run if home.run == away.run else f"{home.run} > {away.run}"
+    last = {"train_epoch": home.epochs[-1], "test_epoch": away.epochs[-1]}
+    return over_seeds(chosen(rows, run=run, detector=detector, degrade=degrade, **last))
+
+
+def _mosaics(axes, track: Track) -> None:
+    columns = 3 if len(track.epochs) <= 8 else 2
+    for place, epoch in enumerate(track.epochs):
+        sheet = mosaic(track.fakes[epoch][: columns**2], columns, gap=1).transpose(1, 2, 0)
+        grey = sheet.shape[2] == 1
+        picture = sheet[..., 0] if grey else sheet
+        extent = (place - 0.46, place + 0.46, 0, 1)
+        axes.imshow(picture, extent=extent, aspect="auto", cmap="gray" if grey else None, interpolation="nearest")
+    axes.set(xlim=(-0.5, len(track.epochs) - 0.5), ylim=(0, 1), xticks=[], yticks=[])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _same_epoch(axes, rows, track: Track, colours: dict, degrades: Sequence[str]) -> None:
+    trained_here = [row for row in rows if row["train_epoch"] != FIXED]
+    for degrade in degrades:
+        for name, colour in colours.items():
+            found = {k: same_epoch(trained_here, track.run, name, e, degrade) for k, e in enumerate(track.epochs)}
+            if degrade == "none":
+                _band(axes, found, colour, "o-", name, wide=_width(colours, name))
+            else:
+                _band(axes, found, colour, ":", None, band=False)
+        if degrade != "none":
+            axes.plot([], [], ":", color="0.3", label=f"dotted: tested after {degrade}")
+    pixel = {k: same_epoch(rows, track.run, PIXEL, epoch, "none") for k, epoch in enumerate(track.epochs)}
+    _band(axes, pixel, "0.6", "x--", "one pixel", band=False)
+    axes.set_ylabel("AUROC, trained on\nthe same epoch")
+
+
+def _other(axes, rows, track: Track, colours: dict) -> None:
+    early = track.epochs[1] if len(track.epochs) > 2 else None
+    for name, colour in colours.items():
+        own = chosen(rows, run=track.run, detector=name, degrade="none")
+        for trained, style in ((ALL, "s-"), (early, "v:"), (FIXED, "P-.")):
+            tested = {k: over_seeds(chosen(own, train_epoch=trained, test_epoch=e)) for k, e in enumerate(track.epochs)}
+            told = f"{name}, finished before" if trained == FIXED else None
+            _band(axes, tested, colour, style, told, band=trained != early, wide=_width(colours, name))
+    for style, label in (("s-", "trained on all epochs"), ("v:", f"on epoch {early} alone")):
+        if early is not None:
+            axes.plot([], [], style, color="0.3", markersize=4, label=label)
+    axes.set_ylabel("AUROC, trained on all,\nearly, or before")
+
+
+def _width(colours: dict, name: str) -> float:
+    """The first lines are the widest: where several lie upon each other, all are seen."""
+    below = len(colours) - 1 - list(colours).index(name)
+    return 1.8 + below * min(1.6, 4.8 / max(len(colours) - 1, 1))
+
+
+def _band(
+    axes, found: dict[int, dict | None], colour, style: str, label: str | None, band: bool = True, wide: float = 1.8
+) -> None:
+    found = {place: one for place, one in found.items() if one}
+    if not found:
+        return
+    places = list(found)
+    means = [found[place]["mean"] for place in places]
+    axes.plot(places, means, style, color=colour, linewidth=wide, markersize=3.5 + wide / 2, label=label)
+    if band:
+        low, high = ([found[place][end] for place in places] for end in ("low", "high"))
+        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _distance(axes, track: Track) -> None:
+    places = range(len(track.epochs))
+    far = [track.distances[epoch]["frechet"] for epoch in track.epochs]
+    axes.plot(places, far, "o-", color=_DISTANCE, markersize=4.5, label="Frechet distance (left)")
+    axes.axhline(track.distances[track.epochs[0]]["floor"], color=_DISTANCE, linestyle=":", linewidth=1)
+    logarithmic_y(axes)
+    axes.set_ylabel("distance of the\nfakes to the reals")
+    shares = axes.twinx()
+    for name, colour in (("precision", _PRECISION), ("recall", _RECALL)):
+        values = [track.distances[epoch][name] for epoch in track.epochs]
+        shares.plot(places, values, "D-", color=colour, markersize=3.5, linewidth=1.3, label=f"{name} (right)")
+    shares.set(ylim=(-0.04, 1.04), ylabel="share")
+    shares.grid(visible=False)
+    for spine in shares.spines.values():
+        spine.set_color("0.8")
+    for one in (axes, shares):
+        one.tick_params(which="both", length=0)
+    handles = axes.get_legend_handles_labels(), shares.get_legend_handles_labels()
+    axes.legend(
+        handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=8, ncols=3, frameon=False,
+        loc="lower center", bbox_to_anchor=(0.5, 0.98),
+    )  # fmt: skip
+
+
+def _legend(figure, same, other) -> None:
+    handles, labels = same.get_legend_handles_labels()
+    more, names = other.get_legend_handles_labels()
+    columns = max(2, int(figure.get_figwidth() // 2.1))
+    figure.legend(handles + more, labels + names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+
+def _heat(axes, values: np.ndarray, *, numbers: bool) -> None:
+    import seaborn as sns
+
+    axes.set_facecolor("0.9")  # what a cell without a value shows
+    sns.heatmap(values, linewidths=1, ax=axes, cbar=False, square=True, **_GOODNESS)
+    for (row, column), value in np.ndenumerate(values):
+        if numbers and np.isfinite(value):
+            dark = not 0.62 < value < 0.88
+            place = {"ha": "center", "va": "center", "fontsize": 9, "color": "white" if dark else "0.15"}
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}" if value < 0.995 else f"{value:.3f}", **place)
+
+
+def _colour_bar(figure, panels) -> None:
+    bar = figure.colorbar(panels.flat[0].collections[0], ax=list(panels.flat), shrink=0.8, pad=0.02)
+    bar.set_label("AUROC: 0.5 is a coin")
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    return buffer.getvalue()

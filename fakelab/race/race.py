@@ -1,0 +1,318 @@
+"""The race: how well do detectors tell a GAN's fakes from reals while the GAN learns? The plan, and the loop over it.
+
+Everything that takes time is a cell on disk (fakelab.race.cells): a race that was killed goes on where it was, and one with
+another detector, epoch or seed computes only what is new.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fakecore.device import choose_device, one_thread
+from fakecore.errors import UserError
+from fakecore.files import read_json, write_json
+from fakecore.interrupt import going_on_with
+from fakecore.progress import progress_bar, say
+from fakecore.runs.runfolder import host, locked, versions
+from fakedetect.data.degrade import NONE, parse_degradation
+from fakedetect.models.detector import network_logits, scoring_network
+from fakedetect.models.registry import trains_on_features
+from fakelab.race.baselines import baseline_scores
+from fakelab.race.cells import CELLS_VERSION, key_of, load_cell, save_cell
+from fakelab.race.contestants import Contestant, Trial, open_contestants, trials
+from fakelab.race.distances import epoch_distances
+from fakelab.race.fits import (
+    Exam,
+    Training,
+    absent,
+    add_logits,
+    logits_of,
+    open_heads,
+    open_network,
+    open_untrained,
+    pool_features,
+)
+from fakelab.race.numbers import COLUMNS, correlation, headline, judged
+from fakelab.race.report import write_race
+from fakelab.race.results import Raced
+from fakelab.race.sets import Entrant, described, open_entrants
+from fakelab.race.speed import images_per_s
+from fakelab.race.workers import Workers
+
+DEFAULT_DETECTORS = ("cnn", "dct", "spectrum", "discriminator")
+MARKER = "race.json"
+
+
+def race(
+    runs: Sequence[Path | str],
+    *,
+    out: Path | str,
+    detectors: Sequence[str] = DEFAULT_DETECTORS,
+    epochs: str | None = None,
+    per_epoch: int = 2000,
+    seeds: int = 3,
+    degrade: Sequence[str] = (),
+    jobs: int | None = None,
+    changes: dict[str, Any] | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    real: Sequence[str] = (),
+    go_on: str = "the same command",
+) -> Raced:
+    """Train and test every detector at every chosen epoch of every run; write results.csv, the plots and report.html.
+
+    `detectors` are models to train, "discriminator", or folders of trained ones; `degrade` adds tests on degraded images;
+    `changes` overrides RaceSettings of those that are trained; `jobs` is how many are trained at a time, by default one a
+    core; `real` says where the runs' real images stand now, if they moved. Raises UserError for a request that cannot be
+    met, Interrupted when stopped: what was finished is kept.
+    """
+    out, target = Path(out), choose_device(device)
+    if not runs:
+        raise UserError("no run is named", expected="the folder that `generate` made, or several")
+    for name, value in (("--seeds", seeds), ("--jobs", 1 if jobs is None else jobs)):
+        if value < 1:
+            raise UserError(f"{name} is out of range", got=value, expected="1 or more")
+    degrades = list(dict.fromkeys([NONE, *(parse_degradation(one).name for one in degrade)]))
+    contestants = open_contestants(detectors, changes or {}, str(target))
+    _claim(out)
+    with locked(out), going_on_with(go_on):
+        clock = _Clock()
+        with clock("drawing fakes, decoding reals"):
+            entrants, problems = open_entrants([Path(run) for run in runs], epochs, per_epoch, target, data_root, real)
+            problems += contestants_that_fit(contestants, entrants)
+        made = Raced(out, [], "", [], problems, clock.seconds)
+        write_json(out / MARKER, _facts(entrants, contestants, per_epoch, seeds, degrades))
+        with clock("distances"):
+            distances = {}
+            for one in entrants:
+                distances[one.name], fresh = epoch_distances(one, out / "cells", device)
+                _count(made, "distances", fresh)
+        with Workers(out / "cells", target, jobs) as workers:
+            for contestant in contestants:
+                planned = trials(contestant, entrants, range(seeds), degrades)
+                with clock(contestant.name):
+                    _contest(contestant, planned, out / "cells", target, workers, made)
+                with clock("speed of scoring"):
+                    rate = _rate(contestant, planned[0], out / "cells", target)
+                made.rows += _rows(contestant, planned, out / "cells", rate)
+        with clock("baselines"):
+            made.rows += _baselines(entrants, seeds)
+        names = [one.name for one in contestants]
+        facts = [described(one) for one in entrants]
+        made.correlations = _correlations(made.rows, entrants, names, distances)
+        made.headline = headline(made.rows, facts, distances, names)
+        with clock("plots and report"):
+            asked = {"per_epoch": per_epoch, "seeds": seeds, "degrades": degrades, "device": str(target)}
+            write_race(made, entrants, facts, contestants, distances, asked)
+    return made
+
+
+def contestants_that_fit(contestants: list[Contestant], entrants: list[Entrant]) -> list[dict]:
+    """Raise UserError for a finished detector of another shape than the runs' images. Take out, and name, those that know
+    too many of the test images.
+    """
+    resolution, channels = entrants[0].shape
+    problems = []
+    for one in [one for one in contestants if one.detector]:
+        own = one.detector.resolution, one.detector.channels
+        if own != (resolution, channels):
+            raise UserError(
+                f"{one.path} looks at images of another shape",
+                got="{0}x{0}, channels {1}".format(*own),
+                expected=f"{resolution}x{resolution}, channels {channels}, as the runs make them",
+                remedy="Leave it out, or train one for this shape.",
+            )
+        try:
+            one.meet(entrants)
+        except UserError as error:
+            problems.append({"path": str(one.path), "status": "unusable", "error": str(error)})
+            contestants.remove(one)
+    if not contestants:
+        raise UserError(f"no detector can be used: {problems[0]['error']}")
+    return problems
+
+
+class _Clock:
+    """Wall-clock seconds by what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str):
+        began = time.perf_counter()
+        yield
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + time.perf_counter() - began, 2)
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds anything else; say when its cells are of another version."""
+    if out.is_file():
+        raise UserError(f"{out} is a file", expected="a new folder, or that of a race", remedy="Choose another --out.")
+    if (out / MARKER).is_file():
+        if _version(out / MARKER) != CELLS_VERSION:
+            say(f"note: the cells in {out} are of another version of fakelab: they are computed anew")
+    elif out.is_dir() and any(entry.name not in (".lock", "cells") for entry in out.iterdir()):
+        raise UserError(f"{out} holds something else", expected="a new folder, or that of a race")
+
+
+def _version(marker: Path) -> object:
+    try:
+        facts = read_json(marker)
+    except UserError:  # it is written anew, and every cell says in its name what it follows from
+        return CELLS_VERSION
+    return facts.get("version") if isinstance(facts, dict) else None
+
+
+def _facts(entrants, contestants, per_epoch: int, seeds: int, degrades: list[str]) -> dict:
+    facts = {"version": CELLS_VERSION, "runs": [described(one) for one in entrants], "per_epoch": per_epoch}
+    facts |= {"detectors": [one.told() for one in contestants], "seeds": seeds, "degrade": degrades}
+    return facts | {"versions": versions(), "host": host()}
+
+
+def _contest(
+    contestant: Contestant, planned: list[Trial], cells: Path, device: torch.device, workers: Workers, made: Raced
+) -> None:
+    """What the rows of one contestant rest on: whatever is missing is trained, then scored."""
+    exams: dict[str, dict[str, Exam]] = {}
+    by_key = {trial.job.key: trial.job for trial in planned}
+    for trial in planned:
+        wanted = exams.setdefault(trial.job.key, {})
+        wanted |= {exam.key: exam for exam in (trial.reals, trial.fakes)}
+    lists = {key: list(own.values()) for key, own in exams.items()}
+    todo = [key for key, own in lists.items() if absent(by_key[key], own, cells)]
+    untrained = [key for key, job in by_key.items() if isinstance(job, Training) and load_cell(cells, job.key) is None]
+    _count(made, "trainings", len(untrained))
+    _count(made, "detectors scored", len(todo))
+    if contestant.detector:
+        for key in todo:
+            _score_finished(contestant, by_key[key], lists[key], cells)
+    elif contestant.settings is not None and trains_on_features(contestant.settings):
+        jobs_left = [by_key[key] for key in untrained]
+        _features_first(jobs_left, device)
+        workers(contestant.name, [(job, []) for job in jobs_left])
+        _score_on_features({key: (by_key[key], lists[key]) for key in todo}, cells, device)
+    else:
+        left = [key for key in by_key if key in todo or key in untrained]
+        workers(contestant.name, [(by_key[key], lists[key]) for key in left])
+
+
+def _features_first(jobs: list[Training], device: torch.device) -> None:
+    """Compute the features that these trainings need, on all cores and once for all of them."""
+    pools = {share.pool.key: share.pool for job in jobs for share in (job.reals, *job.fakes)}
+    if pools:
+        extractor = _extractor(jobs[0], device)
+        for pool in pools.values():
+            pool_features(extractor, pool.images(), device)
+
+
+def _extractor(job: Training, device: torch.device) -> torch.nn.Module:
+    return open_untrained(job).network.features.to(device)
+
+
+def _score_on_features(todo: dict[str, tuple[Training, list[Exam]]], cells: Path, device: torch.device) -> None:
+    """Logits of detectors that share their features: those of each pool are loaded once, for all of the heads."""
+    if not todo:
+        return
+    jobs = [job for job, _ in todo.values()]
+    extractor = _extractor(jobs[0], device)
+    heads = dict(zip(todo, open_heads(jobs, extractor, cells), strict=True))
+    groups: dict[tuple[str, str], list[tuple[str, Exam]]] = {}
+    for key, (job, exams) in todo.items():
+        for exam in absent(job, exams, cells):
+            groups.setdefault((exam.pool.key, exam.degrade), []).append((key, exam))
+    found: dict[str, dict[str, np.ndarray]] = {key: {} for key in todo}
+    with progress_bar("scoring", len(groups), "sets") as bar, torch.inference_mode(), one_thread():
+        for (_, degrade), wanted in groups.items():
+            pool = wanted[0][1].pool
+            features = torch.from_numpy(pool_features(extractor, pool.degraded(degrade), device))
+            for key, exam in wanted:
+                found[key][exam.key] = heads[key](features[exam.rows]).flatten().double().numpy()
+            bar.advance()
+    for key, (job, _) in todo.items():
+        add_logits(job, found[key], cells)
+
+
+def _score_finished(contestant: Contestant, job, exams: list[Exam], cells: Path) -> None:
+    found = {}
+    with progress_bar(f"scoring with {contestant.name}", len(exams), "sets") as bar:
+        for exam in absent(job, exams, cells):
+            found[exam.key] = contestant.judge(exam.pool.degraded(exam.degrade, exam.rows))
+            bar.advance()
+    add_logits(job, found, cells)
+
+
+def _rate(contestant: Contestant, trial: Trial, cells: Path, device: torch.device) -> float:
+    """Images that the whole detector judges a second, measured once and kept."""
+    key = key_of("speed", job=trial.job.key, device=device.type)
+    if (kept := load_cell(cells, key)) is None:
+        images = np.concatenate([exam.pool.images()[exam.rows] for exam in (trial.reals, trial.fakes)])
+        if contestant.detector:
+            judge = contestant.judge
+        else:
+            network = scoring_network(open_network(trial.job, cells, device), device)
+
+            def judge(some: np.ndarray) -> np.ndarray:
+                return network_logits(network, some, device)
+
+        rate = round(images_per_s(judge, images), 1)
+        save_cell(cells, key, {}, {"images_per_s": rate})
+        return rate
+    return kept[1]["images_per_s"]
+
+
+def _rows(contestant: Contestant, planned: list[Trial], cells: Path, rate: float) -> list[dict]:
+    logits = {key: logits_of(key, cells) for key in {trial.job.key for trial in planned}}
+    seconds = {}
+    for key in logits:
+        kept = load_cell(cells, key)
+        seconds[key] = None if kept is None else round(kept[1]["fit_s"], 3)
+    rows = []
+    for trial in planned:
+        own = logits[trial.job.key]
+        reals = own[trial.reals.key]
+        found = judged(reals[contestant.fair(trial.reals)], own[trial.fakes.key], contestant.cut)
+        row = {**trial.facts(), **found, "fit_seconds": seconds[trial.job.key], "score_images_per_s": rate}
+        rows.append({name: row[name] for name in COLUMNS})
+    return rows
+
+
+def _baselines(entrants: list[Entrant], seeds: int) -> list[dict]:
+    rows = []
+    for one in entrants:
+        reals = one.reals.images()
+        for epoch, pool in one.fakes.items():
+            fakes = pool.images()
+            for seed in range(seeds):
+                train_r, _ = one.deal_reals(seed)
+                train_f, _, test_f = one.deal_fakes(seed)
+                pairs = (reals[train_r], reals[one.test_reals]), (fakes[train_f], fakes[test_f])
+                for name, (of_reals, of_fakes) in baseline_scores(*pairs, f"{epoch}-{seed}").items():
+                    facts = {"run": one.name, "detector": name, "train_epoch": epoch, "test_epoch": epoch}
+                    rows.append(
+                        dict.fromkeys(COLUMNS)
+                        | {**facts, "degrade": NONE, "seed": seed, **judged(of_reals, of_fakes, 0.5)}
+                    )
+    return rows
+
+
+def _correlations(rows: list[dict], entrants: list[Entrant], names: list[str], distances) -> list[dict]:
+    found = []
+    for one in entrants:
+        far = {epoch: facts["frechet"] for epoch, facts in distances[one.name].items()}
+        for name in names:
+            own = [row for row in rows if row["run"] == one.name and row["detector"] == name]
+            own = [row for row in own if row["degrade"] == NONE and row["train_epoch"] in (row["test_epoch"], "fixed")]
+            found.append({"run": one.name, "detector": name, **correlation(own, far)})
+    return found
+
+
+def _count(made: Raced, what: str, number: int = 1) -> None:
+    made.fresh[what] = made.fresh.get(what, 0) + number

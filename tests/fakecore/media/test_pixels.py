@@ -1,0 +1,322 @@
+import io
+import os
+import resource
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from fakecore.media.pixels import (
+    ImageError,
+    decode_image,
+    encode_jpeg,
+    encode_png,
+    enlarge,
+    fit_square,
+    is_grey,
+    mosaic,
+    read_bytes,
+    read_image,
+)
+
+RED = (255, 0, 0)
+
+
+def saved(image, image_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def noise(height=12, width=16, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def status_of(data):
+    with pytest.raises(ImageError) as caught:
+        decode_image(data)
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value.status
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_common_formats_decode_to_uint8_rgb_height_first(image_format):
+    pixels = decode_image(saved(Image.new("RGB", (16, 12), RED), image_format))
+    assert pixels.shape == (12, 16, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - RED).max() <= 2
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_decode_to_the_very_pixels(image_format):
+    assert np.array_equal(decode_image(saved(Image.fromarray(noise()), image_format)), noise())
+
+
+def test_opencv_written_red_is_red():
+    bgr = np.zeros((4, 4, 3), dtype=np.uint8)
+    bgr[..., 2] = 255
+    assert (decode_image(cv2.imencode(".png", bgr)[1].tobytes()) == RED).all()
+
+
+@pytest.mark.parametrize("origin", ["real", "fake"])
+def test_png_round_trip_is_exact_and_keeps_rgb_order(origin):
+    red = np.zeros((3, 5, 7), dtype=np.uint8)
+    red[0] = 255
+    assert (decode_image(encode_png(red, origin)) == RED).all()
+    pixels = noise().transpose(2, 0, 1)
+    assert np.array_equal(decode_image(encode_png(pixels, origin)), noise())
+
+
+def test_jpeg_round_trip_keeps_rgb_order_and_full_colour_resolution():
+    half_red_half_blue = np.zeros((3, 8, 8), dtype=np.uint8)
+    half_red_half_blue[0, :, :3] = 255
+    half_red_half_blue[2, :, 3:] = 255
+    found = decode_image(encode_jpeg(half_red_half_blue, "fake")).transpose(2, 0, 1)
+    assert np.abs(found.astype(int) - half_red_half_blue).max() < 40
+    image = Image.open(io.BytesIO(encode_jpeg(half_red_half_blue, "fake")))
+    assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize("encode", [encode_png, encode_jpeg])
+def test_one_channel_is_written_as_a_grey_file(encode):
+    grey = np.full((1, 6, 9), 77, dtype=np.uint8)
+    grey.setflags(write=False)
+    data = encode(grey, "real")
+    assert Image.open(io.BytesIO(data)).mode == "L"
+    found = decode_image(data)
+    assert found.shape == (6, 9, 3)
+    assert np.abs(found.astype(int) - 77).max() <= 1
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_exif_rotation_is_applied(orientation, turns):
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = decode_image(saved(Image.fromarray(noise()), "PNG", exif=exif))
+    assert np.array_equal(found, np.rot90(noise(), turns))
+
+
+def test_damaged_exif_still_decodes():
+    whole = saved(Image.new("RGB", (8, 8), RED), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\x99" * 40)
+    assert np.abs(decode_image(whole).astype(int) - RED).max() <= 2
+
+
+def test_16_bit_grey_is_scaled_not_clipped():
+    grey = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    found = decode_image(saved(Image.fromarray(grey), "PNG"))
+    assert found[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert is_grey(found)
+
+
+def test_palette_becomes_its_colours():
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    assert decode_image(saved(image, "PNG"))[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_is_laid_on_white(image_format):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putdata([0, 1])
+    assert decode_image(saved(image, image_format, transparency=0))[0].tolist() == [[255, 255, 255], [0, 255, 0]]
+
+
+def test_rgba_is_laid_on_white():
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(255, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 128)])
+    found = decode_image(saved(image, "PNG"))[0]
+    assert found[0].tolist() == [255, 0, 0]
+    assert found[1].tolist() == [255, 255, 255]
+    assert np.abs(found[2].astype(int) - 127).max() <= 1
+
+
+def test_grey_with_alpha_is_laid_on_white():
+    image = Image.new("LA", (2, 1))
+    image.putdata([(10, 255), (10, 0)])
+    assert decode_image(saved(image, "PNG"))[0].tolist() == [[10, 10, 10], [255, 255, 255]]
+
+
+def test_cmyk_jpeg_keeps_its_colours():
+    found = decode_image(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert np.abs(found.astype(int) - RED).max() < 12
+
+
+def test_one_pixel_is_an_image():
+    assert decode_image(saved(Image.new("RGB", (1, 1), RED), "PNG")).tolist() == [[list(RED)]]
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
+def test_an_animation_is_unsupported(image_format):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    assert status_of(saved(frames[0], image_format, save_all=True, append_images=frames[1:])) == "unsupported"
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_a_file_cut_short_is_unreadable(image_format):
+    data = saved(Image.fromarray(noise(64, 64)), image_format)
+    assert status_of(data[: len(data) // 2]) == "unreadable"
+
+
+@pytest.mark.parametrize("keep", [16, 40, 200, 700])
+@pytest.mark.parametrize("encode", [encode_png, encode_jpeg])
+def test_a_file_cut_short_in_its_header_is_unreadable_too(encode, keep):
+    assert status_of(encode(noise().transpose(2, 0, 1), "real")[:keep]) == "unreadable"
+
+
+def test_no_bytes_at_all_is_unreadable():
+    assert status_of(b"") == "unreadable"
+
+
+def test_text_named_jpg_is_unsupported(tmp_path):
+    (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.\n" * 10)
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "letter.jpg")
+    assert caught.value.status == "unsupported"
+
+
+def test_the_content_decides_not_the_suffix(tmp_path):
+    (tmp_path / "really-a-png.jpg").write_bytes(saved(Image.fromarray(noise()), "PNG"))
+    assert np.array_equal(read_image(tmp_path / "really-a-png.jpg"), noise())
+
+
+def test_a_huge_claim_is_refused_before_memory_is_taken():
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(10_000_000), 9))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert status_of(bomb + png_chunk(b"IEND", b"")) == "too_large"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_floating_point_pixels_are_unsupported():
+    assert status_of(saved(Image.new("F", (4, 4), 0.5), "TIFF")) == "unsupported"
+
+
+def test_32_bit_pixels_are_unsupported():
+    assert status_of(saved(Image.new("I", (4, 4), 1 << 20), "TIFF")) == "unsupported"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["pipe", "folder", "absent", "broken-link"])
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken-link").symlink_to("nowhere")
+    with pytest.raises(ImageError) as caught:
+        read_bytes(tmp_path / name)
+    assert caught.value.status == "unreadable"
+
+
+def test_a_video_is_refused_before_all_of_it_is_read(tmp_path):
+    with (tmp_path / "film").open("wb") as file:
+        file.write(b"\0\0\0\x20ftypisom")
+        file.truncate(1 << 40)  # a terabyte, none of it on disk
+    with pytest.raises(ImageError, match="a video") as caught:
+        read_bytes(tmp_path / "film")
+    assert (caught.value.status, caught.value.kind) == ("unsupported", "video")
+
+
+def test_a_photo_of_a_telephone_that_cannot_be_read_is_told_how_to_be(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(ImageError, match="HEIC photo: save it as JPEG or PNG") as caught:
+        read_image(tmp_path / "a.heic")
+    assert (caught.value.status, caught.value.kind) == ("unsupported", "image")
+
+
+def test_a_name_too_long_for_the_system_is_an_image_error(tmp_path):
+    with pytest.raises(ImageError):
+        read_image(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+def test_damage_of_any_kind_is_an_image_error_and_nothing_else(image_format):
+    if image_format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    whole = saved(Image.fromarray(noise()), image_format)
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 4):
+            data[place] = rng.integers(0, 256)
+        try:
+            assert decode_image(bytes(data)).shape[2] == 3
+        except ImageError as error:
+            assert error.status in ("unreadable", "unsupported", "too_large")
+            assert error.status != "unreadable" or str(error) == "cut short or damaged"  # no decoder's own words
+            refused += 1
+    assert refused
+
+
+@pytest.mark.parametrize("kind", [b"cHRM", b"gAMA", b"pHYs", b"tEXt", b"iTXt", b"zTXt", b"eXIf", b"iCCP"])
+def test_a_malformed_chunk_behind_the_pixels_is_no_crash(kind):
+    whole = saved(Image.fromarray(noise()), "PNG")
+    data = whole[:-12] + png_chunk(kind, b"\x01\x02\x03") + whole[-12:]
+    try:
+        assert np.array_equal(decode_image(data), noise())
+    except ImageError as error:
+        assert error.status == "unreadable"
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 30), (30, 10)])
+def test_fit_square_takes_the_centre(height, width):
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5] = (10, 200, 30)
+    assert (fit_square(image, 10, 3) == np.array([10, 200, 30])[:, None, None]).all()
+
+
+def test_fit_square_keeps_channels_first_rgb_and_never_mirrors():
+    image = noise(8, 8)
+    assert np.array_equal(fit_square(image, 8, 3), image.transpose(2, 0, 1))
+
+
+def test_fit_square_is_antialiased():
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(fit_square(stripes, 8, 3)[:, 2:-2, 2:-2].astype(int) - 128).max() < 20
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (37, 5), (16, 16)])
+def test_fit_square_gives_the_shape_asked_for(channels, shape):
+    found = fit_square(noise(*shape), 16, channels)
+    assert found.shape == (channels, 16, 16)
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("colour", "luma"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)])
+def test_grey_is_the_luma_of_rgb(colour, luma):
+    image = np.full((9, 7, 3), colour, dtype=np.uint8)
+    assert np.abs(fit_square(image, 4, 1).astype(int) - luma).max() <= 1
+
+
+def test_is_grey_sees_one_coloured_pixel():
+    image = np.full((5, 5, 3), 90, dtype=np.uint8)
+    assert is_grey(image)
+    image[4, 4, 2] = 91
+    assert not is_grey(image)
+
+
+def test_mosaic_lays_rows_with_white_gaps():
+    images = np.stack([np.full((3, 4, 5), value, dtype=np.uint8) for value in (10, 20, 30)])
+    sheet = mosaic(images, columns=2, gap=1)
+    assert sheet.shape == (3, 2 * 5 + 1, 2 * 6 + 1)
+    assert (sheet[:, 1:5, 1:6] == 10).all()
+    assert (sheet[:, 1:5, 7:12] == 20).all()
+    assert (sheet[:, 6:10, 1:6] == 30).all()
+    assert (sheet[:, 6:10, 7:12] == 255).all()
+    assert (sheet[:, 0] == 255).all()
+
+
+def test_enlarge_repeats_pixels_both_ways():
+    image = np.array([[[1, 2], [3, 4]]], dtype=np.uint8)
+    assert enlarge(image, 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]]

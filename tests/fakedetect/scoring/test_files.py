@@ -1,0 +1,319 @@
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakecore.errors import UserError
+from fakecore.media.pixels import encode_jpeg, encode_png
+from fakedetect.scoring.files import COLUMNS, OUTSIDE_NOTE, ResultsFile, changed_since, list_inputs, score_files
+
+ODD_NAMES = (
+    "with space.png",
+    "line\nbreak.png",
+    "carriage\rreturn.png",
+    "Ünïcode-漢字-🙂.png",
+    "a.b.c.png",
+    "no_extension",
+    'comma, "quote".png',
+    "=formula.png",
+    "-dash.png",
+    os.fsdecode(b"not-utf8-\xff.png"),
+)
+
+
+def rows_of(paths, detector) -> list[dict]:
+    return [row for rows in score_files(list_inputs([str(path) for path in paths]), detector) for row in rows]
+
+
+def read_back(path: Path) -> list[dict]:
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def mixed(tmp_path, pictures):
+    """Bad files of every kind with good ones between them: {path: status}."""
+    root = tmp_path / "mixed"
+    (root / "sub" / "deep").mkdir(parents=True)
+    good = pictures(3, "fake", 40)
+    (root / "b-good.png").write_bytes(encode_png(good[0], "fake"))
+    (root / "d-good.jpg").write_bytes(encode_jpeg(good[1], "fake"))
+    (root / "sub" / "deep" / "good.png").write_bytes(encode_png(good[2], "fake"))
+    (root / "a-empty.png").write_bytes(b"")
+    (root / "c-text.png").write_text("not an image at all")
+    (root / "e-cut.jpg").write_bytes(encode_jpeg(pictures(1, "real", 1, side=64)[0], "real")[:-900])
+    frames = [Image.fromarray(image.transpose(1, 2, 0)) for image in good]
+    frames[0].save(root / "f-moving.gif", save_all=True, append_images=frames[1:])
+    (root / "g-cut.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real")[:-200])
+    status = {"a-empty.png": "unreadable", "b-good.png": "ok", "c-text.png": "unsupported", "d-good.jpg": "ok"}
+    status |= {"e-cut.jpg": "unreadable", "f-moving.gif": "unsupported", "g-cut.png": "unreadable"}
+    status |= {"sub/deep/good.png": "ok", "missing.png": "unreadable"}
+    return {str(root / name): what for name, what in status.items()}
+
+
+def test_files_as_given_then_folders_walked_in_order_each_once(tmp_path, write_folder):
+    write_folder(tmp_path / "d" / "b", 2, "real")
+    write_folder(tmp_path / "d" / "a" / "deep", 2, "real")
+    (tmp_path / "d" / ".hidden.png").write_bytes(b"")
+    last, folder = str(tmp_path / "z.png"), str(tmp_path / "d")
+    names = [name for name, _ in list_inputs([last, folder, f"{folder}/b/0001.png", last])]
+    inside = ["a/deep/0000.png", "a/deep/0001.png", "b/0000.png", "b/0001.png"]
+    assert names == [last, *(f"{folder}/{name}" for name in inside)]
+
+
+def test_each_bad_file_costs_one_row_and_the_good_ones_beside_it_are_scored(mixed, detector):
+    rows = rows_of(mixed, detector)
+    assert {row["path"]: row["status"] for row in rows} == mixed
+    assert [row["path"] for row in rows] == list(mixed)
+    for row in rows:
+        assert set(COLUMNS) == set(row) and row["detector"] == detector.id and row["kind"] == "image"
+        if row["status"] == "ok":
+            (alone,) = detector.score([row["path"]])
+            assert row["p_fake"] == pytest.approx(alone.p_fake, abs=2e-6)
+            assert (row["verdict"], row["error"]) == (alone.verdict, None)
+            assert row["threshold"] == pytest.approx(detector.thresholds.fake_from, abs=1e-6)
+            assert row["real_below"] == pytest.approx(detector.thresholds.real_below, abs=1e-6)
+        else:
+            assert row["p_fake"] is row["verdict"] is row["threshold"] is row["real_below"] is None
+            assert row["error"] and "\n" not in row["error"]
+
+
+def test_a_row_names_the_bytes_that_were_judged(mixed, detector):
+    for row in rows_of(mixed, detector):
+        path = Path(row["path"])
+        assert row["sha256"] == (hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None)
+
+
+def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_path, detector, pictures):
+    image = pictures(1, "fake", 44)[0]
+    (tmp_path / "photo.mp4").write_bytes(encode_png(image, "fake"))
+    for name, code in (("a.mp4", "mp4v"), ("b.avi", "MJPG"), ("c.mkv", "mp4v"), ("d.mov", "mp4v")):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*code), 5, (16, 16))
+        for _ in range(4):
+            writer.write(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        writer.release()
+        (tmp_path / f"{name[0]}-without-suffix").write_bytes((tmp_path / name).read_bytes())
+    (tmp_path / "damaged.webm").write_bytes(b"no video, but called so")
+    rows = {Path(row["path"]).name: row for row in rows_of([tmp_path], detector)}
+    assert len(rows) == 10
+    photo = rows.pop("photo.mp4")
+    assert (photo["status"], photo["kind"]) == ("ok", "image")
+    damaged = rows.pop("damaged.webm")
+    assert (damaged["status"], damaged["kind"]) == ("unsupported", "video")
+    for name, row in rows.items():
+        assert (row["status"], row["kind"], row["p_fake"]) == ("no_face", "video", None), name
+        assert set(row) > set(COLUMNS) and row["sha256"]
+
+
+def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_path, detector, pictures):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mov").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty.MP4").write_bytes(b"")
+    (tmp_path / "cut-photo.mp4").write_bytes(encode_png(pictures(1, "real", 2)[0], "real")[:-200])
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "folder.mp4" / "good.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real"))
+    rows = rows_of([tmp_path, tmp_path / "gone.mkv", tmp_path / "gone.jpg", tmp_path / "pipe.mp4"], detector)
+    told = {Path(row["path"]).name: (row["status"], row["kind"], row["error"]) for row in rows}
+    assert told == {
+        "pipe.mp4": ("unreadable", "video", "not a regular file"),
+        "link.mov": ("unreadable", "video", "a link that leads nowhere"),
+        "empty.MP4": ("unreadable", "video", "the file is empty"),
+        "gone.mkv": ("unreadable", "video", "no such file"),
+        "gone.jpg": ("unreadable", "image", "no such file"),
+        "cut-photo.mp4": ("unreadable", "image", "cut short or damaged"),
+        "good.png": ("ok", "image", None),
+    }
+    films = [row for row in rows if row["kind"] == "video"]
+    assert all(row["tracks"] == row["timeline"] == [] and row["frames"] == 0 for row in films)
+    assert changed_since({row["path"]: row for row in films}) == set()
+
+
+def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
+    (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
+    assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one as an image")
+
+
+def test_small_and_long_images_are_refused_or_noted(tmp_path, detector):
+    for name, size in (("one", (1, 1)), ("small", (12, 9)), ("long", (200, 20)), ("plain", (16, 16))):
+        Image.new("RGB", size, (200, 90, 30)).save(tmp_path / f"{name}.png")
+    long, one, plain, small = rows_of([tmp_path], detector)
+    assert (one["status"], one["p_fake"], one["verdict"]) == ("unsupported", None, None)
+    assert one["error"] == "1x1 pixels: too small to judge; at least 8x8 are needed"
+    assert [row["status"] for row in (long, plain, small)] == ["ok"] * 3
+    assert "only its middle 10%" in long["note"] and "enlarged" in small["note"]
+    assert plain["note"] in (None, OUTSIDE_NOTE)  # a single colour is like nothing in training, and that is all
+
+
+def test_a_path_of_no_characters_is_refused():
+    with pytest.raises(UserError, match="a path is empty"):
+        list_inputs(["a.png", ""])
+
+
+def test_bad_files_do_not_shift_scores_to_their_neighbours(tmp_path, detector, pictures):
+    """More than one batch, every third file bad: each score must be that of its own picture."""
+    (tmp_path / "in").mkdir()
+    images = pictures(150, "fake", 41)
+    images[::2] = pictures(75, "real", 41)
+    for number, image in enumerate(images):
+        data = b"bad" if number % 3 == 0 else encode_png(image, "real")
+        (tmp_path / "in" / f"{number:03d}.png").write_bytes(data)
+    rows = rows_of([tmp_path / "in"], detector)
+    expected = [one.p_fake for one in detector.score(list(images.transpose(0, 2, 3, 1)))]
+    assert len(rows) == 150
+    for number, row in enumerate(rows):
+        assert row["path"].endswith(f"{number:03d}.png")
+        if number % 3:
+            assert row["p_fake"] == pytest.approx(expected[number], abs=2e-6)
+        else:
+            assert row["status"] == "unsupported"
+
+
+def test_a_rows_own_numbers_give_its_verdict_even_next_to_the_threshold(detector, write_folder, tmp_path):
+    """The threshold lies just above the highest validation real that may pass: that very image must not read as fake."""
+    rows = rows_of([write_folder(tmp_path / "in", 20, "real", 42)], detector)
+    full = [one.p_fake for one in detector.score([row["path"] for row in rows])]
+    for p_fake in full:
+        limits = {**detector.facts["thresholds"], "fake_from": float(np.nextafter(p_fake, 2)), "real_below": p_fake}
+        strict = dataclasses.replace(detector, facts={**detector.facts, "thresholds": limits})
+        for row in rows_of([tmp_path / "in"], strict):
+            assert (row["verdict"] == "fake") == (row["p_fake"] >= row["threshold"]), row
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_odd_names_survive_scoring_and_the_results_file(tmp_path, detector, pictures, suffix):
+    (tmp_path / "in").mkdir()
+    data = encode_png(pictures(1, "fake", 43)[0], "fake")
+    for name in ODD_NAMES:
+        (tmp_path / "in" / name).write_bytes(data)
+    out = tmp_path / f"out{suffix}"
+    rows = rows_of([tmp_path / "in"], detector)
+    assert [row["status"] for row in rows] == ["ok"] * len(ODD_NAMES)
+    expected = {str(tmp_path / "in" / name) for name in ODD_NAMES}
+    ResultsFile(out, detector).append(rows)
+    assert set(ResultsFile(out, detector).seen) == expected
+    assert {row["path"] for row in read_back(out)} == expected
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_results_file_holds_its_rows_and_knows_what_it_has_seen(tmp_path, detector, mixed, suffix):
+    out = tmp_path / "new" / f"out{suffix}"
+    rows = rows_of(mixed, detector)
+    first = ResultsFile(out, detector)
+    assert set(first.seen) == set()
+    first.append(rows[:4])
+    again = ResultsFile(out, detector)
+    assert set(again.seen) == {row["path"] for row in rows[:4]}
+    again.append(rows[4:])
+    found = read_back(out)
+    assert [row["path"] for row in found] == list(mixed)
+    assert [row["status"] for row in found] == list(mixed.values())
+    assert [float(row["p_fake"]) for row in found if row["p_fake"]] == [r["p_fake"] for r in rows if r["p_fake"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_half_written_last_line_is_repaired_wherever_it_was_cut(tmp_path, detector, mixed, suffix):
+    """Cut at every byte of the last two rows, one of which has a line break in its name: what is kept is whole."""
+    rows = rows_of(mixed, detector)
+    rows[-2]["path"] = "line\nbreak, in a name.png"
+    whole = tmp_path / f"whole{suffix}"
+    ResultsFile(whole, detector).append(rows)
+    data = whole.read_bytes()
+    ResultsFile(tmp_path / f"start{suffix}", detector).append(rows[:-2])
+    first = len((tmp_path / f"start{suffix}").read_bytes())
+    out = tmp_path / f"out{suffix}"
+    for end in range(first, len(data)):
+        out.write_bytes(data[:end])
+        results = ResultsFile(out, detector)
+        names = [row["path"] for row in rows]
+        assert set(results.seen) in (set(names[:-2]), set(names[:-1])), data[first:end]
+        results.append([row for row in rows if row["path"] not in results.seen])
+        assert out.read_bytes() == data, data[first:end]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_results_of_another_detector_are_refused_and_kept(tmp_path, detector, mixed, suffix):
+    out = tmp_path / f"out{suffix}"
+    ResultsFile(out, detector).append(rows_of(mixed, detector))
+    before = out.read_bytes()
+    other = dataclasses.replace(detector, facts={**detector.facts, "sha256": "0" * 64})
+    with pytest.raises(UserError, match=f"another detector.*{detector.id}.*{other.id}"):
+        ResultsFile(out, other)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_that_are_dropped_are_gone_and_the_others_keep_their_bytes(tmp_path, detector, mixed, suffix):
+    out, expected = tmp_path / f"out{suffix}", tmp_path / f"expected{suffix}"
+    rows = rows_of(mixed, detector)
+    ResultsFile(out, detector).append(rows)
+    ResultsFile(expected, detector).append([rows[1], *rows[3:]])
+    results = ResultsFile(out, detector)
+    results.drop({rows[0]["path"], rows[2]["path"]})
+    assert out.read_bytes() == expected.read_bytes()
+    assert set(results.seen) == {rows[1]["path"], *(row["path"] for row in rows[3:])}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_path, detector, mixed, suffix, pictures):
+    out = tmp_path / f"out{suffix}"
+    ResultsFile(out, detector).append(rows_of(mixed, detector))
+    assert changed_since(ResultsFile(out, detector).seen) == set()
+    good, vanished, appeared = (
+        next(p for p in mixed if p.endswith(n)) for n in ("b-good.png", "d-good.jpg", "missing.png")
+    )
+    times = Path(good).stat()
+    Path(good).write_bytes(Path(good).read_bytes()[:-1] + b"x")  # as long as before,
+    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and as old
+    Path(vanished).unlink()
+    Path(appeared).write_bytes(encode_png(pictures(1, "fake", 45)[0], "fake"))
+    assert changed_since(ResultsFile(out, detector).seen) == {good, vanished, appeared}
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.xlsx"])
+def test_an_unknown_suffix_is_refused(tmp_path, detector, name):
+    with pytest.raises(UserError, match=r"\.csv.*\.jsonl"):
+        ResultsFile(tmp_path / name, detector)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_as_results_file_is_refused(tmp_path, detector):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(UserError, match="folder"):
+        ResultsFile(tmp_path / "out.csv", detector)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("own.csv", "name,age\nAda,36\n"),
+        ("own.csv", "name,age"),
+        ("own.jsonl", '{"name": "Ada"}\n{"name": "Alan"}'),
+        ("own.jsonl", json.dumps(dict.fromkeys(COLUMNS) | {"path": ["a"]}) + "\n"),
+        ("own.csv", ",".join(COLUMNS) + "\n" + "a," * (len(COLUMNS) - 1) + "a\n"),
+        ("own.jsonl", "[1, 2, 3]\n[4, 5, 6]\n"),
+        ("own.jsonl", '{\n  "notes": "years of work"\n}\n'),
+    ],
+)
+def test_somebody_elses_file_is_refused_and_left_as_it_was(tmp_path, detector, name, text):
+    out = tmp_path / name
+    out.write_text(text)
+    with pytest.raises(UserError):
+        ResultsFile(out, detector)
+    assert out.read_text() == text
+
+
+def test_an_empty_results_file_is_begun(tmp_path, detector, mixed):
+    for suffix in (".csv", ".jsonl"):
+        out = tmp_path / f"out{suffix}"
+        out.write_bytes(b"")
+        ResultsFile(out, detector).append(rows_of(mixed, detector))
+        assert len(read_back(out)) == len(mixed)

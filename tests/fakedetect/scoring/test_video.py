@@ -1,0 +1,382 @@
+import csv
+import json
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from fakecore.errors import UserError
+from fakedetect import FilmJudge, Look, list_inputs, score_files
+from fakedetect.faces.finder import Face
+from fakedetect.faces.options import EACH_S, FIRST, LATER_S
+from fakedetect.faces.tracks import box_at
+from fakedetect.scoring.files import COLUMNS, ResultsFile
+from fakedetect.scoring.files import pipeline as watching
+from fakedetect.scoring.files import video as videoscore
+from fakedetect.scoring.trackscores import KEPT, TrackSeen
+
+SIZE = 16  # pixels: a face's side in these films, as the detector wants it
+
+
+@pytest.fixture
+def faces_of(pictures):
+    """Two pictures of the detector's own kind, real and fake, uint8 RGB (16, 16, 3)."""
+    return {label: pictures(1, label, 90)[0].transpose(1, 2, 0) for label in ("real", "fake")}
+
+
+def write_film(path, frames, fps=10):
+    """RGB frames (H, W, 3) as a film that keeps fine patterns: its codec loses nothing but colours."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), fps, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path
+
+
+def grey(count=20, size_hw=(64, 96)):
+    return [np.full((*size_hw, 3), 90, np.uint8) for _ in range(count)]
+
+
+class KnownFaces:
+    """A face finder that knows: two faces side by side, one in the left corner and one 100 pixels further."""
+
+    def __init__(self, *_):
+        pass
+
+    def find(self, frames):
+        return [self._of(frame) for frame in frames]
+
+    def _of(self, frame):
+        found = []
+        for left in (0, 100):
+            if frame[SIZE // 2, left : left + SIZE].max() > 0:  # black where there is no face
+                box = np.array([left, 0, left + SIZE, SIZE], np.float32)
+                found.append(Face(box, np.zeros((5, 2), np.float32), 0.99))
+        return found
+
+
+@pytest.fixture
+def known_faces(monkeypatch):
+    """Known boxes, and crops without margin, so that the detector sees just what the test drew."""
+    monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
+    bare = watching.crop
+    monkeypatch.setattr(watching, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
+
+
+def drawn(faces, plan):
+    """Frames (16, 200, 3): `plan` has for each the (left, right) picture, None for black."""
+    frames = []
+    for pair in plan:
+        frame = np.zeros((SIZE, 200, 3), np.uint8)
+        for left, name in zip((0, 100), pair, strict=True):
+            if name:
+                frame[:, left : left + SIZE] = faces[name]
+        frames.append(frame)
+    return frames
+
+
+def rows_of(path, detector, **look):
+    judge = FilmJudge(detector, Look(**look))
+    return [row for rows in score_files(list_inputs([str(path)]), detector, judge) for row in rows]
+
+
+def test_a_film_without_faces_has_a_row_that_says_so_and_no_p_fake(tmp_path, detector):
+    (row,) = rows_of(write_film(tmp_path / "grey.avi", grey()), detector)
+    assert (row["status"], row["kind"], row["p_fake"], row["verdict"]) == ("no_face", "video", None, None)
+    assert (row["frames"], row["tracks"], row["timeline"]) == (10, [], [])
+    assert row["duration_s"] == pytest.approx(2.0)
+    assert row["error"] == "no face of 60 pixels or more in 10 frames"
+
+
+@pytest.mark.parametrize("label", ["real", "fake"])
+def test_whole_frames_are_judged_as_photos_are_and_need_no_face(tmp_path, detector, faces_of, label):
+    film = write_film(tmp_path / "film.avi", [faces_of[label]] * 10)
+    (row,) = rows_of(film, detector, whole_frame=True)
+    (alone,) = detector.score([faces_of[label]])
+    assert row["status"] == "ok" and row["verdict"] == alone.verdict == label
+    assert row["p_fake"] == pytest.approx(alone.p_fake, abs=0.1)  # a film's colours are coarser
+    (track,) = row["tracks"]
+    assert (track["track"], track["frames"], track["start_s"], track["end_s"]) == (1, 5, 0.0, 0.8)
+    assert [time for time, _ in row["timeline"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert row["note"] == "looked at with --whole-frame"
+
+
+def test_a_film_is_as_fake_as_its_worst_track_and_each_track_has_its_own_answer(
+    tmp_path, detector, faces_of, known_faces
+):
+    plan = [("real", None)] * 10 + [("real", "fake")] * 10
+    (row,) = rows_of(write_film(tmp_path / "two.avi", drawn(faces_of, plan)), detector)
+    real, fake = row["tracks"]
+    assert (real["verdict"], real["start_s"], real["end_s"], real["frames"]) == ("real", 0.0, 1.8, 10)
+    assert (fake["verdict"], fake["start_s"], fake["end_s"], fake["frames"]) == ("fake", 1.0, 1.8, 5)
+    assert (row["verdict"], row["p_fake"]) == ("fake", fake["p_fake"])
+    assert (real["judged"], fake["judged"]) == (4, 3)
+    before, after = ([p for t, p in row["timeline"] if (t >= 1) == late] for late in (False, True))
+    assert len(before) == 3 and max(before) < row["threshold"] < min(after)
+
+
+def test_a_face_that_is_seen_for_a_moment_does_not_decide_unless_no_other_is(tmp_path, detector, faces_of, known_faces):
+    plan = [("real", "fake" if 8 <= number < 11 else None) for number in range(20)]
+    (row,) = rows_of(write_film(tmp_path / "glimpse.avi", drawn(faces_of, plan)), detector)
+    assert row["verdict"] == "real" and row["note"] is None
+    assert {track["verdict"] for track in row["tracks"]} == {"real", "fake"}
+    assert max(p for _, p in row["timeline"]) < row["threshold"]
+    (alone,) = rows_of(
+        write_film(tmp_path / "alone.avi", drawn(faces_of, [(None, pair[1]) for pair in plan])), detector
+    )
+    assert alone["verdict"] == "fake" and alone["note"] == "no face stays for 0.5 s"
+
+
+def test_a_few_bad_faces_do_not_turn_a_track(tmp_path, detector, faces_of, known_faces):
+    plan = [("fake" if number in (4, 5, 10, 11) else "real", None) for number in range(20)]
+    (row,) = rows_of(write_film(tmp_path / "few.avi", drawn(faces_of, plan)), detector, every_face=True)
+    (track,) = row["tracks"]
+    assert row["verdict"] == "real" and track["frames"] == track["judged"] == 10
+    assert row["note"] == "looked at with --every-face"
+    assert sum(p >= row["threshold"] for _, p in row["timeline"]) == 2
+
+
+def test_the_sharpest_face_of_each_while_is_judged_and_of_a_long_track_fewer(tmp_path, detector, faces_of, known_faces):
+    blurred = {"soft": cv2.GaussianBlur(faces_of["real"], (0, 0), 2), **faces_of}
+    plan = [("fake" if number % 4 == 2 else "soft", None) for number in range(60)]  # one look of two is sharp, and fake
+    film = write_film(tmp_path / "film.avi", drawn(blurred, plan))
+    (row,) = rows_of(film, detector)
+    (track,) = row["tracks"]
+    starts = [*np.arange(FIRST) * EACH_S, *np.arange(FIRST * EACH_S, 6, LATER_S)]
+    assert (track["frames"], track["judged"]) == (30, len(starts)) and row["verdict"] == "fake"
+    for (time_s, p_fake), start in zip(row["timeline"], starts, strict=True):
+        assert start <= time_s < start + LATER_S and round(10 * time_s) % 4 == 2 and p_fake > row["threshold"]
+    (every,) = rows_of(film, detector, every_face=True)
+    assert every["tracks"][0]["judged"] == 30 and len(every["timeline"]) == 30
+
+
+def test_answers_do_not_depend_on_how_many_threads_there_are(tmp_path, detector, faces_of, known_faces, monkeypatch):
+    plan = [("real", "fake")] * 5 + [("real", None)] * 30 + [("fake", "real")] * 20
+    film, rows = write_film(tmp_path / "film.avi", drawn(faces_of, plan)), []
+    for processors in (1, 3):
+        monkeypatch.setattr(watching.os, "cpu_count", lambda count=processors: count)
+        rows += rows_of(film, detector)
+    assert rows[0] == rows[1] and len(rows[0]["tracks"]) == 3
+
+
+def test_what_is_mostly_unlike_training_is_unsure_and_graver_than_real(tmp_path, detector, faces_of, known_faces):
+    class Far:
+        def outside(self, features):
+            return np.array([index % 2 == 1 for index in range(len(features))])  # every second face: the right one
+
+    plan = [("real", "fake")] * 20
+    strange = type(detector)(detector.network, detector.facts, detector.device, Far())
+    (row,) = rows_of(write_film(tmp_path / "two.avi", drawn(faces_of, plan)), strange)
+    assert [track["outside_domain"] for track in row["tracks"]] == [False, True]
+    assert [track["verdict"] for track in row["tracks"]] == ["real", "unsure"]
+    assert (row["verdict"], row["outside_domain"]) == ("unsure", True)
+    assert "unlike anything in training" in row["note"]
+
+
+def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, detector, write_folder, faces_of):
+    folder = write_folder(tmp_path / "in", 2, "fake")
+    whole = write_film(tmp_path / "whole.avi", [faces_of["fake"]] * 40)
+    (folder / "0000-cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (folder / "0000-empty.mp4").write_bytes(b"")
+    (folder / "0000-text.mp4").write_text("no film, but called so")
+    (folder / "0000-head.avi").write_bytes(whole.read_bytes()[:300])
+    write_film(folder / "tiny.avi", grey(3, (2, 2)))
+    rows = {row["path"].rpartition("/")[2]: row for row in rows_of(folder, detector, whole_frame=True)}
+    assert list(rows) == sorted(rows) and len(rows) == 7
+    status = {name: row["status"] for name, row in rows.items()}
+    assert status.pop("0000-cut.avi") == status.pop("0000.png") == status.pop("0001.png") == "ok"
+    assert status == {
+        "0000-empty.mp4": "unreadable",
+        "0000-head.avi": "unreadable",
+        "0000-text.mp4": "unsupported",
+        "tiny.avi": "unsupported",
+    }
+    cut = rows["0000-cut.avi"]
+    assert "cut short" in cut["note"] and cut["verdict"] == "fake" and 0 < cut["duration_s"] < 4
+    for row in rows.values():
+        assert (row["p_fake"] is None) == (row["status"] != "ok") == (row["error"] is not None)
+
+
+def test_of_many_frames_faces_are_looked_for_in_every_second_and_carried_between(
+    tmp_path, detector, faces_of, known_faces
+):
+    frames = []
+    for number in range(26):  # 25 a second; a face moves 2 pixels a frame, and is gone from frame 18 on
+        frame = np.zeros((40, 200, 3), np.uint8)
+        if number < 18:
+            frame[:SIZE, 2 * number : 2 * number + SIZE] = faces_of["fake"]
+        frames.append(frame)
+    looked = []
+
+    class Finder(KnownFaces):
+        def _of(self, frame):
+            (columns,) = np.nonzero(frame[SIZE // 2, :].max(axis=1) > 8)
+            looked.append(len(columns))
+            if not len(columns):
+                return []
+            left = 2 * round(columns[0] / 2)
+            points = np.full((5, 2), left, np.float32)
+            return [Face(np.array([left, 0, left + SIZE, SIZE], np.float32), points, 0.99)]
+
+    judge = FilmJudge(detector, Look(fps=25), keep=True)
+    judge._finder = Finder()
+    film = write_film(tmp_path / "moving.avi", frames, fps=25)
+    row, judgement = judge.judge(str(film))
+    assert row["frames"] == 26 and len(looked) == 14  # at 0, 2, 4 ... 24, and in the last
+    ((track, _, p_fakes),) = judge.shown[str(film)].tracks
+    assert track.times == pytest.approx([number / 25 for number in range(17)])  # not beyond the last that saw it
+    assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(17)])
+    assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the cuts lie on the face
+
+
+def test_a_film_that_ends_between_two_looks_is_looked_at_to_its_end(tmp_path, detector, faces_of, known_faces):
+    film = write_film(tmp_path / "short.avi", drawn(faces_of, [("real", None)] * 13), fps=25)
+    (row,) = rows_of(film, detector, fps=25)
+    assert row["tracks"][0]["frames"] == 13 and row["tracks"][0]["end_s"] == pytest.approx(12 / 25, abs=0.001)
+
+
+def test_films_are_cut_as_the_training_images_were_unless_told_otherwise(tmp_path, detector, faces_of, monkeypatch):
+    monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
+    film, cuts = write_film(tmp_path / "a.avi", drawn(faces_of, [("real", None)] * 5)), []
+    bare = watching.crop
+
+    def crop(frame, face, **cut):
+        cuts.append((cut["margin"], cut["align"]))
+        return bare(frame, face, **{**cut, "align": False})
+
+    monkeypatch.setattr(watching, "crop", crop)
+    preprocessing = {**detector.facts["preprocessing"], "faces": {"margin": 0.45, "align": True}}
+    trained = type(detector)(detector.network, {**detector.facts, "preprocessing": preprocessing}, detector.device)
+    rows = [rows_of(film, one, **look)[0] for one, look in ((detector, {}), (trained, {}), (trained, {"margin": 0.1}))]
+    assert list(dict.fromkeys(cuts)) == [(0.2, False), (0.45, True), (0.1, True)]
+    assert "--margin 0.1" in rows[2]["note"] and "--margin" not in (rows[1]["note"] or "")
+
+
+@pytest.mark.parametrize(
+    ("look", "times"),
+    [
+        ({"count": 4}, [0.2, 0.7, 1.2, 1.7]),
+        ({"fps": 2}, [0, 0.5, 1.0, 1.5]),
+        ({"start_s": 0.5, "end_s": 1.0}, [0.5, 0.7, 0.9]),
+    ],
+)
+def test_frames_are_chosen_as_asked(tmp_path, detector, look, times):
+    (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, whole_frame=True, **look)
+    assert [time for time, _ in row["timeline"]] == pytest.approx(times, abs=0.11)
+    assert row["frames"] == len(times)
+
+
+def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, detector):
+    (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, start_s=60)
+    assert (row["status"], row["error"]) == ("unsupported", "nothing of it is shown from 60 s on: it is shorter")
+    for wrong in (
+        {"fps": 0},
+        {"count": 0},
+        {"fps": 1, "count": 1},
+        {"start_s": 2, "end_s": 1},
+        {"min_face": 3},
+        {"margin": 3},
+    ):
+        with pytest.raises(UserError):
+            Look(**wrong)
+
+
+def test_pictures_of_a_long_track_are_spread_over_it_and_few():
+    track = TrackSeen(1)
+    for number in range(1000):
+        track.judge(number / 5, 0.0, picture=b"picture")
+    places = [place for place, _ in track.pictures]
+    assert KEPT <= len(places) < 2 * KEPT
+    assert len(set(np.diff(places))) == 1 and places[-1] > 900
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_films_are_kept_in_results_and_judged_anew_when_looked_at_otherwise(
+    tmp_path, trained, detector, faces_of, fakelab, suffix
+):
+    film, out = write_film(tmp_path / "film.avi", [faces_of["fake"]] * 10), tmp_path / f"results{suffix}"
+    words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--out", out, "--whole-frame")
+    assert fakelab(*words).returncode == 0
+    if suffix == ".csv":
+        (line,) = csv.DictReader(out.open())
+        assert tuple(line) == COLUMNS
+    else:
+        assert json.loads(out.read_text())["tracks"][0]["frames"] == 5
+    assert "1 of 1 are in" in fakelab(*words).stderr
+    again = fakelab(*words, "--frames", 2)
+    assert "1 film in it looked at in another way" in again.stderr
+    (row,) = ResultsFile(out, detector).seen.values()
+    assert row["note"] == "looked at with --frames 2 --whole-frame"
+
+
+def test_the_command_line_tells_of_tracks_and_of_films_without_faces(tmp_path, trained, faces_of, fakelab):
+    film = write_film(tmp_path / "film.avi", [faces_of["fake"]] * 10)
+    words = ("score", film, "--detector", trained.detector, "--device", "cpu")
+    good = fakelab(*words, "--whole-frame")
+    assert good.returncode == 0 and "film.avi: one track, 0.0 to 0.8 s" in good.stdout
+    none = fakelab(*words, "--json")
+    assert none.returncode == 1 and json.loads(none.stdout)["status"] == "no_face"
+    wrong = fakelab(*words, "--fps", 3, "--frames", 2)
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: frames can be chosen in one way only")
+
+
+def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
+    tmp_path, trained, faces_of, known_faces, write_folder, fakelab
+):
+    folder = write_folder(tmp_path / "in <b>", 2, "real")
+    plan = [("real", "fake")] * 10 + [("real", None)] * 10
+    write_film(folder / "two.avi", drawn(faces_of, plan))
+    (folder / "empty.png").write_bytes(b"")
+    out = tmp_path / "new" / "page.html"
+    words = ("score", folder, "--detector", trained.detector, "--device", "cpu", "--out", out)
+    made = fakelab(*words)
+    assert made.returncode == 1 and f"look at {out}" in made.stderr and len(made.stdout.splitlines()) == 4
+    page = out.read_text()
+    assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the one that decides first
+    assert page.count("data:image/jpeg") == 3 + 4 + 2 and page.count("data:image/png") == 1
+    assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
+    again = fakelab(*words)
+    assert again.returncode == 2 and "already exists" in again.stderr
+
+
+def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
+    track = TrackSeen(1)
+    for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
+        track.see(time_s, np.array([left, 0, left + 20, 20]))
+    assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
+        [0, 0, 5, 10, 50]
+    )
+    assert [box_at(track.times, track.boxes, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
+
+
+def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
+    tmp_path, trained, faces_of, known_faces, fakelab
+):
+    plan = [("real", "fake")] * 20
+    frames = [cv2.copyMakeBorder(one, 0, 45, 0, 1, cv2.BORDER_CONSTANT) for one in drawn(faces_of, plan)]
+    film, out = write_film(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
+    words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    made = fakelab(*words)
+    assert made.returncode == 0 and f"boxes drawn in {out}" in made.stderr
+    with av.open(str(out)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height) == (200, 60)  # odd sides lose a pixel
+        seen = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert len(seen) == 20 and float(container.duration) / 1e6 == pytest.approx(2.0, abs=0.11)
+    labels = seen[10][2:10].astype(int)  # beside the faces, in the top of the boxes
+    redder = (labels[..., 0] - labels[..., 1]).mean(axis=0)
+    assert redder[18:60].mean() < -20 and redder[118:160].mean() > 20  # green for real, red for fake
+    assert "already exists" in fakelab(*words).stderr
+    out.unlink()
+    assert "takes one film" in fakelab(*words, write_film(tmp_path / "other.avi", frames)).stderr
+    assert "does not go with rows on disk" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
+
+
+def test_a_film_without_an_answer_is_not_annotated(tmp_path, trained, fakelab):
+    out = tmp_path / "seen.mp4"
+    film = write_film(tmp_path / "grey.avi", grey())
+    made = fakelab("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    assert made.returncode == 1 and not out.exists() and "nothing to draw" in made.stderr

@@ -1,0 +1,85 @@
+import dataclasses
+
+import pytest
+
+from fakecore.errors import UserError
+from fakegen.architectures.catalogue import catalogue, layers
+from fakegen.presets.preset import FIXED, Preset
+from fakegen.presets.table import PRESETS, change_preset, get_preset
+
+
+def test_every_field_gives_its_reason():
+    for field in dataclasses.fields(Preset):
+        assert len(field.metadata["why"]) > 10, field.name
+
+
+def test_every_preset_is_within_its_own_ranges():
+    for name, preset in PRESETS.items():
+        values = {f.name: getattr(preset, f.name) for f in dataclasses.fields(Preset) if f.name not in FIXED}
+        assert get_preset(name, values) == preset
+
+
+def test_a_flag_overrides_the_row():
+    assert get_preset("dcgan-64", {"resolution": "32", "lr": "1e-3"}).resolution == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("digts", {}, "Did you mean 'digits'"),
+        ("digits", {"epoch": 3}, "Did you mean 'epochs'"),
+        ("digits", {"resolution": 1024}, "8 to 512"),
+        ("digits", {"system": "A"}, "not a field to set"),
+        ("digits", {"lr": "fast"}, "a number"),
+        ("digits", {"lr": "nan"}, "out of range"),
+        ("digits", {"batch": 1}, "2 to"),
+        ("digits", {"precision": "bf15"}, "Did you mean 'bf16'"),
+        ("digits", {"name": "other"}, "not a field to set"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_line(name, changes, words):
+    with pytest.raises(UserError) as caught:
+        get_preset(name, changes)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_catalogue_counts_parameters():
+    rows = {row["name"]: row for row in catalogue()}
+    assert rows.keys() == PRESETS.keys()
+    assert rows["dcgan-64"]["params_g_trainable"] == 3_576_704
+    assert rows["dcgan-64"]["params_d_trainable"] == 2_765_568
+    assert {"name", "system", "resolution", "z_dim", "optimiser", "rate", "batch", "published_on"} <= rows[
+        "dcgan-64"
+    ].keys()
+    assert (rows["dense-1"]["epochs"], rows["dense-1"]["steps"]) == (None, 20_000)
+
+
+def test_every_presets_layers_add_up_to_what_the_table_says():
+    for row in catalogue():
+        found = layers(PRESETS[row["name"]])
+        for network, params in (("generator", "params_g"), ("discriminator", "params_d")):
+            assert sum(parameters for *_, parameters in found[network]) == row[params], row["name"]
+            assert not any(kind.startswith(("_", "Parametrized")) for kind, *_ in found[network]), row["name"]
+
+
+def test_the_layers_of_a_preset_add_up_to_its_parameters():
+    row = next(row for row in catalogue() if row["name"] == "mnist-digit")
+    for network, total in (("generator", row["params_g"]), ("discriminator", row["params_d"])):
+        rows = layers(PRESETS["mnist-digit"])[network]
+        assert sum(parameters for *_, parameters in rows) == total
+    assert layers(PRESETS["mnist-digit"])["generator"][-1][1] == "1 x 28 x 28"
+
+
+def test_steps_and_epochs_count_the_same_way():
+    preset = get_preset("digits", {"batch": 10, "epochs": 3})
+    assert (preset.steps_per_epoch(104), preset.last_step(104), preset.last_epoch(104)) == (10, 30, 3)
+    by_steps = get_preset("digits", {"batch": 10, "steps": 25})
+    assert (by_steps.last_step(104), by_steps.last_epoch(104)) == (25, 3)
+    own_epochs = get_preset("digits", {"epoch_steps": 7, "epochs": 4})
+    assert (own_epochs.steps_per_epoch(104), own_epochs.last_step(104)) == (7, 28)
+
+
+def test_asking_for_epochs_undoes_a_number_of_steps():
+    by_steps = get_preset("digits", {"steps": 25})
+    assert change_preset(by_steps, {"epochs": 2}).steps == 0
+    assert change_preset(by_steps, {"epochs": 2, "steps": 9}).steps == 9

@@ -1,0 +1,202 @@
+"""`verify` must notice whatever was done to a set, and nothing that was not."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import fakegen
+from fakecore.errors import UserError
+from fakecore.media.pixels import decode_image, encode_jpeg, encode_png
+from fakecore.sets.imageset import read_imageset
+from fakecore.sets.shards import member_places
+
+FORMATS = ("png", "jpeg", "webdataset")
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    """A set of 200 fakes of each format beside a copy of the run: {format: set}."""
+    home = tmp_path_factory.mktemp("made")
+    shutil.copytree(run, home / run.name)
+    for image_format in FORMATS:
+        fakegen.sample(home / run.name, home / image_format, count=200, image_format=image_format, device="cpu")
+    return {image_format: home / image_format for image_format in FORMATS}
+
+
+@pytest.fixture
+def copy(made, tmp_path, run):
+    """A copy of a set that a test may damage, with the run beside it: copy("png")."""
+
+    def make(image_format):
+        shutil.copytree(run, tmp_path / run.name)
+        return shutil.copytree(made[image_format], tmp_path / image_format)
+
+    return make
+
+
+def change(root, record):
+    """Change one value of one pixel of an image on disk by one, and nothing else."""
+    found = read_imageset(root)
+    data = found.read(record)
+    pixels = decode_image(data).transpose(2, 0, 1)[:1].copy()
+    pixels[0, 3, 4] ^= 1
+    encode = encode_jpeg if data[:2] == b"\xff\xd8" else encode_png
+    new = encode(pixels, "fake")
+    path = found.path(record)
+    if path.suffix != ".tar":
+        path.write_bytes(new)
+        return
+    offset, size = member_places(path)[record.file_name.rpartition("/")[2]]
+    with path.open("rb+") as file:
+        file.seek(offset + size - 30)  # within the compressed pixels of the PNG
+        byte = file.read(1)
+        file.seek(offset + size - 30)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_set_as_it_was_made_is_found_so(made, image_format):
+    found = fakegen.verify(made[image_format], count=50)
+    assert found.as_made and found.checked == 50 and not found.notes
+    assert fakegen.verify(made[image_format], count=10_000).checked == 200
+
+
+def test_a_run_stands_for_its_set_reals_and_all(run):
+    found = fakegen.verify(run, count=1000)
+    assert found.as_made and found.checked == 150
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_one_changed_image_is_named_and_no_other(copy, image_format):
+    root = copy(image_format)
+    victim = read_imageset(root).records[77]
+    change(root, victim)
+    found = fakegen.verify(root, count=200)
+    assert [line["file_name"] for line in found.different] == [victim.file_name]
+    assert not found.as_made and found.checked == 200
+
+
+def test_two_images_that_changed_places_are_both_named(copy):
+    root = copy("png")
+    records = [record for record in read_imageset(root).records if record.split == "train"]
+    one, other = (root / record.file_name for record in (records[3], records[50]))
+    content = one.read_bytes(), other.read_bytes()
+    one.write_bytes(content[1])
+    other.write_bytes(content[0])
+    names = {line["file_name"] for line in fakegen.verify(root, count=200).different}
+    assert names == {records[3].file_name, records[50].file_name}
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "larger"])
+def test_a_file_that_is_no_such_image_is_named(copy, damage):
+    root = copy("png")
+    victim = read_imageset(root).records[0]
+    larger = encode_png(np.zeros((1, 20, 20), np.uint8), "fake")
+    (root / victim.file_name).write_bytes({"empty": b"", "text": b"hello", "larger": larger}[damage])
+    (line,) = fakegen.verify(root, count=200).different
+    assert line["file_name"] == victim.file_name
+    assert {"empty": "unreadable", "text": "unsupported", "larger": "20x20"}[damage] in line["reason"]
+
+
+def test_missing_and_surplus_files_are_found_whatever_the_sample(copy):
+    root = copy("png")
+    gone = read_imageset(root).records[199]
+    (root / gone.file_name).unlink()
+    (root / "val" / "fake" / "999999.png").write_bytes(b"")
+    found = fakegen.verify(root, count=1)
+    assert (found.missing, found.surplus) == ([gone.file_name], ["val/fake/999999.png"])
+    assert not found.as_made
+
+
+def test_a_missing_shard_is_all_its_images_missing(copy):
+    root = copy("webdataset")
+    (root / "test" / "fake-000000.tar").unlink()
+    (root / "test" / "fake-000007.tar").write_bytes(b"")
+    found = fakegen.verify(root, count=200)
+    assert len(found.missing) == 20 and found.checked == 180 and not found.different
+    assert found.surplus == ["test/fake-000007.tar"]
+
+
+def test_the_sample_follows_its_seed(copy):
+    root = copy("png")
+    for record in read_imageset(root).records[::2]:
+        change(root, record)
+    drawn = [[line["file_name"] for line in fakegen.verify(root, count=40, seed=s).different] for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_manifest_that_was_altered_is_found_out(copy):
+    """The claim of another latent seed is as wrong as other pixels."""
+    root = copy("png")
+    lines = (root / "metadata.jsonl").read_text().replace('"latent_seed": 1', '"latent_seed": 2')
+    (root / "metadata.jsonl").write_text(lines)
+    assert len(fakegen.verify(root, count=20).different) == 20
+
+
+def test_the_classes_of_a_conditional_run_are_made_again_too(tmp_path):
+    small = {"resolution": 16, "g_width": 8, "d_width": 8, "batch": 8, "steps": 2, "upscale": True}
+    made = fakegen.train("conditional-32", out=tmp_path / "run", real="digits", changes=small, count=90, device="cpu")
+    fakegen.sample(made.run, tmp_path / "threes", count=90, only="3")
+    for place in (made.run, tmp_path / "threes"):
+        assert fakegen.verify(place, count=90).as_made
+    lines = (tmp_path / "threes" / "metadata.jsonl").read_text().replace('"class": "3"', '"class": "5"', 1)
+    (tmp_path / "threes" / "metadata.jsonl").write_text(lines)
+    (line,) = fakegen.verify(tmp_path / "threes", count=90).different
+    assert line["reason"] == "it was made as class 3, not 5"
+
+
+def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
+    root = copy("png")
+    info = json.loads((root / "imageset.json").read_text())
+    info["versions"]["torch"], info["origin"]["device"] = "1.0", "cuda, NVIDIA H200"
+    (root / "imageset.json").write_text(json.dumps(info))
+    found = fakegen.verify(root, count=5, device="cpu")
+    assert found.as_made
+    assert any("made with torch 1.0" in note for note in found.notes)
+    assert any("made on cuda, NVIDIA H200" in note and "here is" not in note for note in found.notes)
+
+
+def test_the_run_is_found_near_the_set_or_where_it_is_said_to_be(made, run, tmp_path):
+    root = shutil.copytree(made["png"], tmp_path / "far" / "away" / "png")
+    with pytest.raises(UserError, match=rf"epoch 2 of the run {run.name}.*Give --run RUN"):
+        fakegen.verify(root)
+    assert fakegen.verify(root, run=run, count=3).as_made
+    with pytest.raises(UserError, match="no run in"):
+        fakegen.verify(root, run=tmp_path / "nowhere")
+    shutil.copytree(run, tmp_path / "far" / run.name)
+    assert fakegen.verify(root, count=3).run == tmp_path / "far" / run.name
+
+
+def test_a_checkpoint_of_another_training_is_refused(made, run, tiny, tmp_path):
+    root = shutil.copytree(made["png"], tmp_path / "png")
+    other = {**tiny, "epochs": 2}
+    fakegen.train("digits", out=tmp_path / run.name, real="digits:3", changes=other, count=3, seed=9, device="cpu")
+    with pytest.raises(UserError, match="was not found"):
+        fakegen.verify(root)
+
+
+def test_a_folder_that_is_no_set_or_holds_no_fakes_is_refused(tmp_path, made):
+    with pytest.raises(UserError, match="not a set"):
+        fakegen.verify(tmp_path)
+    with pytest.raises(UserError, match="1 or more"):
+        fakegen.verify(made["png"], count=0)
+    (tmp_path / "metadata.jsonl").write_text("")
+    info = json.loads((made["png"] / "imageset.json").read_text())
+    info["counts"] = {split: {"real": 0, "fake": 0} for split in ("train", "val", "test")}
+    (tmp_path / "imageset.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match="holds no fakes"):
+        fakegen.verify(tmp_path)
+
+
+def test_the_command_answers_with_its_exit_code(copy, fakelab):
+    root = copy("jpeg")
+    good = fakelab("verify", root, "--count", 20)
+    assert good.returncode == 0 and "20 of 20 fakes made again are the same" in good.stdout
+    victim = read_imageset(root).records[0]
+    change(root, victim)
+    bad = fakelab("verify", root, "--count", 200)
+    assert bad.returncode == 1 and "199 of 200" in bad.stdout and victim.file_name in bad.stdout
+    facts = json.loads(fakelab("verify", root, "--count", 200, "--json").stdout)
+    assert facts["as_made"] is False and facts["different"][0]["file_name"] == victim.file_name

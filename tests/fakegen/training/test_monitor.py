@@ -1,0 +1,62 @@
+"""While a run trains: measured at chosen epochs, the best named, a collapse said and, if asked, obeyed."""
+
+import json
+
+import pytest
+
+import fakegen
+from fakecore.files import read_jsonl
+from fakegen.quality.records import Collapse
+
+EPOCHS = 4
+
+
+def trained(folder, tiny, **changes):
+    changes = {**tiny, "epochs": EPOCHS, "checkpoint_every": 100, "measure_every": 2, **changes}
+    return fakegen.train("digits", out=folder / "run", real="digits", changes=changes, count=30, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def measured(tiny, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("measured"), tiny).run
+
+
+def test_chosen_epochs_are_measured_and_kept(measured):
+    rows = read_jsonl(measured / "quality.jsonl")
+    assert [row["epoch"] for row in rows] == [2, 4]
+    assert {row["n_fake"] for row in rows} == {1000} and all(row["comparable"] for row in rows)
+    kept = sorted(path.stem for path in (measured / "checkpoints").glob("*.safetensors"))
+    assert kept == ["epoch-0000", "epoch-0002", "epoch-0004"]
+    assert (measured / "plots" / "quality.png").is_file()
+
+
+def test_the_best_epoch_is_named(measured):
+    rows = read_jsonl(measured / "quality.jsonl")
+    best = json.loads((measured / "run.json").read_text())["best"]
+    assert best["epoch"] == min(rows, key=lambda row: row["frechet"])["epoch"]
+    assert best["n_real"] == rows[0]["n_real"] and best["features"] == rows[0]["features"]
+
+
+def test_measuring_changes_nothing_that_is_learned(measured, tiny, tmp_path):
+    plain = trained(tmp_path, tiny, measure_every=0).run
+    name = f"checkpoints/epoch-{EPOCHS:04d}.safetensors"
+    assert (plain / name).read_bytes() == (measured / name).read_bytes()
+    assert not (plain / "quality.jsonl").exists()
+
+
+def test_a_collapse_is_said_and_ends_the_run_if_asked(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: it is one picture")
+    made = trained(tmp_path, tiny, epochs=8, stop_on_collapse=True)
+    facts = json.loads((made.run / "run.json").read_text())
+    assert "collapse: it is one picture" in capsys.readouterr().err
+    assert (facts["collapse"], facts["epoch"], facts["status"]) == ("collapse: it is one picture", 2, "done")
+    origin = json.loads((made.set / "imageset.json").read_text())["origin"]
+    assert origin["epoch"] == facts["best"]["epoch"] == 2
+    again = fakegen.resume(made.run)
+    assert again.epochs == 2
+
+
+def test_a_collapse_alone_does_not_end_a_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: it is one picture")
+    made = trained(tmp_path, tiny)
+    assert made.epochs == EPOCHS

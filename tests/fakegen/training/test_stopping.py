@@ -1,0 +1,121 @@
+"""What a run that was stopped leaves to look at: a checkpoint of where it stood, and plain words where there is none."""
+
+import shutil
+
+import pytest
+
+import fakegen
+from fakecore.errors import Interrupted, UserError
+from fakecore.files import read_json
+from fakegen.runs.run import open_run
+from fakegen.sampling.requests import say_how_far
+
+PER_EPOCH = 4  # steps, of digits:3 in batches of 32
+
+
+class StopAfter:
+    """In place of StopRequest: the wish to stop comes after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def asked(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def stop(monkeypatch, tiny, tmp_path):
+    """A function: train three epochs, of which none but the last is kept, and stop within step `steps + 1`."""
+
+    def stopped(steps):
+        changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
+        with monkeypatch.context() as patch, pytest.raises(Interrupted) as caught:
+            patch.setattr("fakegen.training.loop.StopRequest", StopAfter(steps))
+            fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
+        return open_run(tmp_path / "run"), str(caught.value)
+
+    return stopped
+
+
+def step_of(run, epoch):
+    return read_json(run.checkpoint(epoch).with_suffix(".json"))["step"]
+
+
+def weights(run, epoch):
+    return run.checkpoint(epoch).with_suffix(".safetensors").read_bytes()
+
+
+def test_a_stop_amid_an_epoch_leaves_a_checkpoint_which_the_whole_epoch_replaces(stop, run, tmp_path, capsys):
+    stopped, said = stop(5)
+    assert "stopped at step 6 of 12" in said and "what epoch 2 has come to is a checkpoint" in said
+    assert stopped.epochs_on_disk() == [0, 2] and step_of(stopped, 2) == 6
+    assert fakegen.sample(stopped.path, tmp_path / "set", count=3)["origin"]["epoch"] == 2
+    assert "epoch 2 was stopped midway, its checkpoint is of step 6 of the 8" in capsys.readouterr().err
+
+    fakegen.resume(stopped.path, device="cpu")
+    assert stopped.epochs_on_disk() == [0, 2, 3] and step_of(stopped, 2) == 2 * PER_EPOCH
+    assert weights(stopped, 2) == weights(open_run(run), 2)
+    fakegen.sample(stopped.path, tmp_path / "again", count=3, epoch=2)
+    assert "note" not in capsys.readouterr().err
+
+
+def test_a_stop_at_the_end_of_an_epoch_leaves_that_epochs_checkpoint(stop, run):
+    stopped, _ = stop(PER_EPOCH - 1)
+    assert stopped.epochs_on_disk() == [0, 1] and weights(stopped, 1) == weights(open_run(run), 1)
+
+
+def test_a_resumed_run_may_keep_other_epochs_and_ends_the_same(stop, run):
+    stopped, _ = stop(1)
+    fakegen.resume(stopped.path, changes={"checkpoint_every": 2, "snapshot_every": 3, "epochs": 2}, device="cpu")
+    assert weights(stopped, 2) == weights(open_run(run), 2)
+    assert open_run(stopped.path).preset.checkpoint_every == 2
+
+
+def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatch, run, tiny, tmp_path):
+    from fakegen.training.loop import loop as training
+
+    given = []
+
+    def bad_at_last(*logits):
+        given.append(training_loss(*logits))
+        return given[-1] * (float("nan") if len(given) > PER_EPOCH + 1 else 1)
+
+    training_loss = training.generator_loss
+    monkeypatch.setattr(training, "generator_loss", bad_at_last)
+    changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
+    with pytest.raises(UserError, match=r"not finite at step 6, epoch 2.*last sound state is kept as a checkpoint"):
+        fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
+    failed = open_run(tmp_path / "run")
+    assert failed.epochs_on_disk() == [0, 1] and weights(failed, 1) == weights(open_run(run), 1)
+
+
+def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
+    stopped, _ = stop(PER_EPOCH + 1)
+    stopped.save(step=PER_EPOCH, epoch=1)  # as a kill amid the second epoch leaves it
+    with pytest.raises(UserError, match=r"past that already \(got 4 steps; expected 6 or more: .* 1 whole epoch\)"):
+        fakegen.resume(stopped.path, changes={"epochs": 1})
+    assert open_run(stopped.path).preset.epochs == 3
+
+
+def test_a_run_that_came_further_than_its_last_checkpoint_says_how_to_get_one(run, tmp_path, capsys):
+    """As one that was killed, or is still at work."""
+    killed = shutil.copytree(run, tmp_path / "killed")
+    for half in (killed / "checkpoints").glob("epoch-0002.*"):
+        half.unlink()
+    fakegen.sample(killed, tmp_path / "set", count=3)
+    said = capsys.readouterr().err
+    assert "has come to epoch 2, its last checkpoint is of epoch 1" in said
+    assert f"generate --resume --out {killed}" in said
+    say_how_far(open_run(killed), [0])  # asked for by its number: nothing to be taken for another
+    assert capsys.readouterr().err == ""

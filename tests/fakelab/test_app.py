@@ -1,0 +1,259 @@
+"""The command line as its users meet it: exit codes, streams, one line for each mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
+
+
+@pytest.fixture(scope="module")
+def loop(fakelab_process, tmp_path_factory):
+    """generate, detect-train, in a folder of their own, with no names given where none are needed."""
+    home = tmp_path_factory.mktemp("home")
+    made = fakelab_process("generate", "digits", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
+    assert made.returncode == 0, made.stderr
+    trained = fakelab_process("detect-train", "--set", "epochs=3", "--set", "blocks=1", "--json", cwd=home)
+    assert trained.returncode == 0, trained.stderr
+    return home, json.loads(made.stdout), json.loads(trained.stdout)
+
+
+def test_the_three_commands_need_no_names(loop, fakelab_process):
+    home, made, trained = loop
+    assert made["run"] == "runs/digits" and trained["detector"] == "runs/digits-cnn"
+    assert (home / trained["report"]).is_file()
+    assert trained["test_metrics"]["n_fake"] > 0
+    scored = fakelab_process("score", "runs/digits/set/test", "--json", cwd=home)
+    assert scored.returncode == 0, scored.stderr
+    rows = [json.loads(line) for line in scored.stdout.splitlines()]
+    assert len(rows) == trained["test_metrics"]["n_fake"] + trained["test_metrics"]["n_real"]
+    assert {"path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error"} <= rows[0].keys()
+    mean = {label: np.mean([r["p_fake"] for r in rows if f"/{label}/" in r["path"]]) for label in ("real", "fake")}
+    assert mean["fake"] > mean["real"]
+
+
+def test_a_second_run_takes_the_next_free_name(loop, fakelab):
+    home, *_ = loop
+    again = fakelab("generate", "digits", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, cwd=home)
+    assert again.returncode == 0 and "runs/digits-2" in again.stdout
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab_process):
+    home, *_ = loop
+    scored = fakelab_process("score", "runs/digits/set/test/fake", "--detector", "runs/digits-cnn", cwd=home)
+    lines = scored.stdout.splitlines()
+    assert all(line.split()[1] in ("real", "fake", "unsure") for line in lines)
+    assert f"{len(lines)} files" in scored.stderr and "\r" not in scored.stderr  # no progress bar into a pipe
+
+
+def test_a_detector_learns_from_shards_too(loop, fakelab):
+    home, *_ = loop
+    made = fakelab("sample", "runs/digits", "--count", 200, "--format", "webdataset", "--out", "shards", cwd=home)
+    assert made.returncode == 0 and (home / "shards" / "train" / "fake-000000.tar").is_file(), made.stderr
+    words = ("--real", "digits:3", "--fake", "shards", "--set", "epochs=1", "--set", "blocks=1", "--json")
+    trained = fakelab("detect-train", *words, "--out", "from-shards", cwd=home)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads(trained.stdout)["test_metrics"]["n_fake"] > 0
+
+
+def test_evaluate_reports_on_another_set(loop, fakelab):
+    home, *_ = loop
+    done = fakelab("evaluate", "runs/digits-cnn", "runs/digits", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert 0 <= facts["metrics"]["auroc"] <= 1 and facts["metrics"]["seen"] == 0
+    assert (home / facts["report"]).is_file()
+
+
+def test_presets_list_names_sizes_and_sources(fakelab):
+    rows = json.loads(fakelab("presets", "--json").stdout)
+    assert {"digits", "dcgan-64"} <= {row["name"] for row in rows}
+    assert rows[0].keys() >= {"name", "real", "resolution", "z_dim", "params_g", "params_d", "rate", "batch", "epochs"}
+    assert "dcgan-64" in fakelab("presets").stdout
+
+
+def test_the_tables_of_presets_are_readable_in_80_columns(fakelab, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = fakelab("presets").stdout.splitlines()
+    assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length"]
+    place = next(number for number, line in enumerate(lines) if line.startswith("dcgan-64"))
+    assert lines[place].split() == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
+    assert lines[place + 1].startswith("    DCGAN as published")
+    for line in [*lines[:-2], *fakelab("presets", "digits").stdout.splitlines()]:  # the last two are the hint
+        assert len(line) <= 80
+
+
+def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab):
+    from dataclasses import asdict, fields
+
+    from fakegen import PRESETS, Preset
+    from fakegen.presets.preset import FIXED
+
+    text = fakelab("presets", "digits").stdout
+    flat = " ".join(text.split())
+    assert text.startswith("digits: a whole GAN")
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line and not line.startswith(" ")}
+    for field in fields(Preset):
+        if field.name not in FIXED:
+            value = str(getattr(PRESETS["digits"], field.name))
+            assert rows[field.name][0] == value if value else field.name in rows
+            assert field.metadata["why"] in flat
+    assert "name" not in rows and "(8 to 512)" in flat
+    listed = json.loads(fakelab("presets", "digits", "--json").stdout)
+    layers = listed.pop("layers")
+    assert listed == asdict(PRESETS["digits"])
+    assert layers["generator"][-1]["output"] == "1 x 32 x 32"
+
+
+def test_fields_that_a_preset_has_no_use_for_are_not_listed(fakelab):
+    assert "g_upsampling" not in fakelab("presets", "mnist-digit").stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["presets"], ["presets", "digits"]])
+def test_help_and_tables_begin_at_their_first_line(fakelab, words):
+    assert fakelab(*words).stdout.splitlines()[0].strip()
+
+
+@pytest.mark.parametrize("words", ["--help", "presets", "presets nothing"])
+@pytest.mark.parametrize("reader", ["| true", "2>&1 | true", "| head -c 1 > /dev/null", ">&-", "> /dev/full"])
+def test_a_reader_that_goes_away_is_no_error(tmp_path, words, reader):
+    """The exit code is that of the command; only a disk that is full is a mistake to tell of."""
+    script = f"{sys.executable} {ROOT / 'cli.py'} {words} {reader}; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    expected = 2 if words == "presets nothing" or reader == "> /dev/full" else 0
+    assert int(done.stdout.splitlines()[-1]) == expected, done.stderr
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
+    home, *_ = loop
+    script = f"{sys.executable} {ROOT / 'cli.py'} score runs/digits/set | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=home, check=True)
+    assert done.stdout.splitlines()[-1] == "0" and len(done.stdout.splitlines()) == 2
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["generat"], "generat"),
+        (["generate", "digts"], "Did you mean 'digits'"),
+        (["generate", "digits", "--set", "epoch=3"], "Did you mean 'epochs'"),
+        (["generate", "digits", "--set", "epochs"], "field=value"),
+        (["generate", "digits", "--epochs", "many"], "--epochs"),
+        (["generate", "digits", "--split", "80,20"], "80,10,10"),
+        (["generate", "digits", "--real", "no/such/folder"], "no folder"),
+        (["generate", "digits", "--real", "digts"], "Did you mean 'digits'"),
+        (["generate", "digits", "--real", ""], "a source of images is empty"),
+        (["generate", "digits", "--device", "gpu"], "device"),
+        (["generate", "digits", "--seed", "-1"], "0 or more"),
+        (["presets", "digts"], "Did you mean 'digits'"),
+        (["generate", "--resume"], "no run to resume"),
+        (["generate", "--resume", "--out", "nowhere"], "no run in nowhere"),
+        (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
+        (["measure", "nowhere"], "no run in nowhere"),
+        (["detect-train"], "no finished run"),
+        (["detect-train", "nowhere"], "nowhere"),
+        (["detect-train", "--real", "digits"], "--fake is missing"),
+        (["detect-train", "--real", "digits", "--fake", "digits", "--model", "cnm"], "Did you mean 'cnn'"),
+        (["evaluate", "nowhere", "nowhere"], "not a detector"),
+        (["score", "x.jpg"], "no detector"),
+        (["score", "x.jpg", "--detector", "nowhere"], "not a detector"),
+        (["score"], "PATH"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_code_2(fakelab, tmp_path, words, expected):
+    done = fakelab(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == "" and expected in done.stderr
+    assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())  # nothing was left behind
+
+
+def test_no_command_prints_help(fakelab):
+    done = fakelab()
+    assert done.returncode == 0 and "detect-train" in done.stdout
+
+
+def test_images_that_cannot_be_used_give_exit_code_1_and_a_line_each(fakelab, tmp_path):
+    source = tmp_path / "photos"
+    source.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(source / f"{number}.png")
+    (source / "broken.png").write_bytes(b"\x89PNG broken")
+    done = fakelab("generate", "digits", "--real", source, "--epochs", 1, *SMALL, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert f"{str(source / 'broken.png')!r}: unreadable" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "set" / "imageset.json").is_file()
+
+
+def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_is_said_to_be_on_disk(
+    fakelab, tmp_path
+):
+    source = tmp_path / "photos"
+    source.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(source / f"{number}.png")
+    for number in range(14):
+        (source / f"bad{number}.png").write_bytes(b"\x89PNG broken")
+    (source / "loop.png").symlink_to("loop.png")
+    run = tmp_path / "run"
+    done = fakelab("generate", "digits", "--real", source, "--epochs", 0, *SMALL, "--out", run)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("not used: ")]
+    assert len(lines) == len(set(lines)) == 11
+    assert lines[-1] == f"not used: 5 more (all are in {run}/unused.jsonl)"
+    listed = [json.loads(line)["path"] for line in (run / "unused.jsonl").read_text().splitlines()]
+    assert len(listed) == 15 and all(Path(path).parent == source for path in listed)
+
+
+def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
+    done = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run")
+    assert done.returncode == 0 and "nothing is trained" in done.stderr
+    assert "nothing was trained; 3 fakes" in done.stdout
+    plots = done.stdout.splitlines()[1].partition("plots: ")[2].split(", ")
+    assert all((tmp_path / "run" / "plots" / name).is_file() for name in plots)
+
+
+def test_one_of_a_thing_is_no_plural(fakelab, tmp_path):
+    run = tmp_path / "run"
+    done = fakelab("generate", "--real", "digits:3", "--epochs", 1, "--count", 3, *SMALL, "--out", run)
+    assert f"{run}: 1 epoch in " in done.stdout
+    assert ": 1 fake of epoch 1," in fakelab("sample", run, "--count", 1, "--out", tmp_path / "set").stdout
+
+
+def test_the_demo_refuses_a_used_folder_before_it_trains(fakelab, tmp_path):
+    (tmp_path / "demo-cnn").mkdir()
+    (tmp_path / "demo-cnn" / "detector.json").write_text("{}")
+    done = fakelab("demo", "--out", tmp_path / "demo")
+    assert done.returncode == 2 and "already holds a detector" in done.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, fakelab_process, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        words = ["generate", "digits", "--real", "digits:3", "--epochs", 12, *SMALL, "--out", disk / "run"]
+        full = fakelab_process(*words)
+        assert full.returncode == 2 and full.stderr.splitlines()[-1].startswith("error: the disk is full")
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        done = fakelab("generate", "--resume", "--out", disk / "run")
+        assert done.returncode == 0, done.stderr
+        assert (disk / "run" / "checkpoints" / "epoch-0012.safetensors").is_file()
+    finally:
+        subprocess.run(["umount", disk], check=False)
