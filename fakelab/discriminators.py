@@ -19,7 +19,7 @@ from fakedetect.models.registry import Model, Opened, Request
 from fakegen.architectures.registry import build_discriminator
 from fakegen.runs.run import Run, open_run
 from fakegen.sampling.sampling import from_pixels
-from fakelab.race.reals import reals_from
+from fakelab.reals import reals_from
 
 _RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2)
 

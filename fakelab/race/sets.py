@@ -29,7 +29,7 @@ from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run, open_run
 from fakegen.sampling.sampling import BLOCK, Generator, load_generator
 from fakelab.race.cells import digest_of, key_of
-from fakelab.race.reals import reals_of
+from fakelab.reals import reals_of
 
 LAST = "last"
 DEFAULT_EPOCHS = 6
