@@ -1,6 +1,4 @@
-"""What the commands of cli.py and its parts share: options, names of folders, and how results are told. Imports typer
-alone, as --help must.
-"""
+"""Options, folder names and printing that the commands share. Imports only typer, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -17,24 +15,27 @@ RUNS = Path("runs")
 UNUSED_SHOWN = 10
 
 Real = Annotated[
-    str | None, typer.Option(help="Real images: a folder[:class], digits[:3], mnist[:3], cifar10[:dog] ...")
+    str | None,
+    typer.Option(help="Real images: FOLDER[:class], digits[:3], mnist[:3], cifar10[:dog], svhn, lfw or celeba."),
 ]
-Fake = Annotated[str | None, typer.Option(help="A folder of fakes.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="field=value; any field, any number of times.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Where data sets are downloaded to (also: FAKELAB_DATA).")]
+Fake = Annotated[str | None, typer.Option(help="Folder of fake images.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one field: field=value. Repeatable.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder for downloaded data sets. Environment variable: FAKELAB_DATA.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda or cuda:N.")]
 
 
 def fresh(out: Path | None, default: Path) -> Path:
-    """Return `out`, or `default` with a number behind it if that name is taken."""
+    """Return `out`, or `default` with a number appended if that name is taken."""
     from fakecore.runs.runfolder import free_name
 
     return out if out is not None else free_name(default)
 
 
 def newest(root: Path, marker: str, what: str, remedy: str) -> Path:
-    """Return the folder in `root` whose `marker` file is newest. Raises UserError where there is none."""
+    """Return the folder in `root` whose `marker` file is newest. Raises UserError if there is none."""
     from fakecore.progress import say
     from fakecore.runs import runfolder
 
@@ -46,7 +47,7 @@ def newest(root: Path, marker: str, what: str, remedy: str) -> Path:
 
 
 def newest_run() -> Path:
-    """The run that finished last: what detectors are trained on where nothing is named."""
+    """Return the run that finished last, the default training set of detectors."""
     return newest(RUNS, "set/imageset.json", "finished run", "SET or --real DIR --fake DIR").parent
 
 
@@ -56,10 +57,10 @@ def print_json(value: object) -> None:
 
 
 def report_unused(unused: list[dict], listed_in: Path | None = None) -> int:
-    """Exit code 1, and a line each on stderr for the first, when inputs could not be used; `listed_in` has them all."""
+    """Print the first unused inputs to stderr and return the exit code, 1 if there are any; `listed_in` lists them all."""
     lines = list(dict.fromkeys(f"not used: {line['path']!r}: {line['status']}: {line['error']}" for line in unused))
     if len(lines) > UNUSED_SHOWN:
-        where = f" (all are in {listed_in})" if listed_in else ""
+        where = f" (all of them: {listed_in})" if listed_in else ""
         lines[UNUSED_SHOWN:] = [f"not used: {len(lines) - UNUSED_SHOWN:,} more{where}"]
     for line in lines:
         print(line, file=sys.stderr)

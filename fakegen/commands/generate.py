@@ -1,4 +1,4 @@
-"""`generate`: options and output."""
+"""The command `generate`: options and output."""
 
 from __future__ import annotations
 
@@ -12,25 +12,37 @@ from fakecore.messages import command, counted
 
 
 def generate(
-    preset: Annotated[str | None, typer.Argument(help="Name of a preset; see `presets`. Default: digits.")] = None,
+    preset: Annotated[str | None, typer.Argument(help="Preset name; `presets` lists them. Default: digits.")] = None,
     real: Real = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals.")] = None,
-    count: Annotated[int | None, typer.Option(help="Fakes in the set. Default: as many as there are reals.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder. Default: runs/PRESET, or the next free name.")
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the real training images.")] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Number of fakes to write. Default: the number of real images.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
-    split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 80,10,10.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/PRESET, or the next free name.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed: the same seed gives the same result. Default: 0.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Percentages of train, val and test. Default: 80,10,10.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     stop_on_collapse: Annotated[
-        bool, typer.Option("--stop-on-collapse", help="End early if it collapses; the set is then of the best epoch.")
+        bool,
+        typer.Option("--stop-on-collapse", help="Stop if the GAN collapses, and write the set from the best epoch."),
     ] = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a GAN on real images, then write fakes and matched reals as a set for `detect-train`."""
+    """Train a GAN, then write fakes and matched real images.
+
+    The run folder holds the checkpoints, plots and snapshots. Its folder set/ is a data set for `detect-train`.
+
+    \b
+    Examples:
+      fakelab generate digits
+      fakelab generate dcgan-64 --real photos/ --epochs 15
+      fakelab generate --resume --out runs/digits
+    """
     import fakegen
     from fakecore.sets.splits import DEFAULT_SPLIT, parse_split
     from fakecore.settings import parse_assignments
@@ -47,7 +59,7 @@ def generate(
         made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)
     else:
         name = preset or "digits"
-        fakegen.get_preset(name, changes)  # a wrong name must not decide a folder's name
+        fakegen.get_preset(name, changes)  # check the name before a folder is named after it
         folder = fresh(out, RUNS / name)
         made = fakegen.train(name, out=folder, seed=seed or 0, split=shares or DEFAULT_SPLIT, **shared)
     if as_json:
@@ -55,9 +67,11 @@ def generate(
         print_json({**facts, "train_s": made.train_s, "unused": made.unused})
     else:
         fakes, reals = (sum(part[label] for part in made.counts.values()) for label in ("fake", "real"))
-        trained = f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "nothing was trained"
+        trained = (
+            f"{counted(made.epochs, 'epoch')} in {made.train_s:,.0f} s" if made.epochs else "not trained (0 epochs)"
+        )
         print(f"{made.run}: {trained}; {counted(fakes, 'fake')} and {counted(reals, 'matched real')}")
         plots = sorted(path.name for path in (made.run / "plots").glob("*.png"))
-        print(f"  look at   {made.run}/plots: {', '.join(plots)}")
+        print(f"  plots     {made.run}/plots: {', '.join(plots)}")
         print(f"  next      {command('detect-train', made.run)}")
     return report_unused(made.unused, made.run / "unused.jsonl")

@@ -1,4 +1,4 @@
-"""`measure`: options and output."""
+"""The command `measure`: options and output."""
 
 from __future__ import annotations
 
@@ -17,27 +17,36 @@ if TYPE_CHECKING:
 
 
 def measure(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    epochs: Annotated[str, typer.Option(help="all, or checkpoints such as 0,5,last.")] = "all",
-    count: Annotated[int, typer.Option(help="Fakes per epoch; the same latents for each.")] = 1000,
+    run: Annotated[Path, typer.Argument(help="Run folder, made by `generate`.")],
+    epochs: Annotated[str, typer.Option(help="Epochs to measure: all, or a list such as 0,5,last.")] = "all",
+    count: Annotated[int, typer.Option(help="Number of fakes per epoch; every epoch uses the same latents.")] = 1000,
     features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Weights of inception: .safetensors or .pth.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Inception weights file: .safetensors or .pth.")] = None,
     classes_from: Annotated[
-        str | None, typer.Option(help="Features learn the classes of these reals, where the run has one class alone.")
+        str | None,
+        typer.Option(help="Real images with classes, to learn the features from, if the run has only one class."),
     ] = None,
-    real: Annotated[str | None, typer.Option(help="Where the run's real images stand now, if they moved.")] = None,
+    real: Annotated[str | None, typer.Option(help="The run's real images, if they were moved.")] = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Is it getting better? Distances of a run's checkpoints to held-out reals, the best epoch, and a plot."""
+    """Measure how close a run's fakes are to real images.
 
+    Prints the Frechet and kernel distances, precision, recall, diversity and near copies of each checkpoint against
+    held-out real images, names the best epoch, and plots them.
+
+    \b
+    Examples:
+      fakelab measure runs/digits
+      fakelab measure runs/digits --epochs 0,40,last --features random
+    """
     where = {"classes_from": classes_from, "real": real, "device": device, "data_root": data_root}
     return run_measure(run, as_json, epochs=epochs, count=count, features=features, weights=weights, **where)
 
 
 def run_measure(run: Path, as_json: bool, **options: Any) -> int:
-    """Measure a run and print a line for every epoch; the exit code."""
+    """Measure a run, print one line per epoch, and return the exit code."""
     from fakegen.quality.measure import measure
 
     found = measure(run, **options)
@@ -60,10 +69,14 @@ def _print(found: Measured) -> None:
         ]
         for row in found.rows
     ]
-    print(f"{best.n_fake:,} fakes against {best.n_real:,} held-out reals, in the space {best.features} ({best.dims:,})")
+    print(
+        f"{best.n_fake:,} fakes against {best.n_real:,} held-out reals; features: {best.features} ({best.dims:,} dimensions)"
+    )
     print(table(("epoch", "frechet", "kernel", "precision", "recall", "diversity", "near_copies"), rows))
-    print(paragraph(f"* best: epoch {best.epoch}, {best.frechet:.4g}; as many training reals get {best.floor:.4g}"))
-    print(paragraph("near copies: up to 1 % is chance"))
+    print(
+        paragraph(f"* best: epoch {best.epoch}, Frechet distance {best.frechet:.4g} (training reals: {best.floor:.4g})")
+    )
+    print(paragraph("near_copies: fakes that nearly copy a training image; up to 1 % occurs by chance"))
     for line in (*found.remarks, *filter(None, [found.collapse])):
         print(paragraph(line))
-    print(f"  look at   {found.run}/plots/quality.png, nearest.png")
+    print(f"  plots     {found.run}/plots: quality.png, nearest.png")

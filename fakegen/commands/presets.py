@@ -1,4 +1,4 @@
-"""`presets`: options and output."""
+"""The command `presets`: options and output."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 
 def presets(
-    name: Annotated[str | None, typer.Argument(help="One preset: every field with its value and reason.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show every field of this preset, with its value and reason.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """Every GAN preset, or every field of one."""
+    """List the GAN presets, or show every field of one preset.
 
+    \b
+    Examples:
+      fakelab presets
+      fakelab presets dcgan-64
+    """
     if name is None:
         print_presets(as_json)
     else:
@@ -31,7 +38,7 @@ def presets(
 
 
 def print_presets(as_json: bool) -> None:
-    """A line per preset, by which they are compared, and its summary below it."""
+    """Print one line of comparable values per preset, with its summary below."""
     from fakegen.architectures.catalogue import catalogue
 
     rows = catalogue()
@@ -50,12 +57,13 @@ def print_presets(as_json: bool) -> None:
     for line, row in zip(lines, rows, strict=True):
         print(line)
         print(paragraph(row["summary"], indent=4))
-    print(paragraph(f"G and D in parameters. Every field of one: {command('presets', 'NAME')}"))
+    print(paragraph(f"G and D: number of parameters. Show every field of a preset: {command('presets', 'NAME')}"))
 
 
 def print_preset(name: str, as_json: bool) -> None:
-    """The layers of a preset's networks, and every field with its value and its reason. Raises UserError for an unknown
-    name.
+    """Print the layers of a preset's networks, then every field with its value and reason.
+
+    Raises UserError for an unknown name.
     """
     from fakegen.architectures.catalogue import layers
     from fakegen.presets.table import get_preset
@@ -73,7 +81,7 @@ def print_preset(name: str, as_json: bool) -> None:
     for network, rows in networks.items():
         total = sum(parameters for *_, parameters in rows)
         print(f"\n{table((network, 'output', 'parameters'), [*rows, ('all layers', '', total)])}")
-    print("\n" + paragraph("Fields, each set with --set field=value:"))
+    print("\n" + paragraph("Fields; change one with --set field=value:"))
     print(table(("field", "value", "why"), _settable(preset)))
 
 

@@ -1,4 +1,4 @@
-"""`sample`: options and output."""
+"""The command `sample`: options and output."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ from fakecore.messages import counted
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    count: Annotated[int, typer.Option(help="How many fakes.")],
-    out: Annotated[Path, typer.Option(help="The folder of the new set.")],
-    epoch: Annotated[int | None, typer.Option(help="Which checkpoint. Default: the last.")] = None,
+    run: Annotated[Path, typer.Argument(help="Run folder, made by `generate`.")],
+    count: Annotated[int, typer.Option(help="Number of fakes to write.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new set.")],
+    epoch: Annotated[int | None, typer.Option(help="Epoch of the checkpoint to use. Default: the last.")] = None,
     only: Annotated[
         str | None,
-        typer.Option("--class", help="Which class, of a conditional run. Default: all, as often as the reals."),
+        typer.Option(
+            "--class", help="Conditional runs: make only this class. Default: all, in the proportions of the reals."
+        ),
     ] = None,
-    image_format: Annotated[str, typer.Option("--format", help="png, jpeg or webdataset.")] = "png",
-    seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's own plus 1.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a set that was stopped.")] = False,
+    image_format: Annotated[str, typer.Option("--format", help="Output format: png, jpeg or webdataset.")] = "png",
+    seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's seed plus 1.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a set that was stopped.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """More fakes from any checkpoint of a run; needs no data set."""
+    """Generate more fakes from a checkpoint of a run.
+
+    Needs no real images: the run folder is enough.
+
+    \b
+    Examples:
+      fakelab sample runs/digits --count 1000 --out more-digits
+      fakelab sample runs/dogs --count 500 --out early-dogs --epoch 20 --format jpeg
+      fakelab sample runs/conditional-32 --count 100 --out cats --class cat
+    """
     import fakegen
 
     facts = fakegen.sample(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fakecore.errors import UserError, unknown_name
+from fakecore.messages import command
 from fakecore.settings import override
 from fakegen.presets.preset import FIXED, Preset
 
@@ -199,7 +200,7 @@ PRESETS: dict[str, Preset] = {
 def get_preset(name: str, changes: dict[str, Any] | None = None) -> Preset:
     """The preset called `name`, with `changes` applied. Raises UserError, listing the choices, if either is unknown."""
     if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS, remedy="See: python cli.py presets")
+        raise unknown_name("preset", name, PRESETS, remedy=f"See: {command('presets')}")
     return change_preset(PRESETS[name], changes or {})
 
 

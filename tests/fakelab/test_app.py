@@ -211,7 +211,7 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("not used: ")]
     assert len(lines) == len(set(lines)) == 11
-    assert lines[-1] == f"not used: 5 more (all are in {run}/unused.jsonl)"
+    assert lines[-1] == f"not used: 5 more (all of them: {run}/unused.jsonl)"
     listed = [json.loads(line)["path"] for line in (run / "unused.jsonl").read_text().splitlines()]
     assert len(listed) == 15 and all(Path(path).parent == source for path in listed)
 
@@ -219,7 +219,7 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
 def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
     done = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run")
     assert done.returncode == 0 and "nothing is trained" in done.stderr
-    assert "nothing was trained; 3 fakes" in done.stdout
+    assert "not trained (0 epochs); 3 fakes" in done.stdout
     plots = done.stdout.splitlines()[1].partition("plots: ")[2].split(", ")
     assert all((tmp_path / "run" / "plots" / name).is_file() for name in plots)
 

@@ -114,7 +114,7 @@ def test_the_command_prints_a_table_and_json(own_run, fakelab):
     assert [row["epoch"] for row in facts["epochs"]] == [0, 2] and facts["fresh"] == []
     assert f"{facts['best']['epoch']} *" in done.stdout and "±" in done.stdout
     assert f"{facts['best']['frechet']:.4g}" in done.stdout
-    assert "60 fakes against 36 held-out reals, in the space random (192" in done.stdout
+    assert "60 fakes against 36 held-out reals; features: random (192" in done.stdout
     assert "Not comparable with published FID" in " ".join(done.stdout.split())
     assert "Traceback" not in done.stderr
 

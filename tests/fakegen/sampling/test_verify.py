@@ -193,7 +193,7 @@ def test_a_folder_that_is_no_set_or_holds_no_fakes_is_refused(tmp_path, made):
 def test_the_command_answers_with_its_exit_code(copy, fakelab):
     root = copy("jpeg")
     good = fakelab("verify", root, "--count", 20)
-    assert good.returncode == 0 and "20 of 20 fakes made again are the same" in good.stdout
+    assert good.returncode == 0 and "20 of 20 regenerated fakes are identical" in good.stdout
     victim = read_imageset(root).records[0]
     change(root, victim)
     bad = fakelab("verify", root, "--count", 200)
