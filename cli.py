@@ -1,4 +1,4 @@
-"""Run fakelab from a checkout: `python cli.py COMMAND`."""
+"""Run fakelab from a checkout."""
 
 from fakelab.app import main
 

@@ -1,9 +1,9 @@
 from .demo import run_demo
-from .race.race import race
+from .race.race import run_race
 from .race.results import Raced
 
 __all__ = [
     "Raced",
-    "race",
     "run_demo",
+    "run_race",
 ]

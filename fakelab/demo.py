@@ -12,7 +12,7 @@ from fakecore.messages import command, counted
 from fakecore.progress import say
 from fakecore.report.tables import paragraph, table
 from fakecore.runs.runfolder import refuse_used
-from fakelab.race.race import race
+from fakelab.race.race import run_race
 
 
 def run_demo(folder: Path, *, seed: int, device: str) -> int:
@@ -35,7 +35,7 @@ def run_demo(folder: Path, *, seed: int, device: str) -> int:
         shares = (f"{verdicts[v]} ({verdicts[v] / verdicts.total():.0%})" for v in ("real", "unsure", "fake"))
         rows.append([label, verdicts.total(), *shares])
     say(f"4/4  the race: how did detectors do while the GAN learned? ({race_folder})")
-    raced = race(
+    raced = run_race(
         [folder],
         out=race_folder,
         detectors=["dct", "discriminator", str(detector_folder)],

@@ -14,36 +14,47 @@ from fakecore.messages import command, counted
 from fakecore.report.tables import table
 from fakecore.settings import parse_assignments
 
-commands = typer.Typer(
-    help="Choose the real images that a GAN should learn, by their attributes.", no_args_is_help=True
-)
+commands = typer.Typer(help="Select real images by attribute, to train a GAN on.", no_args_is_help=True)
 
 
 @commands.command("train")
 def attributes_train(
-    data: Annotated[str, typer.Option(help="Real images: a folder, or a named source such as celeba.")],
+    data: Annotated[str, typer.Option(help="Real images: a folder or a named source such as celeba.")],
     labels: Annotated[
-        Path, typer.Option(metavar="FILE", help="A CSV with a column of image names, or CelebA's list_attr_celeba.txt.")
+        Path,
+        typer.Option(metavar="FILE", help="CSV file with a column of image names, or CelebA's list_attr_celeba.txt."),
     ],
     targets: Annotated[
-        str, typer.Option(help="Smiling,Male or emotion=happiness or emotion=happiness:neutral (against each other).")
+        str,
+        typer.Option(
+            help="Attributes to learn: Smiling,Male or emotion=happiness or emotion=happiness:neutral (one against the other)."
+        ),
     ],
-    model: Annotated[str | None, typer.Option(help="cnn (default), resnet50 or timm:NAME.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model: cnn (default), resnet50 or timm:NAME.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The classifier's folder. Default: runs/attributes-MODEL, or the next free name."),
+        typer.Option(help="Classifier folder to write. Default: runs/attributes-MODEL, or the next free name."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Per cents of train, val, test. Default: 60,20,20.")] = None,
+    split: Annotated[str | None, typer.Option(help="Percentages of train, val, test. Default: 60,20,20.")] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Images of one value share a split. Default: identity.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of groups; images of one group share a split. Default: identity."),
     ] = None,
     sets: Sets = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a classifier of attributes on labelled images, and write its report."""
+    """Train a classifier of attributes on labelled images.
+
+    Saves the classifier in its own folder and writes a report.
+
+    \b
+    Examples:
+      fakelab attributes train --data celeba --labels list_attr_celeba.txt --targets Smiling
+      fakelab attributes train --data faces/ --labels labels.csv --targets emotion=happiness:neutral
+    """
 
     how = {"model": model, "group": group, "seed": seed, "device": device, "data_root": data_root}
     folder = fresh(out, RUNS / f"attributes-{(model or 'cnn').replace(':', '-')}")
@@ -52,17 +63,27 @@ def attributes_train(
 
 @commands.command("select")
 def attributes_select(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Real images: a folder, or a named source.")],
-    model: Annotated[Path, typer.Option(help="The folder of a classifier.")],
-    out: Annotated[Path, typer.Option(help="The new folder.")],
-    attribute: Annotated[str | None, typer.Option(help="Which one, of a model that knows several.")] = None,
-    min_p: Annotated[float, typer.Option(help="The least probability of --value with which an image is taken.")] = 0.8,
-    value: Annotated[str, typer.Option(help="yes: those that have the attribute; no: those that lack it.")] = "yes",
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Real images: a folder or a named source.")],
+    model: Annotated[Path, typer.Option(help="Classifier folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    attribute: Annotated[
+        str | None, typer.Option(help="Attribute to select by, if the classifier has several.")
+    ] = None,
+    min_p: Annotated[float, typer.Option(help="Minimum probability of --value for an image to be selected.")] = 0.8,
+    value: Annotated[str, typer.Option(help="yes: images with the attribute; no: images without it.")] = "yes",
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Copy the images that have an attribute to a new folder, for `generate --real`."""
+    """Copy the images that have an attribute to a new folder.
+
+    The folder is ready for `generate --real`.
+
+    \b
+    Examples:
+      fakelab attributes select celeba --model runs/attributes-cnn --attribute Smiling --out smiling/
+      fakelab attributes select faces/ --model runs/attributes-cnn --value no --out others/
+    """
 
     how = {"min_p": min_p, "value": value, "device": device, "data_root": data_root}
     return run_select(model, attribute, source, out, as_json, report_unused, **how)
@@ -70,11 +91,21 @@ def attributes_select(
 
 @commands.command("compare")
 def attributes_compare(
-    models: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of classifiers.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png|DIR", help="The plot alone, or a folder with a page too.")],
+    models: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Classifier folders.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.png|DIR", help="Plot to write, or a folder for the plot and a report.")
+    ],
     as_json: Json = False,
 ) -> int:
-    """Learning curves of several classifiers in one plot, and a table."""
+    """Compare the learning curves of several classifiers.
+
+    Draws them in one plot and prints a table of their best epochs.
+
+    \b
+    Examples:
+      fakelab attributes compare runs/attributes-cnn runs/attributes-resnet50 --out curves.png
+      fakelab attributes compare runs/attributes-cnn runs/attributes-resnet50 --out comparison/
+    """
 
     return run_compare(models, out, as_json)
 
@@ -92,7 +123,7 @@ def run_train(
     split: str | None,
     **options: Any,
 ) -> int:
-    """Train a classifier, print what it reached, and return the exit code."""
+    """Train a classifier, print its test metrics, and return the exit code."""
     from fakecore.sets.splits import parse_split
     from fakedetect.attributes.data import SPLIT
     from fakedetect.attributes.report import cautions, headline
@@ -107,8 +138,8 @@ def run_train(
     else:
         print(headline(made.metrics))
         for caution in cautions(json.loads((made.model / "attributes.json").read_text())):
-            print(f"  mind      {caution}")
-        columns = ("attribute", "images", "yes", "right", "always commoner", "AUROC", "95 % interval")
+            print(f"  caution   {caution}")
+        columns = ("attribute", "images", "yes", "accuracy", "majority class", "AUROC", "95 % interval")
         print(table(columns, [_row(name, one) for name, one in made.metrics.items()]))
         print(f"  report    {made.report}")
         which = ("--model", made.model, "--attribute", next(iter(made.metrics)), "--min-p", 0.8)
@@ -125,7 +156,7 @@ def run_select(
     report_unused: Callable[..., int],
     **options: Any,
 ) -> int:
-    """Copy the images that qualify, say how many of how many, and return the exit code."""
+    """Copy the selected images, print their number, and return the exit code."""
     from fakedetect.attributes.select import select
 
     made = select(model, attribute, source, out, **options)
@@ -134,8 +165,8 @@ def run_select(
         print(json.dumps({**facts, "judged": made.judged, "unused": made.unused}))
     else:
         of_all = f"{made.chosen:,} of {counted(made.judged, 'image')} ({made.chosen / made.judged:.1%})"
-        what = f"{options['value']} for {made.attribute}, with p of {options['min_p']:g} or more"
-        print(f"{made.folder}: {of_all} qualify: {what}")
+        what = f"{options['value']} for {made.attribute}, with probability {options['min_p']:g} or more"
+        print(f"{made.folder}: {of_all} are selected: {what}")
         print(f"  next      {command('generate', '--real', made.folder)}")
     return report_unused(made.unused, made.folder / "selection.csv")
 
@@ -148,7 +179,7 @@ def run_compare(folders: list[Path], out: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"models": made.rows, "remarks": made.remarks, "written": str(made.written)}))
         return 0
-    columns = ("model", "attribute", "epoch", "val accuracy", "test accuracy", "commoner", "test AUROC")
+    columns = ("model", "attribute", "epoch", "val accuracy", "test accuracy", "majority class", "test AUROC")
     rows = [
         [row["model"], row["attribute"], row["best_epoch"]]
         + [f"{row[name]:.4f}" for name in ("val_accuracy", "test_accuracy", "accuracy_of_commoner", "test_auroc")]
@@ -156,8 +187,8 @@ def run_compare(folders: list[Path], out: Path, as_json: bool) -> int:
     ]
     print(table(columns, rows))
     for remark in made.remarks:
-        print(f"  mind      {remark}")
-    print(f"  look at   {made.written if made.written.suffix else made.written / 'comparison.html'}")
+        print(f"  caution   {remark}")
+    print(f"  written   {made.written if made.written.suffix else made.written / 'comparison.html'}")
     return 0
 
 

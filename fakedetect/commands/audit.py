@@ -17,20 +17,30 @@ if TYPE_CHECKING:
     from fakedetect.audits.findings import Audit
     from fakedetect.audits.leaks import Cue, Strength
 
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
 TWINS_SHOWN = 10
 
 
 def audit(
-    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run.")] = None,
+    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="Set folder or run folder.")] = None,
     real: Real = None,
     fake: Fake = None,
-    out: Annotated[Path | None, typer.Option(help="A page to write: FILE.html, with the offending pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a report with the images found: FILE.html.")] = None,
     strict: Strict = False,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """What, other than fakery, tells reals and fakes apart: formats, sizes, compression, copies, groups on two sides."""
+    """Check a data set for leaks: differences between real and fake that are not the content.
+
+    A detector can pass a test by such a difference alone. Checks file formats, image sizes and compression, duplicate
+    images, and groups (images of one person or video) in more than one split.
+
+    \b
+    Examples:
+      fakelab audit runs/digits
+      fakelab audit --real photos/ --fake generated/ --out audit.html
+      fakelab audit runs/digits --strict
+    """
 
     shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
     return run_audit(place, as_json, report_unused, **shared)
@@ -45,7 +55,7 @@ def run_audit(
     strict: bool,
     **where,
 ) -> int:
-    """Audit and print; 1 when some files could not be read. With `strict`, raises UserError when there is a leak."""
+    """Audit, print, and return 1 if some files could not be read. Raises UserError on a leak if `strict`."""
     from fakedetect.audits.audit import audit
     from fakedetect.audits.findings import leak_error
 
@@ -55,10 +65,10 @@ def run_audit(
     else:
         _print(found)
         if out is not None:
-            print(f"  page      {out}")
+            print(f"  report    {out}")
     code = report_unused(found.unused_by_option)
     if strict and found.leaks:
-        raise leak_error(found.leaks, "Mend them, or leave out --strict.")
+        raise leak_error(found.leaks, "Fix the data, or omit --strict.")
     return code
 
 
@@ -75,7 +85,7 @@ def _print(found: Audit) -> None:
         print(paragraph(f"warning: {finding.text}", 2))
     columns = ("cue", "AUROC", f"{100 * CONFIDENCE:g} % interval", "", "real / fake")
     if found.cues:
-        print(f"\nContainers and encoding: an alarm above {LEVEL}, where the interval is clear of 0.5")
+        print(f"\nContainers and encoding: a leak above {LEVEL}, if the interval excludes 0.5")
         print(
             table(
                 columns,
@@ -83,15 +93,15 @@ def _print(found: Audit) -> None:
             )
         )
         if found.alike:
-            print(paragraph(f"alike in all files: {found.alike}"))
+            print(paragraph(f"equal in all files: {found.alike}"))
         if found.metadata.auroc is None:
-            print(paragraph(f"No AUROC is given: {found.too_few}.", 2))
-    print("\nWhat depends on the pictures too: a reason to look, no alarm")
+            print(paragraph(f"No AUROC: {found.too_few}.", 2))
+    print("\nCues that also depend on the image content: check them, they are not leaks by themselves")
     print(table(columns, [_row(cue) for cue in found.pixel_cues]))
     offending = [twins for twins in found.twins if twins.leaks or twins.warns]
     offending.sort(key=lambda twins: not twins.leaks)
     if offending:
-        print("\nPictures that are there twice, and groups on two sides")
+        print("\nDuplicate images, and groups in more than one split")
     for twins in offending[:TWINS_SHOWN]:
         print(paragraph(f"{told_twins(twins)}, {twins.count} files: {', '.join(twins.files)}", 2))
     if len(offending) > TWINS_SHOWN:

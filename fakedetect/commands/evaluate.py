@@ -20,29 +20,44 @@ if TYPE_CHECKING:
     from fakedetect.evaluation.matrix import Matrix
     from fakedetect.training.train import Trained
 
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
 _MATRIX = Path("runs/matrix")
 
 
 def evaluate(
     detectors: Annotated[
         str,
-        typer.Argument(metavar="DET[,DET...]", help="The folder of a detector, or an .onnx file of one; or several."),
+        typer.Argument(metavar="DET[,DET...]", help="Detector folder or .onnx file; several for a matrix."),
     ],
     places: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs: their test splits are used.")
+        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs; their test splits are used.")
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    out: Annotated[Path | None, typer.Option(help="Default: DET/evaluations/NAME; of several: runs/matrix.")] = None,
-    robustness: Annotated[bool, typer.Option("--robustness", help="Also after JPEG, blur, noise and more.")] = False,
-    degrade: Annotated[str | None, typer.Option(help="A matrix of images degraded first: jpeg75, blur1 ...")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report. Default: DET/evaluations/NAME; for a matrix: runs/matrix."),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also test on images after JPEG, blur, noise and more.")
+    ] = False,
+    degrade: Annotated[str | None, typer.Option(help="Make a matrix on degraded images: jpeg75, blur1 ...")] = None,
     strict: Strict = False,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Test a detector on images that it was not trained on, with a report; several, or several sets, as a matrix."""
+    """Test detectors on images that they were not trained on.
+
+    One detector on one set: writes a report. Several detectors or several sets: writes a matrix, a table with one row per
+    detector and one column per set.
+
+    \b
+    Examples:
+      fakelab evaluate runs/digits-cnn
+      fakelab evaluate runs/digits-cnn runs/other --robustness
+      fakelab evaluate runs/a-cnn,runs/b-cnn runs/a runs/b
+    """
 
     where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
     where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
@@ -64,7 +79,7 @@ def run_evaluate(
     device: str,
     data_root: Path | None,
 ) -> Trained | Matrix:
-    """One detector and one set, or --real and --fake, make a report; all else, and `degrade`, makes a matrix."""
+    """Write a report for one detector on one set (or --real and --fake), else or with `degrade` a matrix; return it."""
     import fakedetect
     from fakedetect.data.degrade import NONE
     from fakedetect.evaluation.matrix import compare
@@ -80,25 +95,25 @@ def run_evaluate(
             print_metrics(made)
         return made
     if robustness:
-        remedy = "For a matrix of degraded images give --degrade, such as --degrade jpeg75."
-        raise UserError("--robustness is for one detector and one set", remedy=remedy)
+        remedy = "For a matrix on degraded images use --degrade, for example --degrade jpeg75."
+        raise UserError("--robustness needs exactly one detector and one set", remedy=remedy)
     if strict:
         remedy = f"Audit each set first: {command('audit', 'SET')}."
-        raise UserError("--strict is for one detector and one set", remedy=remedy)
+        raise UserError("--strict needs exactly one detector and one set", remedy=remedy)
     made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
     print_matrix(made, as_json)
     return made
 
 
 def split_detectors(text: str) -> list[str]:
-    """`A,B` as two detectors, unless a folder of just that name stands there."""
+    """Split `A,B` into two detectors, unless a folder named `A,B` exists."""
     if Path(text).exists():
         return [text]
     return [name.strip() for name in text.split(",") if name.strip()] or [text]
 
 
 def print_matrix(made: Matrix, as_json: bool) -> None:
-    """The matrix as a table, detectors down and sets across, or as one JSON object."""
+    """Print the matrix as a table (rows: detectors, columns: sets) or as one JSON object."""
     from fakedetect.evaluation.matrix_report import matrix_headline, used_legend
 
     if as_json:
@@ -109,20 +124,20 @@ def print_matrix(made: Matrix, as_json: bool) -> None:
     wide, narrow = (_matrix_table(made, interval) for interval in (True, False))
     fits = max(map(len, wide.splitlines())) <= terminal_width()
     print(wide if fits else narrow)
-    print("AUROC" + (" [95 % interval]" if fits else "; its intervals are in the files below"))
+    print("AUROC" + (" [95 % interval]" if fits else "; the files below give its intervals"))
     for line in used_legend(made.cells):
         print(paragraph(line))
     print(f"  table     {made.folder / 'matrix.csv'}")
-    print(f"  page      {made.folder / 'matrix.html'}")
+    print(f"  report    {made.folder / 'matrix.html'}")
 
 
 def print_metrics(made: Trained) -> None:
-    """Every number of a report with its interval, and the robustness grid where there is one."""
+    """Print every metric with its interval, and the robustness table if there is one."""
     from fakedetect.evaluation.report import ROWS, caution, headline
 
     print(headline(made.metrics))
     if found := caution(made.metrics):
-        print(f"  mind      {found}")
+        print(f"  caution   {found}")
     rows = []
     for name, label, _ in ROWS:
         low, high = made.metrics.get(f"{name}_interval", (None, None))
@@ -134,9 +149,9 @@ def print_metrics(made: Trained) -> None:
 
 
 def print_grid(cells: Sequence[dict], words: Sequence[str]) -> None:
-    """The robustness grid as a table, and in words."""
+    """Print the robustness cells as a table and as sentences."""
     rows = [_grid_row(cell) for cell in cells]
-    print(table(("after", "AUROC", "95 % interval", "TPR", "FPR", "it"), rows))
+    print(table(("after", "AUROC", "95 % interval", "TPR", "FPR", "result"), rows))
     for line in words:
         print(paragraph(line))
 

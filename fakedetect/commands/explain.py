@@ -27,29 +27,38 @@ if TYPE_CHECKING:
 PAGE = "explanations.html"
 COLUMNS = ("path", "status", "p_fake", "verdict", "threshold", "method", "picture", "error", "note")
 _BATCH = 16
-_FLAT = "nothing in this layer speaks for the answer: the map is empty"
+_FLAT = "the heat map is empty: nothing in this layer supports the verdict"
 
 
 def explain(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images and folders, mixed.")],
-    detector: Annotated[
-        Path | None, typer.Option(help="The folder of a detector. Default: the newest in runs/.")
-    ] = None,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images and folders, in any mix.")],
+    detector: Annotated[Path | None, typer.Option(help="Detector folder. Default: the newest in runs/.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR|FILE.html", help="Default: DETECTOR/explanations, or the next free name."),
+        typer.Option(
+            metavar="DIR|FILE.html",
+            help="Folder or report to write. Default: DETECTOR/explanations, or the next free name.",
+        ),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Where in each image a detector's answer is most sensitive: heat maps, as pictures and on one page."""
+    """Show which parts of an image influence the detector: heat maps.
+
+    Writes one picture per image (the image beside its heat map) and a report with all of them.
+
+    \b
+    Examples:
+      fakelab explain photo.jpg
+      fakelab explain photos/ --detector runs/digits-cnn --out heat.html
+    """
 
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return run_explain(images, folder, as_json, out=out, device=device)
 
 
 def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Path | None, device: str) -> int:
-    """Explain a detector's answer to each image, print a line for each, write the page; 1 if some could not be used."""
+    """Write heat maps of each image and a report, print one line per image; return 1 if some could not be used."""
     import numpy as np
 
     from fakecore.report.pages import picture
@@ -59,7 +68,7 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
 
     inputs = list_inputs(paths)
     if not inputs:
-        expected = "images, or folders that hold some"
+        expected = "images, or folders that contain them"
         raise UserError("there is nothing to explain", got=f"no files in {', '.join(paths)}", expected=expected)
     detector = Detector.load(detector_path, device)
     out = out or free_name(detector_path / "explanations")
@@ -70,7 +79,7 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
         refuse_used(folder, made_by="explanations", marker=PAGE)
     heat_maps(
         detector.network, _blank(detector), np.zeros(1, dtype=bool), detector.device
-    )  # or why not, before any work
+    )  # raises early if the network cannot be explained
     rows, shown = [], []
     with progress_bar("explaining", len(inputs), "images") as bar:
         for row, png in _explained(inputs, detector):
@@ -87,27 +96,27 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
     else:
         for row in rows:
             print(_line(row))
-        print(f"  look at   {page}")
+        print(f"  report    {page}")
     say(CAPTION)
     return 0 if len(methods) == len(rows) else 1
 
 
 def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iterator[tuple[dict, bytes | None]]:
-    """A row for each input, in order, and its picture as PNG bytes; None for what could not be used."""
+    """Yield a row for each input, in order, and its picture as PNG bytes; None if it could not be used."""
     import numpy as np
 
-    from fakedetect.commands.score import told_p_fake
+    from fakedetect.commands.score import format_p_fake
     from fakedetect.explain.explain import heat_maps
     from fakedetect.scoring.files import OUTSIDE_NOTE
 
     rest = iter(inputs)
     while batch := list(islice(rest, _BATCH)):
-        seen = [_look_at(path, problem, detector) for path, problem in batch]
+        seen = [_read(path, problem, detector) for path, problem in batch]
         images = [image for _, image in seen if image is not None]
         if images:
             stack = np.stack(images)
             judgements = detector.judge(*detector.outputs(stack))
-            # Of an "unsure", the answer that is likelier.
+            # "unsure" is explained as the likelier class.
             says_fake = np.array(
                 [one.verdict == "fake" or (one.verdict == "unsure" and one.p_fake >= 0.5) for one in judgements]
             )
@@ -122,11 +131,11 @@ def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iter
             notes = [OUTSIDE_NOTE if judged.outside_domain else None, row["note"], None if one.any() else _FLAT]
             row |= {"p_fake": judged.p_fake, "verdict": judged.verdict, "threshold": judged.threshold}
             row |= {"method": heat.method, "note": "; ".join(filter(None, notes)) or None}
-            yield row, _figure(image, one, heat, f"p_fake {told_p_fake(judged.p_fake)}: {judged.verdict}")
+            yield row, _figure(image, one, heat, f"p_fake {format_p_fake(judged.p_fake)}: {judged.verdict}")
 
 
-def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
-    """A row without its judgement, and the image as the detector wants it; None when it cannot be used."""
+def _read(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
+    """Return a row without its score, and the prepared image; None if the image cannot be used."""
     from fakecore.media.pixels import ImageError, read_image
 
     row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok"}
@@ -140,7 +149,7 @@ def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, 
 
 
 def _figure(image: np.ndarray, heat_map: np.ndarray, heat: Heat, answer: str) -> bytes:
-    """The image (C, R, R) as the detector saw it, beside its heat; the caption is in the picture, which may travel alone."""
+    """Return a PNG: the image (C, R, R) as the detector sees it, its heat map, and the caption."""
     from matplotlib.figure import Figure
 
     from fakedetect.explain.explain import CAPTION, in_colour, overlay
@@ -150,13 +159,13 @@ def _figure(image: np.ndarray, heat_map: np.ndarray, heat: Heat, answer: str) ->
     left, right = figure.subplots(1, 2)
     colours = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
     left.imshow(colours, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    left.set_title("as the detector saw it", fontsize=10)
+    left.set_title("detector input", fontsize=10)
     if heat.has_places:
         right.imshow(overlay(image, heat_map).transpose(1, 2, 0), interpolation="nearest")
         right.set_title("heat map", fontsize=10)
     else:
         right.imshow(in_colour(heat_map), interpolation="nearest")
-        right.set_title("weights of frequencies", fontsize=10)
+        right.set_title("frequency weights", fontsize=10)
     for axes in (left, right):
         axes.set(xticks=[], yticks=[])
     figure.supxlabel(CAPTION, fontsize=8.5)
@@ -169,17 +178,17 @@ def _write_page(
     page: Path, detector: Detector, path: Path, images: list[tuple[dict, str | None]], method: str | None
 ) -> None:
     from fakecore.report.pages import write_page
-    from fakedetect.commands.score import told_p_fake
+    from fakedetect.commands.score import format_p_fake
     from fakedetect.explain.explain import CAPTION, METHODS
 
     write_page(
         page,
         "fakedetect.explain",
         "explain.html.j2",
-        title=f"What {path.name} looks at",
+        title=f"Heat maps of {path.name}",
         caption=CAPTION,
         method=None if method is None else METHODS[method],
-        images=[(row, src, row["p_fake"] is not None and told_p_fake(row["p_fake"])) for row, src in images],
+        images=[(row, src, row["p_fake"] is not None and format_p_fake(row["p_fake"])) for row, src in images],
         detector=detector.facts,
         detector_id=detector.id,
     )
@@ -193,20 +202,20 @@ def _blank(detector: Detector) -> np.ndarray:
 
 def _refuse_existing(page: Path) -> None:
     if page.exists():
-        raise UserError(f"{page} already exists; it is never overwritten", remedy="Choose another --out.")
+        raise UserError(f"{page} already exists; existing files are never overwritten", remedy="Choose another --out.")
 
 
 def _file_name(number: int, path: str) -> str:
-    """A name that any system can write, with the start of the image's own in it."""
+    """Return a file name valid on any system that contains the start of the image's own name."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem)[:60].strip("-.")
     return f"{number:04d}{'-' if stem else ''}{stem}.png"
 
 
 def _line(row: dict) -> str:
-    from fakedetect.commands.score import told_p_fake
+    from fakedetect.commands.score import format_p_fake
 
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    shown = f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
+    shown = f"{format_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
     return shown + (f": {row['picture']}" if row["picture"] else "") + (f"  ({row['note']})" if row["note"] else "")

@@ -15,23 +15,33 @@ from fakecore.report.tables import paragraph
 
 
 def export(
-    detector: Annotated[Path, typer.Argument(help="The folder of a detector.")],
-    onnx: Annotated[Path, typer.Option(metavar="FILE.onnx", help="The file to write.")],
+    detector: Annotated[Path, typer.Argument(help="Detector folder.")],
+    onnx: Annotated[Path, typer.Option(metavar="FILE.onnx", help="ONNX file to write.")],
     check: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Images to check it on. Default: the detector's own test split.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Images to check the export on. Default: the detector's own test split."),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """A detector as one .onnx file, preprocessing and temperature inside, kept only if its answers are the same."""
+    """Export a detector as one .onnx file and check its scores.
+
+    The file contains preprocessing and calibration. It is kept only if its p_fake agrees with the detector's on test
+    images.
+
+    \b
+    Examples:
+      fakelab export runs/digits-cnn --onnx detector.onnx
+      fakelab export runs/digits-cnn --onnx detector.onnx --check photos/
+    """
 
     return run_export(detector, onnx, as_json, check=check)
 
 
 def run_export(detector: Path, onnx: Path, as_json: bool, *, check: Path | None) -> int:
-    """Export a detector and say what was made of it, and how it was checked; 0."""
+    """Export a detector, print the file's facts and the result of the check, and return 0."""
     from fakedetect.export.onnx import IN_WORDS, OUT_WORDS, export_onnx
 
-    say(f"tracing {detector} and checking the graph; this takes a while")
+    say(f"exporting {detector} and checking the graph; this can take a minute")
     made = export_onnx(detector, onnx, check)
     if as_json:
         print(json.dumps({**vars(made), "onnx": str(made.onnx), "input": IN_WORDS, "outputs": OUT_WORDS}))

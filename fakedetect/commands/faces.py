@@ -21,24 +21,34 @@ if TYPE_CHECKING:
 
 
 def faces(
-    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR...", help="Films, photos and folders, mixed.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the new set.")],
-    label: Annotated[str | None, typer.Option(help="real or fake: what the faces are. Default: real.")] = None,
-    min_face: Annotated[float, typer.Option(help="The smallest face, in pixels of the film.")] = 60,
-    fps: Annotated[float | None, typer.Option(help="Frames a second to look at. Default: 5.")] = None,
-    count: Annotated[int | None, typer.Option("--frames", help="So many frames, spread over each film.")] = None,
-    every: Annotated[int | None, typer.Option(help="Each so-many-th frame; 1 for all.")] = None,
-    start: Annotated[float, typer.Option(help="Seconds into the film at which to begin.")] = 0.0,
-    end: Annotated[float | None, typer.Option(help="Seconds into the film at which to stop.")] = None,
-    margin: Annotated[float, typer.Option(help="Kept around a face, as a share of its side.")] = 0.2,
-    size: Annotated[int, typer.Option(help="Side of the crops, in pixels.")] = 128,
-    align: Annotated[bool, typer.Option("--align", help="Turn faces upright, by their landmarks.")] = False,
-    group: Annotated[str, typer.Option(help="What shares a split: all of a video, or a track.")] = "video",
-    split: Annotated[str, typer.Option(help="Per cents of train, val, test.")] = "80,10,10",
+    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR...", help="Videos, photos and folders, in any mix.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new set.")],
+    label: Annotated[str | None, typer.Option(help="Label of the faces: real or fake. Default: real.")] = None,
+    min_face: Annotated[float, typer.Option(help="Smallest face to find, in pixels of the video.")] = 60,
+    fps: Annotated[float | None, typer.Option(help="Frames per second to analyse. Default: 5.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--frames", help="Number of frames to analyse, spread evenly over each video.")
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Analyse every N-th frame; 1 for all.")] = None,
+    start: Annotated[float, typer.Option(help="Start time in the video, in seconds.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="End time in the video, in seconds.")] = None,
+    margin: Annotated[float, typer.Option(help="Margin around a face, as a share of its side.")] = 0.2,
+    size: Annotated[int, typer.Option(help="Resolution of the crops, in pixels.")] = 128,
+    align: Annotated[bool, typer.Option("--align", help="Rotate faces upright, by their landmarks.")] = False,
+    group: Annotated[str, typer.Option(help="Group that must share a split: video or track.")] = "video",
+    split: Annotated[str, typer.Option(help="Percentages of train, val, test.")] = "80,10,10",
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Cut faces out of films and photos, with who is where and when, as a set of images to train on."""
+    """Crop faces from videos and photos into a set to train on.
+
+    Each face is tracked over the frames of its video. The set records the position, time and track of every crop.
+
+    \b
+    Examples:
+      fakelab faces interview.mp4 --out sets/interview
+      fakelab faces fakes/ --out sets/fakes --label fake --frames 20
+    """
     from fakedetect.faces.dataset import Cut
 
     if fps is None and count is None and every is None:
@@ -60,7 +70,7 @@ def run_faces(
     min_face: float,
     device: str,
 ) -> int:
-    """Cut the faces out of `paths` into a set at `out`, and say what became of each; 1 if some could not be used."""
+    """Crop the faces of `paths` into a set at `out`, print one line per input; return 1 if some could not be used."""
     from fakecore.sets.splits import parse_split
     from fakedetect.faces.dataset import GROUPS, Crops, crop_input
     from fakedetect.faces.finder import FaceFinder
@@ -72,26 +82,26 @@ def run_faces(
     shares = parse_split(split)
     inputs = list_inputs(paths)
     if not inputs:
-        expected = "films, photos, or folders that hold some"
+        expected = "videos, photos, or folders that contain them"
         raise UserError(
-            "there is nothing to look for faces in", got=f"no files in {', '.join(paths)}", expected=expected
+            "there are no inputs to search for faces", got=f"no files in {', '.join(paths)}", expected=expected
         )
     refuse_used(out, made_by="a set", marker="imageset.json")
     finder = FaceFinder(min_face, device)
     if label is None:
-        say("note: the faces are labelled real; of fakes say --label fake")
+        say("note: the faces are labelled real; for fakes use --label fake")
     rows = []
     try:
         with Crops(out, cut.size) as crops:
-            with StopRequest() as stop, progress_bar("looking for faces", None, "frames") as bar:
+            with StopRequest() as stop, progress_bar("finding faces", None, "frames") as bar:
                 for path, problem in inputs:
                     rows.append(crop_input(path, problem, finder, cut, crops, bar))
                     if stop.asked:
-                        raise Interrupted("nothing was written; the same command starts again")
+                        raise Interrupted("nothing was written; the same command starts over")
             counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
     finally:
         _remove_if_empty(out)
-    return _tell(rows, out, counts, len(crops), label or "real", as_json)
+    return _report(rows, out, counts, len(crops), label or "real", as_json)
 
 
 def _write(crops: Crops, out: Path, label: Label, group_by: str, shares, cut: Cut, min_face: float) -> dict | None:
@@ -107,7 +117,7 @@ def _remove_if_empty(out: Path) -> None:
         out.rmdir()
 
 
-def _tell(rows: list[dict], out: Path, counts: dict | None, faces: int, label: Label, as_json: bool) -> int:
+def _report(rows: list[dict], out: Path, counts: dict | None, faces: int, label: Label, as_json: bool) -> int:
     unused = [row for row in rows if row["status"] != "ok"]
     if as_json:
         facts = {"set": str(out) if counts else None, "label": label, "faces": faces, "counts": counts}

@@ -23,40 +23,55 @@ if TYPE_CHECKING:
 
 
 def score(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, films and folders, mixed.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, videos and folders, in any mix.")],
     detector: Annotated[
-        Path | None, typer.Option(help="The folder of a detector, or an .onnx file. Default: the newest in runs/.")
+        Path | None, typer.Option(help="Detector folder or .onnx file. Default: the newest in runs/.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A .csv or .jsonl file, gone on with when it was begun; or an .html page.")
+        Path | None,
+        typer.Option(
+            help="Write results to this .csv or .jsonl file; an existing file is resumed. With .html: write a report."
+        ),
     ] = None,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="FILE.mp4", help="One film again, boxes and verdicts drawn in, no sound.")
+        Path | None,
+        typer.Option(metavar="FILE.mp4", help="Write a copy of one video with boxes and verdicts, without sound."),
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Of films: frames a second to look at. Default: 5.")] = None,
-    count: Annotated[int | None, typer.Option("--frames", help="Of films: so many frames, spread over each.")] = None,
-    start: Annotated[float, typer.Option(help="Of films: seconds into each at which to begin.")] = 0.0,
-    end: Annotated[float | None, typer.Option(help="Of films: seconds into each at which to stop.")] = None,
-    min_face: Annotated[float, typer.Option(help="Of films: the smallest face, in pixels.")] = 60,
+    fps: Annotated[float | None, typer.Option(help="Video: frames per second to analyse. Default: 5.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--frames", help="Video: number of frames to analyse, spread evenly.")
+    ] = None,
+    start: Annotated[float, typer.Option(help="Video: start time, in seconds.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Video: end time, in seconds.")] = None,
+    min_face: Annotated[float, typer.Option(help="Video: smallest face to find, in pixels.")] = 60,
     margin: Annotated[
         float | None,
-        typer.Option(help="Of films: kept around a face, as a share of its side. Default: as in training, else 0.2."),
+        typer.Option(help="Video: margin around a face, as a share of its side. Default: as in training, else 0.2."),
     ] = None,
     whole_frame: Annotated[
-        bool, typer.Option("--whole-frame", help="Of films: judge frames as photos are judged, not faces.")
+        bool, typer.Option("--whole-frame", help="Video: score whole frames instead of faces.")
     ] = False,
     every_face: Annotated[
-        bool, typer.Option("--every-face", help="Of films: judge all faces of a track, not the sharpest alone.")
+        bool, typer.Option("--every-face", help="Video: score every face of a track, not only the sharpest.")
     ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Say of every photo and film how likely it is fake. One line each, as they come."""
-    from fakedetect.faces.options import Look
-    from fakedetect.scoring.annotate import annotate
+    """Score photos, videos and folders: how likely is each one fake?
 
-    looked = {"min_face": min_face, "margin": margin, "whole_frame": whole_frame, "every_face": every_face}
-    look = Look(fps=fps, count=count, start_s=start, end_s=end, **looked)
+    Prints one line per file as soon as it is scored: p_fake (the probability of fake), the verdict and the file name. In
+    videos, faces are found and tracked; the video gets the score of its most suspicious face.
+
+    \b
+    Examples:
+      fakelab score holiday/ video.mp4
+      fakelab score photos/ --out results.csv
+      fakelab score video.mp4 --annotate marked.mp4 --out report.html
+    """
+    from fakedetect.faces.options import Look
+
+    face_options = {"min_face": min_face, "margin": margin, "whole_frame": whole_frame, "every_face": every_face}
+    look = Look(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
 
@@ -71,7 +86,7 @@ def print_scores(
     device: str,
     as_json: bool,
 ) -> int:
-    """Score `paths`, print and save rows as they come; 1 when some input could not be judged, else 0."""
+    """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0."""
     from fakedetect.models.detector import Detector
     from fakedetect.scoring.annotate import refuse_film
     from fakedetect.scoring.files import ResultsFile, list_inputs, score_files
@@ -83,8 +98,8 @@ def print_scores(
         raise UserError(
             "there is nothing to score",
             got=f"no files in {', '.join(paths)}",
-            expected="images, films, or folders that hold some",
-            remedy="Hidden files, and lists such as metadata.csv, are passed over.",
+            expected="images, videos, or folders that contain them",
+            remedy="Hidden files and lists such as metadata.csv are skipped.",
         )
     page = out if out and out.suffix.lower() == ".html" else None
     if page:
@@ -96,18 +111,18 @@ def print_scores(
     before = _judged_before(inputs, results, look) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
-        say(f"{len(before):,} of {len(inputs):,} are in {out} already")
+        say(f"{len(before):,} of {len(inputs):,} are already in {out}")
     counts = Counter(row["verdict"] or row["status"] for row in before.values())
     quiet = results is not None and not as_json
     on_page: list[dict] = []
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
 
-        def watch(path: str, looked_at: int, expected: int) -> None:
-            bar.note(f"{Path(path).name}: {looked_at:,} of {counted(expected, 'frame')}")
+        def on_progress(path: str, analysed: int, expected: int) -> None:
+            bar.note(f"{Path(path).name}: {analysed:,} of {counted(expected, 'frame')}")
             if stop.asked:
                 raise Interrupted(_kept(results))
 
-        films = FilmJudge(detector, look, watch=watch, keep=bool(page or drawn))
+        films = FilmJudge(detector, look, watch=on_progress, keep=bool(page or drawn))
         for rows in score_files(todo, detector, films):
             if page:
                 on_page += rows
@@ -135,43 +150,45 @@ def _draw(path: str, drawn: Path, films: FilmJudge) -> None:
 
     if path in films.shown:
         annotate(Path(path), drawn, films.shown[path], films.look)
-        say(f"boxes drawn in {drawn}")
+        say(f"annotated video: {drawn}")
     else:
-        say("note: there is nothing to draw: no film was judged")
+        say("note: there is nothing to draw: no video was scored")
 
 
 def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:
-    """Say how many were what and where it stands; 1 when some input could not be judged, else 0."""
-    told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none judged"
+    """Print the count of each verdict and where the results are; return 1 if some input could not be scored, else 0."""
+    counted_verdicts = (
+        ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none scored"
+    )
     lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
     if lost:
-        told += "; not judged: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
+        counted_verdicts += "; not scored: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
     total = sum(counts.values())
     say(
-        f"{total:,} {'file' if total == 1 else 'files'}: {told}"
-        + (f"; {'look at' if page else 'rows in'} {out}" if out else "")
+        f"{total:,} {'file' if total == 1 else 'files'}: {counted_verdicts}"
+        + (f"; {'report:' if page else 'rows in'} {out}" if out else "")
     )
     return 1 if lost else 0
 
 
 def _kept(results: ResultsFile | None) -> str:
-    return "what is in --out is whole; the same command goes on" if results else ""
+    return "the rows in --out are complete; the same command resumes" if results else ""
 
 
 def _judged_before(inputs: list[tuple[str, str | None]], results: ResultsFile, look: Look) -> dict[str, dict]:
-    """Path -> row of the inputs that are in the file already, and still hold what they held then; others are taken off,
-    and films that were looked at in another way.
+    """Return path -> row of the inputs whose rows in the file are still valid. Drop the rows of files that changed since,
+    and of videos that were scored with other options.
     """
     from fakedetect.scoring.files import changed_since
 
     before = {path: results.seen[path] for path, _ in inputs if path in results.seen}
-    otherwise = {path for path, row in before.items() if row["kind"] == "video" and not look.made(row["note"])}
-    if otherwise:
-        say(f"{counted(len(otherwise), 'film')} in it looked at in another way, and judged anew")
-    changed = changed_since({path: row for path, row in before.items() if path not in otherwise})
+    other_options = {path for path, row in before.items() if row["kind"] == "video" and not look.made(row["note"])}
+    if other_options:
+        say(f"{counted(len(other_options), 'video')} in it scored with other options: scoring again")
+    changed = changed_since({path: row for path, row in before.items() if path not in other_options})
     if changed:
-        say(f"{len(changed):,} of them changed since they were judged, and are judged anew")
-    stale = changed | otherwise
+        say(f"{len(changed):,} of them changed since they were scored: scoring again")
+    stale = changed | other_options
     if stale:
         results.drop(stale)
     return {path: row for path, row in before.items() if path not in stale}
@@ -181,14 +198,14 @@ def _line(row: dict) -> str:
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":
         return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    shown = f"{told_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
+    shown = f"{format_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
     if row.get("tracks"):
         shown += f": {_tracks(row)}"
     return shown + (f"  ({row['note']})" if row["note"] else "")
 
 
 def _tracks(row: dict) -> str:
-    """How many tracks a film has, and when the one that decides is seen."""
+    """Return the number of tracks of a video, and when the deciding one is visible."""
     key = (row["p_fake"], row["verdict"])
     worst = next(track for track in row["tracks"] if (track["p_fake"], track["verdict"]) == key)
     when = f"{worst['start_s']:.1f} to {worst['end_s']:.1f} s"
@@ -196,6 +213,6 @@ def _tracks(row: dict) -> str:
     return f"{counted(len(row['tracks']), 'track')}, the worst at {when}" if many else f"one track, {when}"
 
 
-def told_p_fake(p_fake: float) -> str:
-    """To four decimals, but never as a certainty, which no detector has."""
+def format_p_fake(p_fake: float) -> str:
+    """Format p_fake with four decimals, but never as 0 or 1: no detector is certain."""
     return "<0.0001" if p_fake < 0.0001 else ">0.9999" if p_fake > 0.9999 else f"{p_fake:.4f}"

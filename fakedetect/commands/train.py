@@ -23,35 +23,48 @@ from fakecore.commands.options import (
 )
 from fakecore.messages import command
 
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse where the audit finds a leak.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
 
 
 def detect_train(
     place: Annotated[
-        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
+        Path | None, typer.Argument(metavar="[SET|RUN]", help="Set folder or run folder. Default: the newest run.")
     ] = None,
     real: Real = None,
     fake: Fake = None,
     model: Annotated[
         str | None,
-        typer.Option(help="cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."),
+        typer.Option(
+            help="Model: cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."
+        ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Pretrained weights of resnet50 or timm: .safetensors, or a torch file.")
+        str | None, typer.Option(help="Pretrained weights for resnet50 or timm: .safetensors or a torch file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The detector's folder. Default: RUN-MODEL, or the next free name.")
+        Path | None, typer.Option(help="Detector folder to write. Default: RUN-MODEL, or the next free name.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result. Default: 0.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
-    equalise: Annotated[bool, typer.Option("--equalise", help="Compress both sides alike, also to score.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: 0.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a training run that was interrupted.")] = False,
+    equalise: Annotated[
+        bool, typer.Option("--equalise", help="Compress real and fake images alike, in training and scoring.")
+    ] = False,
     strict: Strict = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a detector on a set, a run, or two folders, and write its report."""
+    """Train a detector on a set, a run or two folders of images.
+
+    Saves the detector in its own folder, tests it on the test split, and writes a report.
+
+    \b
+    Examples:
+      fakelab detect-train runs/digits
+      fakelab detect-train --real photos/ --fake generated/ --model resnet50 --out runs/mine
+      fakelab detect-train --resume --out runs/mine
+    """
     import fakedetect
     from fakecore.settings import parse_assignments
     from fakedetect.commands.evaluate import print_metrics
@@ -78,6 +91,6 @@ def detect_train(
 
 
 def _plain(model: str) -> str:
-    """A model's name as part of a folder's: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
+    """Return a model's name as used in folder names: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
     name, _, rest = model.partition(":")
     return f"{name}-{rest}" if name == "timm" else name

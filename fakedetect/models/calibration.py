@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
+import torch
 
 from fakecore.labels import FAKE, REAL
 
@@ -30,7 +29,7 @@ class Thresholds:
 
 def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
     """p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
-    return expit(np.asarray(logits, dtype=np.float64) / temperature)
+    return torch.special.expit(torch.as_tensor(np.asarray(logits, dtype=np.float64) / temperature)).numpy()
 
 
 def stated(p_fake: np.ndarray) -> np.ndarray:
@@ -45,6 +44,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = 
     by Platt's rule ((n + 1) / (n + 2), Platt 1999), so that a detector which makes no mistake on few images does not claim
     certainty.
     """
+    from scipy.optimize import minimize_scalar  # half a second, which scoring need not pay
+
     fakes = labels == FAKE
     n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
     targets = np.where(fakes, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))

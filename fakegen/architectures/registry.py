@@ -1,9 +1,15 @@
-"""Architectures by name. A network is built from plain keyword arguments, which travel with its weights."""
+"""Architectures by name. A network is built from plain keyword arguments, which travel with its weights.
+
+Other packages add architectures through the entry-point group `fakelab.generators`: an entry point's name is the
+architecture's name, and it refers to an `Architecture`.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from torch import nn
@@ -15,6 +21,8 @@ from fakegen.architectures.digit import DigitDiscriminator, DigitGenerator
 from fakegen.architectures.stack import StackDiscriminator, StackGenerator
 from fakegen.architectures.upsampling import UpsamplingDiscriminator, UpsamplingGenerator
 from fakegen.presets.preset import Preset
+
+GROUP = "fakelab.generators"
 
 
 @dataclass(frozen=True)
@@ -119,10 +127,37 @@ def build_discriminator(architecture: str, arguments: dict[str, Any]) -> nn.Modu
 
 
 def get_architecture(name: str) -> Architecture:
-    """Raises UserError, listing the choices, for a name that is not registered."""
-    if name not in ARCHITECTURES:
-        raise unknown_name("architecture", name, ARCHITECTURES)
-    return ARCHITECTURES[name]
+    """Return an architecture by name, built in or of an installed package.
+
+    Raises UserError, listing the choices, for an unknown name or a package that cannot provide what it announces.
+    """
+    found = ARCHITECTURES.get(name) or _from_elsewhere(name)
+    if found is None:
+        raise unknown_name("architecture", name, [*ARCHITECTURES, *sorted(_entry_points())])
+    return found
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@functools.cache
+def _from_elsewhere(name: str) -> Architecture | None:
+    point = _entry_points().get(name)
+    if point is None:
+        return None
+    source = f"the entry point {name} = {point.value} of {point.dist.name if point.dist else 'an installed package'}"
+    try:
+        found = point.load()
+    except Exception as error:  # a stranger's package may fail in any way
+        what = f"the architecture {name} cannot be imported: {source}"
+        raise UserError(
+            what, got=f"{type(error).__name__}: {error}", remedy="Repair or uninstall that package."
+        ) from None
+    if not isinstance(found, Architecture):
+        what = f"{source} is not an architecture"
+        raise UserError(what, got=type(found).__name__, expected=f"a {__name__}.Architecture")
+    return found
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

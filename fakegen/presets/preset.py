@@ -24,8 +24,7 @@ class Preset:
     # The two networks
     architecture: str = setting(
         "dcgan",
-        choices=("dcgan", "dense", "digit", "stack", "upsampling"),
-        why="which pair of networks; see fakegen/architectures/registry.py",
+        why="the pair of networks: dcgan, dense, digit, stack or upsampling, or one that an installed package adds",
     )
     resolution: int = setting(64, low=8, high=512, why="pixels, square side; each architecture says which it can make")
     upscale: bool = setting(False, why="enlarge reals that are smaller than the resolution, instead of refusing them")

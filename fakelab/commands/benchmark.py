@@ -15,7 +15,7 @@ from fakecore.report.tables import paragraph, table
 from fakecore.settings import parse_assignments
 
 if TYPE_CHECKING:
-    from fakelab.race.race import Raced
+    from fakelab.race.results import Raced
 
 
 def benchmark(
@@ -55,10 +55,10 @@ def run_benchmark(
     runs: list[Path], as_json: bool, *, detectors: str | None, degrade: str | None, sets: list[str], **options: Any
 ) -> Raced:
     """Run a race and print what it came to."""
-    from fakelab.race.race import DEFAULT_DETECTORS, race
+    from fakelab.race.race import DEFAULT_DETECTORS, run_race
 
     names = _words(detectors) if detectors is not None else DEFAULT_DETECTORS
-    made = race(runs, detectors=names, degrade=_words(degrade or ""), changes=parse_assignments(sets), **options)
+    made = run_race(runs, detectors=names, degrade=_words(degrade or ""), changes=parse_assignments(sets), **options)
     if as_json:
         facts = {"bench": str(made.out), "results": str(made.out / "results.csv"), "rows": len(made.rows)}
         facts |= {"report": str(made.out / "report.html"), "headline": made.headline, "seconds": made.seconds}

@@ -50,7 +50,7 @@ DEFAULT_DETECTORS = ("cnn", "dct", "spectrum", "discriminator")
 MARKER = "race.json"
 
 
-def race(
+def run_race(
     runs: Sequence[Path | str],
     *,
     out: Path | str,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
 
@@ -151,7 +151,7 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["generate", "digits", "--split", "80,20"], "80,10,10"),
         (["generate", "digits", "--real", "no/such/folder"], "no folder"),
         (["generate", "digits", "--real", "digts"], "Did you mean 'digits'"),
-        (["generate", "digits", "--real", ""], "a source of images is empty"),
+        (["generate", "digits", "--real", ""], "the name of the image source is empty"),
         (["generate", "digits", "--device", "gpu"], "device"),
         (["generate", "digits", "--seed", "-1"], "0 or more"),
         (["presets", "digts"], "Did you mean 'digits'"),

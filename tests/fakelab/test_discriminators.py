@@ -16,6 +16,7 @@ from fakecore.sets.imageset import read_imageset
 from fakedetect import Detector
 from fakedetect.data.overlap import which_seen
 from fakedetect.explain.explain import heat_maps
+from fakedetect.models.registry import Request
 
 
 @pytest.fixture(scope="module", params=[{}, {"conditional": True}], ids=["plain", "conditional"])
@@ -91,4 +92,4 @@ def test_a_wrong_request_is_one_clear_line(run, changes, words, tmp_path):
 def test_without_a_run_it_is_asked_for():
     settings = fakedetect.DetectorSettings(model="discriminator")
     with pytest.raises(UserError, match="of which run"):
-        discriminators.open_discriminator("", settings, None)
+        discriminators.open_discriminator(Request("", settings, None, Detector.load))

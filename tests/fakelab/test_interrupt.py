@@ -15,7 +15,7 @@ from PIL import Image
 from fakecore.errors import Interrupted
 from fakelab import app as cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16", "--device", "cpu"]
 SMALL += ["--set", "measure_every=0"]
 STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts again"
@@ -67,7 +67,7 @@ def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
     words = ("generate", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
     line = interrupted(lambda _: (run / "plots" / "losses.png").exists(), *words, cache=tmp_path / "cache")
     hint = f"{sys.executable} {ROOT / 'cli.py'} generate --resume --out {run}"
-    assert line == f"interrupted: what was saved is kept. Go on with: {hint}"
+    assert line == f"interrupted: saved work is kept. Resume with: {hint}"
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert fakelab(*hint.split()[2:]).returncode == 0
     assert (run / "set" / "imageset.json").is_file()

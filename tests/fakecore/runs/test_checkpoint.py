@@ -78,7 +78,7 @@ def test_a_file_cut_short_is_refused(tmp_path, keep):
     save_checkpoint(tmp_path / "a", tensors(), {})
     weights = tmp_path / "a.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"cut short.*bytes.*Copy a\.json and a\.safetensors again") as caught:
+    with pytest.raises(UserError, match=r"truncated.*bytes.*Copy a\.json and a\.safetensors again") as caught:
         load_checkpoint(tmp_path / "a")
     assert "deserializing" not in str(caught.value)  # no raw words of a library
 
@@ -121,7 +121,7 @@ def test_weights_of_another_json_are_refused(tmp_path):
     save_checkpoint(tmp_path / "a", tensors(), {})
     save_checkpoint(tmp_path / "b", {"g.weight": torch.zeros(2, 3)}, {})
     (tmp_path / "a.safetensors").write_bytes((tmp_path / "b.safetensors").read_bytes())
-    with pytest.raises(UserError, match=r"does not belong to a\.json"):
+    with pytest.raises(UserError, match=r"does not match a\.json"):
         load_checkpoint(tmp_path / "a")
 
 
@@ -155,7 +155,7 @@ def test_weights_that_are_not_finite_are_refused_where_the_modules_own_are():
     state = {"weight": torch.ones(1, 2), "bias": torch.ones(1), "mask": torch.tensor([0.0, -torch.inf])}
     load_into(module, state, "file")
     for bad in (torch.nan, torch.inf):
-        with pytest.raises(UserError, match=r"file holds weights that are not finite .got NaN or infinity in weight"):
+        with pytest.raises(UserError, match=r"file has weights that are not finite .got NaN or infinity in weight"):
             load_into(module, state | {"weight": torch.tensor([[2.0, bad]])}, "file")
     assert torch.equal(module.weight, torch.ones(1, 2))
 
@@ -171,7 +171,7 @@ def test_another_architecture_is_refused_by_the_names_of_its_layers():
     with pytest.raises(UserError) as caught:
         load_into(module, state, "epoch-0003")
     text = str(caught.value)
-    assert text.startswith("epoch-0003 holds weights of another architecture")
+    assert text.startswith("epoch-0003 has weights of another architecture")
     for words in ("missing 1.bias", "unknown 2.bias", "0.bias (4,) instead of (3,)"):
         assert words in text
     assert module[0].bias.shape == (3,)

@@ -1,7 +1,5 @@
 """Grids: every combination once, a folder that knows what it was asked, failures that stop nothing."""
 
-import operator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,7 +32,7 @@ def test_names_are_those_of_folders():
 def test_two_cells_of_one_name_a_field_swept_and_set_and_no_jobs_are_refused():
     with pytest.raises(UserError, match="same run twice"):
         check_grid([*CELLS, CELLS[0]], {"a": []}, {}, 1)
-    with pytest.raises(UserError, match="a is both swept and set"):
+    with pytest.raises(UserError, match="a is given to both --over and --set"):
         check_grid(CELLS, {"a": []}, {"a": "1", "b": "2"}, 1)
     with pytest.raises(UserError, match="--jobs"):
         check_grid(CELLS, {"a": []}, {}, 0)
@@ -44,7 +42,7 @@ def test_a_folder_is_claimed_once_and_goes_on_with_the_same_alone(tmp_path):
     for _ in range(2):
         with claimed(tmp_path / "s", {"runs": ["x"]}):
             assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
-    with pytest.raises(UserError, match="sweep of other settings"), claimed(tmp_path / "s", {"runs": ["y"]}):
+    with pytest.raises(UserError, match="sweep with other settings"), claimed(tmp_path / "s", {"runs": ["y"]}):
         pass
     assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
 
@@ -70,7 +68,7 @@ def test_one_that_fails_keeps_its_reason_and_the_others_go_on():
     failed = work_off(CELLS, train, jobs=1)
     assert failed == {
         "a=1": "no (got 1)",
-        "a=2": "the memory of the device is full: CUDA out of memory. Tried to allocate",
+        "a=2": "the device is out of memory: CUDA out of memory. Tried to allocate",
     }
     assert done == ["a=3"]
 
@@ -82,11 +80,15 @@ def test_a_stop_ends_the_grid_and_says_where(stop):
             raise stop
         assert cell.name == "a=1"
 
-    with pytest.raises(Interrupted, match=r"stopped in a=2;.* The same command goes on"):
+    with pytest.raises(Interrupted, match=r"stopped in a=2;.* Repeat the command to resume"):
         work_off(CELLS, train, jobs=1)
 
 
-def test_processes_side_by_side_are_prepared_first(tmp_path):
-    prepared = tmp_path / "prepared"
-    assert work_off(CELLS[:1], operator.attrgetter("name"), jobs=2, prepare=partial(Path.touch, prepared)) == {}
-    assert prepared.exists()
+def test_processes_side_by_side_do_the_work(tmp_path):
+    cells = [Cell(str(tmp_path / name), {}) for name in ("one", "two")]
+    assert work_off(cells, touch, jobs=2) == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def touch(cell: Cell) -> None:
+    Path(cell.name).touch()

@@ -92,12 +92,12 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
     command = [sys.executable, "-c", LOCK, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process is at work"), locked(tmp_path):
+        with pytest.raises(UserError, match="another process is using"), locked(tmp_path):
             pass
         first.kill()
     with locked(tmp_path):
         second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-        assert "another process is at work" in second.stdout
+        assert "another process is using" in second.stdout
 
 
 def test_a_lock_ends_with_its_block_even_by_an_error(tmp_path):

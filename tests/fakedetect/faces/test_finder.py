@@ -10,7 +10,7 @@ from fakecore.media.pixels import read_image
 from fakedetect.faces.finder import Face, FaceFinder, crop, sharpness
 from fakedetect.faces.mtcnn import _AT_ONCE, Cascade
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="module")

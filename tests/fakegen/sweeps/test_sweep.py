@@ -14,7 +14,7 @@ import fakegen
 from fakecore.errors import UserError
 from fakegen.sweeps.sweep import plan, sweep
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 TINY = {
     "resolution": "16",
     "g_width": "8",
@@ -48,7 +48,7 @@ def test_presets_can_be_swept_too():
         (["digits"], {"lrr": ["1"]}, {}, "Did you mean 'lr'"),
         (["digits"], {"lr": ["fast"]}, {}, "a number"),
         (["digits"], {"lr": ["1e-4", "1e-4"]}, {}, "same run twice"),
-        (["digits"], {"lr": ["1e-4"]}, {"lr": "2e-4"}, "both swept and set"),
+        (["digits"], {"lr": ["1e-4"]}, {"lr": "2e-4"}, "given to both --over and --set"),
         (["dense-1"], {"g_upsampling": ["nearest"]}, {}, "no g_upsampling"),
         (["digits", "digits"], {}, {}, "same run twice"),
     ],
@@ -104,7 +104,7 @@ def test_again_it_trains_nothing(swept):
 
 
 def test_another_sweep_does_not_enter_the_folder(swept):
-    with pytest.raises(UserError, match="sweep of other settings"):
+    with pytest.raises(UserError, match="sweep with other settings"):
         sweep(["digits"], out=swept.folder, over={"lr": ["1e-3"]}, real="digits:3")
 
 
@@ -150,4 +150,4 @@ def test_runs_side_by_side_give_the_same_table(tmp_path):
 
 
 def test_it_is_a_verb_of_the_package_too():
-    assert fakegen.sweeps.sweep is sweep
+    assert fakegen.sweep is sweep

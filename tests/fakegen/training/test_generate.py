@@ -162,7 +162,7 @@ def _diverge(tmp_path, tiny):
     [
         ({"real": "/no/such/folder"}, "no folder"),
         ({"real": "digits:x"}, "no class 'x' in digits"),
-        ({"changes": {"batch": 5000}}, "fewer training images than one batch"),
+        ({"changes": {"batch": 5000}}, "fewer training images than the batch size"),
         ({"count": 1}, "3 or more"),
         ({"device": "tpu"}, "device"),
     ],
@@ -188,9 +188,7 @@ def test_images_below_the_resolution_are_refused_with_one_that_fits(tmp_path):
     for number in range(60):
         side = 20 if number == 7 else 40
         Image.new("RGB", (side, 50), (number, 0, 0)).save(tmp_path / "small" / f"{number}.png")
-    with pytest.raises(
-        UserError, match=r"a side of 20 pixels in the smallest; expected 32.*resolution=16, or .*upscale"
-    ):
+    with pytest.raises(UserError, match=r"a shortest side of 20 pixels; expected 32.*resolution=16, or .*upscale"):
         fakegen.train("modern-32", out=tmp_path / "run", real=str(tmp_path / "small"))
 
 

@@ -13,7 +13,7 @@ import pytest
 from fakecore.files import read_jsonl
 from fakecore.sets.imageset import read_imageset
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

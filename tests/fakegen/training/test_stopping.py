@@ -58,10 +58,10 @@ def weights(run, epoch):
 
 def test_a_stop_amid_an_epoch_leaves_a_checkpoint_which_the_whole_epoch_replaces(stop, run, tmp_path, capsys):
     stopped, said = stop(5)
-    assert "stopped at step 6 of 12" in said and "what epoch 2 has come to is a checkpoint" in said
+    assert "stopped at step 6 of 12" in said and "a checkpoint of the unfinished epoch 2" in said
     assert stopped.epochs_on_disk() == [0, 2] and step_of(stopped, 2) == 6
     assert fakegen.sample(stopped.path, tmp_path / "set", count=3)["origin"]["epoch"] == 2
-    assert "epoch 2 was stopped midway, its checkpoint is of step 6 of the 8" in capsys.readouterr().err
+    assert "epoch 2 is unfinished: its checkpoint was saved at step 6 of 8" in capsys.readouterr().err
 
     fakegen.resume(stopped.path, device="cpu")
     assert stopped.epochs_on_disk() == [0, 2, 3] and step_of(stopped, 2) == 2 * PER_EPOCH
@@ -94,7 +94,7 @@ def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatc
     training_loss = training.generator_loss
     monkeypatch.setattr(training, "generator_loss", bad_at_last)
     changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
-    with pytest.raises(UserError, match=r"not finite at step 6, epoch 2.*last sound state is kept as a checkpoint"):
+    with pytest.raises(UserError, match=r"not finite at step 6, epoch 2.*last valid state is a checkpoint"):
         fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
     failed = open_run(tmp_path / "run")
     assert failed.epochs_on_disk() == [0, 1] and weights(failed, 1) == weights(open_run(run), 1)
@@ -103,7 +103,9 @@ def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatc
 def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
     stopped, _ = stop(PER_EPOCH + 1)
     stopped.save(step=PER_EPOCH, epoch=1)  # as a kill amid the second epoch leaves it
-    with pytest.raises(UserError, match=r"past that already \(got 4 steps; expected 6 or more: .* 1 whole epoch\)"):
+    with pytest.raises(
+        UserError, match=r"already trained longer than requested \(got 4 steps; expected 6 or more: .* 1 epoch\)"
+    ):
         fakegen.resume(stopped.path, changes={"epochs": 1})
     assert open_run(stopped.path).preset.epochs == 3
 
@@ -115,7 +117,7 @@ def test_a_run_that_came_further_than_its_last_checkpoint_says_how_to_get_one(ru
         half.unlink()
     fakegen.sample(killed, tmp_path / "set", count=3)
     said = capsys.readouterr().err
-    assert "has come to epoch 2, its last checkpoint is of epoch 1" in said
+    assert "is at epoch 2, but its last checkpoint is epoch 1" in said
     assert f"generate --resume --out {killed}" in said
     say_how_far(open_run(killed), [0])  # asked for by its number: nothing to be taken for another
     assert capsys.readouterr().err == ""

@@ -102,7 +102,7 @@ def test_a_killed_race_goes_on_in_several_processes_to_the_same_table(
     words = [run, "--detectors", "dct,discriminator", "--epochs", "0,1,last", "--out", tmp_path / "r", *ASKED]
     module = [sys.executable, "-m", "benchmarks.per_epoch", *map(str, words)]  # the command by its other name
     cells = tmp_path / "r" / "cells"
-    with subprocess.Popen(module, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE) as begun:
+    with subprocess.Popen(module, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE) as begun:
         deadline = time.monotonic() + 200
         while not list(cells.glob("trained-*.json")) and begun.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -1,0 +1,197 @@
+"""What gets installed, and what other packages can add: wheels built and installed as users do."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+DETECTOR = """
+import torch
+from torch import nn
+from fakedetect import Model
+from fakecore.schema import whole
+
+
+class Brightness(nn.Module):
+    def __init__(self, resolution, channels, width):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * resolution**2, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def forward(self, images):
+        return self.layers(images.float() / 255).squeeze(1)
+
+
+BRIGHTNESS = Model(
+    "a small perceptron", Brightness, kinds={"width": whole(1)}, describe=lambda settings: {"width": 8}
+)
+BROKEN = 3
+"""
+GENERATOR = """
+from torch import nn
+from fakegen.architectures.registry import Architecture
+
+
+class G(nn.Module):
+    def __init__(self, z_dim, resolution, channels):
+        super().__init__()
+        self.shape = (channels, resolution, resolution)
+        self.layers = nn.Sequential(nn.Linear(z_dim, 32), nn.ReLU(), nn.Linear(32, channels * resolution**2), nn.Tanh())
+
+    def forward(self, z):
+        return self.layers(z.flatten(1)).view(-1, *self.shape)
+
+
+class D(nn.Module):
+    def __init__(self, resolution, channels):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * resolution**2, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, x):
+        return self.layers(x).squeeze(1)
+
+
+PERCEPTRONS = Architecture(G, D)
+"""
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "fakelab-stranger"
+version = "1.0"
+[project.entry-points."fakelab.detectors"]
+brightness = "stranger_detector:BRIGHTNESS"
+broken = "stranger_detector:BROKEN"
+missing = "stranger_nowhere:MODEL"
+[project.entry-points."fakelab.generators"]
+perceptrons = "stranger_generator:PERCEPTRONS"
+[tool.setuptools]
+py-modules = ["stranger_detector", "stranger_generator"]
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A function that runs fakelab where a stranger's package is installed too."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    (source / "pyproject.toml").write_text(PROJECT)
+    (source / "stranger_detector.py").write_text(DETECTOR)
+    (source / "stranger_generator.py").write_text(GENERATOR)
+    words = [
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+        str(source),
+    ]
+    subprocess.run([*PIP, *words], check=True, timeout=120)
+
+    def run(*words, cwd):
+        code = f"import sys; sys.path.append({str(target)!r}); from fakelab.app import main; main({list(map(str, words))!r})"
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=240, check=False
+        )
+
+    return run
+
+
+def test_a_package_adds_a_detector_and_an_architecture(stranger, tmp_path):
+    small = ["--set", "resolution=8", "--set", "measure_every=0"]
+    asked = [
+        "generate",
+        "digits",
+        "--set",
+        "architecture=perceptrons",
+        *small,
+        "--epochs",
+        2,
+        "--count",
+        60,
+        "--out",
+        "run",
+    ]
+    made = stranger(*asked, "--real", "digits:3", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert json.loads((tmp_path / "run/run.json").read_text())["preset"]["architecture"] == "perceptrons"
+    assert stranger("sample", "run", "--count", 4, "--out", "more", cwd=tmp_path).returncode == 0
+    trained = stranger(
+        "detect-train", "run", "--model", "brightness", "--set", "epochs=2", "--out", "det", cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    facts = json.loads((tmp_path / "det/detector.json").read_text())
+    assert facts["model"] == "brightness" and facts["arguments"]["width"] == 8
+    scored = stranger("score", "more", "--detector", "det", "--json", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    rows = [json.loads(line) for line in scored.stdout.splitlines()]
+    assert len(rows) == 4 and all(0 <= row["p_fake"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("broken", "is not a detector model"), ("missing", "cannot be imported"), ("brightnes", "brightness")],
+)
+def test_a_package_that_fails_is_named_in_one_line(stranger, tmp_path, model, said):
+    (tmp_path / "real").mkdir()
+    asked = stranger("detect-train", "--real", "real", "--fake", "real", "--model", model, cwd=tmp_path)
+    assert asked.returncode == 2 and said in asked.stderr and "Traceback" not in asked.stderr
+    assert len(asked.stderr.strip().splitlines()) == 1
+
+
+def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (
+            name.endswith((".py", ".pyi", ".toml", ".j2", "py.typed", "README.md", "LICENSE"))
+            and (ROOT / name).exists()
+        ):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run([*PIP, *words], check=True, timeout=240)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        *("fakelab", "fakecore", "fakegen", "fakedetect")
+    }
+    shipped = {"fakedetect/evaluation/report.html.j2", "fakegen/__init__.pyi", "fakedetect/py.typed"}
+    assert shipped <= set(names)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True, timeout=60)
+    python = tmp_path / "env/bin/python"
+    # The dependencies come from this environment; its .pth files, such as that of an editable fakelab, are not read.
+    site = next((tmp_path / "env/lib").glob("python*")) / "site-packages"
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    subprocess.run(
+        [*PIP, "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True
+    )
+
+    def run(*words):
+        return subprocess.run(
+            list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+        )
+
+    where = run(python, "-c", "import fakelab; print(fakelab.__file__)").stdout
+    assert where.startswith(str(site))
+    assert run(tmp_path / "env/bin/fakelab", "--version").stdout.startswith("fakelab ")
+    assert "dcgan-64" in run(tmp_path / "env/bin/fakelab", "presets").stdout
+    assert "Catch fakes" in run(python, "-m", "fakelab", "--help").stdout
