@@ -72,7 +72,7 @@ def test_a_page_alone(trained, write_folder, fakelab, tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"in", "one.html"} and CAPTION in done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 3 and lines[-1].split() == ["look", "at", str(page)]
+    assert len(lines) == 3 and lines[-1].split() == ["report", str(page)]
     again = fakelab(*words)
     assert again.returncode == 2 and "never overwritten" in again.stderr
 

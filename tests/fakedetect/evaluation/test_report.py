@@ -95,7 +95,7 @@ def test_few_images_are_cautioned_against_on_the_terminal_too(doubtful, trained,
     assert "up to 30.0% of reals" in caution({**few, "n_real": 10, "n_fake": 10})
     assert caution({**few, "auroc": 0.9, "n_real": 500, "n_fake": 500}) is None
     print_metrics(replace(trained, metrics={**doubtful.metrics, **few}))
-    assert "  mind      Only one image of a class was tested" in capsys.readouterr().out
+    assert "  caution   Only one image of a class was tested" in capsys.readouterr().out
 
 
 def test_training_leaves_a_whole_report(trained):

@@ -5,7 +5,7 @@ from torch import nn
 
 from fakecore.errors import UserError
 from fakedetect.explain.explain import Heat, heat_maps, overlay
-from fakedetect.models.networks import build_network
+from fakedetect.models.registry import build_network
 from fakedetect.models.onnx import read_graph
 
 CPU = torch.device("cpu")

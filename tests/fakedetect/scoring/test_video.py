@@ -194,7 +194,7 @@ def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, d
         "tiny.avi": "unsupported",
     }
     cut = rows["0000-cut.avi"]
-    assert "cut short" in cut["note"] and cut["verdict"] == "fake" and 0 < cut["duration_s"] < 4
+    assert "truncated" in cut["note"] and cut["verdict"] == "fake" and 0 < cut["duration_s"] < 4
     for row in rows.values():
         assert (row["p_fake"] is None) == (row["status"] != "ok") == (row["error"] is not None)
 
@@ -304,9 +304,9 @@ def test_films_are_kept_in_results_and_judged_anew_when_looked_at_otherwise(
         assert tuple(line) == COLUMNS
     else:
         assert json.loads(out.read_text())["tracks"][0]["frames"] == 5
-    assert "1 of 1 are in" in fakelab(*words).stderr
+    assert "1 of 1 are already in" in fakelab(*words).stderr
     again = fakelab(*words, "--frames", 2)
-    assert "1 film in it looked at in another way" in again.stderr
+    assert "1 video in it scored with other options" in again.stderr
     (row,) = ResultsFile(out, detector).seen.values()
     assert row["note"] == "looked at with --frames 2 --whole-frame"
 
@@ -319,7 +319,7 @@ def test_the_command_line_tells_of_tracks_and_of_films_without_faces(tmp_path, t
     none = fakelab(*words, "--json")
     assert none.returncode == 1 and json.loads(none.stdout)["status"] == "no_face"
     wrong = fakelab(*words, "--fps", 3, "--frames", 2)
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: frames can be chosen in one way only")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: only one way to choose frames can be given")
 
 
 def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
@@ -332,7 +332,7 @@ def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
     out = tmp_path / "new" / "page.html"
     words = ("score", folder, "--detector", trained.detector, "--device", "cpu", "--out", out)
     made = fakelab(*words)
-    assert made.returncode == 1 and f"look at {out}" in made.stderr and len(made.stdout.splitlines()) == 4
+    assert made.returncode == 1 and f"report: {out}" in made.stderr and len(made.stdout.splitlines()) == 4
     page = out.read_text()
     assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the one that decides first
     assert page.count("data:image/jpeg") == 3 + 4 + 2 and page.count("data:image/png") == 1
@@ -359,7 +359,7 @@ def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
     film, out = write_film(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
     words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
     made = fakelab(*words)
-    assert made.returncode == 0 and f"boxes drawn in {out}" in made.stderr
+    assert made.returncode == 0 and f"annotated video: {out}" in made.stderr
     with av.open(str(out)) as container:
         (stream,) = container.streams
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
