@@ -16,7 +16,7 @@ import torch
 from fakecore.errors import UserError
 
 # For P-, R- and O-Net. facenet-pytorch's own, but for O-Net's 0.7: of the boxes between that and 0.8 most are shoulders, hands
-# and hair (docs/videos.md).
+# and hair (docs/lab/videos.md).
 THRESHOLDS = (0.6, 0.7, 0.8)
 FACTOR = 0.709  # between scales of the pyramid: half the area
 _CELL, _STRIDE = 12, 2  # P-Net looks at 12x12 pixels, every second one

@@ -53,7 +53,7 @@ class TimmFeatures(nn.Module):
 
     def make_fast(self, dtype: torch.dtype) -> None:
         """From now on compute in `dtype`, with BN folded into convolutions, and on a CPU ReLU and sums too: for scoring
-        alone. The first made resnet50 take 0.71 of autocast's time, the second 9 % faster still (docs/measurements.md).
+        alone. The first made resnet50 take 0.71 of autocast's time, the second 9 % faster still (docs/lab/measurements.md).
         """
         from torch.fx import GraphModule
         from torch.fx.experimental.optimization import fuse

@@ -1,5 +1,5 @@
 """Convolutions joined with the ReLU and the shortcut that follow them, so that each result is written once: on a CPU, whose
-memory is slower than its arithmetic. Resnet50's scoring gained 9 % (docs/measurements.md).
+memory is slower than its arithmetic. Resnet50's scoring gained 9 % (docs/lab/measurements.md).
 
 The kernels are oneDNN's, by the operators that torch.compile uses for the same; it would need a compiler at run time.
 """

@@ -45,7 +45,7 @@ class RaceSettings(DetectorSettings):
         low=1,
         high=10_000,
         why="passes over the training images, as in detect-train: fewer save minutes and make cnn look worse than it is. On "
-        "2,000 images of dcgan-64's epoch 35 its AUROC is 0.873 after 4, 0.943 after 8 and 0.980 after 12 (docs/race.md)",
+        "2,000 images of dcgan-64's epoch 35 its AUROC is 0.873 after 4, 0.943 after 8 and 0.980 after 12 (docs/lab/race.md)",
     )
     copies: int | None = setting(
         0,
