@@ -1,4 +1,4 @@
-"""The ground under fakegen and fakedetect: labels, errors, pixels, image sets, sources, devices, run folders."""
+"""Shared foundation of fakegen and fakedetect: labels, errors, pixels, image sets, sources, devices, run folders."""
 
 from fakecore.errors import Interrupted, UserError
 from fakecore.labels import FAKE, REAL

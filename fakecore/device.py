@@ -20,9 +20,10 @@ Precision = Literal["fp32", "bf16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" is a CUDA GPU where there is one, else the CPU; of several processes on a machine each takes its own GPU.
+    """Return the device called `name`. "auto" is a CUDA GPU if there is one, else the CPU; each of several processes on a
+    machine gets its own GPU.
 
-    Raises UserError for a device this machine has not.
+    Raises UserError if the machine does not have the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -38,23 +39,23 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         gpus = ["cuda:0"] if count == 1 else [f"cuda:0 to cuda:{count - 1}"] if count else []
         raise UserError(
-            "there is no such GPU" if count else "there is no GPU here that PyTorch can use",
+            "there is no such GPU" if count else "PyTorch finds no GPU on this machine",
             got=repr(name),
             expected=" or ".join([*gpus, "cpu"]),
-            remedy="Give --device cpu, or auto, which takes what there is.",
+            remedy="Use --device cpu, or auto to use what the machine has.",
         )
     return device
 
 
 def device_name(device: torch.device) -> str:
-    """The kind of device, and what decides the last bits of a result on it: "cpu, AVX512" or "cuda, NVIDIA H200"."""
+    """Return the kind of device and the model, which decide the last bits of a result: "cpu, AVX512" or "cuda, NVIDIA H200"."""
     if device.type == "cuda":
         return f"cuda, {torch.cuda.get_device_name(device)}"
     return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def choose_precision(wish: str, device: torch.device) -> Precision:
-    """ "auto" is bf16 where the processor reports bf16 arithmetic that outruns its fp32, else fp32."""
+    """Return the precision called `wish`. "auto" is bf16 on hardware where bf16 is faster than fp32, else fp32."""
     if wish != "auto":
         return wish
     if device.type == "cuda":
@@ -63,7 +64,7 @@ def choose_precision(wish: str, device: torch.device) -> Precision:
 
 
 def _cpu_flags() -> set[str]:
-    """What the processor can do, and "intel" if it is one; empty where the system does not tell."""
+    """Return the CPU feature flags, plus "intel" on Intel CPUs; empty if the system does not report them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -76,26 +77,26 @@ def _cpu_flags() -> set[str]:
 def _bf16_outruns_fp32(flags: set[str]) -> bool:
     """AMX and ARM's bf16 do, and so does AVX-512 bf16 on AMD. On an Intel without AMX (as rented ones often are), the
     bf16 product has no more throughput than fp32's, and oneDNN's gradient of weights ran 20 times slower: see
-    docs/measurements.md.
+    docs/lab/measurements.md.
     """
     return "amx_bf16" in flags or "bf16" in flags or ("avx512_bf16" in flags and "intel" not in flags)
 
 
 def default_threads() -> int:
-    """Threads for networks on a CPU: torch's own choice, or this process's share of the processors where several are at
-    work on the machine (for whom torchrun chooses one).
+    """Return the number of CPU threads for networks: torch's default, or this process's share of the cores if several
+    processes run on the machine (torchrun sets one thread each).
     """
     return torch.get_num_threads() if local_size() == 1 else max(1, (os.cpu_count() or 1) // local_size())
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which networks run at `precision`."""
+    """Return the context manager that runs networks in `precision`."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def make_fabric(device: torch.device, precision: Precision):
-    """Lightning Fabric for one run: where it runs, in which precision, over how many processes (gloo joins them on CPUs,
-    NCCL on GPUs).
+    """Return Lightning Fabric set up for a device, a precision and all processes of the job (gloo on CPUs, NCCL on
+    GPUs).
     """
     import logging
     import warnings
@@ -118,18 +119,18 @@ def make_fabric(device: torch.device, precision: Precision):
 
 
 def join_world(device: torch.device) -> World:
-    """The processes of this job, joined; a process that is alone joins nobody, and pays nothing for it."""
+    """Connect the processes of this job and return them as a World; a single process has no overhead."""
     return World(make_fabric(device, "fp32") if world_size() > 1 else None)
 
 
 def check_seed(seed: int) -> None:
-    """Raise UserError for a seed below 0, of which numpy's generators can make nothing."""
+    """Raise UserError for a negative seed, which numpy's generators do not accept."""
     if seed < 0:
         raise UserError("--seed is out of range", got=seed, expected="0 or more")
 
 
 def derive_seed(*parts: int | str) -> int:
-    """One 63-bit seed from several parts, such as (seed, "latents", step): equal parts, equal seed, on any machine."""
+    """Return a 63-bit seed derived from parts such as (seed, "latents", step): the same parts give the same seed anywhere."""
     text = "\0".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -151,7 +152,7 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Stop glibc's malloc from giving each large buffer back to the system, only to fault its pages in again next step.
+    """Stop glibc's malloc from returning large buffers to the system after each step, which causes page faults in the next.
 
     Networks on a CPU allocate the same megabytes every batch; measured in `benchmarks/speed/speed.py`. Does nothing elsewhere.
     """

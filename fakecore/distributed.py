@@ -56,7 +56,7 @@ class PeerLost(UserError):
     def __init__(self) -> None:
         super().__init__(
             "another process of this job ended early",
-            remedy="What it printed says why. What is on disk can be resumed.",
+            remedy="Its own output says why. The work on disk can be resumed.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line each, saying what, what was got, what was expected, and the remedy."""
+"""Errors that the user can fix: one line with what failed, what was got, what was expected, and the remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A request that cannot be carried out as it stands. Printed as one line, never as a traceback; exit code 2."""
+    """A request that cannot be carried out. Printed as one line, never as a traceback; exit code 2."""
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, remedy: str | None = None):
         super().__init__(what)
@@ -30,7 +30,7 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """Long work was stopped by Ctrl-C or SIGTERM at a point from which it can go on. Its text says how."""
+    """Ctrl-C or SIGTERM stopped the work at a point where it can be resumed; the text says how."""
 
 
 def unknown_name(
@@ -42,9 +42,9 @@ def unknown_name(
     meant: str | None = None,
     remedy: str | None = None,
 ) -> UserError:
-    """The error for a name that is not among `choices`: lists them, and asks whether the nearest one, or `meant`, was meant.
+    """Return the error for a name that is not in `choices`: it lists them and suggests `meant` or the nearest name.
 
-    `where` follows the name: "in digits". A number is never taken for another number that looks like it.
+    `where` follows the name: "in digits". No number is suggested for a number.
     """
     name, choices = str(name), [str(choice) for choice in choices]
     span = _as_range(choices)
@@ -64,32 +64,32 @@ def _as_range(choices: list[str]) -> str | None:
 
 
 def why_unreadable(error: OSError, path: Path) -> str:
-    """Why one file or folder among many could not be read, in a few words."""
+    """Return in a few words why a file or folder could not be read."""
     if error.errno == errno.ELOOP:
-        return "a link that leads back to itself"
+        return "a symbolic link that points to itself"
     if error.errno == errno.ENOENT:
-        return "a link that leads nowhere" if path.is_symlink() else "no such file"
+        return "a broken symbolic link" if path.is_symlink() else "no such file"
     if error.errno in (errno.EACCES, errno.EPERM):
         return "permission denied"
-    return (error.strerror or "it cannot be read").lower()
+    return (error.strerror or "cannot be read").lower()
 
 
 def explain_os_error(error: OSError) -> UserError:
-    """An `OSError` from anywhere in the work, as the line that its user needs."""
+    """Return an `OSError` as a UserError with a remedy."""
     where = f" at {error.filename!r}" if error.filename else ""
     remedies = {
-        errno.ENOSPC: ("the disk is full", "Free some space and repeat the command: what was finished is kept."),
+        errno.ENOSPC: ("the disk is full", "Free some space and repeat the command: finished work is kept."),
         errno.EDQUOT: (
             "the disk quota is used up",
-            "Free some space and repeat the command: what was finished is kept.",
+            "Free some space and repeat the command: finished work is kept.",
         ),
-        errno.EACCES: ("permission denied", "Choose a place you may read and write."),
-        errno.EPERM: ("permission denied", "Choose a place you may read and write."),
+        errno.EACCES: ("permission denied", "Choose a path that you can read and write."),
+        errno.EPERM: ("permission denied", "Choose a path that you can read and write."),
         errno.EROFS: ("the file system is read-only", "Choose another --out."),
-        errno.ENOENT: ("no such file or folder", "Check the spelling of the path."),
-        errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another path."),
-        errno.EEXIST: ("a file stands where a folder is needed", "Choose another path."),
-        errno.EISDIR: ("a folder stands where a file is needed", "Choose another path."),
+        errno.ENOENT: ("no such file or folder", "Check the path."),
+        errno.ENOTDIR: ("expected a folder, found a file", "Choose another path."),
+        errno.EEXIST: ("expected a folder, found a file", "Choose another path."),
+        errno.EISDIR: ("expected a file, found a folder", "Choose another path."),
         errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter path."),
     }
     what, remedy = remedies.get(error.errno, (error.strerror or str(error), None))

@@ -1,4 +1,4 @@
-"""Writing that survives being killed: whole files appear at once or not at all; logs are cut back to whole lines."""
+"""Write files safely: a file appears complete or not at all; logs are truncated to complete lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fakecore.errors import UserError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what was written under it becomes `path` when the block ends without error."""
+    """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -42,26 +42,26 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path, *, remedy: str = "Copy it again from where it was made, or make it anew.") -> Any:
+def read_json(path: Path, *, remedy: str = "Copy it again from the original, or create it again.") -> Any:
     """Read a JSON file. Raises UserError, with the `remedy`, when it is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing", remedy=remedy) from None
     except json.JSONDecodeError as error:
-        got = f"a mistake in line {error.lineno}" if error.doc.strip() else "no text"
+        got = f"a syntax error in line {error.lineno}" if error.doc.strip() else "an empty file"
     except (ValueError, RecursionError):
-        got = "other content"
-    raise UserError(f"{path} is not valid JSON", got=got, remedy=f"It was cut short or altered. {remedy}")
+        got = "content that is not text"
+    raise UserError(f"{path} is not valid JSON", got=got, remedy=f"The file is truncated or was changed. {remedy}")
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """Every whole line of a JSON-lines file; a last line that was cut short by a kill is left out."""
+    """Return all complete lines of a JSON-lines file; an incomplete last line is left out."""
     return [record for record, _ in whole_lines(path)]
 
 
 def cut_jsonl(path: Path, keep: int) -> list[dict]:
-    """Shorten a JSON-lines file to its first `keep` whole lines, and return those."""
+    """Truncate a JSON-lines file to its first `keep` complete lines, and return them."""
     lines = list(islice(whole_lines(path), keep))
     if path.exists():
         os.truncate(path, lines[-1][1] if lines else 0)
@@ -76,9 +76,9 @@ def append_jsonl(path: Path, records: Iterable[dict]) -> None:
 
 
 def whole_lines(path: Path) -> Iterator[tuple[dict, int]]:
-    """(record, byte offset of the line's end) for each whole line of a JSON-lines file, up to the first that is not.
+    """Yield (record, byte offset of the line's end) for each complete line of a JSON-lines file, up to the first bad one.
 
-    Holds one line in memory; a file that is missing has none.
+    Holds one line in memory; a missing file yields nothing.
     """
     if not path.exists():
         return

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM as a wish that long work honours at its next safe point; a second Ctrl-C stops at once.
+"""Ctrl-C and SIGTERM stop long work at its next safe point; a second Ctrl-C stops it at once.
 
-Of several processes, torchrun hands each signal on to all, so that a Ctrl-C reaches them twice at once: that is one wish.
-And when torchrun itself is gone, killed by force, that is the same wish.
+torchrun forwards each signal to all processes, so a Ctrl-C reaches each of them twice at once and counts as one. The end
+of torchrun itself, for example by SIGKILL, is also a request to stop.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fakecore.distributed import launched
 from fakecore.errors import Interrupted
 from fakecore.progress import say
 
-_SAME_WISH_S = 1.0
+_SAME_SIGNAL_S = 1.0
 
 
 class StopRequest:
-    """A context manager whose `asked` turns true after SIGINT or SIGTERM. Outside the main thread it never does."""
+    """A context manager whose `asked` becomes true after SIGINT or SIGTERM; only in the main thread."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
@@ -44,30 +44,28 @@ class StopRequest:
     def _ask(self, number: int, frame: object) -> None:
         now = time.monotonic()
         if self._asked_at is not None:
-            if launched() and now - self._asked_at < _SAME_WISH_S:
+            if launched() and now - self._asked_at < _SAME_SIGNAL_S:
                 return
             raise KeyboardInterrupt
         self._asked_at = now
-        say("stopping at the next safe point (again: at once) ...")
+        say("stopping at the next safe point (press Ctrl-C again to stop at once) ...")
 
 
 @contextmanager
 def going_on_with(next_command: str) -> Iterator[None]:
-    """Whatever of the block Ctrl-C hits, a loop with a StopRequest or what stands between loops, the block ends with
-    `Interrupted`, which says what is kept and the command that goes on.
-    """
+    """Turn an interruption anywhere in the block into `Interrupted`, which says what is kept and the command that resumes."""
     try:
         yield
     except Interrupted as stopped:
-        raise Interrupted(f"{stopped}. Go on with: {next_command}") from None
+        raise Interrupted(f"{stopped}. Resume with: {next_command}") from None
     except KeyboardInterrupt:
-        raise Interrupted(f"what was saved is kept. Go on with: {next_command}") from None
+        raise Interrupted(f"saved work is kept. Resume with: {next_command}") from None
 
 
 @contextmanager
 def honest_interrupts() -> Iterator[None]:
-    """Ctrl-C in the block comes out as KeyboardInterrupt (or `Interrupted`), also where a library that was being
-    imported made another error of it. For the main thread.
+    """Raise KeyboardInterrupt (or `Interrupted`) for a Ctrl-C in the block, even if a library turns it into another error
+    during its import. For the main thread.
     """
     pressed = False
 
@@ -90,8 +88,8 @@ def honest_interrupts() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """For a process that works for another: end within a second or so of that one's end, even where it was killed by force.
-    What is half-written then was written under a temporary name.
+    """End this worker process about a second after its parent ends, even if the parent was killed. Files that are then
+    incomplete have temporary names.
     """
     parent = os.getppid()
 

@@ -1,4 +1,4 @@
-"""The one label convention: real = 0, fake = 1. Names map to numbers here, explicitly, and nowhere else."""
+"""The one label convention: real = 0, fake = 1. Only this module maps names to numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def label_number(name: str) -> int:
-    """0 for "real", 1 for "fake". Raises UserError for any other name: a guess here would turn every answer round."""
+    """Return 0 for "real", 1 for "fake". Raises UserError for any other name: a wrong guess would invert all results."""
     try:
         return LABEL_NUMBERS[name]
     except KeyError:

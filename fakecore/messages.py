@@ -1,4 +1,4 @@
-"""Words that all messages share: how this program was called, and numbers with their nouns."""
+"""Text that all messages share: the name of this program as it was called, and numbers with nouns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def command(*words: object) -> str:
-    """A command line of this program, typed as it was typed this time: `python cli.py WORDS`, `fakelab WORDS`.
+    """Return a command line of this program as the user called it: `python cli.py WORDS` or `fakelab WORDS`.
 
-    Words that a shell would take apart are quoted. From Python, where nothing was typed, it is `fakelab`.
+    Words are quoted for a shell where needed. When called from Python, the program is `fakelab`.
     """
     return " ".join([_program(), *(shlex.quote(str(word)) for word in words)])
 
 
 def counted(n: int, noun: str) -> str:
-    """A number with its noun: "1 epoch", "2,000 epochs"."""
+    """Return a number with its noun: "1 epoch", "2,000 epochs"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
@@ -26,5 +26,5 @@ def _program() -> str:
     if Path(script).name == "cli.py":
         return shlex.join([sys.orig_argv[0], script])
     if Path(script).name == "fakelab" and shutil.which("fakelab") != script:
-        return shlex.quote(script)  # installed where no shell looks for it, such as .venv/bin
+        return shlex.quote(script)  # installed outside PATH, such as in .venv/bin
     return "fakelab"

@@ -1,5 +1,5 @@
 """Progress bars on stderr with rate and time left, as wide as the terminal; silent when stderr is not a terminal. Of
-several processes at one job the first alone speaks.
+several processes, only the first prints.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MIN_BAR, _MAX_BAR = 5, 40  # characters
 
 
 class Bar(Protocol):
-    """What work reports to: `advance(n)` units done; `note(text)` shows a word beside the bar."""
+    """A progress bar: `advance(n)` adds finished units; `note(text)` shows a text next to the bar."""
 
     def advance(self, n: int = 1) -> None: ...
 
@@ -43,7 +43,7 @@ class _Shown:
 
 @contextmanager
 def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """A bar for `total` units of work, `done` of which were finished before; `unit` is a plural such as "images"."""
+    """Show a bar for `total` units of work, of which `done` are already finished; `unit` is a plural such as "images"."""
     if not sys.stderr.isatty() or rank():
         yield _Silent()
         return
@@ -63,13 +63,13 @@ def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Ite
 
 
 def say(text: str) -> None:
-    """One line for the person who waits: to stderr, so that stdout stays for results."""
+    """Print one line to stderr, since stdout is for results."""
     if not rank():
         print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    """One line like `say`, which must not be overlooked: in red, where stderr is a terminal."""
+    """Print one line like `say`, in red if stderr is a terminal."""
     if rank() or not sys.stderr.isatty():
         say(text)
         return
@@ -80,16 +80,16 @@ def warn(text: str) -> None:
 
 
 def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:
-    """(text, style) of all that fits into `width` characters, the most wanted first; the bar takes what is left."""
+    """Return (text, style) of the parts that fit into `width` characters, by priority; the bar fills the rest."""
     speed = task.finished_speed or task.speed
     done, elapsed = f"{task.completed:,.0f}", _clock(task.finished_time if task.finished else task.elapsed)
     left = f"{_clock(task.time_remaining)} left" if task.total else ""
-    wanted = {  # in the order in which they are wanted; shown in another
+    wanted = {  # by priority; shown in a different order
         "left": f"in {elapsed}" if task.finished else left,
         "count": f"{done}/{task.total:,.0f}" if task.total else done,
         "rate": f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else "",
         "note": task.fields["note"],
-        "elapsed": "" if task.finished else f"{elapsed} so far",
+        "elapsed": "" if task.finished else f"{elapsed} elapsed",
     }
     room, shown = width - len(title) - (_MIN_BAR + 1 if task.total else 0), {}
     for name, text in wanted.items():

@@ -1,4 +1,4 @@
-"""JSON that may have been edited, or lost parts on its way: checked once, field by field, before anything relies on it."""
+"""Check JSON that may be edited or incomplete, field by field, before it is used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fakecore.errors import UserError
 
 @dataclass(frozen=True)
 class Kind:
-    """What a field may hold: in words, and as a test."""
+    """The values that a field may have: in words, and as a test."""
 
     words: str
     fits: Callable[[Any], bool]
 
 
-TEXT = Kind("a text", lambda value: isinstance(value, str))
-TEXT_OR_NONE = Kind("a text or null", lambda value: value is None or isinstance(value, str))
+TEXT = Kind("a string", lambda value: isinstance(value, str))
+TEXT_OR_NONE = Kind("a string or null", lambda value: value is None or isinstance(value, str))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 
 
@@ -47,9 +47,9 @@ def one_of(*values: int) -> Kind:
 def check_fields(
     facts: Any, fields: Mapping[str, Kind | Mapping], where: object, *, remedy: str, inside: str = ""
 ) -> None:
-    """Raise UserError for the first of `fields` that `facts` lacks or holds as another kind: which, got and expected.
+    """Raise UserError for the first of `fields` that is missing in `facts` or of another kind.
 
-    `fields` maps a name to its Kind, or to the fields of the object that it holds. Further names in `facts` are passed over.
+    `fields` maps a name to its Kind, or to the fields of the object that it holds. Other names in `facts` are ignored.
     """
     if not isinstance(facts, dict):
         raise _unusable(where, inside.rstrip("."), facts, OBJECT.words, remedy)

@@ -15,7 +15,7 @@ from fakecore.errors import UserError, unknown_name
 
 S = TypeVar("S")
 
-# Words for one thing: whoever types one of them, and meets settings that have another, is told of that one.
+# Synonyms: if a user gives one and the settings have another, the error suggests that one.
 _SAME = (
     {"rate", "lr", "learning_rate"},
     {"batch", "batch_size", "bs"},
@@ -33,12 +33,12 @@ def setting(
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
 ) -> Any:
-    """A dataclass field that knows its reason (`why`: unit, purpose, source), its inclusive range, or its choices."""
+    """Return a dataclass field with its reason (`why`: unit, purpose, source), and its inclusive range or choices."""
     return dataclasses.field(default=default, metadata={"why": why, "low": low, "high": high, "choices": choices})
 
 
 def override(settings: S, changes: dict[str, Any]) -> S:
-    """`settings` with `changes` applied; values may be strings as typed on a command line.
+    """Return `settings` with `changes` applied; values may be strings as typed on a command line.
 
     Raises UserError for an unknown field (the nearest is named), a value of the wrong kind, or one out of range.
     """
@@ -55,7 +55,7 @@ def override(settings: S, changes: dict[str, Any]) -> S:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """`["lr=1e-4", "batch=64"]` as a dict. Raises UserError for one without `=`."""
+    """Return `["lr=1e-4", "batch=64"]` as a dict. Raises UserError for one without `=`."""
     changes = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -66,7 +66,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def describe(settings: Any) -> list[tuple[str, Any, str]]:
-    """(field, value, why) for every field, in the order in which they are written; why ends with what else it may be."""
+    """Return (field, value, why) for every field in order; why ends with the allowed values."""
     rows = []
     for field in dataclasses.fields(settings):
         may_be = _may_be(field)
@@ -105,7 +105,7 @@ def _whole_number(text: str) -> int:
 
 
 def _may_be(field: dataclasses.Field) -> str:
-    """The values a field can take, in words; empty where there is no limit."""
+    """Return the allowed values of a field in words; empty if there is no limit."""
     low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
     if choices is not None:
         return "one of " + ", ".join(str(choice) for choice in choices)
@@ -119,7 +119,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     if choices is not None and value not in choices:
         if isinstance(value, str):
             raise unknown_name(field.name, value, [str(choice) for choice in choices])
-        raise UserError(f"{field.name} has a value it cannot take", got=value, expected=f"one of {list(choices)}")
+        raise UserError(f"{field.name} has an invalid value", got=value, expected=f"one of {list(choices)}")
     if value is None or isinstance(value, (str, bool)):
         return
     too_low = low is not None and not value >= low  # written so that NaN is out of range too

@@ -80,7 +80,7 @@ def read_bytes(path: Path) -> bytes:
                 raise ImageError("unreadable", "the file is empty", kind)
             if is_video(head, path.suffix, _SIGNATURES):
                 raise ImageError(
-                    "unsupported", "a video: `faces` cuts pictures out of it, and `score` judges it", kind="video"
+                    "unsupported", "a video: use `faces` to crop its faces, or `score` to score it", kind="video"
                 )
             file.seek(0)
             return file.read()
@@ -96,7 +96,7 @@ def decode_image(data: bytes) -> np.ndarray:
     """
     with open_image(data) as image:
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one as an image")
+            raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one frame as an image")
         image.load()
         return _to_rgb(_upright(image))
 
@@ -120,12 +120,12 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
                 yield image
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
-            raise ImageError("unreadable", "cut short or damaged") from None
+            raise ImageError("unreadable", "truncated or damaged") from None
         if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
             raise ImageError("unsupported", "a HEIC photo: save it as JPEG or PNG") from None
         raise ImageError("unsupported", "not an image of a known format") from None
     except _DECODER_ERRORS:
-        raise ImageError("unreadable", "cut short or damaged") from None
+        raise ImageError("unreadable", "truncated or damaged") from None
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
@@ -212,10 +212,10 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
-            raise ImageError("unsupported", "32-bit pixels; 8 and 16 bits are read")
+            raise ImageError("unsupported", "32-bit pixels; only 8-bit and 16-bit images are supported")
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "F":
-        raise ImageError("unsupported", "floating-point pixels; 8 and 16 bits are read")
+        raise ImageError("unsupported", "floating-point pixels; only 8-bit and 16-bit images are supported")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

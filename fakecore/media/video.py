@@ -28,7 +28,7 @@ from fakecore.media.videofiles import HEAD_BYTES, is_video
 MAX_FRAME_PIXELS = 24_000_000  # 6K; a decoder holds up to 17 frames, and at 8K those alone are a gigabyte
 _FORMATS = "asf,avi,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc,ogg"
 _SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second; a header that says otherwise says nothing
-_NOTHING = "cut short or damaged: no film can be made out in it"
+_NOTHING = "truncated or damaged: no video can be read from it"
 _SEEK_OVER = 12  # frames: shorter ways are quicker decoded than jumped over
 _SLACK_S, _SLACK = 0.5, 0.02  # a header may promise so much more than there is: sound runs on, rates are rounded
 
@@ -88,7 +88,7 @@ class Outcome:
         """What a person should be told, or None."""
         notes = []
         if self.truncated:
-            notes.append(f"the file is cut short: only its first {self.whole_s:.1f} s are there")
+            notes.append(f"the file is truncated: only its first {self.whole_s:.1f} s can be read")
         if self.damaged:
             notes.append(f"{self.damaged:,} damaged frame{'s' if self.damaged > 1 else ''} left out")
         return "; ".join(notes) or None
@@ -130,16 +130,20 @@ def check_choice(
         f"{name}={value}" for name, value in (("every", every), ("fps", fps), ("count", count)) if value is not None
     ]
     if len(given) > 1:
-        raise UserError("frames can be chosen in one way only", got=" and ".join(given), expected="one of the three")
+        raise UserError(
+            "only one way to choose frames can be given",
+            got=" and ".join(given),
+            expected="one of every, fps and count",
+        )
     for name, value, low in (("every", every, 1), ("count", count, 1)):
         if value is not None and value < low:
             raise UserError(f"{name} is too small", got=value, expected=f"{low} or more")
     if fps is not None and not _SLOWEST <= fps <= _FASTEST:
-        raise UserError("fps cannot be used", got=fps, expected=f"{_SLOWEST:g} to {_FASTEST:g} frames a second")
+        raise UserError("fps is out of range", got=fps, expected=f"{_SLOWEST:g} to {_FASTEST:g} frames per second")
     if not (math.isfinite(start_s) and start_s >= 0):
-        raise UserError("the start cannot be used", got=start_s, expected="seconds, 0 or more")
+        raise UserError("the start time is out of range", got=start_s, expected="seconds, 0 or more")
     if end_s is not None and not end_s > start_s:
-        raise UserError("the end does not come after the start", got=f"{start_s:g} to {end_s:g} s")
+        raise UserError("the end time is not after the start time", got=f"{start_s:g} to {end_s:g} s")
 
 
 class Frames:
@@ -226,7 +230,7 @@ class _Film:
         except (av.error.FFmpegError, OSError):
             partial += 1
         if not keys:
-            raise VideoError("unreadable", "cut short or damaged: it holds no whole frame")
+            raise VideoError("unreadable", "truncated or damaged: it has no complete frame")
         rate = _rate(stream)
         self._timed = timed and len(set(keys)) == len(keys) and _can_be(keys, stream)
         self.keys = sorted(keys) if self._timed else list(range(len(keys)))
@@ -244,7 +248,7 @@ class _Film:
             context = stream.codec_context
             first = next(_decoded(container, stream, _Count()), None)
             if first is None:
-                raise VideoError("unreadable", f"no frame of it can be decoded ({context.name})")
+                raise VideoError("unreadable", f"no frame can be decoded ({context.name})")
             rotation = round(-first.rotation / 90) * 90 % 360  # FFmpeg counts against the clock
             width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
             promised = _promised_s(container, stream)
@@ -331,15 +335,15 @@ def _video_stream(container):
         raise VideoError("unreadable", _NOTHING)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
-        raise VideoError("unsupported", "it holds no moving pictures, only sound or other data")
+        raise VideoError("unsupported", "no video stream, only sound or other data")
     stream = streams[0]
     context = stream.codec_context
     if context is None:
-        raise VideoError("unsupported", "its codec is not known here: save it as H.264, for example")
+        raise VideoError("unsupported", "unknown video codec: convert it, for example to H.264")
     if context.width * context.height > MAX_FRAME_PIXELS:
         limit = MAX_FRAME_PIXELS // 1_000_000
         raise VideoError(
-            "too_large", f"{context.width}x{context.height} pixels; the limit is {limit} megapixels a frame"
+            "too_large", f"{context.width}x{context.height} pixels; the limit is {limit} megapixels per frame"
         )
     stream.thread_type = "AUTO"
     return stream
@@ -365,7 +369,9 @@ def _decoded(container, stream, damaged: _Count, wanted: set[int] | None = None)
         except (av.error.EOFError, StopIteration):
             return
         except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError, NotImplementedError):
-            raise VideoError("unsupported", "its codec cannot be decoded here: save it as H.264, for example") from None
+            raise VideoError(
+                "unsupported", "no decoder for its video codec: convert it, for example to H.264"
+            ) from None
         except (av.error.FFmpegError, OSError):
             damaged.n += 1
             continue

@@ -33,7 +33,7 @@ def film_writer(
     width, height = (side - side % 2 for side in size_wh)  # what 4:2:0 can hold
     if min(width, height) < _SMALLEST:
         got, expected = f"{size_wh[0]}x{size_wh[1]} pixels", f"{_SMALLEST}x{_SMALLEST} or more"
-        raise UserError("the film is too small to be written anew", got=got, expected=expected)
+        raise UserError("the video is too small to encode", got=got, expected=expected)
     with (
         atomic_path(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,

@@ -1,10 +1,10 @@
-"""A logarithmic axis that people can read: 0.5, 1, 2, 5 instead of powers of ten with factors before them."""
+"""A readable logarithmic axis: 0.5, 1, 2, 5 instead of powers of ten."""
 
 from __future__ import annotations
 
 
 def logarithmic_y(axes) -> None:
-    """Scale the upright axis of a matplotlib plot logarithmically, with plain numbers at 1, 2 and 5 of each decade; where
+    """Scale the y axis of a matplotlib plot logarithmically, with plain numbers at 1, 2 and 5 of each decade; where
     it spans less than that, at round steps.
     """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

@@ -1,4 +1,4 @@
-"""Pages that carry everything they show: one HTML file, no links to other files, one look for all of them."""
+"""Self-contained HTML reports: one file each, no links to other files, one style."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def write_page(path: Path, package: str, template: str, **values: Any) -> None:
 
 
 def picture(file: Path | bytes, kind: str = "png") -> str:
-    """A PNG, or another `kind` such as "jpeg", a file or its bytes, as the `src` of an <img>."""
+    """Return an image file, or its bytes, as the `src` of an <img>; `kind` is "png", "jpeg" ..."""
     data = file if isinstance(file, bytes) else file.read_bytes()
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Tables as plain text, which a terminal of any width and a pipe can take, and as CSV."""
+"""Tables as plain text for terminals of any width, and as CSV."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _GAP = "  "
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns under their names, those that hold numbers to the right and all else to the left. Where a line would be
-    wider than the terminal (80 characters where there is none), the last column is wrapped.
+    """Return a table as text: numbers aligned right, everything else left. If a line is wider than the terminal (80
+    characters without one), the last column is wrapped.
     """
     cells = [[f"{cell:,}" if type(cell) is int else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
@@ -31,17 +31,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def paragraph(text: str, indent: int = 0) -> str:
-    """`text` wrapped to the terminal's width, `indent` spaces before each line."""
+    """Return `text` wrapped to the terminal's width, with `indent` spaces before each line."""
     return textwrap.fill(text, terminal_width(), initial_indent=" " * indent, subsequent_indent=" " * indent)
 
 
 def terminal_width() -> int:
-    """Characters in a line: the terminal's, or 80; never more than 100, which is as far as eyes like to travel."""
+    """Return the characters per line: the terminal's, or 80 without one; at most 100, for readability."""
     return min(shutil.get_terminal_size((80, 24)).columns, 100)
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> bytes:
-    """A CSV file of `columns` of the rows, a header first; None, and a name that a row lacks, is an empty field."""
+    """Return a CSV file with a header and the `columns` of the rows; None and missing names become empty fields."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""Where results that can be made again are kept, and how they make room: least recently used first out."""
+"""The cache of results that can be recomputed, limited in size: the least recently used are deleted first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _DEFAULT_LIMIT_GB = 20.0
 
 
 def cache_home() -> Path:
-    """FAKELAB_CACHE, else ~/.cache/fakelab."""
+    """Return the cache folder: FAKELAB_CACHE, else ~/.cache/fakelab."""
     return Path(os.environ.get("FAKELAB_CACHE") or Path.home() / ".cache" / "fakelab")
 
 
 def prune(keep: Path, limit: float) -> None:
-    """Delete the least recently used entries while all together are larger than `limit` bytes; never `keep`.
+    """Delete the least recently used entries until the cache is at most `limit` bytes; never delete `keep`.
 
     An entry was last used when its .json was last touched.
     """
@@ -42,7 +42,7 @@ def prune(keep: Path, limit: float) -> None:
 
 
 def limit_bytes() -> float:
-    """FAKELAB_CACHE_GB, else 20 GB, in bytes. Raises UserError when it is not a number."""
+    """Return the cache limit in bytes: FAKELAB_CACHE_GB, else 20 GB. Raises UserError when it is not a number."""
     text = os.environ.get("FAKELAB_CACHE_GB") or str(_DEFAULT_LIMIT_GB)
     try:
         return float(text) * 1e9

@@ -45,7 +45,7 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
     Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
     """
     weights = _weights(path)
-    remedy = f"Copy {_facts(path).name} and {weights.name} again, both of the same training, or train anew."
+    remedy = f"Copy {_facts(path).name} and {weights.name} again, both from the same training, or train again."
     facts = read_json(_facts(path), remedy=remedy)
     check_fields(facts, {"sha256": TEXT}, _facts(path), remedy=remedy)
     if not weights.is_file():
@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
     tensors = read_tensors(weights, prefix, remedy=remedy)  # first, since it says what is wrong with a damaged file
     if found != facts["sha256"]:
         raise UserError(
-            f"{weights} does not belong to {_facts(path).name}: one of the two was replaced or damaged",
+            f"{weights} does not match {_facts(path).name}: one of the two was replaced or damaged",
             got=f"sha256 {found[:12]}",
             expected=facts["sha256"][:12],
             remedy=remedy,
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
 
 
 def read_tensors(
-    weights: Path, prefix: str = "", *, remedy: str = "Copy it again, or make it anew."
+    weights: Path, prefix: str = "", *, remedy: str = "Copy it again, or create it again."
 ) -> dict[str, torch.Tensor]:
     """Tensors of a safetensors file whose names start with `prefix`, without it.
 
@@ -77,16 +77,16 @@ def read_tensors(
             start = file.read(4)
         if start.startswith((b"PK\x03\x04", b"\x80")):
             raise UserError(
-                f"{weights} is a pickle, which could run code; it is refused",
+                f"{weights} is a pickle, which is refused because it could run code",
                 expected="a safetensors file written by fakelab",
                 remedy=remedy,
             ) from None
         size = f"{weights.stat().st_size:,} bytes"
-        what = f"{weights} was cut short or damaged"
-        raise UserError(what, got=size, expected="a whole safetensors file", remedy=remedy) from None
+        what = f"{weights} is truncated or damaged"
+        raise UserError(what, got=size, expected="a complete safetensors file", remedy=remedy) from None
 
 
-_OF_TWO = "The weights and their description are not of one training: copy both again."
+_OF_TWO = "The weights and their .json file come from different trainings: copy both again."
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str, remedy: str = _OF_TWO) -> None:
@@ -103,13 +103,13 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str,
     ]
     if missing or foreign or resized:
         differences = [f"missing {name}" for name in missing] + [f"unknown {name}" for name in foreign] + resized
-        raise UserError(f"{what} holds weights of another architecture", got=_few(differences), remedy=remedy)
+        raise UserError(f"{what} has weights of another architecture", got=_few(differences), remedy=remedy)
     broken = [name for name in own if not tensors[name].isfinite().all() and own[name].isfinite().all()]
     if broken:
         raise UserError(
-            f"{what} holds weights that are not finite",
+            f"{what} has weights that are not finite",
             got=f"NaN or infinity in {_few(broken)}",
-            remedy="They are damaged, or of a training that failed: use others.",
+            remedy="The file is damaged, or the training diverged: use another checkpoint.",
         )
     module.load_state_dict(tensors)
 

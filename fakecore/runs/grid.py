@@ -1,5 +1,5 @@
-"""Grids: a training for every combination of settings, one after another or side by side, in a folder that says what was
-asked, so that the same command goes on where it was stopped.
+"""Grids: one training per combination of settings, in sequence or in parallel, in a folder that records the request, so
+that repeating the command resumes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fakecore.report.pages import picture, write_page
 from fakecore.report.tables import as_csv
 from fakecore.runs.runfolder import locked
 
-ASKED = "sweep.json"  # what a sweep was asked for, in its folder
+ASKED = "sweep.json"  # the request of a sweep, in its folder
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep leaves behind; `rows` are those of the table, `failed` names what could not be trained, or read, and
-    `remarks` say what keeps rows from being compared.
+    """The result of a sweep: `rows` of the table, `failed` names of runs that could not be trained or read, and `remarks`
+    on rows that cannot be compared.
     """
 
     folder: Path
@@ -60,36 +60,36 @@ def parse_over(assignments: Iterable[str]) -> dict[str, list[str]]:
         if not name or not chosen:
             raise UserError("--over could not be read", got=repr(assignment), expected="field=value,value...")
         if name in over:
-            raise UserError(f"--over names {name} twice", expected="all its values in one --over")
+            raise UserError(f"--over names {name} twice", expected="all of its values in one --over")
         over[name] = chosen
     return over
 
 
 def combinations(over: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Every combination of the values of `over`, the last field innermost; one that varies nothing where it is empty."""
+    """Return every combination of the values of `over`, the last field innermost; one empty combination if `over` is empty."""
     return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
 
 
 def cell_name(varied: Mapping[str, str], *words: str) -> str:
-    """What a folder is called: `words` first, then field=value of each that varies, in characters that any system takes."""
+    """Return a folder name: `words`, then field=value of each varied field, in characters that are valid on any system."""
     return re.sub(r"[^\w.,=+-]+", "-", "_".join([*words, *(f"{name}={value}" for name, value in varied.items())]))
 
 
 def check_grid(cells: Sequence[Cell], over: Mapping[str, object], changes: Mapping[str, object], jobs: int) -> None:
-    """Raise UserError when two cells are one, a field is both swept and set, or `jobs` is no number of jobs."""
+    """Raise UserError when two cells are one, a field is given to both --over and --set, or `jobs` is no number of jobs."""
     names = [cell.name for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError("a sweep names the same run twice", got=", ".join(twice))
     if overlap := sorted(set(over) & set(changes)):
-        raise UserError(f"{overlap[0]} is both swept and set", expected="--over or --set, not both")
+        raise UserError(f"{overlap[0]} is given to both --over and --set", expected="one of the two")
     if jobs < 1:
         raise UserError("--jobs is out of range", got=jobs, expected="1 or more")
 
 
 @contextmanager
 def claimed(out: Path, asked: dict[str, Any]) -> Iterator[None]:
-    """Hold the folder against other processes, with what was asked written down in its sweep.json. Raises UserError,
-    before anything is written, for a folder that holds anything but a sweep that was asked for the same.
+    """Lock the folder against other processes and write the request to its sweep.json. Raises UserError, before anything is
+    written, unless the folder is new, empty or a sweep of the same request.
     """
     _refuse_foreign(out, asked)
     with locked(out):
@@ -101,12 +101,12 @@ def claimed(out: Path, asked: dict[str, Any]) -> Iterator[None]:
 def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
     if (out / ASKED).is_file():
         if read_json(out / ASKED) != asked:
-            remedy = "Repeat its own command to go on with it, or choose another --out."
-            raise UserError(f"{out} holds a sweep of other settings", remedy=remedy)
+            remedy = "Repeat its own command to resume it, or choose another --out."
+            raise UserError(f"{out} contains a sweep with other settings", remedy=remedy)
     elif out.is_file():
         raise UserError(f"{out} is a file", expected="a new folder", remedy="Choose another --out.")
     elif out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
-        raise UserError(f"{out} is not empty", expected="a new folder, or one that holds a sweep")
+        raise UserError(f"{out} is not empty", expected="a new folder, or the folder of a sweep")
 
 
 def work_off(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
@@ -140,8 +140,8 @@ def _side_by_side(pool: ProcessPoolExecutor, cells: Sequence[Cell], train: Calla
                 failed[cell.name] = why
     except BrokenProcessPool:
         raise UserError(
-            "a process that trained was killed, most likely for lack of memory",
-            remedy="Repeat the command with --jobs 1: what was finished is kept.",
+            "a training process was killed, probably because memory ran out",
+            remedy="Repeat the command with --jobs 1: finished runs are kept.",
         ) from None
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -159,13 +159,13 @@ def _attempt(train: Callable[[Cell], None], cell: Cell) -> str | None:
     try:
         train(cell)
     except Interrupted:
-        raise Interrupted(f"stopped in {cell.name}; everything is saved. The same command goes on with it") from None
-    except KeyboardInterrupt:  # between two loops that honour a wish to stop
-        raise Interrupted(f"stopped in {cell.name}; what was finished is kept. The same command goes on") from None
+        raise Interrupted(f"stopped in {cell.name}; all progress is saved. Repeat the command to resume") from None
+    except KeyboardInterrupt:  # outside the loops that handle a request to stop
+        raise Interrupted(f"stopped in {cell.name}; finished work is kept. Repeat the command to resume") from None
     except UserError as error:
         return str(error)
     except torch.OutOfMemoryError as error:
-        return f"the memory of the device is full: {str(error).splitlines()[0][:120]}"
+        return f"the device is out of memory: {str(error).splitlines()[0][:120]}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A run folder describes itself: run.json says what was asked, from what, with which versions, and how far it is."""
+"""A run folder describes itself: run.json records the request, the source, the versions and the progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDED_PACKAGES = (
 
 
 def refuse_used(path: Path, *, made_by: str, marker: str, resume_hint: str | None = None) -> None:
-    """Raise UserError when a folder for results already holds something: nothing is ever overwritten.
+    """Raise UserError if a folder for results is not empty: nothing is ever overwritten.
 
     `marker` is the file by which a finished or unfinished result is known (run.json, detector.json).
     """
@@ -33,13 +33,13 @@ def refuse_used(path: Path, *, made_by: str, marker: str, resume_hint: str | Non
         raise UserError(f"{path} is a file", expected="a new folder", remedy="Choose another --out.")
     if (path / marker).exists():
         remedy = f"{resume_hint}, or choose another --out." if resume_hint else "Choose another --out."
-        raise UserError(f"{path} already holds {made_by}; it is never overwritten", remedy=remedy)
+        raise UserError(f"{path} already holds {made_by}, which is never overwritten", remedy=remedy)
     if path.exists() and any(entry.name != ".lock" for entry in path.iterdir()):
         raise UserError(f"{path} is not empty", expected="a new or empty folder", remedy="Choose another --out.")
 
 
 def free_name(path: Path) -> Path:
-    """`path`, or `path-2`, `path-3` ... : the first that does not exist. For defaults that the user did not choose."""
+    """Return the first of `path`, `path-2`, `path-3` ... that does not exist, for default names."""
     candidate, number = path, 2
     while candidate.exists():
         candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
@@ -47,15 +47,15 @@ def free_name(path: Path) -> Path:
 
 
 def newest(root: Path, marker: str) -> Path | None:
-    """The folder below `root` (two levels) that holds the most recently written `marker`, or None."""
+    """Return the folder below `root` (two levels) with the most recently written `marker`, or None."""
     found = [*root.glob(f"*/{marker}"), *root.glob(f"*/*/{marker}")]
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and hold it against a second process. The lock dies with its process, so a kill never
-    leaves it behind.
+    """Create the folder if needed, and lock it against other processes. The lock ends with its process, even if that is
+    killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -63,13 +63,13 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"another process is at work in {folder}", remedy="Wait for it, stop it, or choose another --out."
+                f"another process is using {folder}", remedy="Wait for it, stop it, or choose another --out."
             ) from None
         yield
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on. Same seed, device kind and versions: same result."""
+    """Return the versions that a result depends on: the same seed, device kind and versions give the same result."""
     found = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         try:
@@ -80,5 +80,5 @@ def versions() -> dict[str, str]:
 
 
 def host() -> dict[str, str | int | None]:
-    """The machine, as far as results and timings depend on it. No names of people or computers."""
+    """Return the facts about the machine that affect results and timings; no user or host names."""
     return {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()}

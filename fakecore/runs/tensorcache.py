@@ -1,4 +1,4 @@
-"""What is computed once and kept in the cache: named tensors with their facts, under a key that says all of it."""
+"""A cache of named tensors with their facts, under a key that identifies how they were computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fakecore.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 def keep(key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Keep tensors under `key`, and make room where the cache has outgrown its limit."""
+    """Store tensors under `key`, and prune the cache if it exceeds its limit."""
     limit = limit_bytes()
     path = _place(key)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def keep(key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -
 
 
 def load_kept(key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """What was kept under `key`; None when it never was, was pruned, or is damaged: it can be made again."""
+    """Return the tensors and facts stored under `key`; None if they are missing, pruned or damaged."""
     path = _place(key)
     try:
         found = load_checkpoint(path)

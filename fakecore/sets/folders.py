@@ -75,7 +75,7 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
             present = sorted({name for name in classes if name is not None})
             if not present:
                 what = f"there is no class {chosen!r} in {folder}: it has no sub-folders"
-                raise UserError(what, remedy=f"Give {folder} for all of its images.")
+                raise UserError(what, remedy=f"Use {folder} for all of its images.")
             raise unknown_name("class", chosen, present, where=f"in {folder}")
         files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
     stamp = listing_stamp(folder, names, files)
@@ -127,7 +127,7 @@ def _folder_metadata(folder: Path) -> dict[str, dict]:
             try:
                 return {str(record["file_name"]): record for record in read(path) if "file_name" in record}
             except ValueError as error:
-                got = "bytes that are no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+                got = "bytes that are not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
                 raise UserError(f"{path} cannot be read", got=got) from None
     return {}
 

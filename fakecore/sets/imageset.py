@@ -23,7 +23,7 @@ from fakecore.sets.folders import listing_stamp
 from fakecore.sets.shards import read_member
 
 SET_VERSION = 1
-_REMEDY = "Copy the set again, or make it anew."
+_REMEDY = "Copy the set again, or create it again."
 _COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
 _FIELDS = {"resolution": whole(1, 1024), "channels": one_of(1, 3), "counts": _COUNTS, "origin": OBJECT}
 _ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
@@ -89,7 +89,7 @@ class ImageSet:
         try:
             return read_member(self.root / shard, member)
         except KeyError:
-            raise ImageError("unreadable", f"{shard} does not hold it") from None
+            raise ImageError("unreadable", f"not found in {shard}") from None
         except (OSError, tarfile.TarError) as error:
             raise ImageError("unreadable", f"{shard}: {error}") from None
 
@@ -117,23 +117,23 @@ def read_imageset(root: Path) -> ImageSet:
     if not (root / "imageset.json").is_file():
         if (root / "metadata.jsonl").is_file():
             raise UserError(
-                f"the set in {root} is unfinished", remedy="Repeat the command that was writing it with --resume."
+                f"the set in {root} is unfinished", remedy="Repeat the command that wrote it, with --resume."
             )
         raise UserError(
             f"{root} is not a set of images",
             expected="a folder with imageset.json and metadata.jsonl",
-            remedy="For two plain folders, give --real DIR --fake DIR.",
+            remedy="For two plain folders, use --real DIR --fake DIR.",
         )
     info = read_json(root / "imageset.json", remedy=_REMEDY)
     check_fields(info, {"version": whole()}, root / "imageset.json", remedy=_REMEDY)
     if info["version"] != SET_VERSION:
-        raise UserError(f"{root}/imageset.json is of another version", got=info["version"], expected=SET_VERSION)
+        raise UserError(f"{root}/imageset.json has another format version", got=info["version"], expected=SET_VERSION)
     check_fields(info, _FIELDS, root / "imageset.json", remedy=_REMEDY)
     records = list(iter_records(root))
     counts = count_images(records)
     if counts != info["counts"]:
         raise UserError(
-            f"{root}/metadata.jsonl was cut short or altered: it does not list what imageset.json counts",
+            f"{root}/metadata.jsonl is truncated or was changed: its images do not match the counts in imageset.json",
             got=told_counts(counts),
             expected=told_counts(info["counts"]),
             remedy=_REMEDY,
@@ -169,7 +169,7 @@ def _checked(line: dict, number: int, root: Path) -> ImageRecord:
     if line["label"] not in tuple(LABEL_NUMBERS) or line["split"] not in SPLITS:
         got = f"label {line['label']!r}, split {line['split']!r}"
         expected = "label real or fake; split train, val or test"
-        raise UserError(f"{where}, cannot be used", got=got, expected=expected, remedy=_REMEDY)
+        raise UserError(f"{where}, has an invalid label or split", got=got, expected=expected, remedy=_REMEDY)
     name = line["file_name"]
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise UserError(f"{where}, names a file outside the set", got=repr(name), remedy=_REMEDY)

@@ -63,7 +63,7 @@ def cached_pixels(
         prune(array_path, limit)
         cached = _open(array_path, facts_path, names)
         if cached is None:
-            raise UserError(f"the pixel cache in {cache_root()} could not be read back", remedy="Delete that folder.")
+            raise UserError(f"the pixel cache in {cache_root()} could not be read", remedy="Delete that folder.")
     return cached
 
 

@@ -177,7 +177,7 @@ class ImageSetWriter:
         else:
             if surplus := sum(1 for _ in lines):
                 raise UserError(
-                    f"{self.root} holds {counted(images + surplus, 'image')} already, and none is ever deleted",
+                    f"{self.root} holds {counted(images + surplus, 'image')} already, and existing images are never deleted",
                     got=f"--count {images}",
                     expected=f"{images + surplus} or more",
                     remedy="For fewer, choose another --out.",
@@ -191,10 +191,10 @@ class ImageSetWriter:
     def _refuse_others(self, lines: list[dict], label: Label, indices: range) -> None:
         for line, index in zip(lines, indices, strict=False):
             if (line.get("label"), line.get("index")) != (label, index):
-                got = f"{line.get('label')} {line.get('index')} where {label} {index} would stand"
+                got = f"{line.get('label')} {line.get('index')} in the place of {label} {index}"
                 raise UserError(f"{self.root} holds other images", got=got, remedy="Choose another --out.")
             if line.get("file_name") != (name := self.file_name(line.get("split"), label, index)):
-                remedy = "Repeat the --format that it was begun with, or choose another --out."
+                remedy = "Use the --format of the existing images, or choose another --out."
                 got = line.get("file_name")
                 raise UserError(f"{self.root} holds images in another format", got=got, expected=name, remedy=remedy)
 

@@ -25,7 +25,9 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
     cannot be fetched.
     """
     if not spec.strip():
-        raise UserError("a source of images is empty", got="''", expected="a folder, . for the current one, or a name")
+        raise UserError(
+            "the name of the image source is empty", got="''", expected="a folder, . for the current one, or a name"
+        )
     name, _, selection = spec.partition(":")
     if name == "digits":
         source = _digits(selection or None, spec)
@@ -45,7 +47,9 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
             raise unknown_name("source of images", spec, ["digits", *LOADERS, "a folder"])
         source = open_folder(Path(folder), chosen, spec)
     if not len(source):
-        raise UserError(f"{spec} holds no image", expected="a folder of images, flat or one sub-folder per class")
+        raise UserError(
+            f"{spec} contains no images", expected="a folder of images, flat or with one sub-folder per class"
+        )
     return source
 
 

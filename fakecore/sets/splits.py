@@ -16,7 +16,7 @@ DEFAULT_SPLIT = (80, 10, 10)
 
 def parse_split(text: str) -> tuple[int, int, int]:
     """ "60,20,20" -> (60, 20, 20): whole per cents of train, val and test that sum to 100, none of them 0."""
-    expected = "three whole per cents, none 0, that sum to 100, such as 80,10,10"
+    expected = "three whole percentages above 0 that sum to 100, such as 80,10,10"
     try:
         shares = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -40,8 +40,8 @@ def split_groups(
     names, place, images = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 3:
         raise UserError(
-            "too few different images to split into train, val and test",
-            got=f"{counted(len(groups), 'image')} in {counted(len(names), 'group')} of duplicates or one origin",
+            "too few distinct images to split into train, val and test",
+            got=f"{counted(len(groups), 'image')} in {counted(len(names), 'group')} (duplicates or the same origin)",
             expected="3 groups or more",
             remedy="Give more images.",
         )

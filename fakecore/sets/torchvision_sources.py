@@ -20,7 +20,7 @@ BY_HAND = {
     "cifar10": "Unpack cifar-10-python.tar.gz into {root}, so that {root}/cifar-10-batches-py exists.",
     "svhn": "Put train_32x32.mat and test_32x32.mat of SVHN into {root}.",
     "lfw": "Put lfw-funneled.tgz, also unpacked, into {root}/lfw-py, with peopleDevTrain.txt, peopleDevTest.txt "
-    "and lfw-names.txt beside it; its server is gone, so it is never fetched.",
+    "and lfw-names.txt beside it; the original server is offline, so it cannot be downloaded.",
     "celeba": "Put img_align_celeba/ (unpacked) and the list_*.txt and identity_CelebA.txt files into {root}/celeba.",
 }
 
@@ -37,10 +37,10 @@ def open_torchvision(name: str, selection: str | None, spec: str, root: Path) ->
     except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
         # What torchvision raises for no network, bad checksums and files that are cut short.
         raise UserError(
-            f"the data set {name} is not at hand, or damaged, and could not be fetched",
+            f"the data set {name} is missing or damaged, and could not be downloaded",
             got=_why(error),
             expected=f"its files below {root}",
-            remedy=BY_HAND[name].format(root=root) + " --data-root or FAKELAB_DATA names another place.",
+            remedy=BY_HAND[name].format(root=root) + " Use --data-root or FAKELAB_DATA to set another folder.",
         ) from None
 
 
@@ -102,7 +102,7 @@ def _celeba(selection: str | None, spec: str, root: Path) -> Source:
             raise unknown_name("attribute", attribute, attributes, where="in celeba")
         keep = keep[data.attr[keep, attributes.index(attribute)].numpy() == 1]
     if not len(keep):
-        raise UserError(f"no image in celeba has all of {selection}", remedy="Name fewer attributes.")
+        raise UserError(f"no image in celeba has all attributes of {selection}", remedy="Name fewer attributes.")
     files = [Path(data.root) / data.base_folder / "img_align_celeba" / data.filename[i] for i in keep]
     groups = [str(int(data.identity[i])) for i in keep]
     return _from_files("celeba", files, [None] * len(keep), groups, spec)

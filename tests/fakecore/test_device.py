@@ -27,14 +27,14 @@ def test_where_one_part_ends_matters():
 
 @pytest.mark.parametrize("name", ["nonsense", "", "cuda:99", "cuda:x", "meta", "mps", "cpu cpu"])
 def test_a_device_that_is_not_there_is_refused(name):
-    with pytest.raises(UserError, match=r"no such|not supported|no GPU here"):
+    with pytest.raises(UserError, match=r"no such|not supported|no GPU on this machine"):
         choose_device(name)
 
 
 @pytest.mark.parametrize(
     ("gpus", "name", "says"),
     [
-        (0, "cuda", "there is no GPU here that PyTorch can use (got 'cuda'; expected cpu). Give --device cpu, or auto"),
+        (0, "cuda", "PyTorch finds no GPU on this machine (got 'cuda'; expected cpu). Use --device cpu, or auto"),
         (1, "cuda:1", "there is no such GPU (got 'cuda:1'; expected cuda:0 or cpu)"),
         (4, "cuda:4", "there is no such GPU (got 'cuda:4'; expected cuda:0 to cuda:3 or cpu)"),
     ],

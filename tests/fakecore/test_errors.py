@@ -62,9 +62,9 @@ def test_nothing_near_gives_the_remedy_instead():
         (errno.EACCES, "permission denied"),
         (errno.EROFS, "read-only"),
         (errno.ENOENT, "no such file or folder"),
-        (errno.ENOTDIR, "a file stands where a folder is needed"),
-        (errno.EEXIST, "a file stands where a folder is needed"),
-        (errno.EISDIR, "a folder stands where a file is needed"),
+        (errno.ENOTDIR, "expected a folder, found a file"),
+        (errno.EEXIST, "expected a folder, found a file"),
+        (errno.EISDIR, "expected a file, found a folder"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.EIO, "Input/output error"),
     ],
@@ -81,7 +81,11 @@ def test_an_os_error_is_explained_in_one_line(number, words):
 def test_why_a_file_among_many_could_not_be_read(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-    words = {"loop": "a link that leads back to itself", "gone": "a link that leads nowhere", "absent": "no such file"}
+    words = {
+        "loop": "a symbolic link that points to itself",
+        "gone": "a broken symbolic link",
+        "absent": "no such file",
+    }
     for name, expected in words.items():
         with pytest.raises(OSError) as caught:
             (tmp_path / name).stat()

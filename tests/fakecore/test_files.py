@@ -70,7 +70,7 @@ def test_garbage_is_no_json(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.json is not valid JSON") as caught:
         read_json(tmp_path / "a.json", remedy="Copy it.")
-    assert str(caught.value).endswith("It was cut short or altered. Copy it.")
+    assert str(caught.value).endswith("The file is truncated or was changed. Copy it.")
     assert "codec" not in str(caught.value) and "char " not in str(caught.value)  # no raw words of a library
 
 

@@ -71,10 +71,10 @@ def test_a_thread_that_may_not_catch_signals_still_works():
 def test_an_interruption_anywhere_in_the_block_says_what_is_kept_and_how_to_go_on():
     with pytest.raises(Interrupted) as caught, going_on_with("fakelab generate --resume"):
         raise Interrupted("stopped at step 3 of 9; everything is saved")
-    assert str(caught.value) == "stopped at step 3 of 9; everything is saved. Go on with: fakelab generate --resume"
+    assert str(caught.value) == "stopped at step 3 of 9; everything is saved. Resume with: fakelab generate --resume"
     with pytest.raises(Interrupted) as caught, going_on_with("fakelab generate --resume"):
         raise KeyboardInterrupt
-    assert str(caught.value) == "what was saved is kept. Go on with: fakelab generate --resume"
+    assert str(caught.value) == "saved work is kept. Resume with: fakelab generate --resume"
 
 
 def test_other_errors_pass_unchanged():

@@ -97,9 +97,9 @@ def test_what_matters_most_stays_and_every_time_says_which_it_is():
     assert any(re.search(r" ━+  [\d,]+/115,200  [\d,]+ images/s  \d+:\d\d left$", line) for line in lines), lines
     assert re.search(r"  115,200/115,200  .*  in \d+:\d\d(  |$)", lines[-1]), lines[-1]
     for line in lines:
-        assert len(re.findall(r"[\d-]:[\d-]{2}", line)) == len(re.findall(r" left| so far|  in ", line)), line
+        assert len(re.findall(r"[\d-]:[\d-]{2}", line)) == len(re.findall(r" left| elapsed|  in ", line)), line
     wide = shown(120, 115_200)
-    assert any(re.search(r"\d:\d\d so far  \d:\d\d left  val AUROC 0\.9876", line) for line in wide), wide
+    assert any(re.search(r"\d:\d\d elapsed  \d:\d\d left  val AUROC 0\.9876", line) for line in wide), wide
 
 
 def test_a_terminal_without_unicode_gets_dashes():

@@ -18,8 +18,8 @@ def test_what_fits_passes_and_further_fields_do_no_harm():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"name": 3}, "x.json: name cannot be used (got 3; expected a text). Copy it again."),
-        ({"note": 3}, "x.json: note cannot be used (got 3; expected a text or null). Copy it again."),
+        ({"name": 3}, "x.json: name cannot be used (got 3; expected a string). Copy it again."),
+        ({"note": 3}, "x.json: note cannot be used (got 3; expected a string or null). Copy it again."),
         ({"rest": []}, "x.json: rest cannot be used (got []; expected an object). Copy it again."),
         ({"size": None}, "x.json: size cannot be used (got null; expected an object). Copy it again."),
         ({"size": {"side": 1}}, "x.json: size.scale is missing. Copy it again."),

@@ -98,7 +98,7 @@ def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab)
 
     text = fakelab("presets", "digits").stdout
     flat = " ".join(text.split())
-    assert text.startswith("digits: a whole GAN")
+    assert text.startswith("digits: handwritten digits")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line and not line.startswith(" ")}
     for field in fields(Preset):
         if field.name not in FIXED:

@@ -80,7 +80,7 @@ def test_while_fakes_are_written_and_the_set_goes_on_after(fakelab, tmp_path):
     listed = out / "metadata.jsonl"
     words = ("sample", run, "--count", 20_000, "--out", out, "--seed", 5)
     line = interrupted(lambda _: listed.exists() and listed.stat().st_size, *words, cache=tmp_path / "cache")
-    hint = line.partition("Go on with: ")[2]
+    hint = line.partition("Resume with: ")[2]
     assert hint.endswith(f"sample {run} --count 20000 --out '{out}' --epoch 0 --seed 5 --format png --resume")
     hint = hint.replace("--count 20000", f"--count {listed.read_text().count(chr(10)) + 3}")
     assert subprocess.run(["bash", "-c", hint], capture_output=True, check=False).returncode == 0

@@ -140,7 +140,7 @@ def test_a_cut_film_gives_its_good_frames_and_says_so(tmp_path, suffix):
     chosen = frames(path)
     found = list(chosen)
     assert 10 < len(found) < 90 and numbers(found) == [number % 32 for number in range(len(found))]
-    assert chosen.outcome.truncated and "cut short" in chosen.outcome.note
+    assert chosen.outcome.truncated and "truncated" in chosen.outcome.note
     assert chosen.outcome.duration_s == pytest.approx(len(found) / 25, abs=0.05)
 
 

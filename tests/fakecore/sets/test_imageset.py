@@ -136,7 +136,7 @@ def test_another_version_is_refused(tmp_path, info, write):
         ({"label": ["fake"]}, "label real or fake"),
         ({"split": "validation"}, "split train, val or test"),
         ({"index": "3"}, "index cannot be used .*a whole number"),
-        ({"group": ["a"]}, "group cannot be used .*a text or null"),
+        ({"group": ["a"]}, "group cannot be used .*a string or null"),
     ],
 )
 def test_a_line_that_cannot_be_trusted_is_refused_by_number(tmp_path, change, words, write):

@@ -90,7 +90,7 @@ def test_a_set_that_holds_more_than_is_asked_for_is_left_alone(tmp_path, write):
     write(tmp_path, 100, labels=["fake"])
     before = files_of(tmp_path)
     for count in (1, 64, 99):
-        with pytest.raises(UserError, match="none is ever deleted"):
+        with pytest.raises(UserError, match="existing images are never deleted"):
             write(tmp_path, count, labels=["fake"])
     assert files_of(tmp_path) == before and is_imageset(tmp_path)
 
@@ -98,7 +98,7 @@ def test_a_set_that_holds_more_than_is_asked_for_is_left_alone(tmp_path, write):
 def test_a_set_of_other_images_is_left_alone(tmp_path, write):
     write(tmp_path, 100)
     before = files_of(tmp_path)
-    with pytest.raises(UserError, match=r"holds other images.*real 0 where fake 0"):
+    with pytest.raises(UserError, match=r"holds other images.*real 0 in the place of fake 0"):
         write(tmp_path, 100, labels=["fake"])
     assert files_of(tmp_path) == before
 

@@ -111,7 +111,7 @@ def test_a_broken_link_and_a_pipe_are_reported_and_the_rest_is_listed(animals):
     source = open_source(str(animals))
     assert len(source) == 3
     problems = dict(source.problems)
-    assert "leads nowhere" in problems[str(animals / "cat" / "gone.png")]
+    assert "a broken symbolic link" in problems[str(animals / "cat" / "gone.png")]
     assert "not a regular file" in problems[str(animals / "cat" / "pipe.png")]
     assert len(problems) == 2
 
@@ -121,7 +121,7 @@ def test_a_link_to_itself_is_called_so_and_only_problems_of_the_chosen_class_are
     (animals / "dog" / "gone.png").symlink_to("nowhere.png")
     (animals / "gone.png").symlink_to("nowhere.png")
     everything = dict(open_source(str(animals)).problems)
-    assert everything[str(animals / "cat" / "loop.png")] == "a link that leads back to itself"
+    assert everything[str(animals / "cat" / "loop.png")] == "a symbolic link that points to itself"
     assert len(everything) == 3
     assert {path for path, _ in open_source(f"{animals}:cat").problems} == {
         str(animals / "cat" / "loop.png"),
@@ -180,7 +180,7 @@ def test_hidden_files_and_sidecars_are_no_images(tmp_path):
 
 def test_an_empty_folder_is_the_users_to_mend(tmp_path):
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no images"):
         open_source(str(tmp_path / "empty"))
 
 
@@ -265,7 +265,7 @@ def test_metadata_that_is_no_text_is_refused_in_plain_words(animals):
     (animals / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError) as caught:
         open_source(str(animals))
-    assert "bytes that are no UTF-8 text" in str(caught.value) and "codec" not in str(caught.value)
+    assert "bytes that are not UTF-8 text" in str(caught.value) and "codec" not in str(caught.value)
 
 
 def test_numbers_serve_as_class_and_group(animals):
@@ -321,7 +321,7 @@ def test_an_unknown_digit_lists_the_digits():
 
 
 def test_an_empty_source_is_not_the_current_folder():
-    with pytest.raises(UserError, match="a source of images is empty"):
+    with pytest.raises(UserError, match="the name of the image source is empty"):
         open_source("")
 
 

@@ -77,7 +77,7 @@ def test_a_good_split_is_read(text):
     "text", ["", "80,20", "80,10,5", "100,0,0", "110,-20,10", "80;10;10", "a,b,c", "70,10,10,10", "33.4,33.3,33.3"]
 )
 def test_a_bad_split_is_refused(text):
-    with pytest.raises(UserError, match="three whole per cents"):
+    with pytest.raises(UserError, match="three whole percentages"):
         parse_split(text)
 
 

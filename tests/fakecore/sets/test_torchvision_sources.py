@@ -232,7 +232,7 @@ def test_an_unknown_attribute_of_celeba_names_the_nearest(celeba):
 def test_attributes_that_no_face_has_together_are_refused(celeba):
     path = celeba / "celeba" / "list_attr_celeba.txt"
     path.write_text(path.read_text().replace(" 1", "-1"))
-    with pytest.raises(UserError, match="has all of Male,Young"):
+    with pytest.raises(UserError, match="has all attributes of Male,Young"):
         open_source("celeba:Male,Young", celeba)
 
 
@@ -242,7 +242,7 @@ def test_without_data_and_network_the_way_by_hand_is_told(tmp_path, name):
     with pytest.raises(UserError) as caught:
         open_source(name, root)
     text = str(caught.value)
-    assert f"the data set {name} is not at hand" in text
+    assert f"the data set {name} is missing or damaged" in text
     assert text.count(str(root)) >= 2
     assert "Put " in text or "Unpack " in text
     assert "--data-root or FAKELAB_DATA" in text

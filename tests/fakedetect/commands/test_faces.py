@@ -117,11 +117,11 @@ def test_where_no_face_is_nothing_is_written(films, fakelab, tmp_path):
     ("words", "told"),
     [
         (("--label", "genuine"), "'real' or 'fake'"),
-        (("--fps", 2, "--every", 3), "one way only"),
+        (("--fps", 2, "--every", 3), "only one way"),
         (("--min-face", 4), "--min-face is too small"),
         (("--group", "person"), "video or track"),
         (("--size", 5), "--size"),
-        (("--start", 2, "--end", 1), "end does not come after"),
+        (("--start", 2, "--end", 1), "end time is not after"),
         (("--split", "1,2"), "--split"),
     ],
 )

@@ -40,7 +40,7 @@ def stopped(tmp_path_factory, write_folder, start) -> Path:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert b"Go on with: " in said and b"cli.py detect-train --resume --out runs/det" in said
+    assert b"Resume with: " in said and b"cli.py detect-train --resume --out runs/det" in said
     assert not (home / "runs" / "det" / "detector.json").exists()
     return home
 

@@ -37,7 +37,7 @@ def written(folder) -> dict:
         ({"blocks": ["5"]}, {}, "out of range"),
         ({"model": ["cnn", "cnm"]}, {}, "Did you mean 'cnn'"),
         ({"blocks": ["1", "1"]}, {}, "same run twice"),
-        ({"blocks": ["1"]}, {"blocks": "2"}, "both swept and set"),
+        ({"blocks": ["1"]}, {"blocks": "2"}, "given to both --over and --set"),
         ({"model": ["cnn", "dct"], "blocks": ["1", "2"]}, {}, "blocks means nothing to the model dct"),
         ({"frozen_layers": ["1", "2"]}, {}, "means nothing to the model cnn"),
         ({"checkpoint": ["1", "2"]}, {"model": "spectrum"}, "means nothing to the model spectrum"),
@@ -121,7 +121,7 @@ def test_again_it_trains_nothing_and_another_sweep_does_not_enter(swept, small_s
     before = written(swept.folder)
     again = sweep(small_set, out=swept.folder, over=OVER, changes=TINY, device="cpu")
     assert again == swept and written(swept.folder) == before
-    with pytest.raises(UserError, match="sweep of other settings"):
+    with pytest.raises(UserError, match="sweep with other settings"):
         sweep(small_set, out=swept.folder, over=OVER, changes=TINY | {"epochs": "3"}, device="cpu")
 
 
@@ -133,7 +133,7 @@ def test_a_detector_that_cannot_be_read_keeps_its_row(swept, small_set, tmp_path
     made = sweep(small_set, out=tmp_path / "copy", over=OVER, changes=TINY, device="cpu")
     assert made.failed == ["blocks=1", "blocks=2", "blocks=4"]
     errors = [row["error"] for row in made.rows]
-    assert "detector.safetensors was cut short" in errors[0] and "predictions.csv was cut short" in errors[1]
+    assert "detector.safetensors is truncated" in errors[0] and "predictions.csv was cut short" in errors[1]
 
 
 def test_stopped_it_goes_on_where_it_was_and_ends_alike(swept, small_set, tmp_path, monkeypatch):
