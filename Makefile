@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := fakelab fakecore fakegen fakedetect benchmarks tests cli.py
 
-.PHONY: demo test lint format speed clean
+.PHONY: docs demo test lint format speed clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python cli.py demo
@@ -22,6 +22,12 @@ format: $(VENV)/.installed
 
 speed: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed
+
+# The site; its tools are installed apart from what the tests need.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	PYTHONPATH=. $(BIN)/python docs/reference/generate.py
+	$(BIN)/zensical build --clean --strict
 
 # The stamp is written last, so an install that was cut short is done again.
 $(VENV)/.installed: pyproject.toml constraints.txt
