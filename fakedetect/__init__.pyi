@@ -1,12 +1,12 @@
 from .audits.audit import audit
 from .audits.findings import Audit
 from .evaluation.matrix import Matrix, compare
-from .faces.options import Look
+from .faces.options import VideoOptions
 from .models.detector import Detector, Judgement
 from .models.registry import Model
 from .models.settings import DetectorSettings
 from .scoring.files import list_inputs, score_files
-from .scoring.video import FilmJudge
+from .scoring.video import VideoJudge
 from .training.sweep import Swept, sweep
 from .training.train import Trained, evaluate, train
 
@@ -14,13 +14,13 @@ __all__ = [
     "Audit",
     "Detector",
     "DetectorSettings",
-    "FilmJudge",
     "Judgement",
-    "Look",
     "Matrix",
     "Model",
     "Swept",
     "Trained",
+    "VideoJudge",
+    "VideoOptions",
     "audit",
     "compare",
     "evaluate",

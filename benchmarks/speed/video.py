@@ -146,16 +146,16 @@ def _ours_judged(options):
     import torch
 
     from fakecore.media.video import open_video
-    from fakedetect import Detector, FilmJudge, Look
-    from fakedetect.models.networks import build_network
+    from fakedetect import Detector, VideoJudge, VideoOptions
+    from fakedetect.models.registry import build_network
 
     arguments = {"resolution": 224, "channels": 3, "input_size": 224, "pool": "avg", "probe": "linear"}
     limits = {"fake_from": 0.5, "real_below": 0.5, "name": "", "max_fpr": 0.05, "max_fnr": 0.05, "chosen_on": ""}
     facts = {"preprocessing": {"resolution": 224, "channels": 3}, "temperature": 1.0, "thresholds": limits}
     detector = Detector(build_network("resnet50", arguments).eval(), facts, torch.device("cpu"))
     fps = (open_video(options.video).fps or 25.0) / options.every
-    look = Look(fps=fps, end_s=options.end, min_face=options.min_face, every_face=options.every_face)
-    judge = FilmJudge(detector, look, keep=True)
+    look = VideoOptions(fps=fps, end_s=options.end, min_face=options.min_face, every_face=options.every_face)
+    judge = VideoJudge(detector, look, keep=True)
     detector.logits(np.zeros((1, 3, 224, 224), np.uint8))  # the network for scoring is made once
 
     def watch():

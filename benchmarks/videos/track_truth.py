@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.videos.replaced_faces import TrueTrack, read_truth
 from fakecore.errors import UserError
 from fakecore.report.tables import table
-from fakedetect import Detector, FilmJudge, Look
+from fakedetect import Detector, VideoJudge, VideoOptions
 from fakedetect.faces.tracks import box_at
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen
 
@@ -54,8 +54,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     try:
-        look = Look(fps=options.fps, min_face=options.min_face, margin=options.margin, every_face=options.every_face)
-        found = {str(path): judge_films(path, options.films, look, options.device) for path in options.detector}
+        look = VideoOptions(
+            fps=options.fps, min_face=options.min_face, margin=options.margin, every_face=options.every_face
+        )
+        found = {str(path): judge_videos(path, options.films, look, options.device) for path in options.detector}
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
     print(tell(found))
@@ -68,9 +70,9 @@ def main() -> None:
                 print(f"{film.name}: no face was followed where true track {track.number} is ({truth})")
 
 
-def judge_films(detector: Path, films: Sequence[Path], look: Look, device: str = "auto") -> list[Joined]:
+def judge_videos(detector: Path, films: Sequence[Path], look: VideoOptions, device: str = "auto") -> list[Joined]:
     """What a detector says of each true track of films. Raises UserError for a film without its truth, or without answer."""
-    judge, joined = FilmJudge(Detector.load(detector, device), look, keep=True), []
+    judge, joined = VideoJudge(Detector.load(detector, device), look, keep=True), []
     for film in films:
         truth = read_truth(film.with_suffix(".json"))
         row, judgement = judge.judge(str(film))

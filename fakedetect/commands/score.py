@@ -17,9 +17,9 @@ from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
 
 if TYPE_CHECKING:
-    from fakedetect.faces.options import Look
+    from fakedetect.faces.options import VideoOptions
     from fakedetect.scoring.files import ResultsFile
-    from fakedetect.scoring.video import FilmJudge
+    from fakedetect.scoring.video import VideoJudge
 
 
 def score(
@@ -68,12 +68,12 @@ def score(
       fakelab score photos/ --out results.csv
       fakelab score video.mp4 --annotate marked.mp4 --out report.html
     """
-    from fakedetect.faces.options import Look
+    from fakedetect.faces.options import VideoOptions
 
     face_options = {"min_face": min_face, "margin": margin, "whole_frame": whole_frame, "every_face": every_face}
-    look = Look(fps=fps, count=count, start_s=start, end_s=end, **face_options)
+    options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
-    return print_scores(paths, folder, out=out, drawn=annotate, look=look, device=device, as_json=as_json)
+    return print_scores(paths, folder, out=out, drawn=annotate, options=options, device=device, as_json=as_json)
 
 
 def print_scores(
@@ -82,16 +82,16 @@ def print_scores(
     *,
     out: Path | None,
     drawn: Path | None,
-    look: Look,
+    options: VideoOptions,
     device: str,
     as_json: bool,
 ) -> int:
     """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0."""
     from fakedetect.models.detector import Detector
-    from fakedetect.scoring.annotate import refuse_film
+    from fakedetect.scoring.annotate import refuse_video
     from fakedetect.scoring.files import ResultsFile, list_inputs, score_files
     from fakedetect.scoring.page import refuse_page, write_score_page
-    from fakedetect.scoring.video import FilmJudge
+    from fakedetect.scoring.video import VideoJudge
 
     inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
     if not inputs:
@@ -105,10 +105,10 @@ def print_scores(
     if page:
         refuse_page(page)
     if drawn:
-        refuse_film(drawn, len(inputs), out)
+        refuse_video(drawn, len(inputs), out)
     detector = Detector.load(detector_path, device)
     results = ResultsFile(out, detector) if out and not page else None
-    before = _judged_before(inputs, results, look) if results else {}
+    before = _judged_before(inputs, results, options) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
         say(f"{len(before):,} of {len(inputs):,} are already in {out}")
@@ -122,8 +122,8 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_kept(results))
 
-        films = FilmJudge(detector, look, watch=on_progress, keep=bool(page or drawn))
-        for rows in score_files(todo, detector, films):
+        videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
+        for rows in score_files(todo, detector, videos):
             if page:
                 on_page += rows
             if results:
@@ -139,17 +139,17 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_kept(results))
     if page:
-        write_score_page(page, on_page, films.shown, detector)
+        write_score_page(page, on_page, videos.shown, detector)
     if drawn:
-        _draw(inputs[0][0], drawn, films)
+        _draw(inputs[0][0], drawn, videos)
     return _sum_up(counts, out, page)
 
 
-def _draw(path: str, drawn: Path, films: FilmJudge) -> None:
+def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
     from fakedetect.scoring.annotate import annotate
 
-    if path in films.shown:
-        annotate(Path(path), drawn, films.shown[path], films.look)
+    if path in videos.shown:
+        annotate(Path(path), drawn, videos.shown[path], videos.options)
         say(f"annotated video: {drawn}")
     else:
         say("note: there is nothing to draw: no video was scored")
@@ -175,14 +175,18 @@ def _kept(results: ResultsFile | None) -> str:
     return "the rows in --out are complete; the same command resumes" if results else ""
 
 
-def _judged_before(inputs: list[tuple[str, str | None]], results: ResultsFile, look: Look) -> dict[str, dict]:
+def _judged_before(
+    inputs: list[tuple[str, str | None]], results: ResultsFile, options: VideoOptions
+) -> dict[str, dict]:
     """Return path -> row of the inputs whose rows in the file are still valid. Drop the rows of files that changed since,
     and of videos that were scored with other options.
     """
     from fakedetect.scoring.files import changed_since
 
-    before = {path: results.seen[path] for path, _ in inputs if path in results.seen}
-    other_options = {path for path, row in before.items() if row["kind"] == "video" and not look.made(row["note"])}
+    before = {path: results.existing[path] for path, _ in inputs if path in results.existing}
+    other_options = {
+        path for path, row in before.items() if row["kind"] == "video" and not options.matches(row["note"])
+    }
     if other_options:
         say(f"{counted(len(other_options), 'video')} in it scored with other options: scoring again")
     changed = changed_since({path: row for path, row in before.items() if path not in other_options})

@@ -1,4 +1,4 @@
-"""How films are looked at when they are judged."""
+"""Options of video analysis."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from fakecore.errors import UserError
 from fakecore.media.video import check_choice
 from fakedetect.faces.finder import SMALLEST, check_margin
 
-FPS = 5.0  # looks a second
-# Of a track, the sharpest face of each EACH_S is judged FIRST times, then that of each LATER_S: see docs/videos.md.
+FPS = 5.0  # frames analysed per second
+# In each track, the sharpest face of every EACH_S seconds is scored FIRST times, then of every LATER_S: docs/lab/videos.md.
 EACH_S, FIRST, LATER_S = 0.4, 3, 1.0
-_LOOKED = "looked at with "
+_NOTE = "options: "
+_OLD_NOTE = "looked at with "  # in results written by earlier versions
 
 
 @dataclass(frozen=True)
-class Look:
-    """How films are looked at: `fps` frames a second, or `count` spread over each, between `start_s` and `end_s`.
+class VideoOptions:
+    """How to analyse videos: `fps` frames per second, or `count` frames spread evenly, between `start_s` and `end_s`.
 
-    Raises UserError for what makes no sense.
+    Raises UserError for invalid values.
     """
 
-    fps: float | None = None  # FPS, when `count` is not given either
+    fps: float | None = None  # default: FPS, unless `count` is given
     count: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
     min_face: float = 60  # pixels
     margin: float | None = None  # around a face, as a share of its side; None: as in the detector's training
-    whole_frame: bool = False  # no faces: frames are judged as photos are
-    every_face: bool = False  # judge each face of a track, not some alone
+    whole_frame: bool = False  # score whole frames like photos, without finding faces
+    every_face: bool = False  # score every face of a track, not only selected ones
 
     def __post_init__(self):
         check_choice(fps=self.fps, count=self.count, start_s=self.start_s, end_s=self.end_s)
@@ -39,20 +40,25 @@ class Look:
 
     @property
     def note(self) -> str | None:
-        """What of it is not as usual, for the rows of films: None where all is."""
-        told = {
+        """The options that differ from the defaults, as a note for results; None if none does."""
+        return _NOTE + self._changed if self._changed else None
+
+    @property
+    def _changed(self) -> str:
+        values = {
             "--fps": None if self.fps == FPS else self.fps,
             "--frames": self.count,
             "--start": self.start_s or None,
             "--end": self.end_s,
-            "--min-face": None if self.min_face == Look.min_face else self.min_face,
+            "--min-face": None if self.min_face == VideoOptions.min_face else self.min_face,
             "--margin": self.margin,
         }
-        words = [f"{name} {value:g}" for name, value in told.items() if value is not None]
+        words = [f"{name} {value:g}" for name, value in values.items() if value is not None]
         words += ["--whole-frame"] * self.whole_frame + ["--every-face"] * self.every_face
-        return _LOOKED + " ".join(words) if words else None
+        return " ".join(words)
 
-    def made(self, note: str | None) -> bool:
-        """Whether a film's row that bears this note was looked at in this way."""
+    def matches(self, note: str | None) -> bool:
+        """Return whether a result row with this note was scored with these options."""
         last = (note or "").rpartition("; ")[2]
-        return last == self.note if self.note else not last.startswith(_LOOKED)
+        used = next((last.removeprefix(start) for start in (_NOTE, _OLD_NOTE) if last.startswith(start)), "")
+        return used == self._changed

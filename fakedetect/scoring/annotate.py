@@ -1,4 +1,4 @@
-"""`score FILM --annotate OUT.mp4`: the film once more, without sound, each face's box, track and verdict drawn in."""
+"""`score VIDEO --annotate OUT.mp4`: a copy of the video, without sound, with each face's box, track and verdict."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from fakecore.errors import UserError
 from fakecore.media.video import frames
 from fakecore.media.videowriter import film_writer
 from fakecore.progress import progress_bar
-from fakedetect.faces.options import Look
+from fakedetect.faces.options import VideoOptions
 from fakedetect.faces.tracks import box_at
 from fakedetect.models.detector import Judgement
-from fakedetect.scoring.trackscores import FilmShown
+from fakedetect.scoring.trackscores import VideoShown
 
 _COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
 
 
-def refuse_film(path: Path, inputs: int, out: Path | None) -> None:
-    """Raise UserError unless a film can be written to `path`: before the work, not after it."""
+def refuse_video(path: Path, inputs: int, out: Path | None) -> None:
+    """Raise UserError unless a video can be written to `path`; called before scoring starts."""
     if path.suffix.lower() != ".mp4":
-        raise UserError("--annotate has a suffix that is not known", got=repr(path.name), expected=".mp4")
+        raise UserError("--annotate has an unknown suffix", got=repr(path.name), expected=".mp4")
     if inputs != 1:
-        raise UserError("--annotate takes one film", got=f"{inputs:,} files")
+        raise UserError("--annotate takes exactly one video", got=f"{inputs:,} files")
     if out is not None and out.suffix.lower() != ".html":
         raise UserError(
-            "--annotate does not go with rows on disk", got=f"--out {out}", expected="an .html page, or none"
+            "--annotate cannot be combined with a results file",
+            got=f"--out {out}",
+            expected="an .html report, or no --out",
         )
     if path.exists():
-        raise UserError(f"{path} already exists; a film is never overwritten", remedy="Choose another --annotate.")
+        raise UserError(
+            f"{path} already exists; existing files are never overwritten", remedy="Choose another --annotate."
+        )
 
 
-def annotate(film: Path, out: Path, shown: FilmShown, look: Look) -> None:
-    """Write the part of `film` that was looked at to `out`, annotated. A frame at a time is in memory."""
-    found = frames(film, start_s=look.start_s, end_s=look.end_s)
+def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -> None:
+    """Write the analysed part of `video` to `out` with annotations. Holds one frame in memory at a time."""
+    found = frames(video, start_s=options.start_s, end_s=options.end_s)
     info = found.info
     with (
         film_writer(out, (info.width, info.height), info.fps) as add,
@@ -43,7 +47,7 @@ def annotate(film: Path, out: Path, shown: FilmShown, look: Look) -> None:
     ):
         for frame in found:
             pixels = np.ascontiguousarray(frame.pixels)
-            for track, judgement, _ in reversed(shown.tracks):  # the one that decides lies on top
+            for track, judgement, _ in reversed(shown.tracks):  # the deciding track is drawn last, on top
                 box = box_at(track.times, track.boxes, frame.time_s)
                 if box is not None:
                     _draw(pixels, box, track.number, judgement)
@@ -52,7 +56,7 @@ def annotate(film: Path, out: Path, shown: FilmShown, look: Look) -> None:
 
 
 def _draw(pixels: np.ndarray, box: np.ndarray, number: int, judgement: Judgement) -> None:
-    """A box and its label into uint8 RGB (H, W, 3), in place."""
+    """Draw a box and its label into uint8 RGB (H, W, 3), in place."""
     colour = _COLOURS[judgement.verdict]
     scale = max(0.35, min(pixels.shape[:2]) / 1000)
     thick = max(1, round(3 * scale))
@@ -61,7 +65,9 @@ def _draw(pixels: np.ndarray, box: np.ndarray, number: int, judgement: Judgement
     text = f"{number}: {judgement.verdict} {min(max(judgement.p_fake, 0.01), 0.99):.2f}"
     (wide, high), under = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, thick // 2))
     tall = high + under + thick
-    base = top - under if top >= tall else min(top + tall, pixels.shape[0] - under)  # above the box, or in its top
+    base = (
+        top - under if top >= tall else min(top + tall, pixels.shape[0] - under)
+    )  # above the box, or inside its top edge
     start = max(0, min(left, pixels.shape[1] - wide))
     cv2.rectangle(pixels, (start, base - high - thick), (start + wide, base + under), colour, -1)
     cv2.putText(

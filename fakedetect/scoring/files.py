@@ -1,4 +1,4 @@
-"""Score photos, films and folders: rows stream out as they come, one bad file costs one row, and a stopped run goes on."""
+"""Score photos, videos and folders. Rows are yielded when ready, a bad file costs one row, and results can be resumed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from fakecore.media.videofiles import named_video
 from fakecore.progress import progress_bar, say
 from fakecore.sets.folders import walk_files
 from fakedetect.models.detector import Detector, Judgement, batch_size
-from fakedetect.scoring.video import FilmJudge
+from fakedetect.scoring.video import VideoJudge
 
 COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
-COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights, its start
-OUTSIDE_NOTE = "unlike anything in training: p_fake means nothing here"
+COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights (first digits)
+OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 NUMBERS = ("p_fake", "threshold", "real_below")
 _READ = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
-    """(path, problem) for every file to be judged: files as given, folders walked in order; a problem is a row too.
+    """Return (path, problem) for every file to score: files as given, folders in sorted order; problems become rows too.
 
-    Raises UserError for a path without a single character, as an unset variable of a shell gives.
+    Raises UserError for an empty path, for example from an unset shell variable.
     """
     found: list[tuple[str, str | None]] = []
     empty = []
@@ -53,18 +53,18 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
         else:
             found.append((name, None))
     for name in empty if found else ():
-        say(f"note: {name} holds no files to judge")
+        say(f"note: {name} contains no files to score")
     return list(dict.fromkeys(found))
 
 
 def score_files(
-    inputs: Iterable[tuple[str, str | None]], detector: Detector, films: FilmJudge | None = None
+    inputs: Iterable[tuple[str, str | None]], detector: Detector, videos: VideoJudge | None = None
 ) -> Iterator[list[dict]]:
-    """Rows, a batch at a time, in the order of `inputs`. Each thread reads, decodes and judges its own batch of photos;
-    few batches are under way at once, so memory stays flat however many files there are. Films are judged one by one, by
-    `films`, on the calling thread; their rows have `frames`, `duration_s`, `tracks` and `timeline` besides.
+    """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos.
+    The number of pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one
+    by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
     """
-    inputs, films = iter(inputs), films or FilmJudge(detector)
+    inputs, videos = iter(inputs), videos or VideoJudge(detector)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:
@@ -75,35 +75,35 @@ def score_files(
                     waiting.append(pool.submit(_judge_batch, batch, detector))
                 if not waiting:
                     return
-                yield from _with_films(waiting.popleft().result(), films)
+                yield from _with_videos(waiting.popleft().result(), videos)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _with_films(rows: list[dict], films: FilmJudge) -> Iterator[list[dict]]:
-    """The rows of a batch; those before a film are not kept waiting for it."""
+def _with_videos(rows: list[dict], videos: VideoJudge) -> Iterator[list[dict]]:
+    """Yield the rows of a batch; rows before a video do not wait for it."""
     ready: list[dict] = []
     for row in rows:
         if row["status"] is None:
             if ready:
                 yield ready
             ready = []
-            yield [_judge_film(row, films)]
+            yield [_judge_video(row, videos)]
         else:
             ready.append(row)
     if ready:
         yield ready
 
 
-def _judge_film(row: dict, films: FilmJudge) -> dict:
-    with suppress(OSError):  # what cannot be read is told by `judge` below
-        row["sha256"] = _film_digest(Path(row["path"]))
-    facts, judgement = films.judge(row["path"])
+def _judge_video(row: dict, videos: VideoJudge) -> dict:
+    with suppress(OSError):  # `judge` below reports unreadable files
+        row["sha256"] = _video_digest(Path(row["path"]))
+    facts, judgement = videos.judge(row["path"])
     return row | facts if judgement is None else _with(row | facts, judgement)
 
 
-def _film_digest(path: Path) -> str:
-    """Of a file that may be larger than the memory. Raises OSError, also for a pipe, which would be waited on for ever."""
+def _video_digest(path: Path) -> str:
+    """Return the SHA-256 of a file of any size. Raises OSError, also for a pipe, which would block forever."""
     if not path.is_file():
         raise FileNotFoundError(path)
     with path.open("rb") as file:
@@ -111,11 +111,11 @@ def _film_digest(path: Path) -> str:
 
 
 def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> list[dict]:
-    seen = [_look_at(path, problem, detector) for path, problem in items]
-    good = [image for _, image in seen if image is not None]
+    read = [_read(path, problem, detector) for path, problem in items]
+    good = [image for _, image in read if image is not None]
     with one_thread():
         judgements = iter(detector.judge(*detector.outputs(np.stack(good))) if good else ())
-    return [row if image is None else _with(row, next(judgements)) for row, image in seen]
+    return [row if image is None else _with(row, next(judgements)) for row, image in read]
 
 
 def _with(row: dict, judgement: Judgement) -> dict:
@@ -125,9 +125,9 @@ def _with(row: dict, judgement: Judgement) -> dict:
     return row
 
 
-def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
-    """A row without its judgement, and the image as the detector wants it; None when there is none to judge. The status of
-    a film stays None: it is judged later.
+def _read(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
+    """Return a row without its score, and the prepared image, or None if there is no image to score. A video keeps the
+    status None: it is scored later.
     """
     row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
     try:
@@ -144,7 +144,7 @@ def _look_at(path: str, problem: str | None, detector: Detector) -> tuple[dict, 
 
 
 def changed_since(rows: dict[str, dict]) -> set[str]:
-    """The paths among `rows` (path -> row) whose files hold other bytes now than when they were judged."""
+    """Return the paths among `rows` (path -> row) whose files changed since they were scored."""
 
     def digest(path: str) -> str | None:
         try:
@@ -153,7 +153,7 @@ def changed_since(rows: dict[str, dict]) -> set[str]:
             if error.kind != "video":
                 return None
         try:
-            return _film_digest(Path(path))
+            return _video_digest(Path(path))
         except OSError:
             return None
 
@@ -167,18 +167,16 @@ def changed_since(rows: dict[str, dict]) -> set[str]:
 
 
 class ResultsFile:
-    """`--out`: rows appended batch by batch to a .csv or .jsonl file; `seen` maps each path
-    that it held already to its row.
+    """The `--out` file, .csv or .jsonl, to which rows are appended in batches; `existing` maps each path already in it to its
+    row.
 
-    Raises UserError for another suffix, and for a file of other columns or of another detector.
+    Raises UserError for another suffix, and for a file with other columns or from another detector.
     """
 
     def __init__(self, path: Path, detector: Detector):
         self._path, self._csv = path, path.suffix.lower() == ".csv"
         if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise UserError(
-                "--out has a suffix that is not known", got=repr(path.name), expected=".csv, .jsonl or .html"
-            )
+            raise UserError("--out has an unknown suffix", got=repr(path.name), expected=".csv, .jsonl or .html")
         if path.is_dir():
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,27 +184,27 @@ class ResultsFile:
         others = {str(row["detector"]) for row in before} - {detector.id}
         if others:
             raise UserError(
-                f"{path} holds results of another detector",
+                f"{path} contains results of another detector",
                 got=", ".join(sorted(others)),
                 expected=detector.id,
                 remedy="Choose another --out.",
             )
-        self.seen = {row["path"]: row for row in before}
+        self.existing = {row["path"]: row for row in before}
 
     def append(self, rows: list[dict]) -> None:
-        """Add rows at the end, in one write."""
+        """Append rows in one write."""
         with self._path.open("ab") as file:
             file.write(_as_csv(rows, header=file.tell() == 0) if self._csv else _as_lines(rows))
 
     def drop(self, paths: set[str]) -> None:
-        """Take the rows of these paths off the file."""
-        self.seen = {path: row for path, row in self.seen.items() if path not in paths}
-        rows = list(self.seen.values())
+        """Remove the rows of these paths from the file."""
+        self.existing = {path: row for path, row in self.existing.items() if path not in paths}
+        rows = list(self.existing.values())
         write_bytes(self._path, _as_csv(rows, header=True) if self._csv else _as_lines(rows))
 
     def _read(self) -> list[dict]:
-        """Rows of an earlier call. A last row that a kill cut short is taken off the file; a file that holds anything
-        else than results is refused, untouched.
+        """Return the rows of an earlier call. Remove an incomplete last row from the file; reject a file that contains anything
+        but results, without changing it.
         """
         data = self._path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
@@ -214,13 +212,13 @@ class ResultsFile:
             lines = whole.decode(errors="surrogateescape").splitlines()
             rows = [self._checked(line) for line in lines]
         else:
-            while whole.count(b'"') % 2:  # cut inside a quoted name that holds a newline
+            while whole.count(b'"') % 2:  # truncated inside a quoted name that contains a newline
                 whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
             lines = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
             if lines and tuple(lines[0]) != COLUMNS:
                 raise self._foreign(",".join(lines[0]))
             if any(len(line) != len(COLUMNS) for line in lines):
-                raise self._foreign("rows of other columns")
+                raise self._foreign("rows with other columns")
             rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in lines[1:]]
         if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
             raise self._foreign(repr(data[:40]))
@@ -229,11 +227,11 @@ class ResultsFile:
         return rows
 
     def _typed(self, row: dict[str, str]) -> dict:
-        """A row of a .csv with None and numbers as they were."""
+        """Return a row of a .csv file with None and numbers restored."""
         try:
             return {name: _READ.get(name, str)(value) if value else None for name, value in row.items()}
         except (KeyError, ValueError):
-            raise self._foreign("a number that is none") from None
+            raise self._foreign("an invalid number") from None
 
     def _checked(self, line: str) -> dict:
         try:
@@ -245,7 +243,7 @@ class ResultsFile:
         return row
 
     def _foreign(self, got: str) -> UserError:
-        what = f"{self._path} is not a file of results, or of another version"
+        what = f"{self._path} is not a results file, or was written by another version"
         return UserError(what, got=got[:80], remedy="Choose another --out.")
 
 
@@ -255,7 +253,7 @@ def _as_lines(rows: list[dict]) -> bytes:
 
 def _as_csv(rows: list[dict], *, header: bool) -> bytes:
     text = io.StringIO()
-    # Texts are quoted: a file's name may hold a comma, a newline or a carriage return.
+    # Text is quoted: a file name may contain a comma, a newline or a carriage return.
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if header:
         writer.writeheader()

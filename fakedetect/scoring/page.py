@@ -1,4 +1,4 @@
-"""`score --out FILE.html`: films with their tracks over time, and photos as a table, on one page that carries its pictures."""
+"""`score --out FILE.html`: one self-contained report with the tracks of each video over time and a table of photos."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fakecore.report.pages import picture, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.pipeline import thumbnail
-from fakedetect.scoring.trackscores import MIN_TRACK_S, FilmShown, TrackSeen
+from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
-TRACKS_SHOWN = 12  # of a film
-PHOTOS_SHOWN = 200  # with their pictures; of more, those likeliest to be fake
+TRACKS_SHOWN = 12  # per video
+PHOTOS_SHOWN = 200  # with pictures; the most likely fakes first
 LOST_SHOWN = 200
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
 
 def refuse_page(path: Path) -> None:
-    """Raise UserError unless a page can be made at `path`: before the work, not after it."""
+    """Raise UserError unless a report can be written to `path`; called before scoring starts."""
     if path.exists():
-        raise UserError(f"{path} already exists; a page is never overwritten", remedy="Choose another --out.")
+        raise UserError(f"{path} already exists; existing files are never overwritten", remedy="Choose another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def write_score_page(path: Path, rows: list[dict], shown: dict[str, FilmShown], detector: Detector) -> None:
-    """The page of these rows; `shown` is FilmJudge's."""
-    films = [_film(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
+def write_score_page(path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector) -> None:
+    """Write the report of these rows; `shown` is VideoJudge.shown."""
+    videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
     lost = [row for row in rows if row["status"] != "ok"]
@@ -41,8 +41,8 @@ def write_score_page(path: Path, rows: list[dict], shown: dict[str, FilmShown], 
         headline=_headline(rows),
         several=len(rows) > 1,
         verdict=rows[0]["verdict"] or "",
-        films=films,
-        photos=[(row, told(row["p_fake"]), _photo(row["path"])) for row in photos[:PHOTOS_SHOWN]],
+        videos=videos,
+        photos=[(row, format_short(row["p_fake"]), _photo(row["path"])) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -53,8 +53,8 @@ def write_score_page(path: Path, rows: list[dict], shown: dict[str, FilmShown], 
     )
 
 
-def told(p_fake: float) -> str:
-    """To two decimals, but never as a certainty, which no detector has."""
+def format_short(p_fake: float) -> str:
+    """Format p_fake with two decimals, but never as 0 or 1: no detector is certain."""
     return "<0.01" if p_fake < 0.01 else ">0.99" if p_fake > 0.99 else f"{p_fake:.2f}"
 
 
@@ -66,22 +66,22 @@ def _headline(rows: list[dict]) -> str:
     if len(rows) == 1:
         (row,) = rows
         if row["status"] != "ok":
-            return f"No answer: {row['error']}."
-        return f"{row['verdict'].capitalize()}: p_fake {told(row['p_fake'])}."
-    counts = Counter(row["verdict"] or "not judged" for row in rows)
+            return f"Not scored: {row['error']}."
+        return f"{row['verdict'].capitalize()}: p_fake {format_short(row['p_fake'])}."
+    counts = Counter(row["verdict"] or "not scored" for row in rows)
     return (
-        ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real", "not judged") if counts[name]) + "."
+        ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real", "not scored") if counts[name]) + "."
     )
 
 
-def _film(row: dict, shown: FilmShown, detector: Detector) -> dict:
-    """What the template says of a film."""
+def _video(row: dict, shown: VideoShown, detector: Detector) -> dict:
+    """Return what the template shows of a video."""
     tracks = shown.tracks[:TRACKS_SHOWN]
     deciding = min(shown.deciding, len(tracks))
     lines = [(track.number, track.judged_times, p_fakes) for track, _, p_fakes in tracks[:deciding]]
     return {
         "row": row,
-        "told": told(row["p_fake"]),
+        "p_fake": format_short(row["p_fake"]),
         "name": Path(row["path"]).name,
         "lasting": shown.tracks[0][0].lasts,
         "whole": shown.whole_frame,
@@ -97,26 +97,30 @@ def _track(decides: bool, track: TrackSeen, judgement: Judgement, p_fakes: list[
         "decides": decides,
         "verdict": judgement.verdict,
         "outside": judgement.outside_domain,
-        "told": told(judgement.p_fake),
+        "p_fake": format_short(judgement.p_fake),
         "when": f"{track.times[0]:.1f} to {track.times[-1]:.1f} s"
         if len(track.times) > 1
         else f"{track.times[0]:.1f} s",
         "frames": _counts(track),
         "pictures": [
-            {"src": picture(data, "jpeg"), "time": f"{track.judged_times[place]:.1f} s", "told": told(p_fakes[place])}
+            {
+                "src": picture(data, "jpeg"),
+                "time": f"{track.judged_times[place]:.1f} s",
+                "p_fake": format_short(p_fakes[place]),
+            }
             for place, data in _spread(track.pictures)
         ],
     }
 
 
 def _counts(track: TrackSeen) -> str:
-    """How many frames show it, and how many of its faces were judged."""
+    """Return the number of frames of a track, and of its scored faces, in words."""
     judged, seen = len(track.logits), counted(len(track.times), "frame")
-    return seen if judged == len(track.times) else f"{seen}, {judged:,} judged"
+    return seen if judged == len(track.times) else f"{seen}, {judged:,} scored"
 
 
 def _spread(pictures: list, most: int = 12) -> list:
-    """At most `most` of them, the first and the last among them."""
+    """Return at most `most` pictures, including the first and the last."""
     if len(pictures) <= most:
         return pictures
     return [pictures[round(place * (len(pictures) - 1) / (most - 1))] for place in range(most)]
@@ -125,5 +129,5 @@ def _spread(pictures: list, most: int = 12) -> list:
 def _photo(path: str) -> str | None:
     try:
         return picture(thumbnail(read_image(Path(path))), "jpeg")
-    except ImageError:  # it was there when it was judged
+    except ImageError:  # removed since it was scored
         return None

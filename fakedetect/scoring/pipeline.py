@@ -1,7 +1,7 @@
-"""A film watched: faces are looked for, followed and chosen, and the chosen ones judged, all at once on several threads.
+"""The video pipeline: find faces, track them, select some and score those, in parallel on several threads.
 
-Of a track the sharpest face of each EACH_S is judged, and once FIRST are, of each LATER_S: faces a fifth of a second apart are
-much alike, and on films with known fakes a third of them ranked the tracks no worse than all (docs/videos.md).
+In each track the sharpest face of every EACH_S seconds is scored, after FIRST of them of every LATER_S: faces a fifth of a
+second apart are similar. On videos with known fakes, a third of the faces ranks tracks as well as all (docs/lab/videos.md).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from fakedetect.faces.tracks import Tracker
 from fakedetect.models.detector import SCORE_BATCH, Detector
 from fakedetect.scoring.trackscores import TrackSeen
 
-THUMBNAIL = 96  # pixels, on pages
-# Of many frames a second, faces are looked for in those that are so far apart, every second one of usual films; between them
-# boxes are carried. Of faces-1080p.mp4's faces 96 % were found so; 93 % with looks a fifth of a second apart.
+THUMBNAIL = 96  # pixels, in reports
+# Faces are searched in frames at least this far apart (every second frame of a usual video); between them, boxes are
+# interpolated. This finds 96 % of the faces of faces-1080p.mp4; a search every fifth of a second finds 93 %.
 _SOON_S = 0.045
-_PART = 4  # images that a processor's thread judges at once: more gain nothing, and the last ones leave cores idle
-_WHOLE = 1  # the track of whole frames
-_AHEAD = 8  # batches of frames under way at most, however many processors there are: a frame may be 4K, of 25 MB
+_PART = 4  # images that one CPU thread scores at once: more are not faster, and leave cores idle at the end
+_WHOLE = 1  # the track number of whole frames
+_AHEAD = 8  # maximum number of pending batches, whatever the number of CPUs: a 4K frame takes 25 MB
 
 
-class Watched:
-    """A film's tracks as they grow, frame by frame. A context manager: it has threads of its own."""
+class Pipeline:
+    """Builds the tracks of a video frame by frame. A context manager, because it owns threads."""
 
     def __init__(
         self, detector: Detector, finder: FaceFinder | None, *, keep: bool, margin: float | None, every_face: bool
     ):
-        """Without a `finder` whole frames are judged. With `keep` tracks have boxes and pictures."""
+        """Without a `finder`, whole frames are scored. With `keep`, tracks keep boxes and pictures."""
         self._detector, self._finder, self._keep = detector, finder, keep
         trained = MARGIN if detector.face_margin is None else detector.face_margin
         self._margin = trained if margin is None else margin
@@ -50,18 +50,18 @@ class Watched:
         self._searching = ThreadPoolExecutor(self._ahead)
         self._batch: list[Frame] = []
         self._searches: deque[tuple[list[Frame], list[Frame], Future]] = deque()
-        self._looked_s, self._since_look = None, 0  # when faces were last chosen to be looked for, and frames since
+        self._searched_s, self._since_search = None, 0  # time of the last frame chosen for a search, and frames since
         self._tracker = Tracker()
-        self._last: dict[int, Face] = {}  # the faces of the last look, by their tracks, and its time
+        self._last: dict[int, Face] = {}  # faces of the last search, by track number, and its time
         self._last_s = 0.0
         self._between: list[Frame] = []  # frames since then
-        self._chosen: dict[int, _Chosen] = {}  # by their tracks
+        self._chosen: dict[int, _Chosen] = {}  # by track number
         self._enlarged = self._faces = 0
         self._frame_note: str | None = None
         self.frames = 0
         self.tracks: dict[int, TrackSeen] = {}
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> Pipeline:
         return self
 
     def __exit__(self, *_) -> None:
@@ -70,14 +70,14 @@ class Watched:
 
     @property
     def note(self) -> str | None:
-        """What to bear in mind of the judgements, or None."""
+        """A caution about the scores, or None."""
         side = self._detector.resolution
         if 2 * self._enlarged > self._faces:
-            return f"enlarged: most of its faces are smaller than the {side}x{side} that the detector looks at"
+            return f"enlarged: most of its faces are smaller than the detector input of {side}x{side}"
         return self._frame_note
 
     def add(self, frame: Frame) -> None:
-        """Look for faces in this frame soon, and follow and judge those of frames before it meanwhile."""
+        """Queue this frame for the face search; track and score the faces of earlier frames meanwhile."""
         self.frames += 1
         if self._finder is None:
             self._see_whole(frame)
@@ -88,15 +88,15 @@ class Watched:
 
     def _search(self) -> None:
         batch, self._batch = self._batch, []
-        looks = self._looks(batch)
-        search = self._searching.submit(self._finder.find, [frame.pixels for frame in looks])
-        self._searches.append((batch, looks, search))
+        searched = self._to_search(batch)
+        search = self._searching.submit(self._finder.find, [frame.pixels for frame in searched])
+        self._searches.append((batch, searched, search))
         if len(self._searches) > self._ahead:
             self._follow(*self._searches.popleft())
 
     def finish(self) -> None:
-        """The film has ended: follow and judge all that is under way. In the last frame faces are always looked for, so
-        that those before it lie between two looks.
+        """Track and score everything that is pending. The last frame is always searched, so that all frames before it lie
+        between two searches.
         """
         if self._batch:
             self._search()
@@ -118,25 +118,25 @@ class Watched:
         prepared = self._detector.prepare(frame.pixels)
         self._judging.add(_Chosen(track, frame.time_s, 0.0, frame.time_s, prepared, picture))
 
-    def _looks(self, batch: list[Frame]) -> list[Frame]:
-        """The frames of a batch in which faces are looked for: all but those that follow too soon on such a one."""
-        looks = []
+    def _to_search(self, batch: list[Frame]) -> list[Frame]:
+        """Return the frames of a batch to search for faces: all but those too soon after a searched one."""
+        searched = []
         for frame in batch:
-            soon = self._looked_s is not None and frame.time_s - self._looked_s < _SOON_S
-            if soon and self._since_look < BATCH:
-                self._since_look += 1
+            soon = self._searched_s is not None and frame.time_s - self._searched_s < _SOON_S
+            if soon and self._since_search < BATCH:
+                self._since_search += 1
             else:
-                looks.append(frame)
-                self._looked_s, self._since_look = frame.time_s, 0
-        return looks
+                searched.append(frame)
+                self._searched_s, self._since_search = frame.time_s, 0
+        return searched
 
-    def _follow(self, batch: list[Frame], looks: list[Frame], search: Future) -> None:
-        """Join the faces to tracks, in the order of time. In frames between two looks, a face that both saw is where it
-        would be on its way from one to the other.
+    def _follow(self, batch: list[Frame], searched: list[Frame], search: Future) -> None:
+        """Add the faces to tracks, in the order of time. In frames between two searches, the box of a face found in both is
+        interpolated.
         """
         found = iter(search.result())
         for frame in batch:
-            if not any(frame is look for look in looks):
+            if not any(frame is one for one in searched):
                 self._between.append(frame)
                 continue
             faces = next(found)
@@ -153,7 +153,7 @@ class Watched:
             self._judging.add(self._chosen.pop(number))
 
     def _see(self, number: int, frame: Frame, face: Face) -> None:
-        """A face of a track; the one to be judged, unless a sharper one has been there within the time that one stands for."""
+        """Add a face to its track; select it for scoring if it is the sharpest of its period so far."""
         side = self._detector.resolution
         self._faces += 1
         self._enlarged += face.side * (1 + 2 * self._margin) < side
@@ -164,13 +164,13 @@ class Watched:
             self._judging.add(self._chosen.pop(number))
             chosen = None
         if chosen is None or sharp > chosen.sharpness:
-            until_s = chosen.until_s if chosen else frame.time_s + self._stands_for(track)
+            until_s = chosen.until_s if chosen else frame.time_s + self._period_s(track)
             prepared = self._detector.prepare(self._cut(frame, face, side))
             picture = thumbnail(self._cut(frame, face, THUMBNAIL)) if self._keep else None
             self._chosen[number] = _Chosen(track, until_s, sharp, frame.time_s, prepared, picture)
 
-    def _stands_for(self, track: TrackSeen) -> float:
-        """Seconds of a track that its next judged face is to stand for, less a rounding error."""
+    def _period_s(self, track: TrackSeen) -> float:
+        """Return the period, in seconds, that the next scored face of a track represents, minus a rounding error."""
         if self._every_face:
             return 0.0
         track.chosen += 1
@@ -180,13 +180,13 @@ class Watched:
         return self.tracks.setdefault(number, TrackSeen(number))
 
     def _cut(self, frame: Frame, face: Face, side: int) -> np.ndarray:
-        """A face as `faces` cuts it, at once in the size that is wanted."""
+        """Return a face, cropped as the `faces` command crops it, at side `side`."""
         return crop(frame.pixels, face, margin=self._margin, size=side, align=self._detector.face_align)
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What of a track is to be judged, of all that it shows before `until_s`."""
+    """The face of a track that is selected for scoring, among those before `until_s`."""
 
     track: TrackSeen
     until_s: float
@@ -197,7 +197,7 @@ class _Chosen:
 
 
 class _Judging:
-    """Judges images on threads of its own, in parts of one size whatever the machine's, so that the rounding is one too."""
+    """Scores images on its own threads. Batches have the same size on every machine, so that rounding is the same too."""
 
     def __init__(self, detector: Detector):
         self._detector = detector
@@ -205,21 +205,21 @@ class _Judging:
         self._part = _PART if detector.device.type == "cpu" else SCORE_BATCH
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: list[_Chosen] = []
-        self._begun: deque[tuple[Sequence[_Chosen], Future]] = deque()
+        self._pending: deque[tuple[Sequence[_Chosen], Future]] = deque()
 
     def add(self, chosen: _Chosen) -> None:
-        """Judge it as soon as there is a part. Waits where many parts are under way, so that memory stays flat."""
+        """Queue a face; score when a batch is full. Waits while many batches are pending, to limit memory."""
         self._waiting.append(chosen)
         if len(self._waiting) == self._part:
             self._begin()
-        while len(self._begun) > 4 * self._threads:
+        while len(self._pending) > 4 * self._threads:
             self._end()
 
     def finish(self) -> None:
-        """Judge what is left; then all tracks know their answers."""
+        """Score the rest; then all tracks have their scores."""
         if self._waiting:
             self._begin()
-        while self._begun:
+        while self._pending:
             self._end()
 
     def close(self) -> None:
@@ -227,14 +227,14 @@ class _Judging:
 
     def _begin(self) -> None:
         part, self._waiting = self._waiting, []
-        self._begun.append((part, self._pool.submit(self._outputs, np.stack([one.prepared for one in part]))))
+        self._pending.append((part, self._pool.submit(self._outputs, np.stack([one.prepared for one in part]))))
 
     def _outputs(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         with one_thread():
             return self._detector.outputs(prepared)
 
     def _end(self) -> None:
-        part, judged = self._begun.popleft()
+        part, judged = self._pending.popleft()
         logits, outside = judged.result()
         for place, one in enumerate(part):
             far = None if outside is None else bool(outside[place])
@@ -242,6 +242,6 @@ class _Judging:
 
 
 def thumbnail(image: np.ndarray) -> bytes:
-    """JPEG of the middle of an image, uint8 RGB (H, W, 3), for pages."""
+    """Return a JPEG of the centre of an image, uint8 RGB (H, W, 3), for reports."""
     small = fit_square(image, THUMBNAIL, 3).transpose(1, 2, 0)
     return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

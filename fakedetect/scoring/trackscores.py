@@ -1,4 +1,4 @@
-"""A face followed through a film, and what was judged of it."""
+"""The track of one face through a video, and its scores."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import numpy as np
 
 from fakedetect.models.detector import Detector, Judgement
 
-# Of many short tracks the worst is high by chance, and what the face finder takes for a face by mistake seldom lasts.
+# Among many short tracks, the highest score is high by chance; false detections of the face finder rarely last.
 MIN_TRACK_S = 0.5
-KEPT = 12  # pictures of a track, at most twice as many while the film runs
+KEPT = 12  # pictures per track; up to twice as many during the analysis
 
 
 @dataclass
 class TrackSeen:
-    """A face followed, or the whole frame. Of the faces that were seen, one entry each in the order of time, some were
-    judged; of those, some have a picture.
+    """One face over time, or the whole frame. `times` has an entry for each frame that shows the face. Some of its faces
+    are scored; some of those have a picture.
     """
 
     number: int
-    times: list[float] = field(default_factory=list)  # of each frame that showed it
-    boxes: list[np.ndarray] = field(default_factory=list)  # (4,) xyxy, pixels of the film; kept where they are shown
+    times: list[float] = field(default_factory=list)  # of each frame that shows it
+    boxes: list[np.ndarray] = field(default_factory=list)  # (4,) xyxy, pixels of the video; only if a report needs them
     judged_times: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     outside: list[bool | None] = field(default_factory=list)
-    pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (place among the judged, JPEG)
-    chosen: int = 0  # faces chosen to be judged
+    pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (index among the scored faces, JPEG)
+    chosen: int = 0  # faces selected for scoring
     _every: int = 1
 
     def see(self, time_s: float, box: np.ndarray | None = None) -> None:
-        """A frame shows it; `box` where boxes are wanted."""
+        """Add a frame that shows the face; with `box`, keep its box."""
         self.times.append(time_s)
         if box is not None:
-            self.boxes.append(np.array(box, np.float32))  # not a part of an array that would be kept with it
+            self.boxes.append(np.array(box, np.float32))  # a copy, so that the larger array can be freed
 
     def judge(self, time_s: float, logit: float, outside: bool | None = None, picture: bytes | None = None) -> None:
-        """One of its faces was judged."""
+        """Add the score of one of its faces."""
         if picture and len(self.logits) % self._every == 0:
             self.pictures.append((len(self.logits), picture))
-            if len(self.pictures) == 2 * KEPT:  # spread over the track, however long it is
+            if len(self.pictures) == 2 * KEPT:  # keep them spread evenly over the track
                 self.pictures, self._every = self.pictures[::2], 2 * self._every
         self.judged_times.append(time_s)
         self.logits.append(logit)
@@ -47,24 +47,24 @@ class TrackSeen:
 
     @property
     def lasts(self) -> bool:
-        """Whether it is there for long enough to decide about a film."""
+        """Whether the track is long enough to decide the verdict of a video."""
         return self.times[-1] - self.times[0] >= MIN_TRACK_S - 1e-6
 
     def judged(self, detector: Detector) -> Judgement:
-        """By the median of its logits; unlike anything in training when most of its faces are."""
+        """Return the track's verdict from the median of its logits; out of domain if most of its faces are."""
         known = [far for far in self.outside if far is not None]
         far = np.array([2 * sum(known) > len(known)]) if known else None
         return detector.judge(np.array([np.median(self.logits)]), far)[0]
 
     def p_fakes(self, detector: Detector) -> list[float]:
-        """Of each judged face."""
+        """Return p_fake of each scored face."""
         return [one.p_fake for one in detector.judge(np.array(self.logits))]
 
 
 @dataclass(frozen=True)
-class FilmShown:
-    """What a page shows of a film: tracks with their judgements and each face's p_fake, the one that decides first."""
+class VideoShown:
+    """What a report shows of a video: tracks with their verdicts and each face's p_fake; the deciding track first."""
 
     tracks: list[tuple[TrackSeen, Judgement, list[float]]]
-    deciding: int  # how many of them, from the first, last long enough to decide
+    deciding: int  # number of tracks, from the first, that are long enough to decide
     whole_frame: bool

@@ -11,12 +11,12 @@ from torch import nn
 from benchmarks.videos import replaced_faces, track_truth
 from benchmarks.videos.pasted_photos import paste_photos
 from benchmarks.videos.replaced_faces import TrueTrack, follow_faces, load_faces, paste, read_truth, replace_faces
-from benchmarks.videos.track_truth import Joined, join, judge_films, tell, track_auroc
+from benchmarks.videos.track_truth import Joined, join, judge_videos, tell, track_auroc
 from fakecore.errors import UserError
 from fakecore.labels import LABEL_NUMBERS
 from fakecore.media.pixels import encode_png, read_image
 from fakecore.media.video import frames
-from fakedetect import Detector, Look
+from fakedetect import Detector, VideoOptions
 from fakedetect.faces.finder import FaceFinder
 from fakedetect.scoring.trackscores import TrackSeen
 
@@ -77,7 +77,7 @@ def test_a_detector_that_sees_the_fakes_ranks_their_tracks_first_and_others_do_n
     made, tmp_path, monkeypatch, capsys, sign, auroc
 ):
     save_detector(monkeypatch, sign)
-    joined = judge_films(tmp_path, [made[0]], Look(min_face=40), "cpu")
+    joined = judge_videos(tmp_path, [made[0]], VideoOptions(min_face=40), "cpu")
     assert sorted((one.true_track, one.replaced) for one in joined) == [(1, True), (2, False), (3, True)]
     assert all(one.iou > 0.6 and one.lasts for one in joined)
     assert track_auroc(joined) == auroc

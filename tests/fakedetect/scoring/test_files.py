@@ -125,11 +125,11 @@ def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_pa
     told = {Path(row["path"]).name: (row["status"], row["kind"], row["error"]) for row in rows}
     assert told == {
         "pipe.mp4": ("unreadable", "video", "not a regular file"),
-        "link.mov": ("unreadable", "video", "a link that leads nowhere"),
+        "link.mov": ("unreadable", "video", "a broken symbolic link"),
         "empty.MP4": ("unreadable", "video", "the file is empty"),
         "gone.mkv": ("unreadable", "video", "no such file"),
         "gone.jpg": ("unreadable", "image", "no such file"),
-        "cut-photo.mp4": ("unreadable", "image", "cut short or damaged"),
+        "cut-photo.mp4": ("unreadable", "image", "truncated or damaged"),
         "good.png": ("ok", "image", None),
     }
     films = [row for row in rows if row["kind"] == "video"]
@@ -139,7 +139,7 @@ def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_pa
 
 def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
     (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
-    assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one as an image")
+    assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one frame as an image")
 
 
 def test_small_and_long_images_are_refused_or_noted(tmp_path, detector):
@@ -199,7 +199,7 @@ def test_odd_names_survive_scoring_and_the_results_file(tmp_path, detector, pict
     assert [row["status"] for row in rows] == ["ok"] * len(ODD_NAMES)
     expected = {str(tmp_path / "in" / name) for name in ODD_NAMES}
     ResultsFile(out, detector).append(rows)
-    assert set(ResultsFile(out, detector).seen) == expected
+    assert set(ResultsFile(out, detector).existing) == expected
     assert {row["path"] for row in read_back(out)} == expected
 
 
@@ -208,10 +208,10 @@ def test_a_results_file_holds_its_rows_and_knows_what_it_has_seen(tmp_path, dete
     out = tmp_path / "new" / f"out{suffix}"
     rows = rows_of(mixed, detector)
     first = ResultsFile(out, detector)
-    assert set(first.seen) == set()
+    assert set(first.existing) == set()
     first.append(rows[:4])
     again = ResultsFile(out, detector)
-    assert set(again.seen) == {row["path"] for row in rows[:4]}
+    assert set(again.existing) == {row["path"] for row in rows[:4]}
     again.append(rows[4:])
     found = read_back(out)
     assert [row["path"] for row in found] == list(mixed)
@@ -234,8 +234,8 @@ def test_a_half_written_last_line_is_repaired_wherever_it_was_cut(tmp_path, dete
         out.write_bytes(data[:end])
         results = ResultsFile(out, detector)
         names = [row["path"] for row in rows]
-        assert set(results.seen) in (set(names[:-2]), set(names[:-1])), data[first:end]
-        results.append([row for row in rows if row["path"] not in results.seen])
+        assert set(results.existing) in (set(names[:-2]), set(names[:-1])), data[first:end]
+        results.append([row for row in rows if row["path"] not in results.existing])
         assert out.read_bytes() == data, data[first:end]
 
 
@@ -259,14 +259,14 @@ def test_rows_that_are_dropped_are_gone_and_the_others_keep_their_bytes(tmp_path
     results = ResultsFile(out, detector)
     results.drop({rows[0]["path"], rows[2]["path"]})
     assert out.read_bytes() == expected.read_bytes()
-    assert set(results.seen) == {rows[1]["path"], *(row["path"] for row in rows[3:])}
+    assert set(results.existing) == {rows[1]["path"], *(row["path"] for row in rows[3:])}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_path, detector, mixed, suffix, pictures):
     out = tmp_path / f"out{suffix}"
     ResultsFile(out, detector).append(rows_of(mixed, detector))
-    assert changed_since(ResultsFile(out, detector).seen) == set()
+    assert changed_since(ResultsFile(out, detector).existing) == set()
     good, vanished, appeared = (
         next(p for p in mixed if p.endswith(n)) for n in ("b-good.png", "d-good.jpg", "missing.png")
     )
@@ -275,7 +275,7 @@ def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_pat
     os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and as old
     Path(vanished).unlink()
     Path(appeared).write_bytes(encode_png(pictures(1, "fake", 45)[0], "fake"))
-    assert changed_since(ResultsFile(out, detector).seen) == {good, vanished, appeared}
+    assert changed_since(ResultsFile(out, detector).existing) == {good, vanished, appeared}
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.xlsx"])

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
-from fakedetect import FilmJudge, Look, list_inputs, score_files
+from fakedetect import VideoJudge, VideoOptions, list_inputs, score_files
 from fakedetect.faces.finder import Face
 from fakedetect.faces.options import EACH_S, FIRST, LATER_S
 from fakedetect.faces.tracks import box_at
+from fakedetect.scoring import pipeline as watching
+from fakedetect.scoring import video as videoscore
 from fakedetect.scoring.files import COLUMNS, ResultsFile
-from fakedetect.scoring.files import pipeline as watching
-from fakedetect.scoring.files import video as videoscore
 from fakedetect.scoring.trackscores import KEPT, TrackSeen
 
 SIZE = 16  # pixels: a face's side in these films, as the detector wants it
@@ -78,7 +78,7 @@ def drawn(faces, plan):
 
 
 def rows_of(path, detector, **look):
-    judge = FilmJudge(detector, Look(**look))
+    judge = VideoJudge(detector, VideoOptions(**look))
     return [row for rows in score_files(list_inputs([str(path)]), detector, judge) for row in rows]
 
 
@@ -87,7 +87,7 @@ def test_a_film_without_faces_has_a_row_that_says_so_and_no_p_fake(tmp_path, det
     assert (row["status"], row["kind"], row["p_fake"], row["verdict"]) == ("no_face", "video", None, None)
     assert (row["frames"], row["tracks"], row["timeline"]) == (10, [], [])
     assert row["duration_s"] == pytest.approx(2.0)
-    assert row["error"] == "no face of 60 pixels or more in 10 frames"
+    assert row["error"] == "no face of at least 60 pixels in 10 frames"
 
 
 @pytest.mark.parametrize("label", ["real", "fake"])
@@ -100,7 +100,7 @@ def test_whole_frames_are_judged_as_photos_are_and_need_no_face(tmp_path, detect
     (track,) = row["tracks"]
     assert (track["track"], track["frames"], track["start_s"], track["end_s"]) == (1, 5, 0.0, 0.8)
     assert [time for time, _ in row["timeline"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
-    assert row["note"] == "looked at with --whole-frame"
+    assert row["note"] == "options: --whole-frame"
 
 
 def test_a_film_is_as_fake_as_its_worst_track_and_each_track_has_its_own_answer(
@@ -126,7 +126,7 @@ def test_a_face_that_is_seen_for_a_moment_does_not_decide_unless_no_other_is(tmp
     (alone,) = rows_of(
         write_film(tmp_path / "alone.avi", drawn(faces_of, [(None, pair[1]) for pair in plan])), detector
     )
-    assert alone["verdict"] == "fake" and alone["note"] == "no face stays for 0.5 s"
+    assert alone["verdict"] == "fake" and alone["note"] == "no face is visible for 0.5 s"
 
 
 def test_a_few_bad_faces_do_not_turn_a_track(tmp_path, detector, faces_of, known_faces):
@@ -134,7 +134,7 @@ def test_a_few_bad_faces_do_not_turn_a_track(tmp_path, detector, faces_of, known
     (row,) = rows_of(write_film(tmp_path / "few.avi", drawn(faces_of, plan)), detector, every_face=True)
     (track,) = row["tracks"]
     assert row["verdict"] == "real" and track["frames"] == track["judged"] == 10
-    assert row["note"] == "looked at with --every-face"
+    assert row["note"] == "options: --every-face"
     assert sum(p >= row["threshold"] for _, p in row["timeline"]) == 2
 
 
@@ -172,7 +172,7 @@ def test_what_is_mostly_unlike_training_is_unsure_and_graver_than_real(tmp_path,
     assert [track["outside_domain"] for track in row["tracks"]] == [False, True]
     assert [track["verdict"] for track in row["tracks"]] == ["real", "unsure"]
     assert (row["verdict"], row["outside_domain"]) == ("unsure", True)
-    assert "unlike anything in training" in row["note"]
+    assert "out of domain: unlike the training images" in row["note"]
 
 
 def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, detector, write_folder, faces_of):
@@ -220,7 +220,7 @@ def test_of_many_frames_faces_are_looked_for_in_every_second_and_carried_between
             points = np.full((5, 2), left, np.float32)
             return [Face(np.array([left, 0, left + SIZE, SIZE], np.float32), points, 0.99)]
 
-    judge = FilmJudge(detector, Look(fps=25), keep=True)
+    judge = VideoJudge(detector, VideoOptions(fps=25), keep=True)
     judge._finder = Finder()
     film = write_film(tmp_path / "moving.avi", frames, fps=25)
     row, judgement = judge.judge(str(film))
@@ -270,7 +270,7 @@ def test_frames_are_chosen_as_asked(tmp_path, detector, look, times):
 
 def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, detector):
     (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, start_s=60)
-    assert (row["status"], row["error"]) == ("unsupported", "nothing of it is shown from 60 s on: it is shorter")
+    assert (row["status"], row["error"]) == ("unsupported", "it has no frames after 60 s: it is shorter")
     for wrong in (
         {"fps": 0},
         {"count": 0},
@@ -280,7 +280,7 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
         {"margin": 3},
     ):
         with pytest.raises(UserError):
-            Look(**wrong)
+            VideoOptions(**wrong)
 
 
 def test_pictures_of_a_long_track_are_spread_over_it_and_few():
@@ -293,7 +293,7 @@ def test_pictures_of_a_long_track_are_spread_over_it_and_few():
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_films_are_kept_in_results_and_judged_anew_when_looked_at_otherwise(
+def test_films_are_kept_in_results_and_scored_again_when_the_options_differ(
     tmp_path, trained, detector, faces_of, fakelab, suffix
 ):
     film, out = write_film(tmp_path / "film.avi", [faces_of["fake"]] * 10), tmp_path / f"results{suffix}"
@@ -307,8 +307,19 @@ def test_films_are_kept_in_results_and_judged_anew_when_looked_at_otherwise(
     assert "1 of 1 are already in" in fakelab(*words).stderr
     again = fakelab(*words, "--frames", 2)
     assert "1 video in it scored with other options" in again.stderr
-    (row,) = ResultsFile(out, detector).seen.values()
-    assert row["note"] == "looked at with --frames 2 --whole-frame"
+    (row,) = ResultsFile(out, detector).existing.values()
+    assert row["note"] == "options: --frames 2 --whole-frame"
+
+
+@pytest.mark.parametrize("start", ["options: ", "looked at with "])  # the second in results of earlier versions
+def test_notes_of_results_say_with_which_options_a_video_was_scored(start):
+    chosen = VideoOptions(count=2, whole_frame=True)
+    for before in ("", "out of domain: unlike the training images; "):
+        assert chosen.matches(f"{before}{start}--frames 2 --whole-frame")
+        assert not chosen.matches(f"{before}{start}--frames 3 --whole-frame")
+        assert not VideoOptions().matches(f"{before}{start}--frames 2 --whole-frame")
+    for plain in (None, "", "truncated: 2 of 5 frames"):
+        assert VideoOptions().matches(plain) and not chosen.matches(plain)
 
 
 def test_the_command_line_tells_of_tracks_and_of_films_without_faces(tmp_path, trained, faces_of, fakelab):
@@ -371,8 +382,8 @@ def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
     assert redder[18:60].mean() < -20 and redder[118:160].mean() > 20  # green for real, red for fake
     assert "already exists" in fakelab(*words).stderr
     out.unlink()
-    assert "takes one film" in fakelab(*words, write_film(tmp_path / "other.avi", frames)).stderr
-    assert "does not go with rows on disk" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
+    assert "takes exactly one video" in fakelab(*words, write_film(tmp_path / "other.avi", frames)).stderr
+    assert "cannot be combined with a results file" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
 
 
 def test_a_film_without_an_answer_is_not_annotated(tmp_path, trained, fakelab):
