@@ -161,11 +161,11 @@ def _one_json(made: Trained) -> dict:
 
 
 def _matrix_table(made: Matrix, interval: bool) -> str:
-    from fakedetect.evaluation.matrix_report import told_cell
+    from fakedetect.evaluation.matrix_report import format_cell
 
     width = len(made.columns)
     lines = [made.cells[start : start + width] for start in range(0, len(made.cells), width)]
-    cells = [[line[0]["detector"], *(told_cell(cell, interval=interval) for cell in line)] for line in lines]
+    cells = [[line[0]["detector"], *(format_cell(cell, interval=interval) for cell in line)] for line in lines]
     return table(("trained / tested on", *(column["name"] for column in made.columns)), cells)
 
 

@@ -1,4 +1,4 @@
-"""Several detectors on several sets: who still catches the fakes of generators that they never met?"""
+"""Test several detectors on several sets, for example on fakes of generators that they were not trained on."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from fakedetect.models.calibration import probability
 from fakedetect.models.detector import Detector
 
 _KEPT = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
-OWN_SHARE = 0.5  # of a set's training fakes: a detector that knows as many was trained on that set
+OWN_SHARE = 0.5  # share of a set's training fakes; a detector trained on more of them was trained on that set
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """`rows` are detectors, `columns` what they were tested on; `cells` has a line for each pair, row by row.
+    """`rows` are detectors, `columns` are test sets; `cells` has an entry for each pair, row by row.
 
-    Each of them has an `error`, None where all went well.
+    Each of them has an `error`, None on success.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Matrix:
 
     @property
     def unused_by_option(self) -> list[dict]:
-        """What could not be used, as `Trained.unused_by_option`: detectors, sets, cells, and single files."""
+        """The detectors, sets, cells and files that could not be used, in the form of `Trained.unused_by_option`."""
         lost = [{"path": row["path"], "status": "detector", "error": row["error"]} for row in self.rows if row["error"]]
         lost += [{"path": one["place"], "status": "set", "error": one["error"]} for one in self.columns if one["error"]]
         for cell in self.cells:
@@ -70,9 +70,9 @@ def compare(
 ) -> Matrix:
     """Test every detector on the test split of every set of `places`, and on all of `real` and `fake` if given.
 
-    Writes matrix.csv, matrix.png and matrix.html into `out`. Every image is degraded first as `degrade` says (see
-    fakedetect.data.degrade). A detector or a set that cannot be used is a row or column that says why. Raises UserError when
-    no detector or no set is left, or the request makes no sense.
+    Writes matrix.csv, matrix.png and matrix.html into `out`. Every image is first degraded with `degrade` (see
+    fakedetect.data.degrade). The row or column of a detector or set that cannot be used contains the reason. Raises UserError
+    if no detector or no set can be used, or the arguments are invalid.
     """
     degradation = parse_degradation(degrade)
     out = Path(out)
@@ -100,28 +100,28 @@ def compare(
 
 
 def unique_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The short `names`, or the whole path of those that share one."""
+    """Return the short `names`, or the whole path where a name is not unique."""
     return [name if names.count(name) == 1 else path for path, name in zip(paths, names, strict=True)]
 
 
 class _Sets:
-    """The columns. Each is opened once for every shape that a detector asks for, and decoded once by the pixel cache."""
+    """The columns. Each is opened once per input shape of the detectors, and decoded once by the pixel cache."""
 
     def __init__(self, places: Sequence[str], real: str | None, fake: str | None, data_root: Path | None):
         asked = [{"place": place, "real": None, "fake": None} for place in places]
         if real is not None or fake is not None or not asked:
             require_both_folders(real, fake)
             asked.append({"place": None, "real": real, "fake": fake})
-        told = [str(one["place"] or f"--real {one['real']} --fake {one['fake']}") for one in asked]
-        names = unique_names(told, [place_name(**one) for one in asked])
-        facts = zip(names, told, strict=True)
+        labels = [str(one["place"] or f"--real {one['real']} --fake {one['fake']}") for one in asked]
+        names = unique_names(labels, [place_name(**one) for one in asked])
+        facts = zip(names, labels, strict=True)
         self.columns = [{"name": name, "place": place, "origin": {}, "error": None} for name, place in facts]
         self.unused: dict[str, dict] = {}  # by path
         self._asked, self._data_root = asked, data_root
         self._opened: dict[tuple[int | None, ...], LabelledImages] = {}
 
     def open(self, number: int, detector: Detector) -> LabelledImages | None:
-        """The images of a column as a detector wants them, or None where the column has an error."""
+        """Return the images of a column in the input shape of a detector, or None if the column has an error."""
         shape = {"resolution": detector.resolution, "channels": detector.channels}
         shape["equalise_jpeg"] = detector.equalise_jpeg
         column, key = self.columns[number], (number, *shape.values())
@@ -139,7 +139,7 @@ class _Sets:
 
 
 def _cell(row: dict, detector: Detector | None, sets: _Sets, number: int, degradation: Degradation) -> dict:
-    """One detector on one set: what was measured, or why nothing was. `blame` says whose fault: the row's, the column's."""
+    """Test one detector on one set; return the results or the error. `blame` names its source, "detector" or "set"."""
     column = sets.columns[number]
     empty = dict.fromkeys((*_KEPT, "own", "seen"))
     cell = {"detector": row["name"], "set": column["name"], **empty, "error": row["error"], "blame": None}
@@ -161,7 +161,7 @@ def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: 
     else:
         logits, outside = degraded_outputs(detector, data, rows, degradation)
     if not np.isfinite(logits).all():
-        raise UserError("its logits are not finite on these images")
+        raise UserError("its logits on these images are not finite")
     p_fake = probability(logits, detector.facts["temperature"])
     groups = [data.groups[row] for row in rows]
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=groups, seen=seen, outside=outside)
@@ -169,9 +169,9 @@ def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: 
 
 
 def _known(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | None, bool | None]:
-    """How many of the test images the detector was trained or tuned on, and whether it was trained on this very set.
+    """Return how many test images the detector was trained or tuned on, and whether it was trained on this set.
 
-    The fakes decide of the second: sets of two generators may share their reals. None is unknown.
+    The fakes decide the second: sets of two generators can share their reals. None is unknown.
     """
 
     def known(rows: np.ndarray) -> int | None:
@@ -185,7 +185,7 @@ def _known(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | 
 
 
 def _attempt(work: Callable) -> tuple:
-    """(what `work` returns, None), or (None, why it could not be done): a cell's mistake must not end the matrix."""
+    """Return (result of `work`, None) or (None, error), so that an error in one cell does not stop the matrix."""
     try:
         return work(), None
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The matrix of detectors and sets as a person meets it: a heat map, a page, a table on the terminal, and CSV."""
+"""Write the matrix of detectors and sets: a heat map, a report, a terminal table, and CSV."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _ORIGIN = ("run", "preset", "epoch", "real", "fake", "own_resolution")
 OWN, SEEN, UNKNOWN = "*", "!", "?"
 LEGEND = {
     OWN: "the detector was trained on this set's training split",
-    SEEN: "no fair test: it was trained or tuned on some of these test images (runs on the same reals split them alike "
+    SEEN: "not a fair test: it was trained or tuned on some of these test images (runs on the same reals have equal splits "
     "only with the same --seed)",
-    UNKNOWN: "whether it knows these images is unknown, for its seen.npy is missing",
+    UNKNOWN: "unknown whether it was trained on these images: its seen.npy is missing",
 }
 
 
 def write_matrix(
     out: Path, rows: Sequence[dict], columns: Sequence[dict], cells: Sequence[dict], degradation: Degradation
 ) -> None:
-    """Write matrix.csv, a line per cell, matrix.png and matrix.html; the lists are those of `Matrix`."""
+    """Write matrix.csv, with a line per cell, matrix.png and matrix.html; the lists are those of `Matrix`."""
     by_name = {row["name"]: row for row in rows}
     lines = [_line(cell, by_name[cell["detector"]], degradation) for cell in cells]
     auroc = np.array([np.nan if cell["auroc"] is None else cell["auroc"] for cell in cells])
     grid = [cells[start : start + len(columns)] for start in range(0, len(cells), len(columns))]
-    texts = [["no result" if c["error"] else told_cell(c).replace(" [", "\n[") for c in line] for line in grid]
+    texts = [["no result" if c["error"] else format_cell(c).replace(" [", "\n[") for c in line] for line in grid]
     tested = [_with_count(column, cells) for column in columns]
     trained = [textwrap.fill(row["name"], 24) for row in rows]
     after = "" if degradation.kind == "none" else f", after {degradation.words}"
@@ -53,17 +53,17 @@ def write_matrix(
         rows=rows,
         columns=[{**column, "facts": _facts(column)} for column in columns],
         grid=grid,
-        told=told_cell,
+        format_cell=format_cell,
         heat_map=picture(png),
         degradation=degradation,
         headline=matrix_headline(cells),
         legend=used_legend(cells),
     )
-    write_bytes(out / "matrix.csv", as_csv(COLUMNS, lines))  # last: where it stands, all is there
+    write_bytes(out / "matrix.csv", as_csv(COLUMNS, lines))  # last: if it exists, all files exist
 
 
-def told_cell(cell: dict, *, interval: bool = True) -> str:
-    """ "0.981 [0.950, 1.000] *": AUROC, its interval, and the marks of LEGEND; "-" where nothing could be measured."""
+def format_cell(cell: dict, *, interval: bool = True) -> str:
+    """Return AUROC, its interval and the marks of LEGEND, such as "0.981 * [0.950, 1.000]"; "-" if there is no result."""
     if cell["auroc"] is None:
         return "-"
     low, high = cell["auroc_interval"]
@@ -71,7 +71,7 @@ def told_cell(cell: dict, *, interval: bool = True) -> str:
 
 
 def marks(cell: dict) -> str:
-    """The marks that a cell bears, "" for a fair test on a stranger's fakes."""
+    """Return the marks of a cell; "" for a fair test on a set that the detector was not trained on."""
     if cell["auroc"] is None:
         return ""
     unknown = UNKNOWN if cell["seen"] is None else ""
@@ -79,33 +79,35 @@ def marks(cell: dict) -> str:
 
 
 def used_legend(cells: Sequence[dict]) -> list[str]:
-    """The lines of LEGEND that these cells need."""
+    """Return the lines of LEGEND for the marks of these cells."""
     used = "".join(marks(cell) for cell in cells)
     return [f"{mark} {words}" for mark, words in LEGEND.items() if mark in used]
 
 
 def matrix_headline(cells: Sequence[dict]) -> str:
-    """What the matrix comes to: AUROC, fakes caught and reals accused, at home and abroad.
+    """Return a summary: mean AUROC and rates on sets that the detectors were trained on, and on others.
 
-    Tests on images that the detector knows do not count.
+    Tests on images used in the training of the detector do not count.
     """
     fair = [cell for cell in cells if cell["seen"] == 0]
-    home, abroad = ([cell for cell in fair if bool(cell["own"]) == own] for own in (True, False))
-    told = []
-    for where, own in (("the sets that they were trained on", home), ("sets that they were not trained on", abroad)):
+    trained, others = ([cell for cell in fair if bool(cell["own"]) == own] for own in (True, False))
+    sentences = []
+    for where, own in (("the sets that they were trained on", trained), ("sets that they were not trained on", others)):
         if own:
             auroc, tpr, fpr = (float(np.mean([cell[name] for cell in own])) for name in ("auroc", "tpr", "fpr"))
             tests = f"over {counted(len(own), 'test')}" if len(own) > 1 else "in one test"
             rates = f"{tpr:.1%} of fakes and {fpr:.1%} of reals called fake"
-            told.append(f"On {where}: AUROC {auroc:.3f}, {rates}, {tests}.")
+            sentences.append(f"On {where}: AUROC {auroc:.3f}, {rates}, {tests}.")
     unfair = sum(cell["seen"] != 0 and cell["auroc"] is not None for cell in cells)
     if unfair:
-        told.append(f"Not counted: {counted(unfair, 'test')} on images that the detector knows, or may know.")
-    return " ".join(told) or "Nothing could be measured."
+        sentences.append(
+            f"Not counted: {counted(unfair, 'test')} on images that the detector was, or may have been, trained on."
+        )
+    return " ".join(sentences) or "There are no results."
 
 
 def _line(cell: dict, row: dict, degradation: Degradation) -> dict:
-    """A cell as a line of matrix.csv."""
+    """Return a cell as a line of matrix.csv."""
     line = {**cell, "detector_id": row["id"], "trained_on": row["trained_on"], "degradation": degradation.name}
     for name in ("auroc", "tpr", "fpr"):
         line[f"{name}_low"], line[f"{name}_high"] = cell[f"{name}_interval"] or (None, None)
@@ -113,7 +115,7 @@ def _line(cell: dict, row: dict, degradation: Degradation) -> dict:
 
 
 def _facts(column: dict) -> list[tuple[str, object]]:
-    """What a reader wants to know of a set's origin."""
+    """Return the facts of a set's origin that the report shows."""
     return [(name.replace("_", " "), column["origin"][name]) for name in _ORIGIN if name in column["origin"]]
 
 

@@ -1,4 +1,4 @@
-"""Arrays in, numbers out. Every score is higher-better unless its name says error, loss or rate."""
+"""Metrics: arrays in, numbers out. Higher is better unless the name contains error, loss or rate."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fakecore.labels import FAKE, LABEL_NAMES, REAL
 from fakedetect.models.calibration import Thresholds, expected_calibration_error, stated
 
 RESAMPLES = 500
-INTERVAL = (2.5, 97.5)  # per cent: a 95 % interval
+INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
 
 
 def ranking_metrics(labels: np.ndarray, p_fake: np.ndarray) -> dict[str, float]:
-    """What needs no threshold: AUROC, average precision, EER, and TPR at 1 % and 5 % FPR. NaN where one class is absent.
+    """Return threshold-free metrics: AUROC, average precision, EER, TPR at 1 % and 5 % FPR. NaN if a class is missing.
 
     `labels` (N,) real 0 / fake 1; `p_fake` (N,) or any score that rises with it.
     """
     names = ("auroc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5")
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(names, float("nan"))
-    # Every point of the curve: with tied scores, the best rate below a limit may lie on a straight piece of it.
+    # Keep every point of the curve: with tied scores, the best rate below a limit can be on a straight segment.
     fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE, drop_intermediate=False)
     return {
         "auroc": float(auc(fpr, tpr)),
@@ -34,7 +34,7 @@ def ranking_metrics(labels: np.ndarray, p_fake: np.ndarray) -> dict[str, float]:
 
 
 def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
-    """The rate at which as many reals are called fake as fakes are called real: where FPR = 1 - TPR on the ROC curve."""
+    """Return the equal error rate: the point of the ROC curve where FPR = 1 - TPR."""
     gap = fpr - (1 - tpr)  # rises from -1 to 1
     after = int(np.argmax(gap >= 0))
     if after == 0 or gap[after] == gap[after - 1]:
@@ -46,8 +46,8 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
 def verdict_metrics(
     labels: np.ndarray, p_fake: np.ndarray, thresholds: Thresholds, outside: np.ndarray | None = None
 ) -> dict:
-    """What the chosen thresholds make of the images; the confusion matrix is at `fake_from`. Those `outside` the detector's
-    domain, bool (N,), are called neither.
+    """Return the metrics at the chosen thresholds; the confusion matrix is at `fake_from`. Images `outside` the detector's
+    domain, bool (N,), are called neither real nor fake.
     """
     p_fake = stated(p_fake)
     inside = np.ones(len(labels), dtype=bool) if outside is None else ~outside
@@ -69,7 +69,10 @@ def verdict_metrics(
         "fpr": fpr,
         "balanced_accuracy": (tpr + 1 - fpr) / 2,
         "accuracy": (true_fake + n_real - false_fake) / max(len(labels), 1),
-        "confusion": [[n_real - false_fake, false_fake], [n_fake - true_fake, true_fake]],  # rows truth, columns call
+        "confusion": [
+            [n_real - false_fake, false_fake],
+            [n_fake - true_fake, true_fake],
+        ],  # rows: truth, columns: verdict
         "verdicts": verdicts,
     }
 
@@ -84,10 +87,10 @@ def all_metrics(
     seen: int | None = 0,
     outside: np.ndarray | None = None,
 ) -> dict:
-    """Everything a report states, with 95 % bootstrap intervals as NAME_interval: [low, high].
+    """Return all metrics of a report, with 95 % bootstrap intervals as NAME_interval: [low, high].
 
-    Images of one group (identity, video) are resampled together, for they are not independent of each other. `seen`
-    is how many of the images the detector was trained or tuned on; None is unknown.
+    Images of one group (identity, video) are resampled together, because they are not independent. `seen`
+    is the number of images that the detector was trained or tuned on; None is unknown.
     """
     intervals = bootstrap_intervals(labels, p_fake, thresholds, groups=groups, seed=seed, outside=outside)
     return {
@@ -117,7 +120,7 @@ def bootstrap_intervals(
     seed: int = 0,
     outside: np.ndarray | None = None,
 ) -> dict[str, list[float]]:
-    """Percentile intervals over resamples of the groups within each class, so that no resample lacks a class."""
+    """Return percentile intervals over resamples of the groups within each class, so that every resample has both."""
     random = np.random.default_rng(seed)
     classes = [_clusters(labels, groups, label) for label in (REAL, FAKE)]
     drawn: dict[str, list[float]] = {}
@@ -133,7 +136,7 @@ def bootstrap_intervals(
 
 
 def _clusters(labels, groups: Sequence[Hashable | None] | None, label: int) -> np.ndarray | list[np.ndarray]:
-    """Rows of one class: one array when no image has a group (the quick case), else an array per group."""
+    """Return the rows of one class: one array if no image has a group (the fast case), else an array per group."""
     rows = np.flatnonzero(labels == label)
     if groups is None or all(groups[row] is None for row in rows):
         return rows

@@ -1,4 +1,4 @@
-"""The plots of a report, drawn with seaborn; each function draws one figure and returns its PNG bytes."""
+"""The plots of reports; each function draws one figure with seaborn and returns its PNG bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fakedetect.models.calibration import Thresholds, reliability
 
 REAL_COLOUR, FAKE_COLOUR, NEUTRAL = "#55A868", "#C44E52", "#4C72B0"
 _SQUARE = (5.2, 4.8)
-# From a coin's 0.5, red, by way of 0.75, pale, to 1, blue: colours that the colour-blind can tell apart.
+# From 0.5 (chance, red) over 0.75 (pale) to 1 (blue): a colour-blind safe palette.
 _GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 
 
@@ -22,7 +22,7 @@ def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
     fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE)
     figure, axes = _figure(_SQUARE)
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="a coin")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="chance")
     axes.plot(fpr, tpr, color=NEUTRAL, linewidth=2.2, label=f"AUROC {_with_interval(metrics, 'auroc')}")
     axes.plot(metrics["fpr"], metrics["tpr"], "o", color=FAKE_COLOUR, markersize=8, label="chosen threshold", zorder=5)
     axes.set(title="ROC", xlabel="reals called fake (FPR)", ylabel="fakes called fake (TPR)")
@@ -32,13 +32,13 @@ def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
 
 def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
-    """Precision against recall of `fake`, with the share of fakes that a coin would reach."""
+    """Precision against recall of `fake`, and the share of fakes, the precision of chance."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(labels, p_fake, pos_label=FAKE)
     figure, axes = _figure(_SQUARE)
     share = float((labels == FAKE).mean())
-    axes.axhline(share, color="0.6", linestyle="--", linewidth=1, label="a coin")
+    axes.axhline(share, color="0.6", linestyle="--", linewidth=1, label="chance")
     axes.plot(recall, precision, color=NEUTRAL, linewidth=2.2, label=f"AP {_with_interval(metrics, 'ap')}")
     axes.set(title="Precision and recall of “fake”", xlabel="recall", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
@@ -47,7 +47,7 @@ def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
 
 def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
-    """What became of reals and fakes: counts of each verdict, `unsure` between."""
+    """Counts of each verdict for reals and fakes."""
     import seaborn as sns
 
     order = ("real", "unsure", "fake")
@@ -69,18 +69,18 @@ def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
 
 
 def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
-    """Stated p_fake against the share of fakes found there; bars below say how many images each bin holds."""
+    """p_fake against the observed share of fakes; the bars below show the number of images per bin."""
     table = reliability(labels, p_fake)
     figure, (axes, below) = _figure(_SQUARE, rows=2, height_ratios=(4, 1), sharex=True)
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="honest")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="perfect calibration")
     stated, found = [row["mean_p"] for row in table], [row["share_fake"] for row in table]
     axes.plot(stated, found, "o-", color=NEUTRAL, linewidth=2, label=f"ECE {metrics['ece']:.3f}")
-    axes.set(title="Calibration", ylabel="share of fakes found", ylim=(-0.03, 1.03))
+    axes.set(title="Calibration", ylabel="observed share of fakes", ylim=(-0.03, 1.03))
     axes.legend(loc="upper left", frameon=True)
     edges = np.linspace(0, 1, 21)
     below.hist(p_fake[labels != FAKE], bins=edges, color=REAL_COLOUR, alpha=0.7, label="real")
     below.hist(p_fake[labels == FAKE], bins=edges, color=FAKE_COLOUR, alpha=0.6, label="fake")
-    below.set(xlabel="stated p_fake", ylabel="images", xlim=(-0.02, 1.02))
+    below.set(xlabel="p_fake", ylabel="images", xlim=(-0.02, 1.02))
     below.set_yscale("symlog", linthresh=10)
     below.legend(loc="upper center", fontsize=8, ncols=2, frameon=True)
     return _png(figure)
@@ -94,8 +94,8 @@ def history_plot(
     validation: str = "Validation",
     accuracy: str = "accuracy at logit 0",
 ) -> bytes:
-    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the kept epoch is marked. The words
-    are what a curve, the right-hand plot and the accuracy are called.
+    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the selected epoch is marked. The
+    text arguments are the labels of a curve, the right plot and the accuracy.
     """
     epochs = [line["epoch"] for line in history]
     figure, (left, right) = _figure((10.4, 4.0), columns=2)
@@ -107,7 +107,7 @@ def history_plot(
     right.set(title=validation, xlabel="epoch", ylabel="share")
     right.set_ylim(min(0.5, *(line["val_accuracy"] for line in history)) - 0.02, 1.02)
     for axes in (left, right):
-        axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"kept: epoch {best_epoch}")
+        axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"best epoch: {best_epoch}")
         axes.legend(frameon=True, fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _png(figure)
@@ -115,8 +115,8 @@ def history_plot(
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What a comparison draws of one network: `history` is history.jsonl, empty for what was not trained in epochs; `test`
-    labels (N,) real 0 / fake 1 and scores (N,) that rise with fakery, where its ROC is wanted.
+    """The data of one network in a comparison: `history` is history.jsonl, empty if it was not trained in epochs; `test` is
+    labels (N,) real 0 / fake 1 and scores (N,), high for fake, if its ROC is drawn.
     """
 
     name: str
@@ -126,8 +126,8 @@ class Learned:
 
 
 def comparison_plot(learned: list[Learned]) -> bytes:
-    """Learning curves of several networks, each in its own colour: validation loss, accuracy and AUROC, where the large dot
-    is the epoch that was kept; and beside them the ROC curves of those that have one.
+    """Learning curves of several networks, each in its own colour: validation loss, accuracy and AUROC, with a dot at the
+    selected epoch, and the ROC curves of the networks that have one.
     """
     import seaborn as sns
     from matplotlib.lines import Line2D
@@ -172,32 +172,30 @@ def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
 
 
 def robustness_plot(cells: list[dict]) -> bytes:
-    """Heat map of the robustness grid: degradations across; AUROC, fakes caught and reals accused down. Blue is good."""
+    """Heat map of the robustness results; columns: degradations, rows: AUROC, TPR and FPR. Blue is good."""
     import seaborn as sns
 
     values = np.array([[cell[name] for cell in cells] for name in ("auroc", "tpr", "fpr")])
     goodness = np.array([values[0], values[1], 1 - values[2]])
     figure, axes = _figure((10.4, 2.9))
-    sns.heatmap(  # no colour bar: the last row's colours run the other way
+    sns.heatmap(  # no colour bar: the last row has reversed colours
         goodness, annot=values, fmt=".2f", linewidths=2, cbar=False, ax=axes, annot_kws={"fontsize": 10}, **_GOODNESS,
         yticklabels=("AUROC", "fakes called fake", "reals called fake"),
     )  # fmt: skip
     names = [cell["degradation"] for cell in cells]
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="y", rotation=0)
-    axes.set_title(
-        "The same images degraded: blue is good, pale is doubtful, red is as good as a coin or worse", fontsize=11
-    )
+    axes.set_title("Degraded images: blue is good, pale is doubtful, red is chance or worse", fontsize=11)
     return _png(figure)
 
 
 def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], tested: list[str], title: str) -> bytes:
-    """Heat map of AUROC (rows, columns), NaN where there is none: detectors down, what they were tested on across."""
+    """Heat map of AUROC (rows, columns), NaN for no result; rows: detectors, columns: test sets."""
     import seaborn as sns
 
     rows, columns = auroc.shape
     figure, axes = _figure((3.6 + 1.55 * columns, 2.1 + 0.85 * rows))
-    axes.set_facecolor("0.9")  # what a cell without a value shows
+    axes.set_facecolor("0.9")  # colour of cells without a value
     axes.grid(visible=False)
     sns.heatmap(auroc, linewidths=2, ax=axes, cbar_kws={"label": "AUROC"}, **_GOODNESS)
     for (row, column), value in np.ndenumerate(auroc):
@@ -214,7 +212,7 @@ def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], t
 
 
 def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold: float, real_below: float) -> bytes:
-    """p_fake over a film's time. `tracks` are (number, times in s, p_fakes), the one that decides first: that one is bold."""
+    """p_fake over the time of a video. `tracks` are (number, times in s, p_fakes); the first, drawn bold, decides."""
     figure, axes = _figure((10.4, 3.6))
     axes.axhspan(threshold, 1.1, color=FAKE_COLOUR, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=FAKE_COLOUR, linestyle="--", linewidth=1.4, label=f"fake from {threshold:.3g}")
@@ -222,9 +220,9 @@ def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold:
         axes.axhline(real_below, color=REAL_COLOUR, linestyle="--", linewidth=1.4, label=f"real below {real_below:.3g}")
     for place, (number, times, p_fakes) in enumerate(tracks):
         style = {"linewidth": 2.6, "zorder": 4} if place == 0 else {"linewidth": 1.2, "alpha": 0.8, "zorder": 3}
-        name = f"track {number}{', which decides' if place == 0 else ''}" if len(tracks) > 1 else None
+        name = f"track {number}{' (decides)' if place == 0 else ''}" if len(tracks) > 1 else None
         axes.plot(times, p_fakes, "o-", color=f"C{place % 10}", markersize=4, label=name, **style)
-    axes.set(xlabel="time in the film (s)", ylabel="p_fake", ylim=(-0.03, 1.03))
+    axes.set(xlabel="time in the video (s)", ylabel="p_fake", ylim=(-0.03, 1.03))
     first, last = min(times[0] for _, times, _ in tracks), max(times[-1] for _, times, _ in tracks)
     margin = 0.02 * max(last - first, 0.1)
     axes.set_xlim(first - margin, last + margin)

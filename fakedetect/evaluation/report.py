@@ -1,4 +1,4 @@
-"""A report that a person enjoys reading: one HTML file that carries its own pictures, with PNGs and JSON beside it."""
+"""Write the report of a detector: one self-contained HTML file, with the plots as PNG and the metrics as JSON."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from fakedetect.models.detector import Detector
 WORST_SHOWN = 16
 SAMPLE_SHOWN = 12
 ROWS = (
-    ("auroc", "AUROC", "chance that a fake scores above a real; 0.5 is a coin"),
+    ("auroc", "AUROC", "probability that a fake scores above a real; 0.5 is chance"),
     ("ap", "Average precision", "area under precision and recall of “fake”"),
-    ("eer", "Equal error rate", "error where both kinds of error are equal; lower is better"),
+    ("eer", "Equal error rate", "error rate at which FPR equals 1 - TPR; lower is better"),
     ("tpr_at_fpr1", "TPR at 1 % FPR", "fakes caught when 1 in 100 reals may be called fake"),
     ("tpr_at_fpr5", "TPR at 5 % FPR", "fakes caught when 1 in 20 reals may be called fake"),
     ("fpr", "False-positive rate", "reals called fake at the chosen threshold; lower is better"),
     ("tpr", "True-positive rate", "fakes called fake at the chosen threshold"),
     ("balanced_accuracy", "Balanced accuracy", "mean of both classes' accuracy at the chosen threshold"),
-    ("ece", "Calibration error (ECE)", "distance between stated and found probability; lower is better"),
+    (
+        "ece",
+        "Calibration error (ECE)",
+        "mean difference between p_fake and the observed share of fakes; lower is better",
+    ),
     ("brier_loss", "Brier loss", "mean squared error of p_fake; lower is better"),
 )
 _RATES = ("auroc", "tpr", "fpr")
@@ -44,7 +48,7 @@ CELL_COLUMNS = (
 
 @dataclass(frozen=True)
 class Judged:
-    """The images a report is about: `rows` of `data`, with their p_fake (N,), and metrics of them."""
+    """The images of a report: `rows` of `data`, with their p_fake (N,), and metrics of them."""
 
     data: LabelledImages
     rows: np.ndarray
@@ -65,10 +69,10 @@ def write_report(
     history: list[dict] | None = None,
     robustness: Robustness | None = None,
 ) -> Path:
-    """Write metrics.json, the plots and report.html into `folder`; the path of the last.
+    """Write metrics.json, the plots and report.html into `folder`; return the path of report.html.
 
     `history` adds the learning curves; without it the report is of an evaluation on other images. `robustness` adds its
-    grid, as a section and as robustness.csv.
+    results, as a section and as robustness.csv.
     """
     thresholds = detector.thresholds
     figures = {
@@ -128,17 +132,15 @@ def headline(metrics: dict) -> str:
 
 
 def _from_scratch(facts: dict) -> str | None:
-    """What a reader must know of a transfer classifier that transfers nothing."""
+    """Return a caution if a transfer classifier was trained without pretrained weights, or None."""
     backbone = facts.get("backbone")
     if backbone is None or backbone["weights"] is not None:
         return None
-    return (
-        f"Its backbone, {backbone['name']}, was trained from scratch, without the pretrained weights it is known for."
-    )
+    return f"Its backbone, {backbone['name']}, was trained from scratch, without pretrained weights."
 
 
 def caution(metrics: dict) -> str | None:
-    """What a reader of these numbers must bear in mind: an unfair test, or too few images."""
+    """Return a caution about these metrics (an unfair test or too few images), or None."""
     n_real, n_fake = metrics["n_real"], metrics["n_fake"]
     if metrics["seen"] is None:
         return (
@@ -146,22 +148,23 @@ def caution(metrics: dict) -> str | None:
             "is not in its folder or .onnx file, or belongs to an older version."
         )
     if metrics["seen"]:
-        return f"This is no fair test: the detector knows {metrics['seen']:,} of these {n_real + n_fake:,} images."
+        known = f"{metrics['seen']:,} of these {n_real + n_fake:,} images"
+        return f"This is not a fair test: the detector was trained or tuned on {known}."
     if metrics["auroc"] == 1 and min(n_real, n_fake) > 3:
         # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
         return (
-            f"No mistake on so few images still allows up to {3 / n_real:.1%} of reals and {3 / n_fake:.1%} of fakes "
-            "to be misjudged; a bootstrap interval cannot show that."
+            f"With so few images, a test without errors still allows wrong verdicts for up to {3 / n_real:.1%} of reals and "
+            f"{3 / n_fake:.1%} of fakes; a bootstrap interval cannot show that."
         )
     if min(n_real, n_fake) < 200:
         few = min(n_real, n_fake)
         tested = "one image of a class was" if few == 1 else f"{few} images of one class were"
-        return f"Only {tested} tested: mind the width of the intervals."
+        return f"Only {tested} tested: the intervals are wide."
     return None
 
 
 def _sample(judged: Judged, label: int) -> list[dict]:
-    """Images of one class, spread evenly over the test, so that a reader sees what was judged."""
+    """Return images of one class, spread evenly over the test, to show in the report."""
     own = np.flatnonzero(judged.labels == label)
     return [
         _shown(judged, place) for place in own[np.linspace(0, len(own) - 1, min(SAMPLE_SHOWN, len(own))).astype(int)]
@@ -169,7 +172,7 @@ def _sample(judged: Judged, label: int) -> list[dict]:
 
 
 def _worst(judged: Judged, detector: Detector) -> list[dict]:
-    """The most confident mistakes first: thumbnails with truth, p_fake, path, and heat maps where the network has some."""
+    """Return the most confident errors first: thumbnails with truth, p_fake, path, and heat maps if available."""
     error = np.where(judged.labels == 1, 1 - judged.p_fake, judged.p_fake)
     verdicts = judged.p_fake >= detector.thresholds.fake_from
     wrong = np.flatnonzero(verdicts != (judged.labels == 1))
@@ -179,7 +182,7 @@ def _worst(judged: Judged, detector: Detector) -> list[dict]:
 
 
 def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | None]:
-    """The heat map over each of these images; None for each where the network has none to lay over an image."""
+    """Return the heat map over each of these images, or None if the network has none."""
     images, nothing = judged.data.images[judged.rows[places]], [None] * len(places)
     try:
         heat = (
@@ -196,7 +199,7 @@ def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | 
 
 
 def _shown(judged: Judged, place: int) -> dict:
-    """One judged image as the page shows it: truth, p_fake, path and a thumbnail."""
+    """Return one image as the report shows it: truth, p_fake, path and a thumbnail."""
     row = int(judged.rows[place])
     label = LABEL_NAMES[int(judged.labels[place])]
     thumbnail = _thumbnail(judged.data.images[row], label)
@@ -204,7 +207,7 @@ def _shown(judged: Judged, place: int) -> dict:
 
 
 def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dict[str, list[dict]]:
-    """One image of each class after every degradation, with what the detector then says: what the names look like."""
+    """Return one image of each class after every degradation, with its p_fake."""
     names, shown = [cell["degradation"] for cell in robustness.cells], {}
     for number, label in LABEL_NAMES.items():
         row = int(judged.rows[np.flatnonzero(judged.labels == number)[0]])
@@ -222,7 +225,7 @@ def _thumbnail(image: np.ndarray, label: Label) -> str:
 
 
 def _flat(cell: dict) -> dict:
-    """A cell as a row of a table: each interval in two columns."""
+    """Return a cell as a table row, with each interval in two columns."""
     ends = zip(("low", "high"), (0, 1), strict=True)
     return {**cell, **{f"{name}_{end}": cell[f"{name}_interval"][place] for end, place in ends for name in _RATES}}
 

@@ -1,4 +1,4 @@
-"""How a detector fares when pictures were compressed, blurred, resized, noisy or cropped before it saw them."""
+"""Measure a detector on images that are compressed, blurred, resized, noisy or cropped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.models.calibration import probability
 from fakedetect.models.detector import SCORE_BATCH, Detector
 
-TOLERANCE = 0.05  # what AUROC or a rate may lose against the pictures as they are, and still be said to hold
-BLIND = 0.7  # below this AUROC there is next to nothing that a degradation could take away
-_CHUNK = 4 * SCORE_BATCH  # images degraded at a time, so that a test may be larger than memory
+TOLERANCE = 0.05  # loss of AUROC or of a rate, against the original images, that still counts as "holds"
+BLIND = 0.7  # below this AUROC, degradations cannot make a detector much worse
+_CHUNK = 4 * SCORE_BATCH  # images degraded at once, so that a test can be larger than memory
 _MEASURED = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
 _LABELS = {
     "jpeg": "JPEG of quality",
@@ -30,16 +30,16 @@ _LABELS = {
     "noise": "Noise of sigma (grey levels)",
     "crop": "Centre crop to",
 }
-_TOLD = {
+_REASONS = {
     "auroc": "AUROC {:.2f} instead of {:.2f}",
-    "tpr": "catches {:.0%} of fakes instead of {:.0%}",
-    "fpr": "accuses {:.0%} of reals instead of {:.0%}",
+    "tpr": "calls {:.0%} of fakes fake instead of {:.0%}",
+    "fpr": "calls {:.0%} of reals fake instead of {:.0%}",
 }
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """One cell per degradation, `none` first, and what they come to in words, a line for each kind."""
+    """One cell per degradation, `none` first, and a summary sentence for each kind of degradation."""
 
     cells: list[dict]
     words: list[str]
@@ -51,9 +51,9 @@ class Robustness:
 def measure_robustness(
     detector: Detector, data: LabelledImages, rows: np.ndarray, metrics: dict, names: Sequence[str] = GRID
 ) -> Robustness:
-    """Judge `rows` of `data` after each of the degradations `names`; `metrics` are those of the pictures as they are.
+    """Test `rows` of `data` after each of the degradations `names`; `metrics` are those of the original images.
 
-    Rates are at the detector's own threshold, which no degradation moves.
+    Rates use the detector's own threshold, the same for all degradations.
     """
     chosen = [parse_degradation(name) for name in names if name != NONE]
     labels, groups = data.labels[rows], [data.groups[row] for row in rows]
@@ -70,7 +70,7 @@ def measure_robustness(
 def degraded_outputs(
     detector: Detector, data: LabelledImages, rows: np.ndarray, degradation: Degradation, bar: Bar | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """What Detector.outputs says of `rows` of `data`, each degraded at the detector's own resolution before it is judged."""
+    """Return Detector.outputs for `rows` of `data`, each degraded at the detector's own resolution."""
 
     def degrade(row: int) -> np.ndarray:
         made = degradation.apply(data.images[row], data.sha256[row])
@@ -89,12 +89,12 @@ def degraded_outputs(
 
 
 def in_words(cells: Sequence[dict]) -> list[str]:
-    """What holds and what breaks, a line for each kind of degradation, from its gentlest strength to its harshest."""
-    told = []
+    """Return a sentence for each kind of degradation: what holds and what breaks, from weak to strong."""
+    described = []
     if cells[0]["auroc"] < BLIND:
-        told.append(
-            f"Even as they are it hardly tells fakes from reals (AUROC {cells[0]['auroc']:.2f}): that a degradation takes "
-            "nothing more away means little."
+        described.append(
+            f"Even on the original images it hardly separates fakes from reals (AUROC {cells[0]['auroc']:.2f}): "
+            "robustness to degradations then means little."
         )
     families = sorted(cells[1:], key=lambda cell: (list(_LABELS).index(_family(cell)), _harshness(cell)))
     for family, own in groupby(families, key=_family):
@@ -107,28 +107,28 @@ def in_words(cells: Sequence[dict]) -> list[str]:
             for state, all_ in states.items()
             if all_
         ]
-        told.append(f"{_LABELS[family]}: {'; '.join(parts)}.")
-    return told
+        described.append(f"{_LABELS[family]}: {'; '.join(parts)}.")
+    return described
 
 
-def _cell(degradation: Degradation, found: dict, untouched: dict) -> dict:
-    """A row of the grid: what was measured, and whether it `holds`, `breaks` or is `unclear`, with the reason."""
+def _cell(degradation: Degradation, found: dict, original: dict) -> dict:
+    """Return one row: the metrics, whether the detector `holds`, `breaks` or is `unclear`, and why."""
     worse = {
-        "auroc": (untouched["auroc"] - found["auroc"], found["auroc_interval"][1] < untouched["auroc"]),
-        "tpr": (untouched["tpr"] - found["tpr"], found["tpr_interval"][1] < untouched["tpr"]),
-        "fpr": (found["fpr"] - untouched["fpr"], found["fpr_interval"][0] > untouched["fpr"]),
+        "auroc": (original["auroc"] - found["auroc"], found["auroc_interval"][1] < original["auroc"]),
+        "tpr": (original["tpr"] - found["tpr"], found["tpr_interval"][1] < original["tpr"]),
+        "fpr": (found["fpr"] - original["fpr"], found["fpr_interval"][0] > original["fpr"]),
     }
-    # Beyond the tolerance, and then beyond what chance does to so few images.
+    # Losses beyond the tolerance, and whether they are beyond chance too.
     lost = {name: surely for name, (loss, surely) in worse.items() if loss > TOLERANCE + 1e-9}
     state = "breaks" if any(lost.values()) else "unclear" if lost else "holds"
     why = [
-        _TOLD[name].format(found[name], untouched[name])
+        _REASONS[name].format(found[name], original[name])
         for name, surely in lost.items()
         if surely or state == "unclear"
     ]
-    told = {"degradation": degradation.name, "kind": degradation.kind, "amount": degradation.amount}
+    described = {"degradation": degradation.name, "kind": degradation.kind, "amount": degradation.amount}
     return {
-        **told,
+        **described,
         "words": degradation.words,
         **{name: found[name] for name in _MEASURED},
         "state": state,

@@ -12,7 +12,7 @@ import fakedetect
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_png
 from fakedetect.evaluation import plots
-from fakedetect.evaluation.matrix_report import marks, matrix_headline, told_cell
+from fakedetect.evaluation.matrix_report import format_cell, marks, matrix_headline
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_csv_page_and_picture_hold_the_matrix(made):
     assert [(line["detector"], line["set"]) for line in lines] == [(one["detector"], one["set"]) for one in made.cells]
     assert float(lines[0]["auroc"]) == made.cells[0]["auroc"] and lines[0]["own"] == "True" and lines[3]["auroc"] == ""
     page = (made.folder / "matrix.html").read_text()
-    assert told_cell(made.cells[0]) in page and "data:image/png;base64," in page and 'src="http' not in page
+    assert format_cell(made.cells[0]) in page and "data:image/png;base64," in page and 'src="http' not in page
     assert (made.folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -91,9 +91,9 @@ def test_the_headline_sets_home_against_abroad(made):
     abroad = np.mean([one["auroc"] for one in made.cells if one["own"] is False])
     assert f"they were trained on: AUROC {home:.3f}, " in line and "over 2 tests" in line
     assert f"not trained on: AUROC {abroad:.3f}, " in line and "Not counted" not in line
-    assert matrix_headline([one for one in made.cells if one["error"]]) == "Nothing could be measured."
+    assert matrix_headline([one for one in made.cells if one["error"]]) == "There are no results."
     known = matrix_headline([{**one, "seen": 3} for one in made.cells if one["own"]])
-    assert known == "Not counted: 2 tests on images that the detector knows, or may know."
+    assert known == "Not counted: 2 tests on images that the detector was, or may have been, trained on."
 
 
 def test_images_that_the_detector_was_trained_on_are_counted_and_marked(trained, small_set, tmp_path):
@@ -170,7 +170,7 @@ def test_one_detector_and_one_set_stay_a_report(trained, blurred_set, fakelab, t
     assert done.returncode == 0 and (tmp_path / "e" / "report.html").is_file(), done.stderr
     assert "blur0.5" in done.stdout and "JPEG of quality: " in done.stdout
     refused = fakelab(*words, "--robustness", "--degrade", "jpeg75")
-    assert refused.returncode == 2 and "--robustness is for one detector and one set" in refused.stderr
+    assert refused.returncode == 2 and "--robustness needs exactly one detector and one set" in refused.stderr
 
 
 def test_a_comma_in_the_name_of_a_folder_does_not_split_it(tmp_path):

@@ -68,9 +68,9 @@ def test_the_worst_mistakes_come_first_and_their_names_are_escaped(page, doubtfu
     wrong = np.flatnonzero((p_fake >= detector.thresholds.fake_from) != (labels == 1))
     worst = wrong[np.argsort(-np.abs(labels - p_fake)[wrong])]
     expected = [str(doubtful.rows[place]) for place in worst][:16]
-    mistakes = page[page.index("worst mistakes") :]
+    mistakes = page[page.index("Worst errors") :]
     assert len(expected) > 5 and re.findall(r"<code>(\d+)&#34;", mistakes) == expected
-    shown = re.findall(r'truly <span class="(real|fake)">\w+</span>, p_fake ([\d.]+)', mistakes)
+    shown = re.findall(r'true label <span class="(real|fake)">\w+</span>, p_fake ([\d.]+)', mistakes)
     assert shown[:5] == [(("real", "fake")[labels[place]], f"{p_fake[place]:.3f}") for place in worst[:5]]
 
 
@@ -91,7 +91,7 @@ def test_the_headline_says_fakes_caught_and_reals_accused(doubtful):
 
 def test_few_images_are_cautioned_against_on_the_terminal_too(doubtful, trained, capsys):
     few = {**doubtful.metrics, "auroc": 1, "n_real": 1, "n_fake": 3}
-    assert caution(few) == "Only one image of a class was tested: mind the width of the intervals."
+    assert caution(few) == "Only one image of a class was tested: the intervals are wide."
     assert "up to 30.0% of reals" in caution({**few, "n_real": 10, "n_fake": 10})
     assert caution({**few, "auroc": 0.9, "n_real": 500, "n_fake": 500}) is None
     print_metrics(replace(trained, metrics={**doubtful.metrics, **few}))
@@ -107,13 +107,13 @@ def test_training_leaves_a_whole_report(trained):
 
 
 def test_the_worst_mistakes_have_heat_maps_captioned_as_attention(page):
-    mistakes = page[page.index("worst mistakes") :].replace("&#39;", "'")
+    mistakes = page[page.index("Worst errors") :].replace("&#39;", "'")
     assert "Where the network's answer is most sensitive; not proof of manipulation." in mistakes
-    assert mistakes.count('alt="heat map of that answer"') == mistakes.count("that was misjudged") > 5
+    assert mistakes.count('alt="heat map of that verdict"') == mistakes.count("with a wrong verdict") > 5
 
 
 def test_a_network_without_gradients_has_a_report_all_the_same(doubtful, detector, exported, tmp_path):
     from fakedetect.models.onnx import read_graph
 
     page = write_report(tmp_path, replace(detector, network=read_graph(exported.onnx)), doubtful, title="t").read_text()
-    assert "that was misjudged" in page and "heat map" not in page
+    assert "with a wrong verdict" in page and "heat map" not in page

@@ -64,7 +64,7 @@ def test_words_go_from_gentle_to_harsh_and_name_the_first_reason():
         "Shrinking, and back, to: holds at 0.75; may break at 0.5 (c).",
         "Enlarging, and back, to: holds at 2.",
     ]
-    assert in_words([{**cells[0], "auroc": 0.52}])[0].startswith("Even as they are it hardly tells")
+    assert in_words([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
 
 
 def test_order_and_neighbours_make_no_difference(detector, small_data):
