@@ -1,4 +1,4 @@
-"""Presets: rows of plain values, each with its reason and source beside it."""
+"""The presets: rows of plain values, each with its reason and source."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FACES = {
     "ema": 0.0,
 }
 _DENSE = {**_FACES, "architecture": "dense", "g_width": 256, "d_width": 1024}
-# Tried for the same processor time on CIFAR-10's dogs (docs/generators.md): D's batch normalisation learned far faster than
+# Tried for the same processor time on CIFAR-10's dogs (docs/lab/generators.md): D's batch normalisation learned far faster than
 # spectral normalisation with the hinge loss, augmentation halved the distance again, and R1 doubled it.
 _MODERN = {
     "real": "cifar10:dog",
@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="digits",
-            summary="a whole GAN in two minutes, nothing to download",
+            summary="handwritten digits: trains in two minutes, no download",
             real="digits",
             upscale=True,
             resolution=32,  # smallest that leaves the networks three doublings; the digits come as 8x8 and are enlarged
@@ -89,14 +89,14 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="dog-lr3e-4",
-            summary="CIFAR-10 dogs, tuned, the best of system A",
+            summary="CIFAR-10 dogs, tuned: the best model of system A",
             **_DOGS,
             activation="leaky_relu",
             lr=3e-4,
         ),
         Preset(
             name="mnist-digit",
-            summary="one digit of MNIST, layer for layer",
+            summary="one digit of MNIST, with the layers of system B",
             published_on="one digit of MNIST (3; also 0), 28x28, train and test joined",
             real="mnist:3",
             resolution=28,
@@ -104,7 +104,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="svhn-digit",
-            summary="one house number of SVHN, the same networks in colour",
+            summary="one digit of SVHN (house numbers), the same networks in colour",
             published_on="digit 9 of SVHN, 32x32",
             real="svhn:9",
             resolution=32,
@@ -140,7 +140,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="dcgan-64",
-            summary="DCGAN as published for faces, plus an averaged G to sample from (ema=0: without)",
+            summary="DCGAN for faces as published, plus a moving average of G (ema=0: none)",
             system="D",
             published_on="CelebA, 202,599 faces at 64x64",
             real="celeba",
@@ -149,7 +149,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="celeba-128",
-            summary="faces at 128x128, of one attribute if wished: --real celeba:Attractive",
+            summary="faces at 128x128, optionally of one attribute: --real celeba:Attractive",
             system="E",
             published_on="CelebA, all faces or those of one attribute, 128x128",
             real="celeba:Attractive",
@@ -171,9 +171,9 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="conditional-32",
-            summary="all ten classes of CIFAR-10 in one GAN: choose what to fake with `sample --class`",
+            summary="all ten classes of CIFAR-10 in one GAN: choose a class with `sample --class`",
             system="A",
-            published_on="CIFAR-10, ten classes, 32x32; asked for as future work",
+            published_on="CIFAR-10, ten classes, 32x32; proposed there as future work",
             **_CONDITIONAL,
             conditional=True,
             resolution=32,
@@ -184,7 +184,7 @@ PRESETS: dict[str, Preset] = {
         *(
             Preset(
                 name=f"modern-{side}",
-                summary=f"our best at {side}x{side}: augmentation for small sets, small batches, averaged G",
+                summary=f"our best GAN at {side}x{side}: augmentation for small data sets, small batches, moving average of G",
                 **_MODERN,
                 resolution=side,
                 epochs=100,
@@ -198,22 +198,22 @@ PRESETS: dict[str, Preset] = {
 
 
 def get_preset(name: str, changes: dict[str, Any] | None = None) -> Preset:
-    """The preset called `name`, with `changes` applied. Raises UserError, listing the choices, if either is unknown."""
+    """Return the preset `name` with `changes` applied. Raises UserError, listing the choices, if either is unknown."""
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS, remedy=f"See: {command('presets')}")
     return change_preset(PRESETS[name], changes or {})
 
 
 def change_preset(preset: Preset, changes: dict[str, Any]) -> Preset:
-    """`preset` with `changes` applied. Raises UserError for a field that is unknown, fixed, or out of range."""
+    """Return `preset` with `changes` applied. Raises UserError for a field that is unknown, fixed, or out of range."""
     for fixed in FIXED:
         if fixed in changes:
-            raise UserError(f"{fixed} is not a field to set", remedy="It says where the preset comes from.")
+            raise UserError(f"{fixed} cannot be set", remedy="It identifies the preset and its origin.")
     if "epochs" in changes and "steps" not in changes:
-        changes = {**changes, "steps": 0}  # who says how many epochs does not mean so many steps
+        changes = {**changes, "steps": 0}  # a number of epochs replaces the preset's number of steps
     return override(preset, changes)
 
 
 def source_channels_of(preset: Preset) -> int:
-    """1 or 3: what the preset's own source gives."""
+    """Return the channels of the preset's own source: 1 or 3."""
     return 1 if preset.real.partition(":")[0] in GREY_SOURCES else 3

@@ -80,8 +80,8 @@ def class_network(reals: Reals) -> FoundClasses:
     names = usable_classes(reals)
     if len(names) < 2:
         raise UserError(
-            "the feature space classes needs reals of two classes or more",
-            got=f"{len(names)} with {LEAST_PER_CLASS} training images or more in {reals.spec}",
+            "the feature space classes needs real images of two classes or more",
+            got=f"{len(names)} classes with {LEAST_PER_CLASS} or more training images in {reals.spec}",
             remedy="Use --features random.",
         )
     resolution, channels = reals.images.shape[-1], reals.channels
@@ -101,7 +101,7 @@ def class_network(reals: Reals) -> FoundClasses:
 
 def _train(network: ClassNetwork, reals: Reals, names: list[str]) -> float | None:
     """Train on the CPU, wherever the GAN runs: it takes seconds, and the seed settles the result."""
-    say(f"learning the {len(names)} classes of {reals.spec}, for features to measure in ...")
+    say(f"training a classifier of the {len(names)} classes of {reals.spec}, for the quality features ...")
     numbers = np.array([names.index(name) if name in names else -1 for name in reals.classes])
     train = np.flatnonzero((reals.splits == "train") & (numbers >= 0))
     held_out = np.flatnonzero((reals.splits != "train") & (numbers >= 0))

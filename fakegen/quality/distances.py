@@ -93,7 +93,7 @@ def _checked(reals: np.ndarray, fakes: np.ndarray, *, least: int, what: str) -> 
         raise UserError(
             f"there are too few images for {what}",
             got=f"{len(reals)} real and {len(fakes)} fake",
-            expected=f"{least} or more of each, and for numbers that mean something some hundreds",
+            expected=f"{least} or more of each; some hundreds for reliable numbers",
         )
     for name, features in (("real", reals), ("fake", fakes)):
         if not np.isfinite(features).all():

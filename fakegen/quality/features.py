@@ -25,7 +25,7 @@ _BATCH = 64
 _RANDOM_SEED = 2097  # any number; another would be another space
 _RANDOM_FILTERS = 96  # two features each: few enough for a Gaussian to be fitted to some hundreds of images
 _COARSEST = 4  # pixels, side: the size down to which a random network halves its images
-_SAME_MEASURE = "Compare it only with distances in this same space, to the same reals, with the same counts."
+_SAME_MEASURE = "Compare it only with distances in the same feature space, to the same reals, with the same counts."
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,19 @@ def open_features(
     if name not in CHOICES:
         raise unknown_name("feature space", name, CHOICES)
     if weights is not None and name not in ("auto", "inception"):
-        raise UserError(f"--weights are those of inception; {name} takes none", remedy="Give --features inception.")
+        raise UserError(
+            f"--weights applies only to the features inception, not to {name}", remedy="Use --features inception."
+        )
     if classes_from is not None:
         if name not in ("auto", "classes") or weights is not None:
-            what = "--classes-from is for the feature space classes"
+            what = "--classes-from applies only to the features classes"
             raise UserError(what, got=f"--features {name}" + (" and --weights" if weights is not None else ""))
         if classes_from.channels != reals.channels:
             told = {1: "grey", 3: "in colour"}
             raise UserError(
                 f"the images of {classes_from.spec} are {told[classes_from.channels]}, those of the run"
                 f" {told[reals.channels]}",
-                remedy="Features must be learned on images of the same kind.",
+                remedy="Use a source with the same number of channels.",
             )
         name, reals = "classes", classes_from
     if name == "auto":
@@ -141,7 +143,7 @@ def _random(reals: Reals, device: torch.device, weights: Path | None) -> Feature
 
 def _classes(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
     found = class_network(reals)
-    right = f" ({found.accuracy:.0%} right on held-out reals)" if found.accuracy is not None else ""
+    right = f" ({found.accuracy:.0%} accuracy on held-out reals)" if found.accuracy is not None else ""
     comparable = (
         f"Not comparable with published FID: features of a small network that learned the {found.classes} "
         f"classes of {reals.spec}{right}. {_SAME_MEASURE}"

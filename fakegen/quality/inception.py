@@ -60,7 +60,7 @@ def open_inception(weights: Path | str | None = None) -> FoundInception:
     if of_2015:
         comparable = (
             "Comparable with published FID (Inception-v3, TensorFlow's weights of 2015, as in torch-fidelity and "
-            "pytorch-fid) of the same reals, counts and resizing; most is published with 10,000 images or more."
+            "pytorch-fid) for the same reals, counts and resizing; most papers use 10,000 images or more."
         )
     else:
         comparable = (

@@ -38,10 +38,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # a damaged or hostile file fails in whatever way it was made to
         reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{path} could not be read as weights", got=reason, expected="a state dict of tensors and nothing else"
+            f"{path} could not be read as weights", got=reason, expected="a state dict that contains only tensors"
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
-        raise UserError(f"{path} could not be read as weights", expected="a state dict: names and their tensors")
+        raise UserError(f"{path} could not be read as weights", expected="a state dict: a mapping of names to tensors")
     return tensors
 
 
@@ -52,16 +52,16 @@ def fetch_weights() -> Path:
     folder = _torch_cache()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _FETCHED
-    say("fetching Inception-v3 (104 MB) through torchvision ...")
+    say("downloading Inception-v3 (104 MB) through torchvision ...")
     try:
         prefix = path.stem.rpartition("-")[2]  # of the file's SHA-256, as torchvision names its files
         torch.hub.download_url_to_file(Inception_V3_Weights.IMAGENET1K_V1.url, str(path), prefix, progress=False)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            "the weights of Inception-v3 are not at hand, and could not be fetched",
+            "the weights of Inception-v3 are missing, and could not be downloaded",
             got=f"{type(error).__name__}: {error}"[:150],
             expected=f"one of {', '.join(FILES)} in {folder}",
-            remedy="Put one there, give its path as --weights FILE, or use --features classes or random.",
+            remedy="Put one there, use --weights FILE, or use --features classes or random.",
         ) from None
     return path
 

@@ -67,7 +67,9 @@ def measure(
     opened = open_run(Path(run))
     wanted = parse_epochs(epochs, opened.epochs_on_disk())
     if count < LEAST_COUNT:
-        raise UserError("--count is out of range", got=count, expected=f"{LEAST_COUNT} or more, better some hundreds")
+        raise UserError(
+            "--count is out of range", got=count, expected=f"{LEAST_COUNT} or more; some hundreds for reliable numbers"
+        )
     say_how_far(opened, wanted)
     with locked(opened.path):
         alike = {"resolution": opened.preset.resolution, "shares": tuple(opened.facts["split"]), "data_root": data_root}
@@ -120,7 +122,7 @@ def _measure_missing(run: Run, wanted: list[int], reference: Reference, count: i
             if epoch == missing[-1]:
                 _draw_nearest(run, epoch, reference, fakes, nearest)
             elif stop.asked:
-                raise Interrupted(f"stopped after epoch {epoch}; repeat the command to go on")
+                raise Interrupted(f"stopped after epoch {epoch}; repeat the command to resume")
     return missing
 
 

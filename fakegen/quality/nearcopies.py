@@ -44,7 +44,9 @@ class TrainingImages:
     def neighbours(self, asked: np.ndarray) -> Neighbours:
         """The nearest training real of each of `asked`, uint8 (n, C, R, R). Raises UserError below two training images."""
         if len(self.rows) < 2:
-            raise UserError("there are too few training images to look for copies", got=len(self.rows), expected="2")
+            raise UserError(
+                "there are too few training images to search for near copies", got=len(self.rows), expected="2"
+            )
         crowd = min(CROWD, len(self.rows))
         small = _small(asked)
         best = torch.full((len(small), crowd), torch.inf)

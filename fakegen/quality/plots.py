@@ -36,9 +36,9 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
     sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes among the reals")
     sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals among the fakes")
     sides.set(title="Precision and recall (higher is better)", xlabel="epoch", ylim=(-0.03, 1.03))
-    warning.plot(epochs, values["diversity"], "o-", color=_GREEN, label="diversity, of the reals'")
+    warning.plot(epochs, values["diversity"], "o-", color=_GREEN, label="diversity, relative to the reals")
     warning.plot(
-        epochs, values["near_copies"], "o-", color=_RED, label="near-copies of training reals (up to 1 % is chance)"
+        epochs, values["near_copies"], "o-", color=_RED, label="near copies of training reals (up to 1 % by chance)"
     )
     warning.set(title="Collapse and copying", xlabel="epoch", ylim=(-0.03, max(1.03, values["diversity"].max() * 1.05)))
     for axes in (sides, warning):
@@ -75,8 +75,7 @@ def plot_nearest(
         copied = share < threshold
         axes.set_title(f"{share:.2f}{' copy' if copied else ''}", fontsize=10, color=_RED if copied else "0.25", pad=3)
     figure.suptitle(
-        f"Epoch {epoch}: the fakes (above) that are nearest to a training real (below); a near-copy is below "
-        f"{threshold:.2f}",
+        f"Epoch {epoch}: the fakes (above) nearest to a training real (below); near copies are below {threshold:.2f}",
         fontsize=11,
     )
     with atomic_path(run.path / "plots" / "nearest.png") as temporary:

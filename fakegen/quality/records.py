@@ -84,8 +84,8 @@ class Collapse:
         in_a_row = alike[::-1].index(False) if not all(alike) else len(alike)
         if in_a_row >= (self.slow_start if all(alike) else self.sustained):
             return (
-                f"collapse: at epoch {trained[-1].epoch} the fakes are nearly all alike (diversity "
-                f"{trained[-1].diversity:.1%} of the reals', {in_a_row} times in a row below {self.least_diversity:.0%})"
+                f"collapse: at epoch {trained[-1].epoch} the fakes are nearly all the same (diversity "
+                f"{trained[-1].diversity:.1%} of the reals', below {self.least_diversity:.0%} {in_a_row} times in a row)"
             )
         recent = trained[-self.sustained :]
         if len(recent) < self.sustained:
@@ -95,7 +95,7 @@ class Collapse:
             return (
                 f"collapse: at epoch {last.epoch} the Frechet distance is {last.frechet:.4g}, "
                 f"{last.frechet / max(best.frechet, 1e-12):.1f} times the {best.frechet:.4g} of epoch {best.epoch} "
-                f"({self.sustained} times in a row over {self.factor:g} times)"
+                f"(above {self.factor:g} times in {self.sustained} measurements in a row)"
             )
         return None
 
@@ -119,10 +119,10 @@ def open_reference(
     training = _drawn(reals.train_rows(), "training")[:count]
     if len(held_out) < LEAST_COUNT:
         raise UserError(
-            "too few real images are held out to measure against",
+            "there are too few held-out real images to measure against",
             got=f"{len(held_out)} in val and test",
-            expected=f"{LEAST_COUNT} or more, and for numbers that mean something some hundreds",
-            remedy="Give more images.",
+            expected=f"{LEAST_COUNT} or more; some hundreds for reliable numbers",
+            remedy="Use more images.",
         )
     images = TrainingImages(reals.images, reals.train_rows())
     content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]))
@@ -234,8 +234,8 @@ def remarks(row: Quality) -> list[str]:
     few = min(row.n_fake, row.n_real)
     if few < 2 * row.dims:
         said.append(
-            f"Only {few:,} images for {row.dims:,} dimensions: the Frechet distance comes out too large. "
-            f"As many training reals get {row.floor:.4g}; the kernel distance does not suffer from this."
+            f"Only {few:,} images for {row.dims:,} dimensions: the Frechet distance is overestimated. "
+            f"The same number of training reals has {row.floor:.4g}; the kernel distance is not affected."
         )
     return said
 
@@ -246,5 +246,5 @@ def _drawn(rows: np.ndarray, what: str) -> np.ndarray:
 
 
 def _features(space: FeatureSpace, reals: Reals, rows: np.ndarray, what: str) -> np.ndarray:
-    say(f"features ({space.name}) of {len(rows):,} {what} reals ...")
+    say(f"computing features ({space.name}) of {len(rows):,} {what} reals ...")
     return space(reals.images[rows])

@@ -74,9 +74,9 @@ def load_reals(
     unused += [{"path": path, "status": "unreadable", "error": why} for path, why in source.problems]
     if len(pixels.images) < 3:
         raise UserError(
-            f"{spec} holds too few images that can be used",
+            f"{spec} has too few usable images",
             got=f"{len(pixels.images)} of {len(source)}" + (f"; the first: {unused[0]['error']}" if unused else ""),
-            expected="3 or more, and for a GAN worth looking at some hundreds",
+            expected="3 or more; some hundreds for a useful GAN",
         )
     names = [source.names[row] for row in pixels.rows]
     classes = [source.classes[row] for row in pixels.rows]

@@ -38,7 +38,7 @@ FIELDS = {
 }
 # What a resumed run may do otherwise: how far it goes, and what it leaves on the way. None of it reaches the weights.
 FREE = ("epochs", "steps", "stop_on_collapse", "checkpoint_every", "snapshot_every", "measure_every")
-_REMEDY = "Copy it again from where it is whole, or begin a new run."
+_REMEDY = "Copy it again from the original, or start a new run."
 
 
 @dataclass
@@ -149,9 +149,9 @@ class Run:
         try:
             found = _read_state(previous)
         except UserError:
-            remedy = f"Delete {latest.parent} to train again from the first step, to the same end, and resume."
+            remedy = f"Delete {latest.parent} and resume: the run then trains again from the first step, with the same result."
             raise UserError(damage.what, got=damage.got, expected=damage.expected, remedy=remedy) from None
-        say(f"note: {damage.what}; going on from the state before, step {found[0]:,}")
+        say(f"note: {damage.what}; resuming from the previous state, step {found[0]:,}")
         return found
 
 
@@ -169,7 +169,7 @@ def _read_state(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
         raise UserError(f"{path} is missing")
     tensors = read_tensors(path)
     if "step" not in tensors:
-        raise UserError(f"{path} is no training state")
+        raise UserError(f"{path} is not a training state")
     return int(tensors.pop("step")), tensors
 
 
@@ -210,14 +210,14 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
 def open_run(path: Path, *, writes: bool = True) -> Run:
     """Open a run folder. Raises UserError when it is not one."""
     if not path.is_dir():
-        raise UserError(f"there is no run in {path}", expected="the folder that `generate` made")
+        raise UserError(f"there is no run in {path}", expected="a run folder, made by `generate`")
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a run", expected="a folder with run.json, made by `generate`")
     where = path / "run.json"
     facts = read_json(where, remedy=_REMEDY)
     check_fields(facts, {"version": whole()}, where, remedy=_REMEDY)
     if facts["version"] != RUN_VERSION:
-        raise UserError(f"{where} is of another version", got=facts["version"], expected=RUN_VERSION)
+        raise UserError(f"{where} has another format version", got=facts["version"], expected=RUN_VERSION)
     check_fields(facts, FIELDS, where, remedy=_REMEDY)
     try:
         named = Preset(name=facts["preset"]["name"], summary=facts["preset"]["summary"])
@@ -237,14 +237,14 @@ def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> 
     changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
     if changed:
         raise UserError(
-            f"{run.path} was begun with other settings",
+            f"{run.path} was started with other settings",
             got="; ".join(changed),
-            remedy="Resume without them, or start a new run with another --out.",
+            remedy="Resume without these changes, or start a new run with another --out.",
         )
     if reals.fingerprint != run.facts["source"]["fingerprint"]:
         raise UserError(
-            f"the real images have changed since {run.path} was begun",
+            f"the real images have changed since {run.path} was started",
             got=reals.spec,
-            expected=f"the images of {run.facts['source']['spec']} as they were",
-            remedy="Put them back, or start a new run.",
+            expected=f"the unchanged images of {run.facts['source']['spec']}",
+            remedy="Restore the images, or start a new run.",
         )

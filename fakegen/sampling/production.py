@@ -33,7 +33,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
     same encoder as the fakes.
     """
     count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
-    remedy = f"Delete {run.path}/state to have it trained again from its first step, and resume."
+    remedy = f"Delete {run.path}/state and resume: the run then trains again from the first step."
     generator = load_epoch(run, run.set_epoch, device, remedy)
     began = time.perf_counter()
     wanted = {
@@ -105,7 +105,7 @@ def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> 
     if resume:
         check_resumable(out, origin, classes)
     else:
-        hint = "Add --resume to go on with it"
+        hint = "Add --resume to resume it"
         refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
     with locked(out):
         yield

@@ -26,7 +26,7 @@ def choose_epoch(run: Run, epoch: int | None) -> int:
         return epochs[-1]
     if epoch not in epochs:
         wanted = "no checkpoint" if epoch is None else f"no checkpoint of epoch {epoch}"
-        remedy = f"Go on with it: {command('generate', '--resume', '--out', run.path)}" if not epochs else None
+        remedy = f"Resume it: {command('generate', '--resume', '--out', run.path)}" if not epochs else None
         raise UserError(f"{run.path} has {wanted}", expected=_ranges(epochs), remedy=remedy)
     return epoch
 
@@ -40,7 +40,7 @@ def load_epoch(run: Run, epoch: int, device: str, remedy: str | None = None) -> 
         return load_generator(run.checkpoint(epoch), device)
     except UserError as error:
         others = [other for other in run.epochs_on_disk() if other != epoch]
-        other = f"Choose another epoch: --epoch {others[-1]}." if others else "Train the run again, in a new folder."
+        other = f"Choose another epoch: --epoch {others[-1]}." if others else "Train the run again in a new folder."
         raise UserError(error.what, got=error.got, expected=error.expected, remedy=remedy or other) from None
 
 
@@ -51,8 +51,8 @@ def say_how_far(run: Run, epochs: Iterable[int]) -> None:
     chosen, on_disk = set(epochs), run.epochs_on_disk()
     if chosen and max(chosen) == on_disk[-1] < run.facts["epoch"]:
         say(
-            f"note: {run.path} has come to epoch {run.facts['epoch']}, its last checkpoint is of epoch {on_disk[-1]}. "
-            f"Stopped with Ctrl-C it leaves one; if it is not running: {command('generate', '--resume', '--out', run.path)}"
+            f"note: {run.path} is at epoch {run.facts['epoch']}, but its last checkpoint is epoch {on_disk[-1]}. "
+            f"Stop the run with Ctrl-C to save one; if it is not running: {command('generate', '--resume', '--out', run.path)}"
         )
     images = run.facts["source"]["images"]["train"]
     per_epoch, last_step = run.preset.steps_per_epoch(images), run.preset.last_step(images)
@@ -60,8 +60,8 @@ def say_how_far(run: Run, epochs: Iterable[int]) -> None:
         path = run.checkpoint(epoch).with_suffix(".json")
         step = read_json(path).get("step", 0) if path.is_file() else 0
         if 0 < step < epoch * per_epoch and step != last_step:
-            of = f"step {step:,} of the {epoch * per_epoch:,} that end it"
-            say(f"note: epoch {epoch} was stopped midway, its checkpoint is of {of}. A resumed run replaces it")
+            of = f"step {step:,} of {epoch * per_epoch:,}"
+            say(f"note: epoch {epoch} is unfinished: its checkpoint was saved at {of}. Resuming the run replaces it")
 
 
 def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
@@ -71,11 +71,11 @@ def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
     records = list(islice(iter_records(out), len(classes)))
     if not records:
         if out.is_dir() and any(path.name not in _BEGUN for path in out.iterdir()):
-            raise UserError(f"{out} holds no set that could be gone on with", remedy="Choose another --out.")
+            raise UserError(f"{out} contains no set that can be resumed", remedy="Choose another --out.")
         return
     first = records[0]
     if first.label == "real":
-        raise UserError(f"{out} holds reals: `sample` did not make it", remedy="Choose another --out.")
+        raise UserError(f"{out} contains real images, so `sample` did not make it", remedy="Choose another --out.")
     was = {"epoch": first.epoch, "seed": first.latent_seed, "checkpoint": first.checkpoint_sha256}
     now = {"epoch": origin["epoch"], "seed": origin["latent_seed"], "checkpoint": origin["checkpoint_sha256"]}
     changed = [f"{name}: {str(was[name])[:12]} -> {str(now[name])[:12]}" for name in was if was[name] != now[name]]
@@ -83,7 +83,7 @@ def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
         changed.append(f"class: now {origin['class'] or 'all'}")
     if changed:
         raise UserError(
-            f"{out} holds images made with other settings", got="; ".join(changed), remedy="Choose another --out."
+            f"{out} contains images made with other settings", got="; ".join(changed), remedy="Choose another --out."
         )
 
 

@@ -33,7 +33,7 @@ FIELDS = {
     "precision": TEXT,
     "epoch": whole(0),
 }
-_REMEDY = "Copy it again from where it is whole."
+_REMEDY = "Copy it again from the original."
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Generator:
             return
         if not self.classes:
             raise UserError(
-                f"the generator knows no classes, so not {name!r} either", remedy="Train a conditional preset."
+                f"the generator is not conditional, so it has no class {name!r}", remedy="Train a conditional preset."
             )
         raise unknown_name("class", name, self.classes, where="in this generator")
 

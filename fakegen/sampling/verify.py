@@ -67,7 +67,7 @@ def verify(
     found = read_imageset(place / "set" if is_imageset(place / "set") else place)
     fakes = [record for record in found.records if record.checkpoint_sha256 is not None]
     if not fakes:
-        raise UserError(f"{found.root} holds no fakes that a run of fakelab made")
+        raise UserError(f"{found.root} contains no fakes made by a fakelab run")
     if count < 1:
         raise UserError("--count is out of range", got=count, expected="1 or more")
     chosen = np.random.default_rng(seed).choice(len(fakes), min(count, len(fakes)), replace=False)
@@ -99,7 +99,7 @@ def _find_run(root: Path, record: ImageRecord, given: Path | None) -> Run:
         f"the checkpoint that made {root.name} was not found",
         got=f"none in {', '.join(map(str, places))}",
         expected=f"epoch {record.epoch} of the run {record.run}, sha256 {record.checkpoint_sha256[:12]}",
-        remedy="Give --run RUN.",
+        remedy="Use --run RUN.",
     )
 
 
@@ -126,7 +126,7 @@ def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) 
         for record in records:
             reason = _difference(found, record, images[record.index - first], by_bytes)
             if record.class_ != (class_ := classes[record.index - first]):
-                reason = f"it was made as class {class_}, not {record.class_}"
+                reason = f"its class is {class_}, not {record.class_}"
             if reason:
                 different.append({"file_name": record.file_name, "reason": reason})
         return different
@@ -142,7 +142,7 @@ def _difference(found: ImageSet, record: ImageRecord, image: np.ndarray, by_byte
     try:
         data = found.read(record)
         if by_bytes:
-            return None if data == encode_jpeg(image, "fake") else "its bytes are others"
+            return None if data == encode_jpeg(image, "fake") else "its bytes differ"
         pixels = decode_image(data).transpose(2, 0, 1)  # (3, R, R), a grey one with three equal channels
     except ImageError as error:
         return f"{error.status}: {error}"
@@ -179,11 +179,11 @@ def _differences(found: ImageSet, here: str) -> list[str]:
     """What is other here than where the set was made, a line each."""
     made, now = found.info.get("versions", {}), versions()
     notes = [
-        f"made with {name} {made[name]}, here is {now.get(name, 'none')}: the last bits may differ"
+        f"made with {name} {made[name]}, this machine has {now.get(name, 'none')}: the last bits may differ"
         for name in DECIDING
         if name in made and made[name] != now.get(name)
     ]
     device = found.info["origin"].get("device")
     if device and device != here:
-        notes.append(f"made on {device}, made again on {here}: the last bits may differ")
+        notes.append(f"made on {device}, regenerated on {here}: the last bits may differ")
     return notes

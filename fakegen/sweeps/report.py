@@ -62,7 +62,7 @@ def write_sweep_report(out: Path, cells: Sequence, failed: dict[str, str]) -> Sw
 def _facts(folder: Path) -> dict[str, Any]:
     empty = dict.fromkeys(COLUMNS, "")
     if not (folder / "run.json").is_file():
-        return {**empty, "status": "not begun"}
+        return {**empty, "status": "not started"}
     run = open_run(folder)
     facts = {**empty, "status": run.facts["status"], "epochs": run.facts["epoch"], "steps": run.facts["step"]}
     facts["train_s"] = round(run.facts["timings"]["train_s"], 1)
@@ -125,7 +125,7 @@ def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
             [r.epoch for r in measured], [r.frechet for r in measured], "o-", ms=4, color=colours[name], label=name
         )
     accuracy.axhline(0.5, color="0.35", linestyle="--", linewidth=1)
-    accuracy.set(title="D's accuracy (0.5: it cannot tell)", xlabel="step", ylim=(-0.02, 1.02))
+    accuracy.set(title="D's accuracy (0.5: chance)", xlabel="step", ylim=(-0.02, 1.02))
     distance.set(title="Frechet distance to held-out reals (lower is better)", xlabel="epoch")
     logarithmic_y(distance)
     loss_d.set(title="Loss of D", xlabel="step")

@@ -66,7 +66,7 @@ def train(
         check_architecture(chosen, set(changes or {}))
         _check_shares(chosen, world)
         if count is not None and count < 3:
-            expected = "3 or more: train, val and test need one each"
+            expected = "3 or more: at least one for each of train, val and test"
             raise UserError("--count is out of range", got=count, expected=expected)
         check_seed(seed)
         _refuse_used(out)
@@ -76,7 +76,7 @@ def train(
     with world.together():
         _check_reals(reals, chosen)
     if not chosen.epochs and not chosen.steps:
-        say("note: with 0 epochs nothing is trained; the fakes are what the untrained network draws")
+        say("note: with 0 epochs the GAN is not trained; the fakes come from the untrained generator")
     asked = {
         "seed": seed,
         "split": list(split),
@@ -172,26 +172,28 @@ def _resumable(out: Path) -> AbstractContextManager[None]:
 
 
 def _refuse_used(out: Path) -> None:
-    refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to go on with it")
+    refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to resume it")
 
 
 def _check_shares(preset: Preset, world: World) -> None:
     if preset.batch % world.size:
         fitting = max(preset.batch // world.size, 2) * world.size
         raise UserError(
-            "each process takes an equal part of a batch",
+            "the batch size is not a multiple of the number of processes",
             got=f"a batch of {preset.batch} for {world.size} processes",
-            remedy=f"Take --set batch={fitting}, or another number of processes.",
+            remedy=f"Use --set batch={fitting}, or another number of processes.",
         )
 
 
 def _note_other_machine(run: Run, place: torch.device, world: World) -> None:
     """Say when a resumed run will not end with the bytes it would have ended with, and go by the new number of processes."""
     if place.type != run.facts["device"]:
-        say(f"note: begun on {run.facts['device']}, resumed on {place.type}: the last digits will differ")
+        say(f"note: the run started on {run.facts['device']} and resumes on {place.type}: the last digits will differ")
     before = run.facts.get("processes", 1)
     if world.size != before:
-        say(f"note: begun by {before} process(es), resumed by {world.size}: the results will differ slightly")
+        say(
+            f"note: the run started with {before} process(es) and resumes with {world.size}: results will differ slightly"
+        )
         run.save(processes=world.size, threads=default_threads())
 
 
@@ -200,35 +202,35 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
     images = len(reals.train_rows())
     if images < preset.batch:
         raise UserError(
-            "there are fewer training images than one batch takes",
+            "there are fewer training images than the batch size",
             got=f"{counted(images, 'image')} for a batch of {preset.batch}",
-            remedy=f"Give more images, or --set batch={max(2, images // 4)}.",
+            remedy=f"Use more images, or --set batch={max(2, images // 4)}.",
         )
     if reals.smallest < preset.resolution and not preset.upscale:
         makes = get_architecture(preset.architecture).sides
         fitting = max(filter(makes, range(MIN_SIDE, reals.smallest + 1)), default=None)
-        smaller = f"Take --set resolution={fitting}, or enlarge" if fitting else "Enlarge"
+        smaller = f"Use --set resolution={fitting}, or enlarge" if fitting else "Enlarge"
         raise UserError(
             f"images of {reals.spec} are smaller than the resolution of {preset.name}",
-            got=f"a side of {reals.smallest} pixels in the smallest",
-            expected=f"{preset.resolution} or more in all",
-            remedy=f"{smaller} them: --set upscale=true. Or leave the small ones out.",
+            got=f"a shortest side of {reals.smallest} pixels",
+            expected=f"{preset.resolution} or more for every image",
+            remedy=f"{smaller} them with --set upscale=true, or remove the small images.",
         )
     if preset.conditional and len(reals.class_names) < 2:
         without = sum(name is None for name in reals.classes)
         raise UserError(
             f"{preset.name} needs a class for every image, and at least two of them",
-            got=f"{without} of {len(reals.classes)} images without" if without else f"{reals.class_names[0]} alone",
+            got=f"{without} of {len(reals.classes)} images without a class"
+            if without
+            else f"only {reals.class_names[0]}",
             expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
-            remedy="Or do without classes: --set conditional=false.",
+            remedy="Or train without classes: --set conditional=false.",
         )
     if preset.init_g or preset.init_d:  # weights that do not fit are refused before there is a run
         build_pair(preset, reals.channels, len(reals.class_names) * preset.conditional, torch.device("cpu"), seed=0)
     if reals.channels != source_channels_of(preset):
         kinds = {1: "grey", 3: "colour"}
-        say(
-            f"note: {reals.spec} is {kinds[reals.channels]}, so both networks are built for {reals.channels} channel(s)"
-        )
+        say(f"note: {reals.spec} is {kinds[reals.channels]}, so both networks have {reals.channels} channel(s)")
 
 
 def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Preset:
@@ -245,15 +247,15 @@ def _extend(run: Run, wanted: Preset, count: int | None) -> None:
     done = max(run.facts["step"], run.state_step())  # a killed run's state is ahead of run.json
     if wanted.last_step(images) < done:
         raise UserError(
-            "the run is past that already",
+            "the run has already trained longer than requested",
             got=f"{wanted.last_step(images)} steps",
-            expected=f"{done} or more: it has done {counted(run.facts['epoch'], 'whole epoch')}",
+            expected=f"{done} or more: the run has finished {counted(run.facts['epoch'], 'epoch')}",
         )
     set_exists = (run.path / "set" / "metadata.jsonl").exists()
     count = run.facts["count"] if count is None else count
     if set_exists and (wanted.last_step(images) > run.preset.last_step(images) or count != run.facts["count"]):
         raise UserError(
-            f"{run.path} has its set already, made of epoch {run.facts['epoch']}",
-            remedy="Use `sample` for more images, or delete its folder set/ and resume again.",
+            f"{run.path} already has a set, made from epoch {run.facts['epoch']}",
+            remedy="Use `sample` for more images, or delete the run's folder set/ and resume again.",
         )
     run.save(preset=asdict(wanted), count=count)

@@ -84,7 +84,7 @@ class TrainLog:
             raise UserError(
                 f"training stopped: a loss is not finite at step {step}, epoch {(step - 1) // self._steps_per_epoch + 1}",
                 got=f"loss_d {values['loss_d']}, loss_g {values['loss_g']}",
-                remedy="The last sound state is kept as a checkpoint. Begin anew with a smaller rate, or --set precision=fp32.",
+                remedy="The last valid state is a checkpoint. Train again with a lower lr, or --set precision=fp32.",
             )
         self._first += len(rows)
         self._rows.clear()

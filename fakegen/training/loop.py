@@ -147,7 +147,7 @@ def _adversarial_loop(
                 saved_at = time.perf_counter()
             if stopping:
                 run.save(status="interrupted", step=step)
-                saved = f"everything is saved, and what epoch {-(-step // per_epoch)} has come to is a checkpoint"
+                saved = f"all progress is saved, with a checkpoint of the unfinished epoch {-(-step // per_epoch)}"
                 raise Interrupted(f"stopped at step {step:,} of {last:,}; {saved}")
 
 

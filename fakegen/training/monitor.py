@@ -29,7 +29,7 @@ class QualityWatch:
         self._reference: Reference | None = None
         held_out = int((reals.splits != "train").sum())
         if self._every and held_out < LEAST_COUNT:
-            say(f"note: with {held_out} held-out images there is nothing to measure the fakes against")
+            say(f"note: {held_out} held-out images are too few to measure the fakes against")
             self._every = 0
 
     def due(self, epoch: int, is_last: bool) -> bool:
@@ -48,7 +48,7 @@ class QualityWatch:
         best = best_of(rows)
         told = "" if best.epoch == epoch else f"; best: {best.frechet:.4g} at epoch {best.epoch}"
         if len(rows) == 1:
-            told = f", where as many training reals have {quality.floor:.4g} (features {quality.features})"
+            told = f", training reals {quality.floor:.4g} (features: {quality.features})"
         say(f"epoch {epoch}: Frechet distance {quality.frechet:.4g}{told}")
         collapse = Collapse().notice([row for row in rows if row.epoch <= epoch])
         if collapse and not run.facts.get("collapse"):

@@ -102,15 +102,15 @@ def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any
         run = open_run(source)
         checkpoint = run.checkpoint(max(run.epochs_on_disk(), default=0))
     elif not checkpoint.with_name(checkpoint.name + ".json").is_file():
-        expected = "the folder of a run, or a checkpoint in it, such as RUN/checkpoints/epoch-0005"
-        raise UserError(f"there is no run and no checkpoint {source}", expected=expected)
+        expected = "a run folder, or a checkpoint in it, such as RUN/checkpoints/epoch-0005"
+        raise UserError(f"there is no run or checkpoint {source}", expected=expected)
     tensors, facts = load_checkpoint(checkpoint, f"{part}.")
     if facts.get("kind") != "gan" or not tensors:
-        raise UserError(f"{checkpoint} holds no {part}", expected="a run, or a checkpoint of one")
+        raise UserError(f"{checkpoint} contains no {part}", expected="a run, or a checkpoint of a run")
     built = {"architecture": facts.get("architecture"), **facts.get(part, {})}
     others = [f"{name}={built[name]}, here {wanted.get(name)}" for name in built if built[name] != wanted.get(name)]
     other = f"It was built with {'; '.join(others)}. " if others else ""
-    remedy = f"{other}Start from a run of the same preset and sizes, or give this one that run's fields with --set."
+    remedy = f"{other}Start from a run with the same preset and sizes, or set this run's fields to match with --set."
     load_into(network, tensors, str(checkpoint), remedy)
 
 

@@ -33,10 +33,10 @@ def _plot_curves(run: Run, log: dict[str, np.ndarray]) -> None:
         ("d_fake_1", "D(G(z)), before D's update", "fake"),
         ("d_fake_2", "D(G(z)), after it", "fake_after"),
     ]
-    accuracy = [("acc_real", "reals called real", "real"), ("acc_fake", "fakes called fake", "fake")]
+    accuracy = [("acc_real", "reals classified as real", "real"), ("acc_fake", "fakes classified as fake", "fake")]
     plots = run.path / "plots"
     _curves(plots / "losses.png", log, losses, f"Losses: {title}", "loss (nats)", None)
-    _curves(plots / "d-outputs.png", log, outputs, f"What D believes: {title}", "mean probability of real", 0.5)
+    _curves(plots / "d-outputs.png", log, outputs, f"D's outputs: {title}", "mean probability of real", 0.5)
     _curves(plots / "accuracy.png", log, accuracy, f"D's accuracy: {title}", "share of the batch", 0.5)
 
 
@@ -55,7 +55,7 @@ def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: 
         axes.plot(steps[width - 1 :], _rolling_mean(values, width), color=COLOURS[colour], linewidth=2, label=label)
     if guide is not None:
         axes.axhline(guide, color="0.35", linestyle="--", linewidth=1)
-        axes.annotate("cannot tell", (1, guide), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+        axes.annotate("chance", (1, guide), xycoords=("axes fraction", "data"), xytext=(-4, 3),
                       textcoords="offset points", ha="right", color="0.35", fontsize=9)  # fmt: skip
         axes.set_ylim(-0.02, 1.02)
     else:

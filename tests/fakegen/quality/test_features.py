@@ -156,7 +156,7 @@ def test_a_run_of_one_class_is_measured_in_features_that_learned_others(reals, s
     borrowed = open_features("auto", one_class, device="cpu", classes_from=reals)
     assert borrowed.key == spaces["classes"].key
     assert "10 classes of digits" in borrowed.comparable
-    with pytest.raises(UserError, match="--classes-from is for the feature space classes"):
+    with pytest.raises(UserError, match="--classes-from applies only to the features classes"):
         open_features("random", one_class, device="cpu", classes_from=reals)
 
 

@@ -50,7 +50,7 @@ def test_a_field_that_run_json_lacks_is_named_by_every_command(copy, tmp_path, n
         ({"split": [80, 20]}, "split cannot be used"),
         ({"seed": "0"}, "seed cannot be used"),
         ({"epoch": True}, "epoch cannot be used"),
-        ({"version": 2}, "another version (got 2; expected 1)"),
+        ({"version": 2}, "another format version (got 2; expected 1)"),
     ],
 )
 def test_a_field_of_another_kind_is_named(copy, change, words):
@@ -87,7 +87,7 @@ def test_a_checkpoint_that_was_cut_short_is_one_line_with_another_epoch_to_take(
     weights = copy / "checkpoints" / "epoch-0002.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     text = refused(fakegen.sample, copy, tmp_path / "set", count=3)
-    assert "epoch-0002.safetensors was cut short or damaged" in text and text.endswith("--epoch 1.")
+    assert "epoch-0002.safetensors is truncated or damaged" in text and text.endswith("--epoch 1.")
 
 
 @pytest.mark.parametrize("name", ["kind", "architecture", "generator", "value_range", "precision", "epoch", "sha256"])
@@ -129,7 +129,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_and_the_end_is_the_same(run
     else:
         shutil.copy(copy / "checkpoints" / "epoch-0002.safetensors", latest)
     made = further(copy)
-    assert "going on from the state before" in capsys.readouterr().err
+    assert "resuming from the previous state" in capsys.readouterr().err
     for name in ("epoch-0002", "epoch-0003"):
         end = f"checkpoints/{name}.safetensors"
         assert (made.run / end).read_bytes() == (whole / end).read_bytes()
@@ -140,7 +140,7 @@ def test_with_both_states_damaged_the_way_out_is_named_and_works(run, copy):
         path.write_bytes(path.read_bytes()[:1000])
     shutil.rmtree(copy / "set")
     text = refused(fakegen.resume, copy, device="cpu")
-    assert "state/latest.safetensors was cut short or damaged" in text and f"Delete {copy / 'state'}" in text
+    assert "state/latest.safetensors is truncated or damaged" in text and f"Delete {copy / 'state'}" in text
     shutil.rmtree(copy / "state")
     fakegen.resume(copy, device="cpu")
     end = "checkpoints/epoch-0002.safetensors"

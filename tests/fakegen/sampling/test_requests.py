@@ -20,7 +20,10 @@ def begun(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"count": 4}, "holds 5 images already, and none is ever deleted (got --count 4; expected 5 or more)"),
+        (
+            {"count": 4},
+            "holds 5 images already, and existing images are never deleted (got --count 4; expected 5 or more)",
+        ),
         ({"count": 9, "seed": 77}, "seed: 1 -> 77"),
         ({"count": 9, "epoch": 1}, "epoch: 2 -> 1"),
         ({"count": 9, "image_format": "jpeg"}, "another format"),
@@ -49,14 +52,14 @@ def test_a_folder_that_is_no_set_is_not_written_into(run, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (9, 9)).save(photos / "a.png")
-    with pytest.raises(UserError, match="no set that could be gone on with"):
+    with pytest.raises(UserError, match="no set that can be resumed"):
         fakegen.sample(run, photos, count=3, resume=True)
     assert [path.name for path in photos.iterdir()] == ["a.png"]
 
 
 def test_the_matched_set_of_a_run_is_not_added_to(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    with pytest.raises(UserError, match="holds reals"):
+    with pytest.raises(UserError, match="contains real images"):
         fakegen.sample(copy, copy / "set", count=900, seed=0, resume=True)
 
 

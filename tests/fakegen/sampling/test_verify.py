@@ -144,7 +144,7 @@ def test_the_classes_of_a_conditional_run_are_made_again_too(tmp_path):
     lines = (tmp_path / "threes" / "metadata.jsonl").read_text().replace('"class": "3"', '"class": "5"', 1)
     (tmp_path / "threes" / "metadata.jsonl").write_text(lines)
     (line,) = fakegen.verify(tmp_path / "threes", count=90).different
-    assert line["reason"] == "it was made as class 3, not 5"
+    assert line["reason"] == "its class is 3, not 5"
 
 
 def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
@@ -160,7 +160,7 @@ def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
 
 def test_the_run_is_found_near_the_set_or_where_it_is_said_to_be(made, run, tmp_path):
     root = shutil.copytree(made["png"], tmp_path / "far" / "away" / "png")
-    with pytest.raises(UserError, match=rf"epoch 2 of the run {run.name}.*Give --run RUN"):
+    with pytest.raises(UserError, match=rf"epoch 2 of the run {run.name}.*Use --run RUN"):
         fakegen.verify(root)
     assert fakegen.verify(root, run=run, count=3).as_made
     with pytest.raises(UserError, match="no run in"):
@@ -186,7 +186,7 @@ def test_a_folder_that_is_no_set_or_holds_no_fakes_is_refused(tmp_path, made):
     info = json.loads((made["png"] / "imageset.json").read_text())
     info["counts"] = {split: {"real": 0, "fake": 0} for split in ("train", "val", "test")}
     (tmp_path / "imageset.json").write_text(json.dumps(info))
-    with pytest.raises(UserError, match="holds no fakes"):
+    with pytest.raises(UserError, match="contains no fakes"):
         fakegen.verify(tmp_path)
 
 
