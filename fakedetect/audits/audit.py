@@ -1,6 +1,6 @@
-"""`audit`: what, other than what the pictures show, tells reals from fakes, and what lets a test be passed by memory.
+"""`audit`: find differences between real and fake that are not the content, and images that leak into the test.
 
-The alarm goes by containers and encoding alone. What depends on the picture too is told apart, as warnings.
+Only containers and encoding count as leaks. Differences that also depend on the content are warnings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fakecore.media.pixels import ImageError, decode_image, fit_square
 from fakecore.progress import progress_bar, warn
 from fakecore.sets.imageset import ImageSet
 from fakedetect.audits.containers import Container, read_container
-from fakedetect.audits.duplicates import Twinned
+from fakedetect.audits.duplicates import DuplicateFinder
 from fakedetect.audits.findings import Audit, leak_error
 from fakedetect.audits.leaks import Cue, Folds, Strength, weigh_all, weigh_cue
 from fakedetect.audits.page import write_audit_page
@@ -30,32 +30,30 @@ from fakedetect.audits.pixelcues import traces
 from fakedetect.data.equalise import JPEG_QUALITY
 from fakedetect.data.loading import LabelledImages, open_labelled, remedy_for_lack_of
 
-QUICK_FILES = 2000  # of each class, before a training: enough for an AUROC to a per cent or two
-# All that a container says, less what depends on the picture too, which is never part of the alarm.
+QUICK_FILES = 2000  # per class, before training: enough for an AUROC within 0.01 to 0.02
+# All facts of a container except those that also depend on the content, which never count as a leak.
 CONTAINER_FACTS = tuple(field.name for field in fields(Container) if field.name != "bytes_per_pixel")
-_COMPARED_AT = (64, 3)  # resolution and channels, where no set says otherwise
-_WINDOW = 256  # files under way at once, so that memory stays flat
+_COMPARED_AT = (64, 3)  # resolution and channels, unless a set defines its own
+_WINDOW = 256  # files processed at once, to limit memory
 
 
 @dataclass(frozen=True)
 class Files:
-    """Labelled files, listed and not read; the lists run parallel. `splits` is None where there are none yet."""
+    """Labelled files, not read yet; all lists have one entry per file. `splits` is None if there are no splits."""
 
     names: list[str]
     labels: np.ndarray  # (N,) real 0 / fake 1
     splits: np.ndarray | None
     groups: list[str | None]
     read: Callable[[int], bytes | np.ndarray]
-    problems: list[dict]  # {"path", "status", "error", "label"} of what could not be listed
+    problems: list[dict]  # {"path", "status", "error", "label"} of files that could not be listed
     origin: dict[str, str]
-    shape: tuple[int, int]  # resolution and channels at which pictures are compared with each other
+    shape: tuple[int, int]  # resolution and channels at which images are compared
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was found out of one file. `container` is None for pixels in memory; the others, where it was not looked at so
-    closely.
-    """
+class FileFacts:
+    """The facts of one file. `container` is None for pixels in memory; the others are None if they were not computed."""
 
     container: Container | None
     digest: str | None = None  # of the decoded pixels
@@ -71,39 +69,39 @@ def audit(
     out: Path | str | None = None,
     data_root: Path | str | None = None,
 ) -> Audit:
-    """Audit every file of a set or run (`place`), or of two sources; `out` is an HTML page to write.
+    """Audit every file of a set or run (`place`), or of two sources; `out` is an HTML report to write.
 
     Raises UserError when a class is missing or nothing can be read.
     """
     if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
-        raise UserError("--out is no page", got=repr(str(out)), expected="a name that ends in .html")
+        raise UserError("--out is not an HTML file", got=repr(str(out)), expected="a name that ends with .html")
     files = list_files(place, real=real, fake=fake, data_root=data_root)
-    looks: dict[int, Look] = {}
+    examined: dict[int, FileFacts] = {}
     unused = list(files.problems)
-    for row, look in _examine(range(len(files.names)), lambda row: _look_closely(files, row)):
-        if isinstance(look, ImageError):
+    for row, facts in _examine(range(len(files.names)), lambda row: _examine_file(files, row)):
+        if isinstance(facts, ImageError):
             path = files.names[row] if files.splits is None else str(Path(files.origin["set"]) / files.names[row])
-            line = {"path": path, "status": look.status, "error": str(look)}
+            line = {"path": path, "status": facts.status, "error": str(facts)}
             unused.append(line | ({"label": LABEL_NAMES[int(files.labels[row])]} if files.splits is None else {}))
         else:
-            looks[row] = look
-    rows = np.array(list(looks), dtype=np.int64)
+            examined[row] = facts
+    rows = np.array(list(examined), dtype=np.int64)
     labels = files.labels[rows]
     _require_both(labels, unused)
     names, groups = [files.names[row] for row in rows], [files.groups[row] for row in rows]
-    digests = [look.digest for look in looks.values()]
-    twinned = Twinned(names, labels, None if files.splits is None else files.splits[rows])
-    twins = twinned.identical(digests) + twinned.straddling(groups)
-    twins += twinned.near(np.stack([look.thumbnail for look in looks.values()]), digests)
+    digests = [facts.digest for facts in examined.values()]
+    finder = DuplicateFinder(names, labels, None if files.splits is None else files.splits[rows])
+    duplicates = finder.identical(digests) + finder.straddling(groups)
+    duplicates += finder.near(np.stack([facts.thumbnail for facts in examined.values()]), digests)
     together = [digest if group is None else group for digest, group in zip(digests, groups, strict=True)]
     found = Audit(
         origin=files.origin,
         counts=_counted(labels),
         total=_counted(files.labels),
-        twins=twins,
+        duplicates=duplicates,
         near_searched=True,
         unused=unused,
-        **_weigh(looks, labels, names, together),
+        **_weigh(examined, labels, names, together),
     )
     if out is not None:
         row_of = {name: row for row, name in enumerate(files.names)}
@@ -112,11 +110,10 @@ def audit(
 
 
 def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tuple[str, ...]) -> Audit:
-    """A cheap audit of what is about to be learned from or tested on: `data`, loaded from `images` (place, real, fake,
-    data_root), of these `splits`.
+    """Audit the images of a training or test quickly: `data`, loaded from `images` (place, real, fake, data_root), `splits`.
 
-    Headers of up to QUICK_FILES files of each class are read; pixels are those that the detector will see. Duplicates are
-    those whose pixels are identical there; near-identical ones are not searched: splits were made with an eye on them.
+    Reads the headers of up to QUICK_FILES files per class; uses the pixels that the detector gets. Duplicates are images
+    with identical pixels; near-identical ones are not searched, because splits are made so that they stay together.
     """
     files = list_files(**images)
     chosen = np.flatnonzero(np.isin(data.splits, splits))
@@ -125,25 +122,29 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
     own = [chosen[data.labels[chosen] == label] for label in LABEL_NAMES]
     picked = {row_of[data.paths[row]]: int(row) for rows in own for row in _spread(rows, QUICK_FILES)}
 
-    def look(row: int) -> Look:
+    def facts_of(row: int) -> FileFacts:
         item = files.read(row)
         container = read_container(item, files.names[row]) if isinstance(item, bytes) else None
-        return Look(container, traces=traces(as_rgb(data.images[picked[row]])))
+        return FileFacts(container, traces=traces(as_rgb(data.images[picked[row]])))
 
-    looked = _examine(list(picked), look)
-    looks = {row: found for row, found in looked if isinstance(found, Look)}  # what cannot be read `data` has listed
-    rows = np.array(list(looks), dtype=np.int64)
-    twinned = Twinned(
+    results = _examine(list(picked), facts_of)
+    examined = {
+        row: found for row, found in results if isinstance(found, FileFacts)
+    }  # unreadable files are listed by `data`
+    rows = np.array(list(examined), dtype=np.int64)
+    finder = DuplicateFinder(
         [data.paths[row] for row in chosen], data.labels[chosen], None if files.splits is None else data.splits[chosen]
     )
-    twins = twinned.identical([hashlib.sha256(data.images[row].tobytes()).hexdigest() for row in chosen])
-    twins += twinned.straddling([data.groups[row] for row in chosen])
-    weighed = _weigh(looks, files.labels[rows], [files.names[row] for row in rows], [files.groups[row] for row in rows])
+    duplicates = finder.identical([hashlib.sha256(data.images[row].tobytes()).hexdigest() for row in chosen])
+    duplicates += finder.straddling([data.groups[row] for row in chosen])
+    weighed = _weigh(
+        examined, files.labels[rows], [files.names[row] for row in rows], [files.groups[row] for row in rows]
+    )
     return Audit(
         origin=files.origin,
         counts=_counted(files.labels[rows]),
         total=_counted(data.labels[chosen]),
-        twins=twins,
+        duplicates=duplicates,
         near_searched=False,
         unused=[],
         **weighed,
@@ -153,10 +154,10 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
 def audit_first(
     images: dict[str, str | None], data: LabelledImages, splits: tuple[str, ...], *, strict: bool, equalised: bool
 ) -> dict:
-    """A `quick_audit` whose leaks are said on stderr; its summary, with its warnings too, for the record.
+    """Run `quick_audit`, print its leaks to stderr, and return its summary with the warnings.
 
-    Where the images are `equalised`, metadata that differ are no leak: they do not reach the detector, and what they left
-    in the pixels was compressed once more. Raises UserError for a leak when `strict`.
+    If the images are `equalised`, differences in metadata are not leaks: they do not reach the detector, and their traces in
+    the pixels are compressed again. Raises UserError on a leak if `strict`.
     """
     found = quick_audit(images, data, splits)
     leaks, warnings = (
@@ -164,26 +165,26 @@ def audit_first(
         for findings in (found.leaks, found.warnings)
     )
     if strict and leaks:
-        remedy = "Leave out --strict to go on all the same."
+        remedy = "Omit --strict to continue anyway."
         if any(leak.kind == "metadata" for leak in leaks):
-            remedy = f"Bring both sides to one encoding, or train with --equalise. {remedy}"
+            remedy = f"Save both classes in the same encoding, or train with --equalise. {remedy}"
         raise leak_error(leaks, remedy)
     for leak in leaks:
         warn(f"LEAK: {leak.text}")
-    told = {"leaks": [leak.text for leak in leaks], "warnings": [warning.text for warning in warnings]}
-    return {**found.summary(), **told, "equalised": equalised}
+    texts = {"leaks": [leak.text for leak in leaks], "warnings": [warning.text for warning in warnings]}
+    return {**found.summary(), **texts, "equalised": equalised}
 
 
 def common_quality(images: dict[str, str | None]) -> int:
-    """The quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/data/equalise.py."""
+    """Return the JPEG quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/data/equalise.py."""
     files = list_files(**images)
     sample = [int(row) for own in LABEL_NAMES for row in _spread(np.flatnonzero(files.labels == own), QUICK_FILES)]
 
-    def look(row: int) -> Look:
+    def facts_of(row: int) -> FileFacts:
         item = files.read(row)
-        return Look(read_container(item, files.names[row]) if isinstance(item, bytes) else None)
+        return FileFacts(read_container(item, files.names[row]) if isinstance(item, bytes) else None)
 
-    found = [look.container for _, look in _examine(sample, look) if isinstance(look, Look)]
+    found = [facts.container for _, facts in _examine(sample, facts_of) if isinstance(facts, FileFacts)]
     qualities = Counter(one.jpeg_quality for one in found if one is not None and one.jpeg_quality)
     return min(qualities, key=lambda quality: (-qualities[quality], quality), default=JPEG_QUALITY)
 
@@ -195,7 +196,7 @@ def list_files(
     fake: str | None = None,
     data_root: Path | str | None = None,
 ) -> Files:
-    """The files of a set or run (`place`), or of two sources. Raises UserError."""
+    """Return the files of a set or run (`place`), or of two sources. Raises UserError."""
     found = open_labelled(place, real=real, fake=fake, data_root=data_root)
     if isinstance(found, ImageSet):
         return Files(
@@ -236,29 +237,29 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(layout, (*layout.shape[:2], 3)))
 
 
-def _look_closely(files: Files, row: int) -> Look:
-    """Everything about one file. Raises ImageError."""
+def _examine_file(files: Files, row: int) -> FileFacts:
+    """Return all facts of one file. Raises ImageError."""
     item = files.read(row)
     container = read_container(item, files.names[row]) if isinstance(item, bytes) else None
     pixels = decoded(item)
     digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
     small = thumbnails(fit_square(pixels, *files.shape)[None])[0]
-    return Look(container, digest, traces(pixels), small)
+    return FileFacts(container, digest, traces(pixels), small)
 
 
 def decoded(item: bytes | np.ndarray) -> np.ndarray:
-    """A file's bytes, or pixels (H, W) or (H, W, 3), as uint8 RGB (H, W, 3). Raises ImageError."""
+    """Return a file's bytes, or pixels (H, W) or (H, W, 3), as uint8 RGB (H, W, 3). Raises ImageError."""
     if isinstance(item, bytes):
         return decode_image(item)
     return as_rgb(item) if item.ndim == 2 else item
 
 
-def _examine(rows: Sequence[int], look: Callable[[int], Look]) -> Iterator[tuple[int, Look | ImageError]]:
-    """(row, what `look` finds, or why it cannot) in order, by threads, few files under way at once."""
+def _examine(rows: Sequence[int], facts_of: Callable[[int], FileFacts]) -> Iterator[tuple[int, FileFacts | ImageError]]:
+    """Yield (row, the facts or the error) in order; threads examine a limited number of files at once."""
 
-    def attempt(row: int) -> Look | ImageError:
+    def attempt(row: int) -> FileFacts | ImageError:
         try:
-            return look(row)
+            return facts_of(row)
         except ImageError as error:
             return error
 
@@ -270,18 +271,18 @@ def _examine(rows: Sequence[int], look: Callable[[int], Look]) -> Iterator[tuple
                 bar.advance()
 
 
-def _weigh(looks: dict[int, Look], labels: np.ndarray, names: list[str], groups: list) -> dict:
-    """The parts of an Audit that come from what each file alone says; the arguments run parallel."""
-    found = list(looks.values())
-    stored = [place for place, look in enumerate(found) if look.container is not None]
-    shown = [place for place, look in enumerate(found) if look.traces is not None]
+def _weigh(examined: dict[int, FileFacts], labels: np.ndarray, names: list[str], groups: list) -> dict:
+    """Return the parts of an Audit that compare single files; all arguments have one entry per file."""
+    found = list(examined.values())
+    stored = [place for place, facts in enumerate(found) if facts.container is not None]
+    shown = [place for place, facts in enumerate(found) if facts.traces is not None]
     notes = []
     for number, label in LABEL_NAMES.items():
         loose = int((labels == number).sum() - (labels[stored] == number).sum())
         if loose:
             notes.append(
                 f"{loose:,} {label} images are pixels in memory, not files: they have no container, "
-                "and take no part in what is said of containers."
+                "so the results on containers do not include them."
             )
 
     def folds(places: list[int]) -> Folds:
@@ -305,7 +306,7 @@ def _weigh(looks: dict[int, Look], labels: np.ndarray, names: list[str], groups:
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` of `rows`, spread evenly over all."""
+    """Return up to `count` of `rows`, spread evenly."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
 
 

@@ -1,4 +1,4 @@
-"""What a file says of itself without a look at its picture: format, size, bits, chunks, and how it was compressed."""
+"""Facts of an image file apart from its content: format, size, bits, chunks and compression."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUFFIXES = {
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 _TIFF_BITS = 258  # the tag BitsPerSample
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-_SEGMENTS = (  # how segments of a JPEG begin, and what they are called
+_SEGMENTS = (  # start of a JPEG segment, and its name
     (b"JFIF", "JFIF"),
     (b"Exif", "EXIF"),
     (b"http://ns.adobe.com/xap/", "XMP"),
@@ -37,36 +37,36 @@ _SEGMENTS = (  # how segments of a JPEG begin, and what they are called
     (b"MPF", "MPF"),
 )
 _CHUNKS = {b"eXIf": "EXIF", b"iCCP": "ICC"}
-_NO_METADATA = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}  # the picture itself
+_NO_METADATA = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}  # the image itself
 _INFO = {"exif": "EXIF", "icc_profile": "ICC", "xmp": "XMP", "comment": "comment"}  # what Pillow finds in other formats
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """Facts of one file. None where the format has no such thing, such as the JPEG quality of a PNG."""
+    """Facts of one file. None if the format has no such fact, for example the JPEG quality of a PNG."""
 
-    format: str  # by content, whatever the name says
-    extension: str  # as named: lower case, without the dot; "none" where there is none
+    format: str  # detected from the content, not the name
+    extension: str  # from the name: lower case, without the dot; "none" if there is none
     extension_agrees: bool
     width: int  # pixels, as stored: EXIF rotation is not applied
     height: int
     aspect: float  # width / height
-    bits: int  # a channel
-    mode: str  # Pillow's word for the colour space: L, RGB, RGBA, P, CMYK ...
+    bits: int  # per channel
+    mode: str  # Pillow's name of the colour space: L, RGB, RGBA, P, CMYK ...
     progressive: bool  # or interlaced
-    chunks: str  # names of what else the file carries, fakelab's own label left out: "EXIF, ICC"; "none"
+    chunks: str  # names of the other data in the file, without fakelab's own label: "EXIF, ICC"; "none"
     chunk_bytes: int  # of those
-    jpeg_quality: int | None  # 1 to 100, of libjpeg's scale, whose table is nearest
-    jpeg_tables: str | None  # "libjpeg" where that table is met exactly, else "own"
+    jpeg_quality: int | None  # 1 to 100: the libjpeg quality with the nearest table
+    jpeg_tables: str | None  # "libjpeg" if that table matches exactly, else "own"
     subsampling: str | None  # of a JPEG's colour: "4:4:4", "4:2:2", "4:2:0", "other"; "grey"
-    bytes_per_pixel: float  # without chunks; it depends on the picture too
+    bytes_per_pixel: float  # without chunks; also depends on the content
 
 
 def read_container(data: bytes, name: str) -> Container:
-    """Facts of the file of these bytes, called `name`. Only the header is read. Raises ImageError when it is no image."""
+    """Return the facts of a file from its bytes and `name`. Reads only the header. Raises ImageError if it is not an image."""
     suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
     with open_image(data) as image:
-        kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with more pictures behind the first
+        kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG followed by more images
         width, height = image.size
         carried = list(_carried(kind, image, data))
         foreign = [(what, content) for what, content in carried if not is_provenance(content)]
@@ -92,7 +92,7 @@ def read_container(data: bytes, name: str) -> Container:
 
 
 def _carried(kind: str, image: Image.Image, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of everything in the file beside its picture."""
+    """Yield (name, content) of all data in the file except the image."""
     if kind == "PNG":
         for chunk, content in _png_chunks(data):
             if chunk in (b"tEXt", b"zTXt", b"iTXt"):
@@ -111,7 +111,7 @@ def _carried(kind: str, image: Image.Image, data: bytes) -> Iterator[tuple[str, 
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk, as far as the file goes."""
+    """Yield (type, content) of each chunk, up to the end of the file."""
     start = 8
     while start + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[start : start + 8])
@@ -121,7 +121,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _bits(kind: str, image: Image.Image, data: bytes) -> int:
     if kind == "PNG":
-        return data[24]  # the bit depth in IHDR, which Pillow's mode does not tell
+        return data[24]  # the bit depth in IHDR, which Pillow's mode does not show
     if kind == "JPEG":
         return image.bits
     if kind == "TIFF":
@@ -134,7 +134,7 @@ def _sampling(image: Image.Image) -> str:
 
 
 def _jpeg_quality(table: list[int]) -> tuple[int, bool]:
-    """The libjpeg quality whose table for brightness is nearest to `table`, 64 numbers, and whether it is the very same."""
+    """Return the libjpeg quality whose luminance table is nearest to `table`, 64 numbers, and whether it is equal."""
     distances = np.abs(_libjpeg_tables() - np.array(table)).sum(axis=1)
     nearest = int(distances.argmin())
     return nearest + 1, bool(distances[nearest] == 0)
@@ -142,7 +142,7 @@ def _jpeg_quality(table: list[int]) -> tuple[int, bool]:
 
 @cache
 def _libjpeg_tables() -> np.ndarray:
-    """The tables of quality 1 to 100, (100, 64), asked of libjpeg itself."""
+    """Return the tables of quality 1 to 100, (100, 64), from libjpeg itself."""
     tables = []
     for quality in range(1, 101):
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Pictures that are there twice, and groups that stand on two sides of a split: what lets a test be passed by memory."""
+"""Duplicate images, and groups in more than one split: a detector can pass a test on those from memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from fakecore.labels import FAKE, LABEL_NAMES, REAL
 from fakecore.media.duplicates import near_pairs
 
-FILES_SHOWN = 6  # of each finding
+FILES_SHOWN = 6  # per finding
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Files that show one picture, or belong to one group."""
+class Duplicates:
+    """Files with the same image, or of the same group."""
 
     kind: str  # "identical" | "near-identical" | "group"
     group: str | None
-    labels: tuple[str, ...]  # "real", "fake": those met
-    splits: tuple[str, ...]  # empty where the images have no splits yet
+    labels: tuple[str, ...]  # "real", "fake": the labels of the files
+    splits: tuple[str, ...]  # empty if the images have no splits
     count: int
-    rows: list[int]  # up to FILES_SHOWN, of every split and label one first
+    rows: list[int]  # up to FILES_SHOWN, first one of each split and label
     files: list[str]  # their names
 
     @property
@@ -35,8 +35,8 @@ class Twins:
 
     @property
     def leaks(self) -> bool:
-        """True where a test would reward memory. Two fakes that are nearly alike, or a fake nearly like a real, are what
-        a collapsed or memorising generator makes: a warning, not a mistake in how the files were put together.
+        """Whether a detector could pass the test from memory. Near-identical fakes, or a fake near-identical to a real image,
+        come from a collapsed or memorising generator: a warning, not an error of the data set.
         """
         if self.kind == "near-identical" and "fake" in self.labels:
             return False
@@ -58,25 +58,25 @@ class Twins:
         }
 
 
-class Twinned:
-    """Finds Twins among files: `names`, `labels` (N,), `splits` (N,) or None run parallel."""
+class DuplicateFinder:
+    """Finds Duplicates among files, given their `names`, `labels` (N,) and `splits` (N,) or None."""
 
     def __init__(self, names: Sequence[str], labels: np.ndarray, splits: np.ndarray | None):
         self._names, self._labels, self._splits = names, labels, splits
 
-    def identical(self, digests: Sequence[str]) -> list[Twins]:
-        """Files with equal `digests` (N,)."""
-        return [self._twins("identical", rows) for rows in _repeated(digests)]
+    def identical(self, digests: Sequence[str]) -> list[Duplicates]:
+        """Return files with equal `digests` (N,)."""
+        return [self._duplicates("identical", rows) for rows in _repeated(digests)]
 
-    def straddling(self, groups: Sequence[str | None]) -> list[Twins]:
-        """Groups (identities, videos; None is none) with files in more than one split."""
-        found = (self._twins("group", rows, groups[rows[0]]) for rows in _repeated(groups))
-        return [twins for twins in found if twins.across_splits]
+    def straddling(self, groups: Sequence[str | None]) -> list[Duplicates]:
+        """Return groups (identities, videos; None is no group) with files in more than one split."""
+        found = (self._duplicates("group", rows, groups[rows[0]]) for rows in _repeated(groups))
+        return [one for one in found if one.across_splits]
 
-    def near(self, small: np.ndarray, digests: Sequence[str]) -> list[Twins]:
-        """Files whose thumbnails, (N, D) as `fakecore.media.duplicates.thumbnails` makes them, are near-identical though their
-        digests differ. Reals among themselves are searched as when fakelab makes splits, so that the two agree; then
-        fakes among themselves, and reals against fakes.
+    def near(self, small: np.ndarray, digests: Sequence[str]) -> list[Duplicates]:
+        """Return files whose thumbnails, (N, D) from `fakecore.media.duplicates.thumbnails`, are near-identical but whose
+        digests differ. Searches reals among themselves (as fakelab does for splits, so that both agree), then
+        fakes among themselves, then reals against fakes.
         """
         first: dict[tuple, int] = {}
         for row, key in enumerate(zip(digests, self._labels.tolist(), strict=True)):
@@ -93,10 +93,10 @@ class Twinned:
                 digests[a] != digests[b] and bool(self._labels[a] != self._labels[b]) == across
                 for a, b in pairs.tolist()
             ]
-            found += [self._twins("near-identical", own) for own in _components(pairs[wanted], len(self._names))]
+            found += [self._duplicates("near-identical", own) for own in _components(pairs[wanted], len(self._names))]
         return found
 
-    def _twins(self, kind: str, rows: Sequence[int], group: str | None = None) -> Twins:
+    def _duplicates(self, kind: str, rows: Sequence[int], group: str | None = None) -> Duplicates:
         labels = [LABEL_NAMES[int(self._labels[row])] for row in rows]
         splits = ["" if self._splits is None else str(self._splits[row]) for row in rows]
         sides: dict[tuple, list[int]] = {}
@@ -106,11 +106,11 @@ class Twinned:
         shown = shown[:FILES_SHOWN]
         found_splits = tuple(dict.fromkeys(split for split in splits if split))
         files = [self._names[row] for row in shown]
-        return Twins(kind, group, tuple(sorted(set(labels), reverse=True)), found_splits, len(rows), shown, files)
+        return Duplicates(kind, group, tuple(sorted(set(labels), reverse=True)), found_splits, len(rows), shown, files)
 
 
 def _repeated(keys: Sequence) -> list[list[int]]:
-    """Rows (two or more) of each key that occurs more than once; None is no key."""
+    """Return the rows (two or more) of each key that occurs more than once; None is no key."""
     rows: dict[object, list[int]] = {}
     for row, key in enumerate(keys):
         if key is not None:
@@ -119,7 +119,7 @@ def _repeated(keys: Sequence) -> list[list[int]]:
 
 
 def _components(pairs: np.ndarray, count: int) -> list[list[int]]:
-    """Rows (two or more) that the pairs (M, 2) link, directly or through others."""
+    """Return groups of rows (two or more) that the pairs (M, 2) connect, directly or through others."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

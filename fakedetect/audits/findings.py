@@ -1,4 +1,4 @@
-"""What an audit found, and how it is put into words: the same for a terminal, a page, JSON and a detector's own record."""
+"""The findings of an audit, and their texts for the terminal, the report, JSON and a detector's record."""
 
 from __future__ import annotations
 
@@ -7,90 +7,91 @@ from dataclasses import dataclass
 from fakecore.errors import UserError
 from fakecore.labels import SPLITS
 from fakecore.messages import counted
-from fakedetect.audits.duplicates import Twins
+from fakedetect.audits.duplicates import Duplicates
 from fakedetect.audits.leaks import CONFIDENCE, LEVEL, MIN_IMAGES, Cue, Strength
 
-CUES_TOLD = 4  # in one sentence
+CUES_NAMED = 4  # in one sentence
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence; `kind` is "metadata" for what a file tells, "pictures", "duplicates" or "groups"."""
+    """One sentence; `kind` is "metadata" for facts of a file, "pictures", "duplicates" or "groups"."""
 
     kind: str
     text: str
 
 
 def leak_error(leaks: list[Finding], remedy: str) -> UserError:
-    """The refusal that --strict asks for."""
+    """Return the error of --strict."""
     return UserError("the audit found leaks", got="; ".join(leak.text for leak in leaks), remedy=remedy)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """`cues` and `metadata` are of containers and encoding alone; `pixel_cues` depend on the picture too."""
+    """The result of an audit. `cues` and `metadata` are of containers and encoding; `pixel_cues` also depend on the content."""
 
     origin: dict[str, str]  # {"set"}, or {"real", "fake"}
-    counts: dict[str, int]  # files looked at, of each class
-    total: dict[str, int]  # of so many
-    metadata: Strength  # of all cues together: the alarm
+    counts: dict[str, int]  # files examined, per class
+    total: dict[str, int]  # files available, per class
+    metadata: Strength  # of all cues together
     cues: list[Cue]
     pixel_cues: list[Cue]
-    twins: list[Twins]
+    duplicates: list[Duplicates]
     near_searched: bool
     notes: list[str]
-    unused: list[dict]  # {"path", "status", "error"}, and the "label" where two sources were given
+    unused: list[dict]  # {"path", "status", "error"}, and "label" if two sources were given
 
     @property
     def leaks(self) -> list[Finding]:
-        """What must be mended: with it, a detector may pass a test without a look at the pictures, or by memory."""
+        """What must be fixed: a detector could use it to pass a test without learning what a fake looks like."""
         found = []
         telling = _by_strength(self.cues)
         if self.metadata.alarming or telling:
-            what = f"metadata alone tells reals from fakes, {told_strength(self.metadata)}"
-            by = "; ".join(f"{cue.name} ({told_cue(cue)})" for cue in telling[:CUES_TOLD])
-            by += f"; and {len(telling) - CUES_TOLD} more" if len(telling) > CUES_TOLD else ""
+            what = f"metadata alone separates reals from fakes, {describe_strength(self.metadata)}"
+            by = "; ".join(f"{cue.name} ({describe_cue(cue)})" for cue in telling[:CUES_NAMED])
+            by += f"; and {len(telling) - CUES_NAMED} more" if len(telling) > CUES_NAMED else ""
             found.append(Finding("metadata", what + (f": {by}" if by else "")))
-        return found + self._told_twins([twins for twins in self.twins if twins.leaks])
+        return found + self._duplicate_findings([one for one in self.duplicates if one.leaks])
 
     @property
     def warnings(self) -> list[Finding]:
-        """What may come from the pictures themselves, or from the generator: to be looked at."""
+        """What may come from the content or the generator, and should be checked."""
         found = [
             Finding(
-                _of_picture(cue), f"{cue.name} tells reals from fakes, {told_strength(cue.strength)}: {told_cue(cue)}"
+                _of_picture(cue),
+                f"{cue.name} separates reals from fakes, {describe_strength(cue.strength)}: {describe_cue(cue)}",
             )
             for cue in _by_strength(self.pixel_cues)
         ]
-        return found + self._told_twins([twins for twins in self.twins if twins.warns])
+        return found + self._duplicate_findings([one for one in self.duplicates if one.warns])
 
     @property
     def unused_by_option(self) -> list[dict]:
-        """`unused`, with each path behind the option that it came by: --real or --fake."""
+        """`unused`, with each path after its option, --real or --fake."""
         return [{**u, "path": f"--{u['label']} {u['path']}"} if "label" in u else u for u in self.unused]
 
     @property
     def alike(self) -> str:
-        """The facts that all containers share: "format PNG, width 32"; empty where there is none."""
+        """The facts that are equal in all files: "format PNG, width 32"; empty if there is none."""
         return ", ".join(f"{cue.name} {cue.real}" for cue in self.cues if not cue.varies and cue.real != "none")
 
     @property
     def headline(self) -> str:
-        """The one sentence that a reader takes away."""
+        """The result in one sentence."""
         if self.leaks:
-            return "A detector could pass a test on these images without having learned what a fake looks like."
+            return "A detector could pass a test on these images without learning what a fake looks like."
         if self.metadata.auroc is None:
-            return f"Whether anything but the pictures tells reals from fakes cannot be said: {self.too_few}."
-        return f"Nothing but the pictures tells reals from fakes here: {told_strength(self.metadata)} by metadata."
+            return f"Too few files to tell whether metadata separates reals from fakes: {self.too_few}."
+        return f"No leak found: metadata does not separate reals from fakes, {describe_strength(self.metadata)}."
 
     @property
     def too_few(self) -> str:
-        """Why there is no number where there is none."""
-        told = ", ".join(f"{n:,} {label}" for label, n in self.counts.items())
-        return f"{told} were looked at, and {MIN_IMAGES} files of each, of several groups, are needed"
+        """Why there is no AUROC."""
+        counts = ", ".join(f"{n:,} {label}" for label, n in self.counts.items())
+        return f"{counts} files examined; needs {MIN_IMAGES} of each class, from several groups"
 
     def summary(self) -> dict:
-        """What a detector's record and its metrics keep."""
+        """Return the part that is stored in a detector's record and metrics."""
         return {
             "metadata_auroc": self.metadata.auroc,
             "metadata_interval": self.metadata.interval,
@@ -109,15 +110,15 @@ class Audit:
             "cues": [cue.to_json() for cue in self.cues],
             "pixel_cues": [cue.to_json() for cue in self.pixel_cues],
             "near_searched": self.near_searched,
-            "twins": [twins.to_json() for twins in self.twins],
+            "twins": [one.to_json() for one in self.duplicates],
             "notes": self.notes,
             "unused": self.unused,
         }
 
-    def _told_twins(self, twins: list[Twins]) -> list[Finding]:
-        """A sentence for each way in which pictures or groups are on two sides, with the first of them by name."""
-        kinds: dict[tuple, list[Twins]] = {}
-        for one in twins:
+    def _duplicate_findings(self, duplicates: list[Duplicates]) -> list[Finding]:
+        """Return a sentence for each kind of duplicates, with the first of them by name."""
+        kinds: dict[tuple, list[Duplicates]] = {}
+        for one in duplicates:
             kinds.setdefault((one.kind, one.across_classes, one.across_splits), []).append(one)
         found = []
         for (kind, classes, splits), own in kinds.items():
@@ -131,29 +132,29 @@ class Audit:
                 some = ", ".join(one.group for one in own[:5])
                 text = f"{counted(len(own), 'group')} in more than one split: {some}, with {files}"
             else:
-                text = f"{counted(len(own), f'{kind} picture')} {sides}, such as {files}"
+                text = f"{counted(len(own), f'{kind} image')} {sides}, for example {files}"
             found.append(Finding("groups" if kind == "group" else "duplicates", text))
         return found
 
 
-def told_strength(strength: Strength) -> str:
-    """ "AUROC 0.98 (99.9 % interval 0.95 to 1.00)"."""
+def describe_strength(strength: Strength) -> str:
+    """Return a text such as "AUROC 0.98 (99.9 % interval 0.95 to 1.00)"."""
     if strength.auroc is None:
         return "AUROC unknown"
     low, high = strength.interval
     return f"AUROC {strength.auroc:.3f} ({100 * CONFIDENCE:g} % interval {low:.3f} to {high:.3f})"
 
 
-def told_cue(cue: Cue) -> str:
-    """What reals have, and what fakes."""
+def describe_cue(cue: Cue) -> str:
+    """Return the values of reals and of fakes."""
     return f"real: {cue.real}; fake: {cue.fake}"
 
 
-def told_twins(twins: Twins) -> str:
-    """What is the matter with one picture or group: "identical, real and fake, train and test"."""
-    splits = [split for split in SPLITS if split in twins.splits]
-    name = f"group {twins.group}" if twins.kind == "group" else twins.kind
-    return ", ".join([name, " and ".join(twins.labels), *([" and ".join(splits)] if splits else [])])
+def describe_duplicates(one: Duplicates) -> str:
+    """Return a text that describes one finding: "identical, real and fake, train and test"."""
+    splits = [split for split in SPLITS if split in one.splits]
+    name = f"group {one.group}" if one.kind == "group" else one.kind
+    return ", ".join([name, " and ".join(one.labels), *([" and ".join(splits)] if splits else [])])
 
 
 def _of_picture(cue: Cue) -> str:
@@ -161,5 +162,5 @@ def _of_picture(cue: Cue) -> str:
 
 
 def _by_strength(cues: list[Cue]) -> list[Cue]:
-    """Those that are alarming, the strongest first."""
+    """Return the cues that are leaks, the strongest first."""
     return sorted((cue for cue in cues if cue.strength.alarming), key=lambda cue: -cue.strength.auroc)

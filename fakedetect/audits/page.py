@@ -1,4 +1,4 @@
-"""The page of an audit: verdict, every cue with its AUROC, and the offending files with their pictures."""
+"""The report of an audit: result, every cue with its AUROC, and the files concerned with thumbnails."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 
 from fakecore.media.pixels import ImageError, encode_png, enlarge, fit_square
 from fakecore.report.pages import picture, write_page
-from fakedetect.audits.findings import Audit, told_twins
+from fakedetect.audits.findings import Audit, describe_duplicates
 from fakedetect.audits.leaks import CONFIDENCE, LEVEL
 
-TWINS_SHOWN = 24
+DUPLICATES_SHOWN = 24
 _SIDE = 96  # pixels
 
 
 def write_audit_page(path: Path, audit: Audit, pixels_of: Callable[[str], np.ndarray]) -> None:
-    """Write the page; `pixels_of` gives the uint8 RGB (H, W, 3) pixels of a file by its name."""
-    offending = sorted((t for t in audit.twins if t.leaks or t.warns), key=lambda twins: not twins.leaks)
+    """Write the report; `pixels_of` returns the uint8 RGB (H, W, 3) pixels of a file by its name."""
+    offending = sorted((t for t in audit.duplicates if t.leaks or t.warns), key=lambda one: not one.leaks)
     shown = [
         {
-            "what": told_twins(twins),
-            "count": twins.count,
-            "leaks": twins.leaks,
-            "files": [{"name": name, "picture": _thumbnail(pixels_of, name)} for name in twins.files],
+            "what": describe_duplicates(one),
+            "count": one.count,
+            "leaks": one.leaks,
+            "files": [{"name": name, "picture": _thumbnail(pixels_of, name)} for name in one.files],
         }
-        for twins in offending[:TWINS_SHOWN]
+        for one in offending[:DUPLICATES_SHOWN]
     ]
     title = audit.origin["set"] if "set" in audit.origin else f"{audit.origin['real']} and {audit.origin['fake']}"
     write_page(
@@ -39,14 +39,14 @@ def write_audit_page(path: Path, audit: Audit, pixels_of: Callable[[str], np.nda
         confidence=f"{100 * CONFIDENCE:g} %",
         shown=shown,
         more=len(offending) - len(shown),
-        harmless=sum(not (twins.leaks or twins.warns) for twins in audit.twins if twins.kind != "group"),
+        harmless=sum(not (one.leaks or one.warns) for one in audit.duplicates if one.kind != "group"),
     )
 
 
 def _thumbnail(pixels_of: Callable[[str], np.ndarray], name: str) -> str | None:
     try:
         image = pixels_of(name)
-    except ImageError:  # it went away since
+    except ImageError:  # removed since the audit
         return None
     side = min(_SIDE, *image.shape[:2])
     return picture(encode_png(enlarge(fit_square(image, side, 3), max(1, _SIDE // side)), "real"))

@@ -1,6 +1,6 @@
-"""What decoded pixels keep of how a picture was stored: the 8x8 grid of a JPEG, and how much of the colour space is used.
+"""Traces of storage in decoded pixels: the 8x8 grid of JPEG, and the use of the colour space.
 
-None of it is independent of what the picture shows, so it is a reason to look closer and never an alarm.
+They also depend on the content, so they are a reason to check further and never a leak.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 from fakecore.media.pixels import is_grey
 
 BLOCK = 8  # pixels: JPEG's grid
-MAX_SIDE = 1024  # pixels, from the corner where the grid begins: enough to tell, however large a photo is
-_FLAT = 0.1  # grey levels; a picture without any detail has no discontinuities to compare
+MAX_SIDE = 1024  # pixels, from the corner where the grid starts: enough for a photo of any size
+_FLAT = 0.1  # grey levels; avoids a division by zero in images without detail
 
 
 def traces(image: np.ndarray) -> dict[str, float]:
-    """Of uint8 RGB (H, W, 3): blockiness (0: no 8x8 grid to be seen), grey (0 or 1), and the mean and the spread of its
-    saturation, [0, 1]. NaN where a picture is too small to tell.
+    """Return for uint8 RGB (H, W, 3): blockiness (0: no visible 8x8 grid), grey (0 or 1), and the mean and standard deviation
+    of the saturation, [0, 1]. NaN if the image is too small.
     """
     corner = np.ascontiguousarray(image[:MAX_SIDE, :MAX_SIDE])
     saturation = cv2.cvtColor(corner, cv2.COLOR_RGB2HSV)[..., 1].astype(np.float32) / 255
@@ -31,9 +31,9 @@ def traces(image: np.ndarray) -> dict[str, float]:
 
 
 def blockiness(grey: np.ndarray) -> float:
-    """How much larger steps are across the lines of the 8x8 grid than elsewhere, as a logarithm, for (H, W) float32.
+    """Return the log ratio of the steps across the lines of the 8x8 grid to those elsewhere, for (H, W) float32.
 
-    A step is what neighbours on both sides do not lead one to expect: |x1 - x0 - (x0 - x_1 + x2 - x1) / 2|.
+    A step is the difference that the neighbours on both sides do not explain: |x1 - x0 - (x0 - x_1 + x2 - x1) / 2|.
     """
     ratios = [_grid_ratio(grey), _grid_ratio(grey.T)]
     return float(np.mean(ratios))

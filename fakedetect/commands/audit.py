@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fakedetect.audits.leaks import Cue, Strength
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
-TWINS_SHOWN = 10
+DUPLICATES_SHOWN = 10
 
 
 def audit(
@@ -73,7 +73,7 @@ def run_audit(
 
 
 def _print(found: Audit) -> None:
-    from fakedetect.audits.findings import told_twins
+    from fakedetect.audits.findings import describe_duplicates
     from fakedetect.audits.leaks import CONFIDENCE, LEVEL
 
     for note in found.notes:
@@ -98,14 +98,14 @@ def _print(found: Audit) -> None:
             print(paragraph(f"No AUROC: {found.too_few}.", 2))
     print("\nCues that also depend on the image content: check them, they are not leaks by themselves")
     print(table(columns, [_row(cue) for cue in found.pixel_cues]))
-    offending = [twins for twins in found.twins if twins.leaks or twins.warns]
-    offending.sort(key=lambda twins: not twins.leaks)
+    offending = [one for one in found.duplicates if one.leaks or one.warns]
+    offending.sort(key=lambda one: not one.leaks)
     if offending:
         print("\nDuplicate images, and groups in more than one split")
-    for twins in offending[:TWINS_SHOWN]:
-        print(paragraph(f"{told_twins(twins)}, {twins.count} files: {', '.join(twins.files)}", 2))
-    if len(offending) > TWINS_SHOWN:
-        print(f"  and {len(offending) - TWINS_SHOWN:,} more; --json lists them all")
+    for one in offending[:DUPLICATES_SHOWN]:
+        print(paragraph(f"{describe_duplicates(one)}, {one.count} files: {', '.join(one.files)}", 2))
+    if len(offending) > DUPLICATES_SHOWN:
+        print(f"  and {len(offending) - DUPLICATES_SHOWN:,} more; --json lists them all")
 
 
 def _row(cue: Cue) -> tuple:

@@ -1,10 +1,10 @@
-"""Where in an image a network's answer is most sensitive. Attention, not proof: a heat map shows no manipulation.
+"""Heat maps: which parts of an image influence the output of a network. They are not proof of manipulation.
 
-HiResCAM (Draelos & Carin 2020, arXiv 2011.08891) on the last convolution that still sees where things are: Grad-CAM (Selvaraju
-et al. 2017) without the averaging of gradients over places. Where a network pools globally the two are one; where it
-flattens, as `cnn` does, Grad-CAM may point away from what decides: on a planted patch its map was empty for "fake" and hot
-for "real". For a network without a convolution, and for transformers, input gradients (Simonyan et al. 2013); for one that
-defines `frequency_weights() -> (R, R)`, the coarsest frequency first, those.
+HiResCAM (Draelos & Carin 2020, arXiv 2011.08891) on the last convolution with positions. It is Grad-CAM (Selvaraju et al.
+2017) without averaging the gradients over positions. For networks with global pooling both are equal. For networks that
+flatten, as `cnn` does, Grad-CAM can be wrong: with an artificial patch, its map is empty for "fake" and hot for "real". For
+networks without a convolution and for transformers: input gradients (Simonyan et al. 2013). For networks that define
+`frequency_weights() -> (R, R)`, lowest frequency first: those weights.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from fakedetect.models.onnx import OnnxNetwork
 
 CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
 METHODS = {
-    "hirescam": "HiResCAM, Grad-CAM's faithful sibling, on the last convolution: the brighter, the more that part speaks for "
-    "the answer given.",
-    "gradient": "Input gradients, since the network has no convolution to look at (or attends across the whole image): the "
-    "brighter, the more a change of these pixels would change the answer.",
-    "frequency": "Weights of spatial frequencies, the same for every image, since the network judges the spectrum and not "
-    "places: coarse at the top left, fine at the bottom right; the brighter, the more a frequency counts.",
+    "hirescam": "HiResCAM, a variant of Grad-CAM, on the last convolution: the brighter, the more that part supports "
+    "the verdict.",
+    "gradient": "Input gradients, because the network has no suitable convolution (or uses attention over the whole image): "
+    "the brighter, the more a change of these pixels changes the score.",
+    "frequency": "Weights of spatial frequencies, the same for every image, because the network uses the spectrum and not "
+    "positions: low at the top left, high at the bottom right; the brighter, the more weight a frequency has.",
 }
 _BATCH = 16
-_BATCH_PIXELS = _BATCH * 128 * 128  # gradients keep what every layer made
-_OPACITY = 0.8  # of the hottest place
-_DIMMED = 0.6  # the picture below: its own white must not pass for heat
-_BLUR = 1 / 32  # of the side: single pixels of a gradient cannot be seen
+_BATCH_PIXELS = _BATCH * 128 * 128  # gradients need the activations of every layer
+_OPACITY = 0.8  # at the maximum of the map
+_DIMMED = 0.6  # brightness of the image below, so that white is not mistaken for heat
+_BLUR = 1 / 32  # of the side: single pixels of a gradient are not visible
 
 
 @dataclass(frozen=True)
 class Heat:
-    """`maps` float32 (N, R, R), [0, 1] with 1 the hottest of each; all 0 where nothing speaks for the answer."""
+    """`maps` float32 (N, R, R), [0, 1], each scaled to a maximum of 1; all 0 if nothing supports the verdict."""
 
     method: str  # a key of METHODS
     maps: np.ndarray
 
     @property
     def has_places(self) -> bool:
-        """Whether a map lies over its image; one of frequencies does not."""
+        """Whether the maps show positions in the image; frequency maps do not."""
         return self.method != "frequency"
 
 
 def heat_maps(network: nn.Module, images: np.ndarray, says_fake: np.ndarray, device: torch.device) -> Heat:
-    """Heat maps of prepared images, uint8 (N, C, R, R), for the answer given: fake where `says_fake` (N,), else real.
+    """Return heat maps of prepared images, uint8 (N, C, R, R), for the verdict: fake where `says_fake` (N,), else real.
 
-    Raises UserError for a network that lets no gradient through, such as one in an .onnx file.
+    Raises UserError for a network without gradients, such as an .onnx file.
     """
     if isinstance(network, OnnxNetwork):
-        remedy = "Give the detector's folder."
+        remedy = "Use the detector's folder."
         raise UserError("an .onnx file cannot be explained: it has no gradients", remedy=remedy)
     if isinstance(network, Ensemble):
-        remedy = "Explain its members one by one; detector.json names them."
-        raise UserError("an ensemble has no one place to look: its members answer for different reasons", remedy=remedy)
+        remedy = "Explain its members one by one; detector.json lists them."
+        raise UserError("an ensemble cannot be explained as a whole: its members use different features", remedy=remedy)
     if hasattr(network, "frequency_weights"):
         weights = torch.as_tensor(network.frequency_weights()).detach().abs().float().cpu().numpy()
         return Heat("frequency", _to_unit(np.repeat(weights[None], len(images), axis=0)))
@@ -77,7 +77,7 @@ def heat_maps(network: nn.Module, images: np.ndarray, says_fake: np.ndarray, dev
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """uint8 (C, H, W), C 1 or 3, under its heat (H, W): uint8 (3, H, W). The picture is in dim grey: colour is heat alone."""
+    """Return an image, uint8 (C, H, W), C 1 or 3, with its heat (H, W) on top, as uint8 (3, H, W). The image is dark grey."""
     grey = _DIMMED * image.mean(axis=0)[..., None] / 255  # (H, W, 1)
     opacity = _OPACITY * heat[..., None]
     mixed = grey * (1 - opacity) + in_colour(heat) * opacity
@@ -85,7 +85,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def in_colour(heat: np.ndarray) -> np.ndarray:
-    """[0, 1] (H, W) -> RGB [0, 1] (H, W, 3)."""
+    """Convert heat [0, 1] (H, W) to RGB [0, 1] (H, W, 3)."""
     from matplotlib import colormaps
 
     return colormaps["inferno"](heat)[..., :3]
@@ -94,17 +94,17 @@ def in_colour(heat: np.ndarray) -> np.ndarray:
 def _one_batch(
     network: nn.Module, layer: nn.Module | None, images: np.ndarray, says_fake: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """Heat of one batch, not yet scaled, float32 (N, R, R)."""
+    """Return the heat of one batch, not scaled, float32 (N, R, R)."""
     from captum.attr import LayerAttribution, LayerGradientXActivation, Saliency
 
-    # Floats hold what uint8 held, and carry gradients: through layers that training froze, too.
+    # Floats, because gradients need them; also pass gradients through frozen layers.
     pixels = torch.from_numpy(images).to(device).float().requires_grad_()
     signs = torch.from_numpy(np.where(says_fake, 1.0, -1.0).astype(np.float32)).to(device)
 
     def answer(batch: torch.Tensor) -> torch.Tensor:
         return (
             network(batch.clone()) * signs
-        )  # a network may change what it is given in place, which a leaf cannot bear
+        )  # a network may change its input in place, which is not allowed for a leaf tensor
 
     try:
         if layer is None:
@@ -116,15 +116,15 @@ def _one_batch(
         fine = LayerAttribution.interpolate(coarse, images.shape[2:], interpolate_mode="bilinear")
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:120]
-        raise UserError("this network cannot be explained: it lets no gradient through", got=reason) from None
+        raise UserError("this network cannot be explained: it has no gradients", got=reason) from None
     return fine[:, 0].detach().float().cpu().numpy()
 
 
 def _last_convolution(network: nn.Module, image: np.ndarray, device: torch.device) -> nn.Module | None:
-    """The layer that ends the last convolution that keeps places, (h, w) of more than one: its activation where there is
-    one, behind what a residual block adds. None for a network without a convolution.
+    """Return the layer at the end of the last convolution with an output (h, w) larger than 1x1: its activation if there is
+    one, after the sum of a residual block. None for a network without a convolution.
 
-    None for a transformer too: its one convolution cuts the image into patches, and what decides comes after.
+    Also None for a transformer: its only convolution splits the image into patches, before the layers that decide.
     """
     if any("attention" in type(module).__name__.lower() for module in network.modules()):
         return None
@@ -161,6 +161,6 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _to_unit(maps: np.ndarray) -> np.ndarray:
-    """Each map of (N, R, R) divided by its own maximum."""
+    """Divide each map of (N, R, R) by its own maximum."""
     highest = maps.max(axis=(1, 2), keepdims=True) if len(maps) else maps
     return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)

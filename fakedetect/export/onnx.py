@@ -1,4 +1,4 @@
-"""`export --onnx`: a detector as one .onnx file, kept only after it was seen to agree with the detector it was made from."""
+"""`export --onnx`: write a detector as one .onnx file, and keep it only if its scores agree with the detector."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +28,13 @@ from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, 
 from fakedetect.models.onnxgraph import DetectorGraph
 from fakedetect.scoring.files import list_inputs
 
-OPSET = 18  # the newest that PyTorch's exporter writes without translating it afterwards
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+OPSET = 18  # the newest that the PyTorch exporter writes without a later conversion
 TOLERANCE = 1e-3  # of p_fake, between onnxruntime and PyTorch
 CHECKED = 64  # images, at most
-BATCHES = (1, 7)  # sizes that the check runs; an odd one, since the batch is free
+BATCHES = (1, 7)  # batch sizes of the check
 _ODD_SIZES = (
     (1.6, 1.0),
     (0.7, 2.3),
@@ -40,18 +44,18 @@ _ODD_SIZES = (
     (0.5, 0.5),
 )  # h, w as multiples of the resolution
 IN_WORDS = (
-    f"{INPUT}: uint8 (N, 3, H, W) RGB, [0, 255], any batch and size; the graph crops the centre square, resizes it as "
-    "Pillow does (bicubic, antialiased) and makes it grey where the detector is"
+    f"{INPUT}: uint8 (N, 3, H, W) RGB, [0, 255], any batch and size; the graph crops the centre square, resizes it like "
+    "Pillow (bicubic, antialiased) and converts it to grey if the detector is grey"
 )
 OUT_WORDS = (
-    f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature); {DISTANCE}, where the "
-    "detector knows its domain: float32 (N,), above domain_limit an image is unlike anything in training"
+    f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature); {DISTANCE}, if the "
+    "detector has a domain: float32 (N,), above domain_limit an image is out of domain"
 )
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export_onnx` left behind. `max_dp` is the largest difference of p_fake from the detector's own."""
+    """The result of `export_onnx`. `max_dp` is the largest difference of p_fake to the detector."""
 
     onnx: Path
     bytes: int
@@ -62,29 +66,28 @@ class Exported:
 
 
 def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None = None) -> Exported:
-    """Write a detector's folder as `onnx`, checked on images of the folder `check`, else of its own test split where
-    those are still at hand, else made-up ones.
+    """Export a detector folder to the file `onnx`, checked on images of the folder `check`, else of its own test split if
+    those still exist, else on synthetic ones.
 
-    The file's metadata hold the fields of detector.json, each as JSON, the list of the images it was trained on as `seen`,
+    The metadata of the file contain the fields of detector.json, each as JSON, the list of its training images as `seen`,
     and `input`, `outputs` and `opset` in words.
-    Raises UserError when the network has an operator without a counterpart in ONNX, and when p_fake differs by
-    TOLERANCE or more; no file is left then.
+    Raises UserError, and leaves no file, if ONNX lacks an operator of the network or p_fake differs by TOLERANCE or more.
     """
     onnx = Path(onnx)
     if onnx.suffix.lower() != ".onnx":
-        raise UserError("--onnx has a suffix that is not known", got=repr(onnx.name), expected=".onnx")
+        raise UserError("--onnx has an unknown suffix", got=repr(onnx.name), expected=".onnx")
     if onnx.exists():
-        raise UserError(f"{onnx} already exists; it is never overwritten", remedy="Choose another --onnx.")
+        raise UserError(f"{onnx} already exists; existing files are never overwritten", remedy="Choose another --onnx.")
     if Path(detector_path).suffix.lower() == ".onnx":
-        raise UserError(f"{detector_path} is exported already", expected="the folder of a detector")
+        raise UserError(f"{detector_path} is already exported", expected="a detector folder")
     detector = Detector.load(detector_path, "cpu")
     if detector.equalise_jpeg is not None:
         raise UserError(
-            f"{detector_path} was trained with --equalise: it saves each image as JPEG before it looks, which no graph can",
-            remedy="Score with the detector's folder, or train one without --equalise.",
+            f"{detector_path} was trained with --equalise: it compresses each image as JPEG first, which ONNX cannot do",
+            remedy="Score with the detector folder, or train a detector without --equalise.",
         )
-    real, told = _real_pictures(detector, Path(detector_path), check)
-    made_up = _made_up(detector.resolution)
+    real, source = _real_pictures(detector, Path(detector_path), check)
+    synthetic = _synthetic(detector.resolution)
     program = _traced(detector, Path(detector_path))
     facts = {**detector.facts, "input": IN_WORDS, "outputs": OUT_WORDS, "opset": OPSET}
     if (seen := read_seen(Path(detector_path), facts)) is not None:
@@ -94,22 +97,22 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
     program.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
     with atomic_path(onnx) as temporary:
         program.save(temporary, external_data=False)
-        max_dp = largest_difference(detector, read_graph(temporary), [*real, *made_up])
-        if not max_dp < TOLERANCE:  # NaN is no agreement either
+        max_dp = largest_difference(detector, read_graph(temporary), [*real, *synthetic])
+        if not max_dp < TOLERANCE:  # also rejects NaN
             raise UserError(
-                f"the graph of {detector_path} does not agree with the detector, so {onnx} was not kept",
-                got=f"p_fake that differs by up to {max_dp:.3g}, on {told}",
+                f"the graph of {detector_path} does not agree with the detector; {onnx} is not kept",
+                got=f"p_fake that differs by up to {max_dp:.3g}, on {source}",
                 expected=f"less than {TOLERANCE:g}",
-                remedy="Score with the detector's folder; and tell us, with the model and the versions in detector.json.",
+                remedy="Score with the detector folder, and report this with the model and versions in detector.json.",
             )
-    told = f"{told}, and {len(made_up)} made-up ones of other sizes" if real else told
-    return Exported(onnx, onnx.stat().st_size, OPSET, max_dp, len(real) + len(made_up), told)
+    source = f"{source}, and {len(synthetic)} synthetic ones of other sizes" if real else source
+    return Exported(onnx, onnx.stat().st_size, OPSET, max_dp, len(real) + len(synthetic), source)
 
 
 def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[np.ndarray]) -> float:
-    """Largest |p_fake of the graph - p_fake of the detector| over RGB `pictures` (H, W, 3), NaN if any is.
+    """Return the largest |p_fake of the graph - p_fake of the detector| over RGB `pictures` (H, W, 3), NaN if any is.
 
-    Each is given to the graph as it is, on its own, and as the detector prepares it, in batches of BATCHES.
+    Each is given to the graph unchanged, one by one, and as prepared by the detector, in batches of BATCHES.
     """
     prepared = np.stack([detector.prepare(picture) for picture in pictures])
     expected = probability(detector.logits(prepared), detector.facts["temperature"])
@@ -121,16 +124,16 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
 
 
 def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
-    """The detector's graph, batch, height and width free. Raises UserError that names the operator ONNX has not."""
+    """Return the graph with free batch, height and width. Raises UserError that names an operator ONNX lacks."""
     graph = DetectorGraph(
         detector.network, detector.resolution, detector.channels, detector.facts["temperature"], detector.domain
     )
     side = detector.resolution
-    # Three unequal sizes, none of them 1: the exporter takes equal ones for the same, and 1 for fixed.
+    # Three different sizes, none of them 1: the exporter treats equal sizes as one, and 1 as fixed.
     example = torch.zeros((2, 3, side + 13, side + 29), dtype=torch.uint8)
     try:
-        with _hushed():
-            return torch.onnx.export(
+        with _silenced():
+            program = torch.onnx.export(
                 graph.eval(),
                 (example,),
                 dynamo=True,
@@ -143,15 +146,17 @@ def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise UserError(
             f"the model {detector.facts['model']} of {path} cannot be written as ONNX",
-            got=_culprit(error),
+            got=_cause(error),
             expected=f"operators that ONNX has (opset {OPSET})",
-            remedy="Score with the detector's folder instead.",
+            remedy="Score with the detector folder instead.",
         ) from None
+    _forget_sources(program.model)
+    return program
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Nothing on stderr from the exporter, which prints whole graphs there; what goes wrong it raises too."""
+def _silenced() -> Iterator[None]:
+    """Silence the exporter, which prints whole graphs; it also raises its errors."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -162,8 +167,8 @@ def _hushed() -> Iterator[None]:
         logging.disable(before)
 
 
-def _culprit(error: BaseException) -> str:
-    """The operator that the exporter failed at, else the innermost reason, in a line."""
+def _cause(error: BaseException) -> str:
+    """Return the operator at which the exporter failed, else the first error message, in one line."""
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(inner)
@@ -175,22 +180,22 @@ def _culprit(error: BaseException) -> str:
 
 
 def _real_pictures(detector: Detector, path: Path, check: Path | None) -> tuple[list[np.ndarray], str]:
-    """Up to CHECKED images (H, W, 3) to check on, spread over what there is, and what they are in words."""
+    """Return up to CHECKED images (H, W, 3) for the check, spread evenly, and a text that describes them."""
     if check is not None:
         files = [Path(name) for name, problem in list_inputs([str(check)]) if problem is None]
         found = _readable(detector, files)
         if not found:
-            got = f"{counted(len(files), 'file')}, none of which is an image it can judge"
-            raise UserError(f"--check {check} holds no images to check on", got=got, expected="photos")
+            got = f"{counted(len(files), 'file')}, none of them an image that it can score"
+            raise UserError(f"--check {check} contains no images to check", got=got, expected="photos")
         return found, f"{counted(len(found), 'image')} of {check}"
     found = _readable(detector, _test_files(path, detector.facts["training"].get("origin", {})))
     if found:
         return found, f"{counted(len(found), 'image')} of its own test split"
-    return [], f"{len(_ODD_SIZES)} made-up images, since its test split is not at hand (--check DIR takes real ones)"
+    return [], f"{len(_ODD_SIZES)} synthetic images, because its test split is missing (--check DIR uses real ones)"
 
 
 def _test_files(path: Path, origin: dict) -> list[Path]:
-    """The files of a detector's test split, as its predictions.csv lists them, that are where they were."""
+    """Return the files of a detector's test split, listed in its predictions.csv, that still exist."""
     root = Path(origin["set"]) if isinstance(origin.get("set"), str) else Path()
     try:
         with (path / "predictions.csv").open(newline="", errors="surrogateescape") as file:
@@ -212,9 +217,9 @@ def _readable(detector: Detector, files: list[Path]) -> list[np.ndarray]:
     return pictures
 
 
-def _made_up(resolution: int) -> list[np.ndarray]:
-    """Pictures (H, W, 3) of sizes that need cropping, enlarging and shrinking, seeded. Their spectrum falls off with
-    frequency about as that of photographs does.
+def _synthetic(resolution: int) -> list[np.ndarray]:
+    """Return seeded synthetic images (H, W, 3) of sizes that need cropping, enlarging and shrinking. Their spectrum falls
+    with frequency about as in photos.
     """
     random = np.random.default_rng(0)
     pictures = []
@@ -223,6 +228,18 @@ def _made_up(resolution: int) -> list[np.ndarray]:
         distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
         waves = np.fft.rfft2(random.normal(size=(3, height, width))) / np.maximum(distance, 1 / max(height, width))
         noise = np.fft.irfft2(waves, s=(height, width))  # (3, H, W)
-        noise = (noise[:1] * 2 + noise) / np.std(noise[:1] * 2 + noise)  # colours that mostly go together
+        noise = (noise[:1] * 2 + noise) / np.std(noise[:1] * 2 + noise)  # correlated colour channels
         pictures.append((128 + 50 * noise).clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
     return pictures
+
+
+def _forget_sources(model: ir.Model) -> None:
+    """Remove the exporter's notes on where each operation came from: they name files of the machine that exported."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        graph.metadata_props.clear()
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()

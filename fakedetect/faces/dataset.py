@@ -1,5 +1,5 @@
-"""Faces out of films and photos: crops kept on disk, uncompressed, until it is known how many there are and who belongs
-together; then a set of images.
+"""Crop faces from videos and photos: store the crops uncompressed on disk until their number and groups are known, then
+write a set of images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fakecore.labels import Label
 from fakecore.media.pixels import ImageError, decode_image, read_bytes
 from fakecore.media.video import Frame, VideoError, check_choice, frames
 from fakecore.media.videofiles import named_video
+from fakecore.messages import counted
 from fakecore.progress import Bar, progress_bar, say
 from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter, Wanted
@@ -32,7 +33,7 @@ GROUPS = {"video": "input", "track": "person"}  # --group -> what the crops of a
 
 @dataclass(frozen=True)
 class Cut:
-    """How films are looked at, and faces cut out of them. Of `every`, `fps` and `count` one at most is given."""
+    """How to analyse videos and crop faces. At most one of `every`, `fps` and `count` is given."""
 
     every: int | None = None
     fps: float | None = None
@@ -52,7 +53,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class FaceRecord(ImageRecord):
-    """A crop's line in metadata.jsonl: what every image of a set has, and where in which film or photo it was."""
+    """The line of a crop in metadata.jsonl: the fields of every image, and its position in which video or photo."""
 
     facts: dict = field(default_factory=dict)
 
@@ -61,8 +62,8 @@ class FaceRecord(ImageRecord):
 
 
 class Crops:
-    """Crops of one size, in a file of raw pixels beside the set to come, and their lines in another: films may be long. A
-    context manager that takes both away.
+    """Crops of one size, in a temporary file of raw pixels next to the new set, and their lines in another: videos can be
+    long. A context manager that removes both.
     """
 
     def __init__(self, beside: Path, size: int):
@@ -85,21 +86,21 @@ class Crops:
         return len(self._starts)
 
     def add(self, pixels: np.ndarray, facts: dict) -> None:
-        """Keep a crop, uint8 RGB (size, size, 3), with its line for metadata.jsonl, and what it may be grouped by."""
+        """Store a crop, uint8 RGB (size, size, 3), with its line for metadata.jsonl, and its groups."""
         self._file.write(pixels.tobytes())
         self._starts.append(self._lines.tell())
-        told = {name: value for name, value in facts.items() if name not in self._groups}
-        self._lines.write(json.dumps(told).encode() + b"\n")
+        line = {name: value for name, value in facts.items() if name not in self._groups}
+        self._lines.write(json.dumps(line).encode() + b"\n")
         for name, known in self._groups.items():
             known.append(sys.intern(facts[name]))
 
     def pixels(self, indices: range) -> np.ndarray:
-        """uint8 (n, 3, size, size), as the writer of sets wants them."""
+        """Return crops as uint8 (n, 3, size, size), for the set writer."""
         kept = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self), *self._shape))
         return np.ascontiguousarray(kept[indices.start : indices.stop].transpose(0, 3, 1, 2))
 
     def write(self, root: Path, label: Label, group_by: str, shares: tuple[int, int, int], origin: dict) -> dict:
-        """All crops as a set of one label at `root`; imageset.json. Crops that are alike in `group_by` share a split."""
+        """Write all crops as a set of one label at `root`; return imageset.json. Crops of equal `group_by` share a split."""
         self._file.flush()
         groups = self._groups[group_by]
         splits = self._splits(groups, shares)
@@ -123,22 +124,23 @@ class Crops:
     def _splits(self, groups: list[str], shares: tuple[int, int, int]) -> list:
         names = {name: number for number, name in enumerate(dict.fromkeys(groups))}
         if len(names) < 3:
+            found = counted(len(names), "group")
             say(
-                f"note: all are in the train split: {len(names)} of what must stay together (--group) cannot be spread over "
-                "three. detect-train, too, wants three or more of each label: add films, or choose --group track"
+                f"note: all faces are in the train split: {found} (--group) cannot fill three splits. "
+                "detect-train also needs three or more groups of each label: add videos, or use --group track"
             )
             return ["train"] * len(groups)
         return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()
 
     def _told(self, index: int) -> dict:
-        with self._reading:  # the writer's threads share the file, and so its place
+        with self._reading:  # the threads of the writer share the file position
             self._lines.seek(self._starts[index])
             line = self._lines.readline()
         return json.loads(line)
 
 
 def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
-    """Add the faces of one film or photo to `crops`, and tell what was there: path, status, kind, frames, faces ..."""
+    """Add the faces of one video or photo to `crops`; return a row: path, status, kind, frames, faces ..."""
     row = {"path": path, "status": "ok", "kind": "image", "frames": 0, "faces": 0, "tracks": None, "duration_s": None}
     row |= {"note": None, "error": None}
     before = len(crops)
@@ -151,7 +153,7 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
             if error.kind != "video":
                 raise
             row["kind"] = "video"
-            row |= _crop_film(path, finder, cut, crops, bar)
+            row |= _crop_video(path, finder, cut, crops, bar)
         else:
             faces = finder.find([pixels])[0]
             _keep(
@@ -167,18 +169,18 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
     return row
 
 
-def _crop_film(path: str, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
-    """Add a film's faces, a batch of frames at a time."""
-    film = frames(Path(path), every=cut.every, fps=cut.fps, count=cut.count, start_s=cut.start_s, end_s=cut.end_s)
-    bar.note(f"{Path(path).name}, {film.expected:,}")
+def _crop_video(path: str, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:
+    """Add the faces of a video, in batches of frames."""
+    video = frames(Path(path), every=cut.every, fps=cut.fps, count=cut.count, start_s=cut.start_s, end_s=cut.end_s)
+    bar.note(f"{Path(path).name}, {video.expected:,}")
     tracker, batch, seen = Tracker(), [], 0
-    for frame in film:
+    for frame in video:
         batch.append(frame)
         if len(batch) == BATCH:
             seen += _crop_batch(path, batch, finder, tracker, cut, crops, bar)
             batch = []
     seen += _crop_batch(path, batch, finder, tracker, cut, crops, bar)
-    outcome = film.outcome
+    outcome = video.outcome
     return {"frames": seen, "tracks": len(tracker.tracks), "duration_s": outcome.whole_s, "note": outcome.note}
 
 

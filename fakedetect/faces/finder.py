@@ -1,4 +1,4 @@
-"""Faces in photos and films: where they are, and how they are cut out.
+"""Find faces in photos and videos, and crop them.
 
 Boxes are xyxy in pixels of the original frame; landmarks are (5, 2): left eye, right eye, nose, left and right corner of
 the mouth, left and right as seen by the viewer.
@@ -18,15 +18,15 @@ from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError
 from fakecore.media.pixels import fit_square
 
-BATCH = 8  # frames that the face finder is given at once: more gain nothing, and each 1080p frame is 6 MB
-PART = 4  # of them that go together through the networks, on one of a processor's threads
-SMALLEST = 20  # pixels; what MTCNN's first network, which looks at 12, can make out
-SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it does not grow with the face
-# The first network looks for faces a little below the wanted size: its own boxes vary by as much. Going on to two thirds
-# found no more faces of 60 pixels in faces-1080p.mp4, and took a quarter longer.
+BATCH = 8  # frames per call of the face finder: more are not faster, and each 1080p frame takes 6 MB
+PART = 4  # frames that pass through the networks together, on one CPU thread
+SMALLEST = 20  # pixels; the minimum for MTCNN's first network, which has an input of 12
+SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it does not depend on the size of the face
+# The first network searches for faces slightly below the minimum size, because its boxes vary by as much. A value of 2/3
+# finds no more faces of 60 pixels in faces-1080p.mp4, and takes a quarter longer.
 _REACH = 0.8
 MARGIN = 0.2  # around a face, as a share of its side: chin, ears and hair, where pasted faces end
-_TAKEN = 0.9  # a face's box varies by a tenth from frame to frame; one must not come and go for that
+_TAKEN = 0.9  # the box of a face varies by a tenth between frames; this must not interrupt its track
 # Where a face's landmarks lie in an aligned crop without margin, as shares of its side (ArcFace's 112x112 template).
 _TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
 
@@ -46,9 +46,9 @@ class Face:
 
 
 class FaceFinder:
-    """Finds faces whose longer side is `min_face` pixels or more (those of nine tenths of it are kept too).
+    """Finds faces whose longer side is `min_face` pixels or more (faces down to nine tenths of it are kept too).
 
-    Raises UserError for a size that cannot be found, and when facenet-pytorch is not installed.
+    Raises UserError for a size below SMALLEST, and if facenet-pytorch is not installed.
     """
 
     def __init__(self, min_face: float = 60, device: str = "auto"):
@@ -64,8 +64,8 @@ class FaceFinder:
         self._pool = ThreadPoolExecutor((os.cpu_count() or 1) if place.type == "cpu" else 1)
 
     def find(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
-        """The faces of each frame, uint8 RGB (H, W, 3), surest first. Frames may differ in size; those of one size that
-        stand side by side go through together, on a CPU a few of them on each thread.
+        """Return the faces of each frame, uint8 RGB (H, W, 3), highest confidence first. Frames can differ in size; consecutive
+        frames of one size are processed together, on a CPU a few of them on each thread.
         """
         parts: list[list[np.ndarray]] = []
         for frame in frames:
@@ -90,33 +90,33 @@ class FaceFinder:
 
 
 def between(one: Face, other: Face, share: float) -> Face:
-    """Where a face would be after `share`, [0, 1], of its way from one place to the other."""
+    """Interpolate a face between `one` (`share` 0) and `other` (`share` 1)."""
     box, landmarks = ((1 - share) * a + share * b for a, b in ((one.box, other.box), (one.landmarks, other.landmarks)))
     return Face(box, landmarks, min(one.confidence, other.confidence))
 
 
 def crop(frame: np.ndarray, face: Face, *, margin: float = MARGIN, size: int = 128, align: bool = False) -> np.ndarray:
-    """A face cut from `frame`, uint8 RGB (H, W, 3), as uint8 RGB (size, size, 3), reduced or enlarged as all images are.
+    """Crop a face from `frame`, uint8 RGB (H, W, 3), and resize it, as for all images, to uint8 RGB (size, size, 3).
 
-    `margin` is added on each side, as a share of the face's longer side. With `align` the face is turned and moved until
-    its landmarks lie where those of all faces do. Beyond the frame its border is repeated.
+    `margin` is added on each side, as a share of the face's longer side. With `align` the face is rotated and moved to
+    a common position of the landmarks. Outside the frame, its border is repeated.
     """
     matrix, side = _aligned(face, margin) if align else _upright(frame, face, margin)
     if side < 1:
         raise ValueError(f"a face of {side} pixels")
-    flags = cv2.INTER_CUBIC if align else cv2.INTER_NEAREST  # unturned, whole pixels are copied
+    flags = cv2.INTER_CUBIC if align else cv2.INTER_NEAREST  # without rotation, pixels are copied
     square = cv2.warpAffine(frame, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(fit_square(square, size, 3).transpose(1, 2, 0))
 
 
 def check_margin(margin: float) -> None:
-    """Raise UserError for a margin that makes no sense."""
+    """Raise UserError for an invalid margin."""
     if not 0 <= margin <= 2:
         raise UserError("--margin cannot be used", got=margin, expected="0 to 2, as a share of the face's side")
 
 
 def sharpness(frame: np.ndarray, face: Face) -> float:
-    """How sharp a face is: the variance of the Laplacian of its grey box at 96x96. To compare crops of one film with."""
+    """Return the sharpness of a face: the variance of the Laplacian of its grey box at 96x96. Comparable within a video."""
     left, top, right, bottom = (round(float(value)) for value in face.box)
     part = frame[top : max(bottom, top + 1), left : max(right, left + 1)]
     grey = cv2.cvtColor(cv2.resize(part, (SHARPNESS_SIDE,) * 2, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
@@ -124,8 +124,8 @@ def sharpness(frame: np.ndarray, face: Face) -> float:
 
 
 def _upright(frame: np.ndarray, face: Face, margin: float) -> tuple[np.ndarray, int]:
-    """(2, 3) matrix from frame to crop, and the crop's side before it is resized: a square around the box, moved into the
-    frame where it fits.
+    """Return the (2, 3) matrix from frame to crop, and the side of the crop before resizing: a square around the box, moved
+    into the frame if it fits.
     """
     height, width = frame.shape[:2]
     side = max(1, round(face.side * (1 + 2 * margin)))
@@ -136,12 +136,12 @@ def _upright(frame: np.ndarray, face: Face, margin: float) -> tuple[np.ndarray, 
 
 
 def _aligned(face: Face, margin: float) -> tuple[np.ndarray, int]:
-    """As `_upright`, turned and moved, in the frame's own scale; the landmarks fit the template by least squares."""
+    """Like `_upright`, with rotation and shift but no scaling; fits the landmarks to the template by least squares."""
     points, wanted = (np.asarray(p, np.float64) @ (1, 1j) for p in (face.landmarks, _TEMPLATE))  # as complex numbers
     offsets = points - points.mean()
     ratio = (offsets.conj() @ (wanted - wanted.mean())) / max((offsets.conj() @ offsets).real, 1e-9)
     turn = ratio / max(abs(ratio), 1e-9)
-    # The template's scale would make a face in profile, whose eyes are close together, a giant: the box has the better.
+    # The scale of the template is wrong for profiles, whose eyes are close together; the scale of the box is better.
     side = max(1, round(face.side * (1 + 2 * margin)))
     middle = side / 2 * (1 + 1j) + face.side * (wanted.mean() - 0.5 * (1 + 1j))
     offset = middle - turn * points.mean()

@@ -33,7 +33,7 @@ class Cascade:
             from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
         except ImportError as error:
             raise UserError(
-                "faces cannot be looked for: facenet-pytorch is not here",
+                "cannot find faces: facenet-pytorch is not installed",
                 got=str(error),
                 remedy="Install it: pip install facenet-pytorch==2.5.3 --no-deps",
             ) from None

@@ -1,4 +1,4 @@
-"""Faces joined over frames: one track for one face, from where it comes to where it goes or the film is cut."""
+"""Track faces over frames: one track per face, until the face disappears or the video cuts to another scene."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 
 from fakedetect.faces.finder import Face
 
-MAX_GAP = 5  # looks at the film without the face, after which a track is over
-MAX_GAP_S = 2.0  # seconds without the face, likewise
-# Share of pixels that change colour from look to look, [0, 1]. In two films of people: 0.04 at most; from one to the other
-# 0.58 at least; in a picture that grows darker by a fifth 0.24.
+MAX_GAP = 5  # searched frames without the face, after which a track ends
+MAX_GAP_S = 2.0  # seconds without the face, after which a track ends
+# Share of pixels that change colour between searched frames, [0, 1]. Within two test videos: at most 0.04; between them:
+# at least 0.58; in an image that becomes a fifth darker: 0.24.
 CUT = 0.35
-# Generalised IoU of a face and where it was expected. Someone who crosses the picture is two sides further on after a
-# fifth of a second: -0.5. Where the last look is longer ago than motion can be foreseen, boxes must overlap.
+# Minimum generalised IoU of a face and its expected box. A person who crosses the image moves by two box sides in a fifth
+# of a second: -0.5. After a gap too long to predict motion, boxes must overlap.
 _MIN_MEET, _MIN_MEET_FAR = -0.5, 0.2
 _FAR_S = 1.0
-_MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # ratio of sides; of boxes that do not touch
-# Whose face it is, where several tracks would do: one of that size, that was seen at the last look. In GIoU, for a face e times
-# as large, and for each look without the face.
+_MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # maximum ratio of sides; the second for boxes that do not touch
+# If several tracks match, prefer one of similar size that was found recently. Penalties in GIoU: for a face e times as
+# large, and for each searched frame without the face.
 _SIZE_COUNTS, _MISSED_COUNTS = 0.5, 0.1
 _SHADES = 8  # of each colour
-_AROUND_S = 0.25  # a box stays so long before its first sighting, and after its last
+_AROUND_S = 0.25  # a box is shown this long before its first sighting and after its last
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,25 @@ class Sighting:
 
 @dataclass
 class Track:
-    """One face over frames. `number` counts a film's tracks from 1, in the order in which they begin."""
+    """One face over frames. `number` counts the tracks of a video from 1, in order of their start."""
 
     number: int
     last: Sighting
     start_s: float
-    before: Sighting | None = None  # the last one
-    seen: int = 1  # looks with it; of all but two nothing is kept, however long the film
-    missed: int = 0  # looks since it was last seen
+    before: Sighting | None = None  # the one before the last
+    seen: int = 1  # number of sightings; only two are stored, to limit memory
+    missed: int = 0  # searched frames since the last sighting
 
     @property
     def end_s(self) -> float:
         return self.last.time_s
 
     def add(self, sighting: Sighting) -> None:
-        """It was seen again."""
+        """Add the next sighting."""
         self.before, self.last, self.seen = self.last, sighting, self.seen + 1
 
     def expected(self, time_s: float) -> np.ndarray:
-        """Where its box (4,) would be at `time_s`, if it went on as between its last two sightings."""
+        """Return the expected box (4,) at `time_s`, extrapolated from the last two sightings."""
         last, before = self.last, self.before
         if before is None:
             return last.face.box
@@ -69,24 +69,24 @@ class Track:
 
 
 class Tracker:
-    """Give it frames in their order with `update`; `tracks` has all tracks so far, `cuts` the times of cuts."""
+    """Builds tracks; call `update` for each frame in order. `tracks` has all tracks so far, `cuts` the times of cuts."""
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
         self.cuts: list[float] = []
         self._open: list[Track] = []
-        self._look: np.ndarray | None = None
+        self._colours: np.ndarray | None = None
 
     def update(self, index: int, time_s: float, faces: list[Face], pixels: np.ndarray | None = None) -> list[int]:
-        """The number of each face's track. `pixels`, uint8 RGB (H, W, 3), is compared with the frame before: where the
-        film was cut no track goes on.
+        """Return the track number of each face. Compares `pixels`, uint8 RGB (H, W, 3), with the previous frame: all tracks
+        end at a cut.
         """
         if pixels is not None:
-            look, before = _colours(pixels), self._look
-            if before is not None and difference(look, before) > CUT:
+            colours, before = _colours(pixels), self._colours
+            if before is not None and difference(colours, before) > CUT:
                 self._open = []
                 self.cuts.append(time_s)
-            self._look = look
+            self._colours = colours
         self._open = [track for track in self._open if self._may_go_on(track, time_s)]
         owners: list[Track | None] = [None] * len(faces)
         for place, track in self._matches(faces, time_s):
@@ -107,7 +107,7 @@ class Tracker:
         return track.missed <= MAX_GAP and (not track.missed or time_s - track.end_s <= MAX_GAP_S)
 
     def _matches(self, faces: list[Face], time_s: float) -> list[tuple[int, Track]]:
-        """(place of a face, its track), so that all together meet best."""
+        """Return (index of a face, its track) with the best total match."""
         from scipy.optimize import linear_sum_assignment
 
         if not faces or not self._open:
@@ -129,8 +129,8 @@ class Tracker:
 def box_at(
     times: list[float], boxes: list[np.ndarray], time_s: float, around_s: float = _AROUND_S
 ) -> np.ndarray | None:
-    """Where a track's box (4,) xyxy is at a time: between two of its sightings on the way from one to the other, up to
-    `around_s` before the first and after the last where that one is; None where the face is not seen.
+    """Return the box (4,) xyxy of a track at a time: interpolated between sightings, constant for up to `around_s` before the
+    first and after the last; None if the face is not visible.
     """
     after = bisect_right(times, time_s)
     if after == 0:
@@ -156,13 +156,13 @@ def meeting(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """How far apart two histograms that sum to 1 are, [0, 1]: the share that would have to move."""
+    """Return the distance of two histograms that sum to 1, [0, 1]: the share that differs."""
     return float(np.abs(one - other).sum() / 2)
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """The frame's histogram of colours (512,), which sums to 1; of a small copy. Smoothed, so that a flat wall that grows a
-    little darker does not fall from one bin into the next.
+    """Return the colour histogram (512,) of a small copy of the frame; it sums to 1. It is smoothed, so that a flat wall that
+    becomes slightly darker does not change bins abruptly.
     """
     from scipy.ndimage import gaussian_filter
 

@@ -13,11 +13,12 @@ from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
 from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter, Wanted
-from fakedetect.audits.audit import QUICK_FILES, as_rgb, audit_first, findings, list_files, quick_audit
+from fakedetect.audits.audit import QUICK_FILES, as_rgb, audit_first, list_files, quick_audit
+from fakedetect.audits.findings import Audit
 from fakedetect.data.loading import load_labelled
 
 
-def told(found: findings.Audit) -> str:
+def told(found: Audit) -> str:
     return " | ".join(finding.text for finding in found.leaks)
 
 
@@ -119,7 +120,7 @@ def test_a_matched_set_passes(matched, image_format):
     found = fakedetect.audit(root)
     assert (found.leaks, found.metadata.auroc, found.unused) == ([], 0.5, [])
     assert found.counts == {"real": 60, "fake": 60} == found.total
-    assert "Nothing but the pictures" in found.headline
+    assert "No leak found: metadata does not separate reals from fakes" in found.headline
 
 
 def test_planted_copies_and_a_straddling_person_are_caught_by_name(tmp_path, write_set):
@@ -134,8 +135,10 @@ def test_planted_copies_and_a_straddling_person_are_caught_by_name(tmp_path, wri
     (root / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = fakedetect.audit(root)
     text = told(found)
-    assert "1 identical picture in more than one split, such as train/real/000000.png and test/real/000033.png" in text
-    assert "labelled both real and fake, such as train/real/000001.png and train/fake/000001.png" in text
+    assert (
+        "1 identical image in more than one split, for example train/real/000000.png and test/real/000033.png" in text
+    )
+    assert "labelled both real and fake, for example train/real/000001.png and train/fake/000001.png" in text
     assert "1 group in more than one split: Ann_Example, with train/real/000005.png and test/real/000034.png" in text
     assert found.metadata.auroc == 0.5  # and nothing else
     quick = quick_audit({"place": str(root)}, load_labelled(root), ("train", "val", "test"))
@@ -174,7 +177,7 @@ def test_the_page_shows_the_offenders(tmp_path, folders):
     assert "&lt;b&gt;.jpg" in text and "<b>.jpg" not in text
     assert "leak</span>: identical, real and fake, 2 files" in text and text.count("data:image/png") >= 2
     assert 'src="http' not in text and "JPEG" in text
-    with pytest.raises(UserError, match="--out is no page"):
+    with pytest.raises(UserError, match="--out is not an HTML file"):
         fakedetect.audit(**places, out=tmp_path / "page.pdf")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fakecore.media.duplicates import thumbnails
-from fakedetect.audits.duplicates import Twinned
+from fakedetect.audits.duplicates import DuplicateFinder
 
 NAMES = ["train/real/0", "test/real/1", "train/real/2", "train/fake/3", "test/fake/4"]
 LABELS = np.array([0, 0, 0, 1, 1])
@@ -11,7 +11,7 @@ SPLITS = np.array(["train", "test", "train", "train", "test"])
 
 @pytest.fixture
 def twinned():
-    return Twinned(NAMES, LABELS, SPLITS)
+    return DuplicateFinder(NAMES, LABELS, SPLITS)
 
 
 def test_the_same_picture_in_two_splits_leaks_and_names_its_files(twinned):
@@ -37,7 +37,7 @@ def test_a_group_on_two_sides_is_named_and_one_on_one_side_is_not(twinned):
 
 
 def test_without_splits_nothing_is_across_them():
-    twins = Twinned(NAMES, LABELS, None)
+    twins = DuplicateFinder(NAMES, LABELS, None)
     assert (
         not twins.identical(["a", "a", "b", "c", "d"])[0].leaks and twins.straddling(["Ann", "Ann", *[None] * 3]) == []
     )
@@ -54,7 +54,7 @@ def many(pictures):
     splits[2], splits[42] = "train", "train"
     labels = np.repeat([0, 1], 40)
     names = [f"{number}" for number in range(80)]
-    return Twinned(names, labels, splits), thumbnails(images), [f"{number}" for number in range(80)]
+    return DuplicateFinder(names, labels, splits), thumbnails(images), [f"{number}" for number in range(80)]
 
 
 def test_near_copies_are_found_by_kind(many):
@@ -74,6 +74,6 @@ def test_what_is_identical_is_not_near_too(many):
 
 def test_few_files_of_many_are_listed_and_every_side_is_among_them():
     names = [f"train/real/{i}" for i in range(50)] + ["test/real/50", "train/fake/51"]
-    twins = Twinned(names, np.array([0] * 51 + [1]), np.array(["train"] * 50 + ["test", "train"]))
+    twins = DuplicateFinder(names, np.array([0] * 51 + [1]), np.array(["train"] * 50 + ["test", "train"]))
     (found,) = twins.identical(["same"] * 52)
     assert found.count == 52 and len(found.files) == 6 and {"test/real/50", "train/fake/51"} <= set(found.files)

@@ -59,7 +59,7 @@ def test_p_fake_and_verdict_are_what_score_says_of_familiar_images_and_of_others
 def test_the_page_is_captioned_as_attention_and_carries_its_pictures(explained):
     page = (explained[0] / "explanations.html").read_text(encoding="utf-8").replace("&#39;", "'")
     assert page.count(CAPTION) == 4  # once as its headline, once with each picture
-    assert "on the last convolution: the brighter" in page and "Not judged" in page
+    assert "on the last convolution: the brighter" in page and "Not scored" in page
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{0,30})""", page)
     assert len(links) == 3 and all(link.startswith("data:image/png;base64,") for link in links)
     assert "<b>$" not in page and "<i>.png" not in page

@@ -101,7 +101,7 @@ def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_split
 def test_tracks_may_be_the_groups_and_few_of_them_are_all_train(films, fakelab, tmp_path):
     words = ("--out", tmp_path / "set", "--group", "track", "--frames", 3, "--end", 0.9, "--align", "--device", "cpu")
     done = fakelab("faces", films / "a.mp4", *words)
-    assert done.returncode == 0 and "labelled real" in done.stderr and "all are in the train split" in done.stderr
+    assert done.returncode == 0 and "labelled real" in done.stderr and "all faces are in the train split" in done.stderr
     records = read_imageset(tmp_path / "set").records
     assert len(records) == 6
     assert {record.group.rpartition("/")[2] for record in records} == {"a.mp4#1", "a.mp4#2"}

@@ -5,8 +5,8 @@ from torch import nn
 
 from fakecore.errors import UserError
 from fakedetect.explain.explain import Heat, heat_maps, overlay
-from fakedetect.models.registry import build_network
 from fakedetect.models.onnx import read_graph
+from fakedetect.models.registry import build_network
 
 CPU = torch.device("cpu")
 
@@ -129,7 +129,7 @@ def test_a_network_may_say_which_frequencies_it_weighs():
 
 def test_what_lets_no_gradient_through_is_an_error_in_one_line(exported):
     images = np.zeros((1, 3, 16, 16), dtype=np.uint8)
-    for network, why in ((Rounded(), "lets no gradient through"), (read_graph(exported.onnx), "an .onnx file")):
+    for network, why in ((Rounded(), "has no gradients"), (read_graph(exported.onnx), "an .onnx file")):
         with pytest.raises(UserError, match=why) as caught:
             heat_maps(network, images, np.ones(1, dtype=bool), CPU)
         assert "\n" not in str(caught.value)

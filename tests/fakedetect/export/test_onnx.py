@@ -18,7 +18,7 @@ from fakedetect.models.onnx import read_graph
 def test_a_detector_is_exported_and_checked_on_its_own_test_split(exported):
     assert exported.onnx.is_file() and exported.opset == 18
     assert exported.max_dp < 1e-5
-    assert exported.checked_on == "40 images of its own test split, and 6 made-up ones of other sizes"
+    assert exported.checked_on == "40 images of its own test split, and 6 synthetic ones of other sizes"
     assert exported.images == 46
 
 
@@ -58,6 +58,7 @@ def test_the_file_says_what_it_is(exported, detector):
         assert facts[name] == detector.facts[name]
     assert facts["training"]["domain"] == detector.facts["training"]["domain"]
     assert facts["opset"] == 18 and "uint8 (N, 3, H, W) RGB" in facts["input"] and "p_fake" in facts["outputs"]
+    assert b"fakedetect/models" not in exported.onnx.read_bytes()  # nor any other path of the machine that exported
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_graph_that_disagrees_is_not_kept_and_the_error_says_by_how_much(alter
 def test_one_answer_that_is_no_number_is_no_agreement(exported, detector, monkeypatch):
     network = read_graph(exported.onnx)
     monkeypatch.setattr(network, "run", lambda images: (None, np.full(len(images), np.nan, np.float32)))
-    assert not onnxexport.largest_difference(detector, network, onnxexport._made_up(16)) < TOLERANCE
+    assert not onnxexport.largest_difference(detector, network, onnxexport._synthetic(16)) < TOLERANCE
 
 
 def test_an_operator_that_onnx_has_not_is_named(detector, tmp_path):
@@ -113,12 +114,12 @@ def test_an_operator_that_onnx_has_not_is_named(detector, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_without_its_test_split_it_is_checked_on_made_up_images_and_says_so(detector, tmp_path):
+def test_without_its_test_split_it_is_checked_on_synthetic_images_and_says_so(detector, tmp_path):
     found, told = onnxexport._real_pictures(detector, tmp_path, None)
-    assert found == [] and "made-up images" in told and "--check DIR" in told
-    made = onnxexport._made_up(16)
+    assert found == [] and "synthetic images" in told and "--check DIR" in told
+    made = onnxexport._synthetic(16)
     assert len({one.shape for one in made}) == len(made) and all(one.dtype == np.uint8 for one in made)
-    assert all(np.array_equal(one, again) for one, again in zip(made, onnxexport._made_up(16), strict=True))
+    assert all(np.array_equal(one, again) for one, again in zip(made, onnxexport._synthetic(16), strict=True))
 
 
 def test_images_to_check_on_may_be_given(detector, write_folder, tmp_path):
@@ -127,11 +128,11 @@ def test_images_to_check_on_may_be_given(detector, write_folder, tmp_path):
     found, told = onnxexport._real_pictures(detector, tmp_path, folder)
     assert [one.shape for one in found] == [(20, 20, 3)] * 5 and told == f"5 images of {folder}"
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds no images to check on"):
+    with pytest.raises(UserError, match="contains no images to check"):
         onnxexport._real_pictures(detector, tmp_path, tmp_path / "none")
 
 
-@pytest.mark.parametrize(("name", "why"), [("x.pt", "a suffix that is not known"), ("there.onnx", "never overwritten")])
+@pytest.mark.parametrize(("name", "why"), [("x.pt", "an unknown suffix"), ("there.onnx", "never overwritten")])
 def test_a_name_that_cannot_be_written_is_refused_first(trained, tmp_path, name, why):
     (tmp_path / "there.onnx").write_bytes(b"mine")
     with pytest.raises(UserError, match=why):
