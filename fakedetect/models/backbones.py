@@ -76,7 +76,10 @@ class TimmFeatures(nn.Module):
         """Whether both make the same, finite features of noise: the joined kernels turn NaN into 0, which would hide it."""
         noise = torch.randn(2, 3, self.input_size, self.input_size, generator=torch.Generator().manual_seed(0))
         noise = noise.to(dtype=self._dtype, memory_format=torch.channels_last)
-        expected, found = one(noise).float(), other(noise).float()
+        try:
+            expected, found = one(noise).float(), other(noise).float()
+        except RuntimeError:  # oneDNN has no such kernel in bf16 for this processor
+            return False
         return bool(expected.isfinite().all()) and torch.allclose(
             found, expected, 0.05, 0.05 * float(expected.abs().max())
         )

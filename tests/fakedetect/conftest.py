@@ -18,7 +18,7 @@ from fakecore.media.pixels import encode_png
 from fakedetect import Detector
 from fakedetect.data.loading import load_labelled
 from fakedetect.evaluation import metrics
-from fakedetect.models.networks import build_network
+from fakedetect.models.registry import build_network
 
 QUICK = {"blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
 

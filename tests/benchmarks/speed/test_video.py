@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed.speed import video as speed_video
+from benchmarks.speed import video as speed_video
 
 BOX = [100.0, 100.0, 180.0, 190.0, 0.95]
 
@@ -53,7 +53,7 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
 ):
     import timm
 
-    from fakedetect.models.registry import networks
+    from fakedetect.models import registry
 
     shown = []
 
@@ -64,7 +64,7 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
             return made if side == "plain" else made[:, 0]
 
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: Seen())
-    monkeypatch.setattr(networks, "build_network", lambda *_: Seen())
+    monkeypatch.setattr(registry, "build_network", lambda *_: Seen())
     film = write_film(tmp_path / "film.mp4", [lambda n: (100 + n, 120, 110)], count=14)
     words = ["speed_video", str(film), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
     monkeypatch.setattr(sys, "argv", words)

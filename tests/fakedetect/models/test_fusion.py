@@ -84,7 +84,8 @@ def test_fast_features_are_close_to_the_exact_ones_and_do_not_depend_on_the_batc
     fast = TimmFeatures("resnet18", 64, 3, 64, "avg").eval()
     fast.load_state_dict(exact.state_dict())
     fast.make_fast(torch.bfloat16)
-    assert joined_in(fast)
+    # oneDNN joins convolutions in bf16 where the processor has AVX-512; elsewhere the plain network is kept.
+    assert bool(joined_in(fast)) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
     images = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
         found, expected = fast(images), exact(images)

@@ -4,7 +4,7 @@ import torch
 
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint
-from fakedetect.models.networks import build_network
+from fakedetect.models.registry import build_network
 
 
 def build(blocks: int, channels: int, seed: int = 0, resolution: int = 16) -> torch.nn.Module:

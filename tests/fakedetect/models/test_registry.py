@@ -15,8 +15,8 @@ from fakecore.errors import UserError
 from fakedetect import Detector
 from fakedetect.data.overlap import count_seen
 from fakedetect.models.backbones import TimmFeatures, load_pretrained
-from fakedetect.models.networks import build_network, require_model
-from fakedetect.training.loop import probe as probing
+from fakedetect.models.registry import build_network, get_model
+from fakedetect.training import probe as probing
 
 TINY = "timm:test_resnet"  # timm's own for tests: 0.5 million parameters
 SMALL = {"input_size": 32, "epochs": 2, "batch": 16, "jpeg": 0, "blur": 0, "resize": 0}
@@ -151,7 +151,7 @@ def test_members_of_other_sizes_and_channels_see_the_same_pictures():
     ("changes", "words"),
     [
         ({"model": "cnm"}, "Did you mean 'cnn'"),
-        ({"model": "ensemble"}, "needs members"),
+        ({"model": "ensemble"}, "needs a name behind its colon"),
         ({"model": "ensemble:nowhere"}, "two detectors or more"),
         ({"model": "ensemble:nowhere,there"}, "nowhere is not a detector"),
         ({"model": "ensemble:there,there.onnx"}, "detectors' folders"),
@@ -181,8 +181,8 @@ def test_weights_of_another_architecture_are_named(small_set, weights, tmp_path)
     ("name", "content", "words"),
     [
         ("evil.pth", {"layer": print}, "a pickle of more than tensors, which could run code"),
-        ("evil.safetensors", {"layer": print}, "a pickle, which could run code; it is refused"),
-        ("cut.safetensors", b"\x10\0\0\0\0\0\0\0{}", "cut short or damaged"),
+        ("evil.safetensors", {"layer": print}, "a pickle, which is refused because it could run code"),
+        ("cut.safetensors", b"\x10\0\0\0\0\0\0\0{}", "truncated or damaged"),
         ("cut.pth", b"PK\x03\x04 and no more", "a damaged file"),
         ("text.pth", b"hello\n", "torch did not write, of 6 bytes"),
         ("empty.pth", b"", "torch did not write, of 0 bytes"),
@@ -227,10 +227,10 @@ def test_weights_and_features_that_are_not_finite_are_refused(small_set, tmp_pat
 
 def test_the_names_of_models():
     for name in ("cnn", "resnet50", "timm:vit_tiny_patch16_224", "dct", "ensemble:a,b"):
-        require_model(name)
+        get_model(name)
     for name in ("timm:", "cnn:3", "DCT"):
         with pytest.raises(UserError):
-            require_model(name)
+            get_model(name)
 
 
 def test_a_linear_dct_detector_says_which_frequencies_it_goes_by(made):

@@ -13,7 +13,7 @@ import torch
 import fakedetect
 from fakecore.errors import UserError
 from fakedetect.data.loading import load_labelled
-from fakedetect.models.networks import build_network
+from fakedetect.models.registry import build_network
 from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import _batches, best_epoch, fit, training_rows
 from fakelab import app as cli

@@ -11,7 +11,8 @@ import pytest
 import fakedetect
 from fakecore.errors import Interrupted, UserError
 from fakedetect import DetectorSettings
-from fakedetect.training.loop import loop as training
+from fakedetect.models.registry import uses_field
+from fakedetect.training import loop as training
 from fakedetect.training.sweep import plan, sweep
 from fakedetect.training.sweep_report import best_of, told_columns, told_row
 
@@ -63,7 +64,7 @@ def test_every_field_of_a_model_can_be_swept():
         "model=resnet50_epochs=2"
     )
     assert len(plan({"probe": ["linear", "svm"], "copies": ["0", "1"]}, {"model": "dct"})) == 4
-    assert DetectorSettings(model="discriminator:RUN").heeds("checkpoint")
+    assert uses_field(DetectorSettings(model="discriminator:RUN"), "checkpoint")
 
 
 def test_the_table_has_a_row_for_each_and_one_that_failed_says_why(swept):

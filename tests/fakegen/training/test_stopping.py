@@ -83,7 +83,7 @@ def test_a_resumed_run_may_keep_other_epochs_and_ends_the_same(stop, run):
 
 
 def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatch, run, tiny, tmp_path):
-    from fakegen.training.loop import loop as training
+    from fakegen.training import loop as training
 
     given = []
 

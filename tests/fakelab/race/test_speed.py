@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.speed.speed import race as speed_race
+from benchmarks.speed import race as speed_race
 from fakelab.race import speed as race_speed
 
 
