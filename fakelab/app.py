@@ -47,7 +47,7 @@ class GroupedCommands(TyperGroup):
 app = typer.Typer(
     cls=GroupedCommands,
     help="Make fakes, catch fakes, and measure the race between the two.",
-    epilog="Start with: demo. Then: generate, detect-train, score FOLDER.",
+    epilog="First steps: fakelab demo. With your own images: generate, then detect-train, then score FOLDER.",
     add_completion=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

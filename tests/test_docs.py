@@ -22,7 +22,6 @@ HOMELY = re.compile(
     re.IGNORECASE,
 )
 
-STILL_HOMELY = {("benchmark",)}  # commands whose help is yet to be rewritten; empty this set when it is
 
 
 def named(documents):
@@ -124,8 +123,6 @@ def test_documents_use_plain_words(document):
 def test_help_uses_plain_words(path):
     command = COMMANDS[path]
     context = command.context_class(command, info_name=" ".join(("fakelab", *path)))
-    if path in STILL_HOMELY:
-        pytest.xfail("the help of this command is yet to be rewritten")
     assert HOMELY.findall(" ".join(command.get_help(context).split())) == []
 
 

@@ -19,30 +19,48 @@ if TYPE_CHECKING:
 
 
 def benchmark(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; several are crossed too.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs. Several: detectors are also tested across runs."),
+    ],
     detectors: Annotated[
         str | None,
-        typer.Option(help="Models, discriminator, and folders of detectors. Default: cnn,dct,spectrum,discriminator."),
+        typer.Option(
+            help="Models to train, and folders of trained detectors. Default: cnn,dct,spectrum,discriminator."
+        ),
     ] = None,
-    epochs: Annotated[str | None, typer.Option(help="Such as 0,5,last, or all. Default: six, spread wide.")] = None,
-    per_epoch: Annotated[int, typer.Option(help="Fakes of each epoch, and as many reals; 30 % are to test on.")] = 2000,
-    seeds: Annotated[int, typer.Option(help="How often everything is repeated, with other draws and weights.")] = 3,
+    epochs: Annotated[
+        str | None,
+        typer.Option(help="Checkpoints: all, or a list such as 0,5,last. Default: six, spread over the run."),
+    ] = None,
+    per_epoch: Annotated[
+        int, typer.Option(help="Fakes of each epoch, and as many real images; 30 % of them are for testing.")
+    ] = 2000,
+    seeds: Annotated[int, typer.Option(help="Repetitions, each with other samples and weights.")] = 3,
     real: Annotated[
         list[str] | None,
-        typer.Option(help="Where the runs' real images stand now, if they moved; once for each place."),
+        typer.Option(help="Where the runs' real images are now, if they moved; repeat for each place."),
     ] = None,
-    degrade: Annotated[str | None, typer.Option(help="Tests on degraded images too: jpeg75, blur1 ...")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Trainings at a time. Default: one a core.")] = None,
+    degrade: Annotated[str | None, typer.Option(help="Also test on degraded images: jpeg75, blur1 ...")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Detectors to train in parallel. Default: one per core.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The race's folder; one that was begun is gone on with. Default: runs/RUN-race.")
+        Path | None, typer.Option(help="Output folder; an unfinished race in it is resumed. Default: runs/RUN-race.")
     ] = None,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """The race: detectors trained on the fakes of every epoch of a GAN, and tested on those of every other."""
+    """Test detectors against the epochs of a GAN: train on each, test on all.
 
+    Writes results.csv, plots and report.html.
+
+    \b
+    Examples:
+      fakelab benchmark runs/digits
+      fakelab benchmark runs/digits --detectors cnn,dct --epochs 0,5,last
+      fakelab benchmark runs/a runs/b --degrade jpeg75
+    """
     folder = out or RUNS / f"{'-'.join(run.absolute().name for run in runs)}-race"
     asked = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
     shared = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
@@ -54,7 +72,7 @@ def benchmark(
 def run_benchmark(
     runs: list[Path], as_json: bool, *, detectors: str | None, degrade: str | None, sets: list[str], **options: Any
 ) -> Raced:
-    """Run a race and print what it came to."""
+    """Run a race and print its results."""
     from fakelab.race.race import DEFAULT_DETECTORS, run_race
 
     names = _words(detectors) if detectors is not None else DEFAULT_DETECTORS

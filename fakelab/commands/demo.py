@@ -11,11 +11,17 @@ from fakecore.commands.options import RUNS, Device, fresh
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Where to work. Default: runs/demo, or the next free name.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/demo, or the next free name.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")] = 0,
     device: Device = "auto",
 ) -> int:
-    """The whole loop on built-in digits, in minutes on a laptop."""
+    """Run the whole loop on built-in digits: a GAN, a detector and their race.
+
+    \b
+    Examples:
+      fakelab demo
+      fakelab demo --out runs/first --seed 1
+    """
     from fakelab.demo import run_demo
 
     return run_demo(fresh(out, RUNS / "demo"), seed=seed, device=device)

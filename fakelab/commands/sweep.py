@@ -13,10 +13,15 @@ from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, Sets, 
 if TYPE_CHECKING:
     from fakecore.runs.grid import Swept
 
-Out = Annotated[Path, typer.Option(help="The sweep's folder; the same command goes on with a stopped one.")]
-Over = Annotated[list[str] | None, typer.Option(help="field=value,value...; several make a grid of every combination.")]
-Jobs = Annotated[int, typer.Option(help="How many at a time, sharing the threads, whose number decides last digits.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Out = Annotated[Path, typer.Option(help="Output folder; repeat the command to resume a stopped sweep.")]
+Over = Annotated[list[str] | None, typer.Option(help="field=value,value...; repeat it for a grid of all combinations.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        help="Trainings in parallel. They share the CPU threads, whose number can change the last digits of results."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
 
 commands = typer.Typer(help="Run a grid of settings and compare the results in one table.", no_args_is_help=True)
 
@@ -27,8 +32,8 @@ def sweep_generate(
     out: Out,
     over: Over = None,
     real: Real = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training reals, for every run.")] = None,
-    count: Annotated[int, typer.Option(help="Fakes in each run's own set.")] = 64,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images, for every run.")] = None,
+    count: Annotated[int, typer.Option(help="Fakes in each run's set.")] = 64,
     jobs: Jobs = 1,
     seed: Seed = 0,
     sets: Sets = None,
@@ -36,7 +41,13 @@ def sweep_generate(
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a GAN for every combination of settings, or for every preset, and compare them on one page."""
+    """Train a GAN for each combination of settings or each preset, and compare them.
+
+    \b
+    Examples:
+      fakelab sweep generate dcgan-64 --real photos/ --over lr=1e-4,2e-4 --out runs/rates
+      fakelab sweep generate dcgan-64,modern-64 --real photos/ --epochs 5 --out runs/presets
+    """
     from fakecore.messages import counted
     from fakecore.runs.grid import parse_over
     from fakecore.settings import parse_assignments
@@ -49,7 +60,7 @@ def sweep_generate(
     made = sweep(names, over=parse_over(over or []), changes=changes, **shared)
     columns = ("run", "frechet_best", "best_epoch", "frechet_last", "d_accuracy", "train_s")
     lines = [[row[name] for name in columns] for row in made.rows]
-    legend = f"{counted(len(made.rows), 'run')}; frechet: distance to held-out reals, lower is better"
+    legend = f"{counted(len(made.rows), 'run')}; frechet: distance to held-out real images, lower is better"
     return _tell(made, columns, lines, legend, as_json)
 
 
@@ -69,7 +80,13 @@ def sweep_detect_train(
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a detector for every combination of settings, such as model=cnn,dct, and compare them on one page."""
+    """Train a detector for each combination of settings, and compare them.
+
+    \b
+    Examples:
+      fakelab sweep detect-train runs/digits --over model=cnn,dct,spectrum --out runs/models
+      fakelab sweep detect-train runs/digits --over blocks=1,2,3,4 --out runs/blocks
+    """
     from fakecore.runs.grid import parse_over
     from fakecore.settings import parse_assignments
     from fakedetect.training.sweep import sweep
@@ -85,7 +102,7 @@ def sweep_detect_train(
 
 
 def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -> int:
-    """Print a sweep; the exit code, 1 when some of it failed."""
+    """Print the results of a sweep; return the exit code, 1 if a training failed."""
     from fakecore.report.tables import table
 
     if as_json:
@@ -95,7 +112,7 @@ def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -
         if len(made.failed) < len(made.rows):
             print(legend)
         for remark in made.remarks:
-            print(f"  mind      {remark}")
+            print(f"  note      {remark}")
         print(f"  table     {made.table}")
         print(f"  page      {made.report}")
     for row in made.rows:
