@@ -23,7 +23,6 @@ HOMELY = re.compile(
 )
 
 
-
 def named(documents):
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents]
 

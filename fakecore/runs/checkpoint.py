@@ -16,6 +16,8 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.schema import TEXT, check_fields
 
+CHECKPOINT_VERSION = 1  # of the .json beside the weights, unless its writer states a version of its own
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> str:
     """Write `path`.safetensors, then `path`.json with `facts` and the weights' sha256, each atomically; return the sha256.
@@ -29,7 +31,7 @@ def write_checkpoint(path: Path, data: bytes, facts: dict[str, Any]) -> str:
     """`save_checkpoint` for tensors that are bytes already, so that another thread may write what training goes on from."""
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(_weights(path), data)
-    write_json(_facts(path), {**facts, "sha256": digest})
+    write_json(_facts(path), {"version": CHECKPOINT_VERSION, **facts, "sha256": digest})
     return digest
 
 

@@ -59,7 +59,7 @@ def compare(folders: list[Path], out: Path) -> Comparison:
         curves=picture(png),
         targets=words_of(models[0][0]),
     )
-    write_json(out / "comparison.json", {"models": rows, "remarks": remarks})
+    write_json(out / "comparison.json", {"version": 1, "models": rows, "remarks": remarks})
     return Comparison(rows, remarks, out)
 
 

@@ -52,7 +52,10 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
     }
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
-    write_json(folder / "metrics.json", {"attributes": metrics, "interval": f"95 %, bootstrap, {RESAMPLES} resamples"})
+    write_json(
+        folder / "metrics.json",
+        {"version": 1, "attributes": metrics, "interval": f"95 %, bootstrap, {RESAMPLES} resamples"},
+    )
     write_page(
         folder / "report.html",
         "fakedetect.attributes",

@@ -22,6 +22,7 @@ from fakedetect.models.detector import Detector
 
 WORST_SHOWN = 16
 SAMPLE_SHOWN = 12
+METRICS_VERSION = 1
 ROWS = (
     ("auroc", "AUROC", "probability that a fake scores above a real; 0.5 is chance"),
     ("ap", "Average precision", "area under precision and recall of “fake”"),
@@ -88,7 +89,7 @@ def write_report(
         write_bytes(folder / "robustness.csv", as_csv(CELL_COLUMNS, [_flat(cell) for cell in robustness.cells]))
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
-    write_json(folder / "metrics.json", judged.metrics)
+    write_json(folder / "metrics.json", {"version": METRICS_VERSION, **judged.metrics})
     write_page(
         folder / "report.html",
         "fakedetect.evaluation",

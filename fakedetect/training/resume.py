@@ -50,7 +50,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
         raise UserError(
             f"{out} holds a training that was stopped; it is never overwritten",
             got=f"{len(read_jsonl(out / 'history.jsonl'))} epochs done",
-            remedy=f"Go on with it: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
+            remedy=f"Resume with: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
         )
     refuse_used(out, made_by="a detector", marker="detector.json")
     return Begun(settings, seed or 0, images)
@@ -91,7 +91,7 @@ def write_begun(out: Path, begun: Begun, data: LabelledImages) -> None:
     """Write training.json for a new training on `data`."""
     kept = {name: _to_out(value, out) for name, value in begun.images.items()}
     facts = {"settings": asdict(begun.settings), "seed": begun.seed, "images": kept}
-    write_json(out / "training.json", {**facts, "fingerprint": data.fingerprint, "origin": data.origin})
+    write_json(out / "training.json", {"version": 1, **facts, "fingerprint": data.fingerprint, "origin": data.origin})
 
 
 def require_same_images(out: Path, begun: Begun, data: LabelledImages) -> None:

@@ -97,7 +97,7 @@ def train(
             fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
             again = command("detect-train", "--resume", "--out", out)
-            raise Interrupted(f"{stopped}. Go on with: {again}") from None
+            raise Interrupted(f"{stopped}. Resume with: {again}") from None
         report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
     return Trained(out, report, metrics, data.unused)
 

@@ -85,7 +85,7 @@ def test_the_tables_of_presets_are_readable_in_80_columns(fakelab, monkeypatch):
     assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length"]
     place = next(number for number, line in enumerate(lines) if line.startswith("dcgan-64"))
     assert lines[place].split() == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
-    assert lines[place + 1].startswith("    DCGAN as published")
+    assert lines[place + 1].startswith("    DCGAN for faces as published")
     for line in [*lines[:-2], *fakelab("presets", "digits").stdout.splitlines()]:  # the last two are the hint
         assert len(line) <= 80
 
@@ -218,7 +218,7 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
 
 def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
     done = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run")
-    assert done.returncode == 0 and "nothing is trained" in done.stderr
+    assert done.returncode == 0 and "the GAN is not trained" in done.stderr
     assert "not trained (0 epochs); 3 fakes" in done.stdout
     plots = done.stdout.splitlines()[1].partition("plots: ")[2].split(", ")
     assert all((tmp_path / "run" / "plots" / name).is_file() for name in plots)

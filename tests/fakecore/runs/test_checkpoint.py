@@ -39,7 +39,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001.v2.json", "epoch-0001.v2.safetensors"]
     found, facts = load_checkpoint(tmp_path / "epoch-0001.v2")
     same(found, tensors())
-    assert facts == {"epoch": 1, "sha256": digest}
+    assert facts == {"version": 1, "epoch": 1, "sha256": digest}
     same(load_file(tmp_path / "epoch-0001.v2.safetensors"), tensors())
 
 

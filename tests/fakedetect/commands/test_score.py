@@ -106,7 +106,7 @@ def test_nothing_to_score_is_an_error_with_a_remedy(trained, tmp_path, capsys, h
 def test_one_empty_folder_among_others_is_told_of(trained, tmp_path, write_folder, capsys):
     (tmp_path / "empty").mkdir()
     assert score(tmp_path / "empty", write_folder(tmp_path / "in", 2, "fake"), "--detector", trained.detector) == 0
-    assert f"note: {tmp_path}/empty holds no files to judge" in capsys.readouterr().err
+    assert f"note: {tmp_path}/empty contains no files to score" in capsys.readouterr().err
 
 
 def test_an_empty_path_is_not_the_current_folder(trained, tmp_path, capsys):

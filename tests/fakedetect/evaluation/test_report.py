@@ -102,7 +102,7 @@ def test_training_leaves_a_whole_report(trained):
     folder = trained.detector / "report"
     names = {"metrics.json", "roc.png", "pr.png", "confusion.png", "calibration.png", "history.png", "report.html"}
     assert {path.name for path in folder.iterdir()} == names
-    assert json.loads((folder / "metrics.json").read_text()) == trained.metrics
+    assert json.loads((folder / "metrics.json").read_text()) == {"version": 1, **trained.metrics}
     assert f"{trained.metrics['auroc']:.3f}" in (folder / "report.html").read_text()
 
 

@@ -132,7 +132,7 @@ def test_a_stopped_training_is_not_called_a_detector_and_says_how_to_go_on(home,
     line = capsys.readouterr().err
     assert "already holds a detector" not in line
     assert "holds a training that was stopped" in line and "epochs done" in line
-    assert "Go on with it: fakelab detect-train --resume --out runs/det" in line
+    assert "Resume with: fakelab detect-train --resume --out runs/det" in line
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "emptied", "foreign", "history gone", "history garbled"])
@@ -179,14 +179,14 @@ def test_a_damaged_training_json_is_one_line_with_a_remedy(home, capsys, change,
 def test_a_place_taken_by_another_process_while_images_were_decoded_is_not_overwritten(
     tmp_path, small_set, monkeypatch
 ):
-    load = fakedetect.training.train.__globals__["load_labelled"]
+    load = fakedetect.train.__globals__["load_labelled"]
 
     def slow(*words, **options):
         (tmp_path / "det").mkdir()
         (tmp_path / "det" / "training.json").write_text("{}")
         return load(*words, **options)
 
-    monkeypatch.setitem(fakedetect.training.train.__globals__, "load_labelled", slow)
+    monkeypatch.setitem(fakedetect.train.__globals__, "load_labelled", slow)
     with pytest.raises(UserError, match="never overwritten"):
         fakedetect.train(small_set, out=tmp_path / "det", device="cpu")
     assert (tmp_path / "det" / "training.json").read_text() == "{}"

@@ -173,4 +173,4 @@ def test_models_are_swept_from_the_command_line(fakelab, small_set, tmp_path):
 
 
 def test_it_is_a_verb_of_the_package_too():
-    assert fakedetect.training.sweep is sweep
+    assert fakedetect.sweep is sweep

@@ -161,7 +161,7 @@ def test_evaluate_uses_the_other_sets_test_split_fits_nothing_and_refuses_to_ove
     assert before == after
     folder = trained.detector / "evaluations" / "other-set"
     assert made.report == folder / "report.html" and made.report.is_file()
-    assert json.loads((folder / "metrics.json").read_text()) == made.metrics
+    assert json.loads((folder / "metrics.json").read_text()) == {"version": 1, **made.metrics}
     assert (made.metrics["n_real"], made.metrics["n_fake"]) == (12, 12)
     detector = Detector.load(trained.detector, "cpu")
     p_fake = np.array(

@@ -29,12 +29,12 @@ def test_a_flag_overrides_the_row():
         ("digts", {}, "Did you mean 'digits'"),
         ("digits", {"epoch": 3}, "Did you mean 'epochs'"),
         ("digits", {"resolution": 1024}, "8 to 512"),
-        ("digits", {"system": "A"}, "not a field to set"),
+        ("digits", {"system": "A"}, "cannot be set"),
         ("digits", {"lr": "fast"}, "a number"),
         ("digits", {"lr": "nan"}, "out of range"),
         ("digits", {"batch": 1}, "2 to"),
         ("digits", {"precision": "bf15"}, "Did you mean 'bf16'"),
-        ("digits", {"name": "other"}, "not a field to set"),
+        ("digits", {"name": "other"}, "cannot be set"),
     ],
 )
 def test_a_wrong_request_is_one_clear_line(name, changes, words):

@@ -101,7 +101,9 @@ def test_grey_is_the_same_as_three_equal_channels():
 def test_every_space_says_that_its_numbers_are_not_published_fid(spaces):
     for space in spaces.values():
         assert space.comparable.startswith("Not comparable with published FID")
-    assert "10 classes" in spaces["classes"].comparable and "% right on held-out reals" in spaces["classes"].comparable
+    assert (
+        "10 classes" in spaces["classes"].comparable and "% accuracy on held-out reals" in spaces["classes"].comparable
+    )
 
 
 def test_the_network_of_the_classes_is_learned_once_and_kept(reals, spaces, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_damaged_reference_is_computed_again(reals, reference, monkeypatch, tm
 
 def test_too_few_held_out_reals_are_refused(reals):
     splits = np.where(np.arange(len(reals.splits)) < 3, "test", "train")
-    with pytest.raises(UserError, match="held out"):
+    with pytest.raises(UserError, match="held-out"):
         open_reference(dataclasses.replace(reals, splits=splits), "random", device="cpu")
 
 
