@@ -103,7 +103,7 @@ def test_the_page_carries_everything_and_names_the_best_on_validation(swept):
     page = swept.report.read_text()
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page
-    assert all(row["run"] in page for row in swept.rows) and "too small for so many blocks" in page
+    assert page.count("<tr") == 1 + len(swept.rows) and "too small for so many blocks" in page
     assert f"<code>{best_of(swept.rows)['run']}</code>, with an AUROC of" in page
 
 
