@@ -47,8 +47,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         DCGANDiscriminator,
         ("g_width", "activation", "g_upsampling"),
         ("d_width", "d_norm", "d_dropout"),
-        sides=lambda side: side >= 16 and side & (side - 1) == 0,
-        sides_in_words="a power of two, 16 or more",
+        sides=lambda side: side >= 8 and side & (side - 1) == 0,
+        sides_in_words="a power of two, 8 or more",
         takes_labels=True,
     ),
     "digit": Architecture(

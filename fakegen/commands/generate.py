@@ -12,7 +12,10 @@ from fakecore.messages import command, counted
 
 
 def generate(
-    preset: Annotated[str | None, typer.Argument(help="Preset name; `presets` lists them. Default: digits.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Argument(help="Preset name; `presets` lists them. Default: digits; dcgan-64 for other real images."),
+    ] = None,
     real: Real = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the real training images.")] = None,
     count: Annotated[
@@ -46,6 +49,7 @@ def generate(
     import fakegen
     from fakecore.sets.splits import DEFAULT_SPLIT, parse_split
     from fakecore.settings import parse_assignments
+    from fakegen.presets.table import default_preset
 
     changes = parse_assignments(sets or [])
     if epochs is not None:
@@ -58,7 +62,7 @@ def generate(
         folder = out or newest(RUNS, "run.json", "run to resume", "--out RUN")
         made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)
     else:
-        name = preset or "digits"
+        name = preset or default_preset(real)
         fakegen.get_preset(name, changes)  # check the name before a folder is named after it
         folder = fresh(out, RUNS / name)
         made = fakegen.train(name, out=folder, seed=seed or 0, split=shares or DEFAULT_SPLIT, **shared)

@@ -30,6 +30,12 @@ class Preset:
         64, low=8, high=512, why="side of the square images in pixels; each architecture supports certain values"
     )
     upscale: bool = setting(False, why="enlarge real images below the resolution instead of refusing them")
+    levels: int = setting(
+        256,
+        low=2,
+        high=256,
+        why="grey levels of the images: fakes are rounded to as many as the real images have; 256 for all 8-bit images",
+    )
     z_dim: int = setting(
         100, low=1, high=4096, why="length of the latent vector; 100 in Radford et al. 2016, section 3"
     )

@@ -59,10 +59,29 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="digits",
-            summary="handwritten digits: trains in two minutes, no download",
+            summary="handwritten digits, 8x8 pixels: trains in under a minute, no download",
+            real="digits",
+            architecture="dense",  # at 8x8 convolutions gain nothing: dcgan took twice the time for less regular digits
+            resolution=8,  # the side of scikit-learn's digits
+            levels=17,  # theirs: with 256 levels a single background pixel tells fakes from reals
+            z_dim=64,  # one per pixel; 1,437 training images need no more
+            g_width=64,
+            d_width=256,
+            batch=64,  # 22 steps per epoch; 32 took twice the time for the same digits
+            lr=3e-4,
+            noise=0.05,  # hides from D that the outputs of G are not yet rounded to 17 levels, 0.125 apart
+            epochs=100,  # tried 60 to 150: few broken strokes from 80 on
+            ema=0.995,  # the run has 2,200 steps; 0.999 would average over nearly half of them
+            checkpoint_every=10,
+            snapshot_every=10,
+            measure_every=20,
+        ),
+        Preset(
+            name="digits-32",
+            summary="handwritten digits enlarged to 32x32: a DCGAN in two minutes, no download",
             real="digits",
             upscale=True,
-            resolution=32,  # smallest that leaves the networks three doublings; the digits come as 8x8 and are enlarged
+            resolution=32,  # the smallest with three doublings in the networks
             z_dim=64,  # 1,437 training images need no more
             g_width=48,  # tried 32, 48 and 64: strokes are cleaner from 48 on
             d_width=16,  # a weaker D costs less and leaves G more to learn from on so few images
@@ -195,6 +214,11 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+def default_preset(real: str | None) -> str:
+    """Return the preset for real images for which none is named: `digits` for the built-in digits, else `dcgan-64`."""
+    return "digits" if real is None or real.partition(":")[0] == "digits" else "dcgan-64"
 
 
 def get_preset(name: str, changes: dict[str, Any] | None = None) -> Preset:

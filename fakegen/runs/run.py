@@ -74,7 +74,7 @@ class Run:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Of the images that the networks make and see."""
+        """Values of black and white in the images that the networks make and see."""
         return get_architecture(self.preset.architecture).value_range
 
     def save(self, **changes) -> None:
@@ -102,6 +102,7 @@ class Run:
             "generator": generator_arguments(preset, self.channels, len(self.classes)),
             "discriminator": discriminator_arguments(preset, self.channels, len(self.classes)),
             "value_range": self.value_range,
+            "levels": preset.levels,
             "latent": preset.latent,
             "classes": self.classes,
             "precision": self.facts["precision"],

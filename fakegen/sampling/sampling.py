@@ -28,6 +28,7 @@ FIELDS = {
     "architecture": TEXT,
     "generator": {"resolution": whole(1), "channels": whole(1, 3), "z_dim": whole(1)},
     "value_range": Kind("two numbers", lambda value: isinstance(value, list) and len(value) == 2),
+    "levels": whole(2, 256),
     "latent": TEXT,
     "classes": OBJECT,
     "precision": TEXT,
@@ -118,7 +119,7 @@ class Generator:
     def render(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> np.ndarray:
         """Latents (B, z_dim), and class numbers (B,) where it takes them -> uint8 (B, C, R, R)."""
         images = self.network(z.to(self.dtype), *(() if labels is None else (labels,)))
-        return to_pixels(images, self.facts["value_range"])
+        return to_pixels(images, self.facts["value_range"], self.facts["levels"])
 
 
 def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
@@ -145,6 +146,7 @@ def _check_facts(facts: dict, where: Path) -> None:
     check_fields(facts, {"kind": TEXT}, where, remedy=_REMEDY)
     if facts["kind"] != "gan":
         raise UserError(f"{where.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
+    facts.setdefault("levels", 256)  # version 0.1.0 did not write it
     check_fields(facts, FIELDS, where, remedy=_REMEDY)
     given = facts["generator"]
     takes = inspect.signature(get_architecture(facts["architecture"]).generator).parameters
@@ -163,11 +165,20 @@ def block_latents(seed: int, number: int, z_dim: int, latent: str = "normal") ->
     return random.standard_normal((BLOCK, z_dim), dtype=np.float32)
 
 
-def to_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> np.ndarray:
-    """A network's float images in `value_range` -> uint8 [0, 255], rounded to nearest."""
+def to_pixels(images: torch.Tensor, value_range: tuple[float, float], levels: int = 256) -> np.ndarray:
+    """A network's float images in `value_range` -> uint8 [0, 255], rounded to the nearest of `levels` grey levels."""
     low, high = value_range
-    scaled = images.to(torch.float32, copy=True).sub_(low).mul_(255.0 / (high - low))
-    return scaled.round_().clamp_(0, 255).to(torch.uint8).contiguous().cpu().numpy()
+    scaled = (
+        images.to(torch.float32, copy=True).sub_(low).mul_((levels - 1) / (high - low)).round_().clamp_(0, levels - 1)
+    )
+    if levels < 256:
+        scaled = scaled.mul_(255 / (levels - 1)).round_()
+    return scaled.to(torch.uint8).contiguous().cpu().numpy()
+
+
+def grey_levels(levels: int) -> np.ndarray:
+    """The values in [0, 255], uint8 (levels,), of an image with `levels` equally spaced grey levels."""
+    return np.linspace(0, 255, levels).round().astype(np.uint8)
 
 
 def from_pixels(images: torch.Tensor, value_range: tuple[float, float]) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fakecore.device import check_seed, choose_device, choose_precision, default_threads, join_world
@@ -21,10 +22,11 @@ from fakecore.runs.runfolder import locked, refuse_used
 from fakecore.sets.splits import DEFAULT_SPLIT
 from fakegen.architectures.registry import check_architecture, get_architecture
 from fakegen.presets.preset import Preset
-from fakegen.presets.table import change_preset, get_preset, source_channels_of
+from fakegen.presets.table import change_preset, default_preset, get_preset, source_channels_of
 from fakegen.runs.reals import Reals, load_reals
 from fakegen.runs.run import Run, check_same_settings, create_run, open_run
 from fakegen.sampling.production import write_matched_set
+from fakegen.sampling.sampling import grey_levels
 from fakegen.training.loop import train_gan
 from fakegen.training.pair import build_pair
 from fakegen.training.plots import plot_run
@@ -43,7 +45,7 @@ class Generated:
 
 
 def train(
-    preset: str = "digits",
+    preset: str | None = None,
     *,
     out: Path | str,
     real: str | None = None,
@@ -62,7 +64,7 @@ def train(
     out, place = Path(out), choose_device(device)
     world = join_world(place)
     with world.together():
-        chosen = get_preset(preset, changes)
+        chosen = get_preset(preset or default_preset(real), changes)
         check_architecture(chosen, set(changes or {}))
         _check_shares(chosen, world)
         if count is not None and count < 3:
@@ -215,6 +217,12 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
             got=f"a shortest side of {reals.smallest} pixels",
             expected=f"{preset.resolution} or more for every image",
             remedy=f"{smaller} them with --set upscale=true, or remove the small images.",
+        )
+    if preset.levels < 256 and not np.isin(reals.images, grey_levels(preset.levels)).all():
+        raise UserError(
+            f"images of {reals.spec} do not have the {preset.levels} grey levels of {preset.name}",
+            got=f"{len(np.unique(reals.images))} different values, or unequal steps",
+            remedy="Use --set levels=256: otherwise the levels alone tell fakes from reals.",
         )
     if preset.conditional and len(reals.class_names) < 2:
         without = sum(name is None for name in reals.classes)

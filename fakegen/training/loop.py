@@ -272,7 +272,7 @@ def snapshot(run: Run, network: nn.Module) -> np.ndarray:
     was_training = network.training
     network.eval()
     with autocast(device, run.facts["precision"]):
-        images = to_pixels(network(z, *labels), run.value_range)
+        images = to_pixels(network(z, *labels), run.value_range, preset.levels)
     network.train(was_training)
     factor = max(1, 64 // preset.resolution)
     return enlarge(mosaic(images, columns=columns), factor)

@@ -112,32 +112,31 @@ def correlation(rows: Sequence[dict], distances: dict[int, float]) -> dict[str, 
 def headline(
     rows: Sequence[dict], runs: Sequence[dict], distances: dict[str, dict[int, dict]], detectors: list[str]
 ) -> str:
-    """What the race comes to, in two or three sentences, computed from the numbers of its first run."""
+    """Summarise the race in two or three sentences, computed from the numbers of its first run."""
     run = runs[0]["name"]
     epochs = sorted(runs[0]["epochs"].values())
     first, last = epochs[0], epochs[-1]
     after = {name: same_epoch(rows, run, name, last, "none") for name in detectors}
-    after = {name: one["mean"] for name, one in after.items() if one}
-    if not after:
+    aurocs = {name: one["mean"] for name, one in after.items() if one}
+    if not aurocs:
         return "Nothing could be measured."
-    best, worst = max(after, key=after.get), min(after, key=after.get)
     far = distances[run]
-    told = []
+    sentences = []
     if first != last and far.get(first) and far.get(last):
-        nearer = f"from a distance of {far[first]['frechet']:.3g} to {far[last]['frechet']:.3g}"
-        told.append(f"Between epochs {first} and {last} the fakes of {run} came {nearer}.")
-    if len(after) > 1:
-        each = f"{best} reaches AUROC {after[best]:.3f} and {worst} {after[worst]:.3f}"
-        told.append(f"On the last epoch's fakes, trained for them, {each}.")
-    else:
-        told.append(f"On the last epoch's fakes, trained for them, {best} reaches AUROC {after[best]:.3f}.")
+        change = f"changes from {far[first]['frechet']:.3g} to {far[last]['frechet']:.3g}"
+        sentences.append(
+            f"From epoch {first} to {last}, the Frechet distance of the fakes of {run} to real images {change}."
+        )
+    ranked = sorted(aurocs, key=lambda name: -aurocs[name])
+    listed = ", ".join(f"{name} {aurocs[name]:.3f}" for name in ranked)
+    sentences.append(f"AUROC of detectors trained and tested on the fakes of epoch {last}: {listed}.")
     if aged := _aged(rows, run, epochs, detectors):
-        told.append(aged)
-    return " ".join(told)
+        sentences.append(aged)
+    return " ".join(sentences)
 
 
 def _aged(rows: Sequence[dict], run: str, epochs: list[int], detectors: list[str]) -> str | None:
-    """How a detector of an early epoch fares on the last one: that which loses most."""
+    """Describe how a detector of an early epoch performs on the last one: the detector that loses most."""
     early = next((epoch for epoch in epochs[1:-1]), None)
     if early is None:
         return None
@@ -153,8 +152,5 @@ def _aged(rows: Sequence[dict], run: str, epochs: list[int], detectors: list[str
     name = max(losses, key=lambda one: losses[one][0])
     loss, then, now = losses[name]
     if loss < 0.005:
-        return (
-            f"Detectors of epoch {early} still do as well on the fakes of epoch {epochs[-1]} as those trained for them."
-        )
-    here = f"on the fakes of epoch {epochs[-1]}"
-    return f"A {name} of epoch {early} has {then:.3f} {here}, where one trained for them has {now:.3f}."
+        return f"Detectors trained on epoch {early} detect the fakes of epoch {epochs[-1]} as well as those trained on them."
+    return f"Trained on epoch {early} instead, {name} has {then:.3f} on the fakes of epoch {epochs[-1]}."

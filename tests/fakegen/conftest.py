@@ -28,6 +28,11 @@ def tiny():
 def run(tmp_path_factory):
     """A finished run of the digits preset on one class of digits; tests must not write into it."""
     made = fakegen.train(
-        "digits", out=tmp_path_factory.mktemp("runs") / "tiny", real="digits:3", changes=TINY, count=150, device="cpu"
+        "digits-32",
+        out=tmp_path_factory.mktemp("runs") / "tiny",
+        real="digits:3",
+        changes=TINY,
+        count=150,
+        device="cpu",
     )
     return made.run

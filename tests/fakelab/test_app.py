@@ -18,7 +18,7 @@ SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "
 def loop(fakelab_process, tmp_path_factory):
     """generate, detect-train, in a folder of their own, with no names given where none are needed."""
     home = tmp_path_factory.mktemp("home")
-    made = fakelab_process("generate", "digits", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
+    made = fakelab_process("generate", "digits-32", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
     assert made.returncode == 0, made.stderr
     trained = fakelab_process("detect-train", "--set", "epochs=3", "--set", "blocks=1", "--json", cwd=home)
     assert trained.returncode == 0, trained.stderr
@@ -27,10 +27,10 @@ def loop(fakelab_process, tmp_path_factory):
 
 def test_the_three_commands_need_no_names(loop, fakelab_process):
     home, made, trained = loop
-    assert made["run"] == "runs/digits" and trained["detector"] == "runs/digits-cnn"
+    assert made["run"] == "runs/digits-32" and trained["detector"] == "runs/digits-32-cnn"
     assert (home / trained["report"]).is_file()
     assert trained["test_metrics"]["n_fake"] > 0
-    scored = fakelab_process("score", "runs/digits/set/test", "--json", cwd=home)
+    scored = fakelab_process("score", "runs/digits-32/set/test", "--json", cwd=home)
     assert scored.returncode == 0, scored.stderr
     rows = [json.loads(line) for line in scored.stdout.splitlines()]
     assert len(rows) == trained["test_metrics"]["n_fake"] + trained["test_metrics"]["n_real"]
@@ -41,13 +41,13 @@ def test_the_three_commands_need_no_names(loop, fakelab_process):
 
 def test_a_second_run_takes_the_next_free_name(loop, fakelab):
     home, *_ = loop
-    again = fakelab("generate", "digits", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, cwd=home)
-    assert again.returncode == 0 and "runs/digits-2" in again.stdout
+    again = fakelab("generate", "digits-32", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, cwd=home)
+    assert again.returncode == 0 and "runs/digits-32-2" in again.stdout
 
 
 def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab_process):
     home, *_ = loop
-    scored = fakelab_process("score", "runs/digits/set/test/fake", "--detector", "runs/digits-cnn", cwd=home)
+    scored = fakelab_process("score", "runs/digits-32/set/test/fake", "--detector", "runs/digits-32-cnn", cwd=home)
     lines = scored.stdout.splitlines()
     assert all(line.split()[1] in ("real", "fake", "unsure") for line in lines)
     assert f"{len(lines)} files" in scored.stderr and "\r" not in scored.stderr  # no progress bar into a pipe
@@ -55,7 +55,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab_process):
 
 def test_a_detector_learns_from_shards_too(loop, fakelab):
     home, *_ = loop
-    made = fakelab("sample", "runs/digits", "--count", 200, "--format", "webdataset", "--out", "shards", cwd=home)
+    made = fakelab("sample", "runs/digits-32", "--count", 200, "--format", "webdataset", "--out", "shards", cwd=home)
     assert made.returncode == 0 and (home / "shards" / "train" / "fake-000000.tar").is_file(), made.stderr
     words = ("--real", "digits:3", "--fake", "shards", "--set", "epochs=1", "--set", "blocks=1", "--json")
     trained = fakelab("detect-train", *words, "--out", "from-shards", cwd=home)
@@ -65,7 +65,7 @@ def test_a_detector_learns_from_shards_too(loop, fakelab):
 
 def test_evaluate_reports_on_another_set(loop, fakelab):
     home, *_ = loop
-    done = fakelab("evaluate", "runs/digits-cnn", "runs/digits", "--json", cwd=home)
+    done = fakelab("evaluate", "runs/digits-32-cnn", "runs/digits-32", "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert 0 <= facts["metrics"]["auroc"] <= 1 and facts["metrics"]["seen"] == 0
@@ -96,19 +96,19 @@ def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab)
     from fakegen import PRESETS, Preset
     from fakegen.presets.preset import FIXED
 
-    text = fakelab("presets", "digits").stdout
+    text = fakelab("presets", "digits-32").stdout
     flat = " ".join(text.split())
-    assert text.startswith("digits: handwritten digits")
+    assert text.startswith("digits-32: handwritten digits")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line and not line.startswith(" ")}
     for field in fields(Preset):
         if field.name not in FIXED:
-            value = str(getattr(PRESETS["digits"], field.name))
+            value = str(getattr(PRESETS["digits-32"], field.name))
             assert rows[field.name][0] == value if value else field.name in rows
             assert field.metadata["why"] in flat
     assert "name" not in rows and "(8 to 512)" in flat
-    listed = json.loads(fakelab("presets", "digits", "--json").stdout)
+    listed = json.loads(fakelab("presets", "digits-32", "--json").stdout)
     layers = listed.pop("layers")
-    assert listed == asdict(PRESETS["digits"])
+    assert listed == asdict(PRESETS["digits-32"])
     assert layers["generator"][-1]["output"] == "1 x 32 x 32"
 
 
@@ -134,7 +134,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, words, reader):
 
 def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
     home, *_ = loop
-    script = f"{sys.executable} {ROOT / 'cli.py'} score runs/digits/set | head -1; echo ${{PIPESTATUS[0]}}"
+    script = f"{sys.executable} {ROOT / 'cli.py'} score runs/digits-32/set | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=home, check=True)
     assert done.stdout.splitlines()[-1] == "0" and len(done.stdout.splitlines()) == 2
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
@@ -145,15 +145,15 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
     [
         (["generat"], "generat"),
         (["generate", "digts"], "Did you mean 'digits'"),
-        (["generate", "digits", "--set", "epoch=3"], "Did you mean 'epochs'"),
-        (["generate", "digits", "--set", "epochs"], "field=value"),
-        (["generate", "digits", "--epochs", "many"], "--epochs"),
-        (["generate", "digits", "--split", "80,20"], "80,10,10"),
-        (["generate", "digits", "--real", "no/such/folder"], "no folder"),
-        (["generate", "digits", "--real", "digts"], "Did you mean 'digits'"),
-        (["generate", "digits", "--real", ""], "the name of the image source is empty"),
-        (["generate", "digits", "--device", "gpu"], "device"),
-        (["generate", "digits", "--seed", "-1"], "0 or more"),
+        (["generate", "digits-32", "--set", "epoch=3"], "Did you mean 'epochs'"),
+        (["generate", "digits-32", "--set", "epochs"], "field=value"),
+        (["generate", "digits-32", "--epochs", "many"], "--epochs"),
+        (["generate", "digits-32", "--split", "80,20"], "80,10,10"),
+        (["generate", "digits-32", "--real", "no/such/folder"], "no folder"),
+        (["generate", "digits-32", "--real", "digts"], "Did you mean 'digits'"),
+        (["generate", "digits-32", "--real", ""], "the name of the image source is empty"),
+        (["generate", "digits-32", "--device", "gpu"], "device"),
+        (["generate", "digits-32", "--seed", "-1"], "0 or more"),
         (["presets", "digts"], "Did you mean 'digits'"),
         (["generate", "--resume"], "no run to resume"),
         (["generate", "--resume", "--out", "nowhere"], "no run in nowhere"),
@@ -189,7 +189,7 @@ def test_images_that_cannot_be_used_give_exit_code_1_and_a_line_each(fakelab, tm
     for number in range(40):
         Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(source / f"{number}.png")
     (source / "broken.png").write_bytes(b"\x89PNG broken")
-    done = fakelab("generate", "digits", "--real", source, "--epochs", 1, *SMALL, "--out", tmp_path / "run")
+    done = fakelab("generate", "digits-32", "--real", source, "--epochs", 1, *SMALL, "--out", tmp_path / "run")
     assert done.returncode == 1
     assert f"{str(source / 'broken.png')!r}: unreadable" in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "run" / "set" / "imageset.json").is_file()
@@ -207,7 +207,7 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
         (source / f"bad{number}.png").write_bytes(b"\x89PNG broken")
     (source / "loop.png").symlink_to("loop.png")
     run = tmp_path / "run"
-    done = fakelab("generate", "digits", "--real", source, "--epochs", 0, *SMALL, "--out", run)
+    done = fakelab("generate", "digits-32", "--real", source, "--epochs", 0, *SMALL, "--out", run)
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("not used: ")]
     assert len(lines) == len(set(lines)) == 11
@@ -217,7 +217,9 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
 
 
 def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
-    done = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run")
+    done = fakelab(
+        "generate", "digits-32", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run"
+    )
     assert done.returncode == 0 and "the GAN is not trained" in done.stderr
     assert "not trained (0 epochs); 3 fakes" in done.stdout
     plots = done.stdout.splitlines()[1].partition("plots: ")[2].split(", ")
@@ -226,7 +228,7 @@ def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
 
 def test_one_of_a_thing_is_no_plural(fakelab, tmp_path):
     run = tmp_path / "run"
-    done = fakelab("generate", "--real", "digits:3", "--epochs", 1, "--count", 3, *SMALL, "--out", run)
+    done = fakelab("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 3, *SMALL, "--out", run)
     assert f"{run}: 1 epoch in " in done.stdout
     assert ": 1 fake of epoch 1," in fakelab("sample", run, "--count", 1, "--out", tmp_path / "set").stdout
 
@@ -248,7 +250,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, fakelab_proc
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        words = ["generate", "digits", "--real", "digits:3", "--epochs", 12, *SMALL, "--out", disk / "run"]
+        words = ["generate", "digits-32", "--real", "digits:3", "--epochs", 12, *SMALL, "--out", disk / "run"]
         full = fakelab_process(*words)
         assert full.returncode == 2 and full.stderr.splitlines()[-1].startswith("error: the disk is full")
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

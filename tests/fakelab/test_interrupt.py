@@ -57,14 +57,14 @@ def test_while_images_are_decoded(tmp_path):
     Image.fromarray(picture).save(source / "0.jpg")
     for number in range(1, 300):
         (source / f"{number}.jpg").symlink_to("0.jpg")
-    words = ("generate", "--real", source, *SMALL, "--out", run)
+    words = ("generate", "digits-32", "--real", source, *SMALL, "--out", run)
     assert interrupted(lambda _: any(cache.glob("pixels/.tmp-*")), *words, cache=cache) == STARTS_AGAIN
     assert not run.exists() and not list(cache.glob("pixels/*"))
 
 
 def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
     run = tmp_path / "run"
-    words = ("generate", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
+    words = ("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
     line = interrupted(lambda _: (run / "plots" / "losses.png").exists(), *words, cache=tmp_path / "cache")
     hint = f"{sys.executable} {ROOT / 'cli.py'} generate --resume --out {run}"
     assert line == f"interrupted: saved work is kept. Resume with: {hint}"
@@ -75,7 +75,7 @@ def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
 
 def test_while_fakes_are_written_and_the_set_goes_on_after(fakelab, tmp_path):
     run, out = tmp_path / "run", tmp_path / "my set"
-    made = fakelab("generate", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", run)
+    made = fakelab("generate", "digits-32", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", run)
     assert made.returncode == 0, made.stderr
     listed = out / "metadata.jsonl"
     words = ("sample", run, "--count", 20_000, "--out", out, "--seed", 5)
@@ -89,7 +89,17 @@ def test_while_fakes_are_written_and_the_set_goes_on_after(fakelab, tmp_path):
 
 def test_twice_at_once_still_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "cli.py"), "generate", "--real", "digits:3", "--epochs", "4000", *SMALL]
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "generate",
+        "digits-32",
+        "--real",
+        "digits:3",
+        "--epochs",
+        "4000",
+        *SMALL,
+    ]
     process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
     while not (run / "checkpoints" / "epoch-0005.json").exists():
         assert process.poll() is None

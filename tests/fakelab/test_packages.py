@@ -109,7 +109,7 @@ def test_a_package_adds_a_detector_and_an_architecture(stranger, tmp_path):
     small = ["--set", "resolution=8", "--set", "measure_every=0"]
     asked = [
         "generate",
-        "digits",
+        "digits-32",
         "--set",
         "architecture=perceptrons",
         *small,

@@ -258,7 +258,7 @@ def test_faces_come_fresh_from_a_runs_last_checkpoint(tmp_path):
     from fakegen.sampling.sampling import load_generator
 
     small = {"epochs": 1, "resolution": 16, "g_width": 8, "d_width": 8, "measure_every": 0}
-    fakegen.train("digits", real="digits:3", out=tmp_path / "run", changes=small, device="cpu", count=3)
+    fakegen.train("digits-32", real="digits:3", out=tmp_path / "run", changes=small, device="cpu", count=3)
     (name, face), (_, other) = load_faces(str(tmp_path / "run"), 2, seed=5)
     assert name == "run, epoch 1, seed 5, image 0" and face.shape == (16, 16, 3) and not np.array_equal(face, other)
     expected = load_generator(tmp_path / "run" / "checkpoints" / "epoch-0001", "cpu").batch(5, range(1))[0, 0]

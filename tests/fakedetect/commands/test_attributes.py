@@ -77,7 +77,7 @@ def test_generate_reads_what_was_selected(home, fakelab):
     small = [f"--set={one}" for one in ("resolution=16", "g_width=8", "d_width=8", "batch=8")]
     made = fakelab(
         "generate",
-        "digits",
+        "digits-32",
         "--real",
         "for-gan",
         "--epochs",

@@ -70,7 +70,7 @@ def test_other_architectures_make_the_sides_that_they_claim(architecture, resolu
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("digits", {"resolution": 48}, "power of two"),
+        ("digits-32", {"resolution": 48}, "power of two"),
         ("mnist-digit", {"resolution": 30}, "multiple of 4"),
         ("celeba-128", {"resolution": 40}, "multiple of 16"),
         ("dense-1", {"g_upsampling": "nearest"}, "dense-1 has no g_upsampling to set"),

@@ -36,6 +36,8 @@ def small(name: str) -> dict:
     fields = {*architecture.generator_fields, *architecture.discriminator_fields}
     widths = {field: 8 for field in ("g_width", "d_width") if field in fields}
     always = {"batch": 4, "steps": 20, "upscale": True, "measure_every": 0}
+    if PRESETS[name].levels < 256:  # the real images as they are
+        return {**always, **widths}
     return {"resolution": SMALL[PRESETS[name].architecture], **always, **widths}
 
 
@@ -104,6 +106,15 @@ def test_small_images_are_enlarged_only_if_asked(photos, tmp_path):
     assert not (tmp_path / "x" / "run.json").exists()
 
 
+def test_fakes_have_the_grey_levels_of_the_reals_and_other_reals_are_refused(photos, tmp_path):
+    made = fakegen.train(out=tmp_path / "run", changes={"steps": 1, "measure_every": 0}, count=30, device="cpu")
+    for label in ("real", "fake"):
+        values = {int(value) for path in made.set.rglob(f"{label}/*.png") for value in np.unique(read_image(path))}
+        assert values <= {round(level * 255 / 16) for level in range(17)} and len(values) > 8
+    with pytest.raises(UserError, match="do not have the 17 grey levels of digits"):
+        fakegen.train("digits", out=tmp_path / "x", real=str(photos), device="cpu")
+
+
 OPTIONS = {
     "label_smoothing": 0.1,
     "label_flip": 0.2,
@@ -131,7 +142,7 @@ def plain(tmp_path_factory):
 
 def _last_losses(changes: dict, folder) -> tuple:
     settings = {"resolution": 16, "g_width": 8, "d_width": 8, "z_dim": 8, "batch": 16, "steps": 3, **changes}
-    made = fakegen.train("digits", out=folder / "run", real="digits:3", changes=settings, count=3, device="cpu")
+    made = fakegen.train("digits-32", out=folder / "run", real="digits:3", changes=settings, count=3, device="cpu")
     last = read_jsonl(made.run / "metrics.jsonl")[-1]
     assert np.isfinite(last["loss_d"]) and np.isfinite(last["loss_g"])
     return last["loss_d"], last["loss_g"]
@@ -145,14 +156,14 @@ def test_every_option_changes_what_is_learned(field, plain, tmp_path):
 def test_noise_fades():
     from fakegen.training.loop import _noise
 
-    preset = fakegen.get_preset("digits", {"noise": 0.4, "noise_epochs": 10})
+    preset = fakegen.get_preset("digits-32", {"noise": 0.4, "noise_epochs": 10})
     assert [_noise(preset, epoch) for epoch in (0, 5, 10, 20)] == [0.4, 0.2, 0.0, 0.0]
-    assert _noise(fakegen.get_preset("digits", {"noise": 0.4}), 99) == 0.4
+    assert _noise(fakegen.get_preset("digits-32", {"noise": 0.4}), 99) == 0.4
 
 
 def test_a_run_starts_from_the_weights_of_another(run, tiny, tmp_path):
     changes = {**tiny, "epochs": 0, "init_g": str(run), "init_d": str(run / "checkpoints" / "epoch-0001.safetensors")}
-    made = fakegen.train("digits", out=tmp_path / "run", real="digits:5", changes=changes, count=3, device="cpu")
+    made = fakegen.train("digits-32", out=tmp_path / "run", real="digits:5", changes=changes, count=3, device="cpu")
     from fakecore.runs.checkpoint import load_checkpoint
 
     begun, _ = load_checkpoint(made.run / "checkpoints" / "epoch-0000")
@@ -167,7 +178,11 @@ def test_a_run_starts_from_the_weights_of_another(run, tiny, tmp_path):
 def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, tmp_path):
     with pytest.raises(UserError, match=r"layers\.0\.weight") as caught:
         fakegen.train(
-            "digits", out=tmp_path / "x", real="digits:5", changes={**tiny, "g_width": 16, "init_g": str(run)}, count=3
+            "digits-32",
+            out=tmp_path / "x",
+            real="digits:5",
+            changes={**tiny, "g_width": 16, "init_g": str(run)},
+            count=3,
         )
     assert "instead of" in str(caught.value) and "a run with the same preset" in str(caught.value)
     assert "It was built with width=8, here 16." in str(caught.value)
@@ -177,5 +192,5 @@ def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, 
 def test_weights_that_are_not_there_are_named(tiny, tmp_path):
     with pytest.raises(UserError, match="no run or checkpoint") as caught:
         changes = {**tiny, "init_d": str(tmp_path / "nowhere")}
-        fakegen.train("digits", out=tmp_path / "x", real="digits:5", changes=changes, count=3)
+        fakegen.train("digits-32", out=tmp_path / "x", real="digits:5", changes=changes, count=3)
     assert str(tmp_path / "nowhere") in str(caught.value)

@@ -27,14 +27,14 @@ def test_a_flag_overrides_the_row():
     ("name", "changes", "words"),
     [
         ("digts", {}, "Did you mean 'digits'"),
-        ("digits", {"epoch": 3}, "Did you mean 'epochs'"),
-        ("digits", {"resolution": 1024}, "8 to 512"),
-        ("digits", {"system": "A"}, "cannot be set"),
-        ("digits", {"lr": "fast"}, "a number"),
-        ("digits", {"lr": "nan"}, "out of range"),
-        ("digits", {"batch": 1}, "2 to"),
-        ("digits", {"precision": "bf15"}, "Did you mean 'bf16'"),
-        ("digits", {"name": "other"}, "cannot be set"),
+        ("digits-32", {"epoch": 3}, "Did you mean 'epochs'"),
+        ("digits-32", {"resolution": 1024}, "8 to 512"),
+        ("digits-32", {"system": "A"}, "cannot be set"),
+        ("digits-32", {"lr": "fast"}, "a number"),
+        ("digits-32", {"lr": "nan"}, "out of range"),
+        ("digits-32", {"batch": 1}, "2 to"),
+        ("digits-32", {"precision": "bf15"}, "Did you mean 'bf16'"),
+        ("digits-32", {"name": "other"}, "cannot be set"),
     ],
 )
 def test_a_wrong_request_is_one_clear_line(name, changes, words):
@@ -71,15 +71,15 @@ def test_the_layers_of_a_preset_add_up_to_its_parameters():
 
 
 def test_steps_and_epochs_count_the_same_way():
-    preset = get_preset("digits", {"batch": 10, "epochs": 3})
+    preset = get_preset("digits-32", {"batch": 10, "epochs": 3})
     assert (preset.steps_per_epoch(104), preset.last_step(104), preset.last_epoch(104)) == (10, 30, 3)
-    by_steps = get_preset("digits", {"batch": 10, "steps": 25})
+    by_steps = get_preset("digits-32", {"batch": 10, "steps": 25})
     assert (by_steps.last_step(104), by_steps.last_epoch(104)) == (25, 3)
-    own_epochs = get_preset("digits", {"epoch_steps": 7, "epochs": 4})
+    own_epochs = get_preset("digits-32", {"epoch_steps": 7, "epochs": 4})
     assert (own_epochs.steps_per_epoch(104), own_epochs.last_step(104)) == (7, 28)
 
 
 def test_asking_for_epochs_undoes_a_number_of_steps():
-    by_steps = get_preset("digits", {"steps": 25})
+    by_steps = get_preset("digits-32", {"steps": 25})
     assert change_preset(by_steps, {"epochs": 2}).steps == 0
     assert change_preset(by_steps, {"epochs": 2, "steps": 9}).steps == 9

@@ -21,5 +21,5 @@ def test_a_run_says_how_the_faces_that_it_learns_from_were_cut(tmp_path):
     facts = {"version": 1, "resolution": 16, "channels": 3, "counts": counts, "origin": origin}
     (root / "imageset.json").write_text(json.dumps(facts))
     reals = load_reals(str(root), resolution=16, shares=(80, 10, 10), seed=0)
-    run = create_run(tmp_path / "run", get_preset("digits"), reals, {"seed": 0})
+    run = create_run(tmp_path / "run", get_preset("digits-32"), reals, {"seed": 0})
     assert run.facts["source"]["faces"] == {"margin": 0.35, "align": False}

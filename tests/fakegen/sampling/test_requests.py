@@ -79,5 +79,5 @@ def test_a_damaged_list_names_its_line(run, begun):
 
 def test_a_seed_below_0_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(UserError, match="--seed is out of range"):
-        fakegen.train("digits", out=tmp_path / "run", real="digits:3", seed=-1)
+        fakegen.train("digits-32", out=tmp_path / "run", real="digits:3", seed=-1)
     assert not (tmp_path / "run").exists()

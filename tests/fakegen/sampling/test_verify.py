@@ -172,7 +172,7 @@ def test_the_run_is_found_near_the_set_or_where_it_is_said_to_be(made, run, tmp_
 def test_a_checkpoint_of_another_training_is_refused(made, run, tiny, tmp_path):
     root = shutil.copytree(made["png"], tmp_path / "png")
     other = {**tiny, "epochs": 2}
-    fakegen.train("digits", out=tmp_path / run.name, real="digits:3", changes=other, count=3, seed=9, device="cpu")
+    fakegen.train("digits-32", out=tmp_path / run.name, real="digits:3", changes=other, count=3, seed=9, device="cpu")
     with pytest.raises(UserError, match="was not found"):
         fakegen.verify(root)
 

@@ -27,7 +27,7 @@ TINY = {
 
 
 def test_a_plan_is_every_combination_in_order():
-    cells = plan(["digits"], {"lr": ["1e-4", "2e-4"], "batch": ["16", "32"]}, {})
+    cells = plan(["digits-32"], {"lr": ["1e-4", "2e-4"], "batch": ["16", "32"]}, {})
     assert [cell.name for cell in cells] == [
         "lr=1e-4_batch=16",
         "lr=1e-4_batch=32",
@@ -45,12 +45,12 @@ def test_presets_can_be_swept_too():
     ("presets", "over", "changes", "words"),
     [
         (["digts"], {}, {}, "Did you mean 'digits'"),
-        (["digits"], {"lrr": ["1"]}, {}, "Did you mean 'lr'"),
-        (["digits"], {"lr": ["fast"]}, {}, "a number"),
-        (["digits"], {"lr": ["1e-4", "1e-4"]}, {}, "same run twice"),
-        (["digits"], {"lr": ["1e-4"]}, {"lr": "2e-4"}, "given to both --over and --set"),
+        (["digits-32"], {"lrr": ["1"]}, {}, "Did you mean 'lr'"),
+        (["digits-32"], {"lr": ["fast"]}, {}, "a number"),
+        (["digits-32"], {"lr": ["1e-4", "1e-4"]}, {}, "same run twice"),
+        (["digits-32"], {"lr": ["1e-4"]}, {"lr": "2e-4"}, "given to both --over and --set"),
         (["dense-1"], {"g_upsampling": ["nearest"]}, {}, "no g_upsampling"),
-        (["digits", "digits"], {}, {}, "same run twice"),
+        (["digits-32", "digits-32"], {}, {}, "same run twice"),
     ],
 )
 def test_a_wrong_plan_is_refused_before_anything_is_trained(presets, over, changes, words, tmp_path):
@@ -65,7 +65,7 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweeps") / "grid"
     over = {"lr": ["1e-3", "1e-4"], "activation": ["relu", "leaky_relu"]}
     return sweep(
-        ["digits"], out=folder, over=over, real="digits:3", changes={**TINY, "batch": "16"}, count=6, device="cpu"
+        ["digits-32"], out=folder, over=over, real="digits:3", changes={**TINY, "batch": "16"}, count=6, device="cpu"
     )
 
 
@@ -97,7 +97,13 @@ def test_again_it_trains_nothing(swept):
     before = {p: p.stat().st_mtime_ns for p in swept.folder.rglob("metrics.jsonl")}
     over = {"lr": ["1e-3", "1e-4"], "activation": ["relu", "leaky_relu"]}
     again = sweep(
-        ["digits"], out=swept.folder, over=over, real="digits:3", changes={**TINY, "batch": "16"}, count=6, device="cpu"
+        ["digits-32"],
+        out=swept.folder,
+        over=over,
+        real="digits:3",
+        changes={**TINY, "batch": "16"},
+        count=6,
+        device="cpu",
     )
     assert again.rows == swept.rows
     assert {p: p.stat().st_mtime_ns for p in swept.folder.rglob("metrics.jsonl")} == before
@@ -105,13 +111,13 @@ def test_again_it_trains_nothing(swept):
 
 def test_another_sweep_does_not_enter_the_folder(swept):
     with pytest.raises(UserError, match="sweep with other settings"):
-        sweep(["digits"], out=swept.folder, over={"lr": ["1e-3"]}, real="digits:3")
+        sweep(["digits-32"], out=swept.folder, over={"lr": ["1e-3"]}, real="digits:3")
 
 
 def test_a_run_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
     changes = dict(TINY)
     made = sweep(
-        ["digits"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, real="digits:3", changes=changes, count=6
+        ["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, real="digits:3", changes=changes, count=6
     )
     assert made.failed == ["batch=5000"]
     rows = {row["batch"]: row for row in made.rows}
@@ -119,7 +125,7 @@ def test_a_run_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
 
 
 def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(tmp_path, fakelab):
-    words = ["sweep", "generate", "digits", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
+    words = ["sweep", "generate", "digits-32", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
     words += [word for name, value in TINY.items() if "steps" not in name for word in ("--set", f"{name}={value}")]
     words += ["--set", "batch=16", "--set", "steps=40", "--set", "epoch_steps=40", "--device", "cpu", "--out"]
     command = [sys.executable, str(ROOT / "cli.py"), *words]
@@ -145,7 +151,7 @@ def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(tmp_path, fakela
 
 def test_runs_side_by_side_give_the_same_table(tmp_path):
     options = {"over": {"lr": ["1e-3", "1e-4"]}, "real": "digits:3", "changes": {**TINY, "batch": "16"}, "count": 6}
-    made = sweep(["digits"], out=tmp_path / "two", jobs=2, device="cpu", **options)
+    made = sweep(["digits-32"], out=tmp_path / "two", jobs=2, device="cpu", **options)
     assert [row["status"] for row in made.rows] == ["done", "done"] and not made.failed
 
 

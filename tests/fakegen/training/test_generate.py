@@ -97,7 +97,7 @@ def test_the_reals_of_the_set_are_the_reals(run):
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, tiny, tmp_path):
     def train(name: str, seed: int) -> bytes:
         made = fakegen.train(
-            "digits", out=tmp_path / name, real="digits:3", changes=tiny, count=3, seed=seed, device="cpu"
+            "digits-32", out=tmp_path / name, real="digits:3", changes=tiny, count=3, seed=seed, device="cpu"
         )
         return (made.run / "checkpoints" / "epoch-0002.safetensors").read_bytes()
 
@@ -114,7 +114,7 @@ def test_a_colour_source_gives_colour_fakes_in_rgb_order(tiny, tmp_path):
         pixels[..., 0] = random.integers(120, 256, (20, 20))
         Image.fromarray(pixels).save(source / f"{number}.png")
     changes = {**tiny, "epochs": 30, "batch": 16, "lr": 5e-3, "ema": 0.9}
-    made = fakegen.train("digits", out=tmp_path / "run", real=str(source), changes=changes, device="cpu")
+    made = fakegen.train("digits-32", out=tmp_path / "run", real=str(source), changes=changes, device="cpu")
     found = read_imageset(made.set)
     assert found.info["channels"] == 3
     for label in ("real", "fake"):
@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, tmp_pa
 def test_a_batch_that_two_processes_cannot_share_equally_is_refused():
     from fakegen.training.generate import _check_shares
 
-    preset = fakegen.get_preset("digits", {"batch": 17})
+    preset = fakegen.get_preset("digits-32", {"batch": 17})
     with pytest.raises(UserError, match="--set batch=16"):
         _check_shares(preset, SimpleNamespace(size=2))
     _check_shares(preset, SimpleNamespace(size=17))
@@ -146,7 +146,7 @@ def _diverge(tmp_path, tiny):
     from safetensors.torch import load_file, save_file
 
     made = fakegen.train(
-        "digits", out=tmp_path / "run", real="digits:3", changes={**tiny, "epochs": 1}, count=3, device="cpu"
+        "digits-32", out=tmp_path / "run", real="digits:3", changes={**tiny, "epochs": 1}, count=3, device="cpu"
     )
     (made.set / "metadata.jsonl").unlink()
     path = made.run / "state" / "latest.safetensors"
@@ -169,10 +169,15 @@ def _diverge(tmp_path, tiny):
 )
 def test_a_wrong_request_leaves_no_folder_with_a_run(tmp_path, options, words):
     with pytest.raises(UserError, match=words):
-        fakegen.train("digits", out=tmp_path / "run", **options)
+        fakegen.train("digits-32", out=tmp_path / "run", **options)
     assert not (tmp_path / "run" / "run.json").exists()
     fakegen.train(
-        "digits", out=tmp_path / "run", real="digits:3", changes={"epochs": 0, "resolution": 16}, count=3, device="cpu"
+        "digits-32",
+        out=tmp_path / "run",
+        real="digits:3",
+        changes={"epochs": 0, "resolution": 16},
+        count=3,
+        device="cpu",
     )
 
 
@@ -180,7 +185,7 @@ def test_one_image_is_too_few(tmp_path):
     (tmp_path / "one").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "one" / "a.png")
     with pytest.raises(UserError, match="too few"):
-        fakegen.train("digits", out=tmp_path / "run", real=str(tmp_path / "one"))
+        fakegen.train("digits-32", out=tmp_path / "run", real=str(tmp_path / "one"))
 
 
 def test_images_below_the_resolution_are_refused_with_one_that_fits(tmp_path):
@@ -197,17 +202,17 @@ def test_a_folder_of_tiny_images_is_refused_with_the_reason(tmp_path):
     for number in range(5):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "dots" / f"{number}.png")
     with pytest.raises(UserError, match=r"got 0 of 5; the first: 4x4 pixels: too small to use"):
-        fakegen.train("digits", out=tmp_path / "run", real=str(tmp_path / "dots"))
+        fakegen.train("digits-32", out=tmp_path / "run", real=str(tmp_path / "dots"))
 
 
 def test_a_folder_in_use_is_never_overwritten(run, tmp_path):
     before = (run / "run.json").read_bytes()
     with pytest.raises(UserError, match="--resume"):
-        fakegen.train("digits", out=run, real="digits:3")
+        fakegen.train("digits-32", out=run, real="digits:3")
     assert (run / "run.json").read_bytes() == before
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        fakegen.train("digits", out=tmp_path, real="digits:3")
+        fakegen.train("digits-32", out=tmp_path, real="digits:3")
 
 
 def test_resume_with_other_settings_names_them(run):
@@ -233,7 +238,7 @@ def test_unusable_images_are_listed_and_the_others_used(tiny, tmp_path):
     Image.new("RGB", (40, 7)).save(source / "line.png")
     (source / "cut.jpg").write_bytes((source / "1.jpg").read_bytes()[:300])
     made = fakegen.train(
-        "digits", out=tmp_path / "run", real=str(source), changes={**tiny, "epochs": 1, "batch": 8}, device="cpu"
+        "digits-32", out=tmp_path / "run", real=str(source), changes={**tiny, "epochs": 1, "batch": 8}, device="cpu"
     )
     expected = {"cut.jpg": "unreadable", "empty.jpg": "unreadable", "text.jpg": "unsupported"}
     expected |= {"dot.png": "unsupported", "line.png": "unsupported"}

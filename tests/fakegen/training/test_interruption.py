@@ -12,7 +12,7 @@ from fakecore.sets.imageset import in_shard, read_imageset
 
 SETTINGS = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
 SETTINGS += ["--set", "measure_every=0"]
-TRAIN = ["generate", "digits", "--real", "digits:3", "--epochs", 18, "--count", 40, "--device", "cpu", *SETTINGS]
+TRAIN = ["generate", "digits-32", "--real", "digits:3", "--epochs", 18, "--count", 40, "--device", "cpu", *SETTINGS]
 
 
 def wait_for(condition, process, seconds=120):

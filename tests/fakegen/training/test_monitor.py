@@ -13,7 +13,7 @@ EPOCHS = 4
 
 def trained(folder, tiny, **changes):
     changes = {**tiny, "epochs": EPOCHS, "checkpoint_every": 100, "measure_every": 2, **changes}
-    return fakegen.train("digits", out=folder / "run", real="digits", changes=changes, count=30, device="cpu")
+    return fakegen.train("digits-32", out=folder / "run", real="digits", changes=changes, count=30, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def stop(monkeypatch, tiny, tmp_path):
         changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
         with monkeypatch.context() as patch, pytest.raises(Interrupted) as caught:
             patch.setattr("fakegen.training.loop.StopRequest", StopAfter(steps))
-            fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
+            fakegen.train("digits-32", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
         return open_run(tmp_path / "run"), str(caught.value)
 
     return stopped
@@ -95,7 +95,7 @@ def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatc
     monkeypatch.setattr(training, "generator_loss", bad_at_last)
     changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
     with pytest.raises(UserError, match=r"not finite at step 6, epoch 2.*last valid state is a checkpoint"):
-        fakegen.train("digits", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
+        fakegen.train("digits-32", out=tmp_path / "run", real="digits:3", changes=changes, count=3, device="cpu")
     failed = open_run(tmp_path / "run")
     assert failed.epochs_on_disk() == [0, 1] and weights(failed, 1) == weights(open_run(run), 1)
 

@@ -55,8 +55,8 @@ def test_the_headline_says_who_ages():
     runs = [{"name": "r", "epochs": {"0": 0, "5": 5, "last": 9}}]
     far = {"r": {epoch: {"frechet": 10.0 - epoch} for epoch in (0, 5, 9)}}
     told = headline(rows, runs, far, ["d"])
-    assert "from a distance of 10 to 1." in told and "AUROC 0.950" in told
-    assert "A d of epoch 5 has 0.600 on the fakes of epoch 9, where one trained for them has 0.950." in told
+    assert "to real images changes from 10 to 1." in told and "epoch 9: d 0.950." in told
+    assert "Trained on epoch 5 instead, d has 0.600 on the fakes of epoch 9." in told
 
 
 def test_metadata_tells_nothing_and_a_pixel_tells_what_it_shows():

@@ -37,7 +37,7 @@ CPU = choose_device("cpu")
 
 def make_run(out, real, seed=0, epochs=2, count=None):
     small = {"resolution": 16, "g_width": 8, "d_width": 8, "measure_every": 0, "checkpoint_every": 1, "epochs": epochs}
-    fakegen.train("digits", real=str(real), out=out, seed=seed, count=count, changes=small, device="cpu")
+    fakegen.train("digits-32", real=str(real), out=out, seed=seed, count=count, changes=small, device="cpu")
     return out
 
 
