@@ -21,7 +21,7 @@ from fakegen.training.loop import train_gan
 
 # Steps that are timed, as many before them are not; and images a step, where not the preset's own.
 FAMILIES: dict[str, tuple[int, int | None]] = {
-    "digits": (10, None),
+    "digits-32": (10, None),
     "dcgan-64": (5, None),
     "dog-lr3e-4": (10, None),
     "mnist-digit": (2, None),
