@@ -63,7 +63,7 @@ def test_a_wrong_plan_is_refused_before_anything_is_trained(presets, over, chang
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweeps") / "grid"
-    over = {"lr": ["1e-3", "1e-4"], "activation": ["relu", "leaky_relu"]}
+    over = {"lr": ["1e-3", "1e-4"]}
     return sweep(
         ["digits-32"], out=folder, over=over, real="digits:3", changes={**TINY, "batch": "16"}, count=6, device="cpu"
     )
@@ -71,31 +71,26 @@ def swept(tmp_path_factory):
 
 def test_the_table_has_a_row_for_every_run(swept):
     rows = list(csv.DictReader(swept.table.open()))
-    assert [(row["lr"], row["activation"]) for row in rows] == [
-        ("1e-3", "relu"),
-        ("1e-3", "leaky_relu"),
-        ("1e-4", "relu"),
-        ("1e-4", "leaky_relu"),
-    ]
+    assert [row["lr"] for row in rows] == ["1e-3", "1e-4"]
     for row in rows:
         assert row["status"] == "done" and row["error"] == ""
         assert float(row["frechet_best"]) <= float(row["frechet_last"])
         assert 0 <= float(row["d_accuracy"]) <= 1 and float(row["train_s"]) > 0
         run = json.loads((swept.folder / "runs" / row["run"] / "run.json").read_text())
-        assert str(run["preset"]["lr"]) == str(float(row["lr"])) and run["preset"]["activation"] == row["activation"]
-    assert len({row["frechet_last"] for row in rows}) == 4
+        assert str(run["preset"]["lr"]) == str(float(row["lr"]))
+    assert len({row["frechet_last"] for row in rows}) == 2
 
 
 def test_the_page_carries_the_table_the_curves_and_every_mosaic(swept):
     page = swept.report.read_text()
-    assert page.count("data:image/png;base64,") == 1 + 4
+    assert page.count("data:image/png;base64,") == 1 + 2
     assert "http" not in page.replace("http-equiv", "")
     assert all(row["run"] in page for row in swept.rows)
 
 
 def test_again_it_trains_nothing(swept):
     before = {p: p.stat().st_mtime_ns for p in swept.folder.rglob("metrics.jsonl")}
-    over = {"lr": ["1e-3", "1e-4"], "activation": ["relu", "leaky_relu"]}
+    over = {"lr": ["1e-3", "1e-4"]}
     again = sweep(
         ["digits-32"],
         out=swept.folder,
@@ -114,45 +109,36 @@ def test_another_sweep_does_not_enter_the_folder(swept):
         sweep(["digits-32"], out=swept.folder, over={"lr": ["1e-3"]}, real="digits:3")
 
 
-def test_a_run_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
-    changes = dict(TINY)
-    made = sweep(
-        ["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, real="digits:3", changes=changes, count=6
-    )
+def test_a_run_that_fails_keeps_its_row_and_the_others_run_beside_it(tmp_path):
+    options = {"real": "digits:3", "changes": TINY, "count": 6, "device": "cpu"}
+    made = sweep(["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, jobs=2, **options)
     assert made.failed == ["batch=5000"]
     rows = {row["batch"]: row for row in made.rows}
     assert rows["16"]["status"] == "done" and "fewer training images" in rows["5000"]["error"]
 
 
-def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(tmp_path, fakelab):
+def results(folder):
+    """The rows of a sweep's table without what time alone decides."""
+    with (folder / "sweep.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in ("train_s", "images_per_s")} for row in csv.DictReader(file)]
+
+
+def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(swept, tmp_path, fakelab):
     words = ["sweep", "generate", "digits-32", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
-    words += [word for name, value in TINY.items() if "steps" not in name for word in ("--set", f"{name}={value}")]
-    words += ["--set", "batch=16", "--set", "steps=40", "--set", "epoch_steps=40", "--device", "cpu", "--out"]
-    command = [sys.executable, str(ROOT / "cli.py"), *words]
-    victim = subprocess.Popen([*command, str(tmp_path / "a")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    target = tmp_path / "a" / "runs" / "lr=1e-4" / "metrics.jsonl"
+    words += [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+    words += ["--set", "batch=16", "--device", "cpu", "--out", str(tmp_path / "sweep")]
+    victim = subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    target = tmp_path / "sweep" / "runs" / "lr=1e-4" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not target.exists() and victim.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.01)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    for name in ("a", "b"):
-        assert fakelab(*words, tmp_path / name).returncode == 0
-    timings = ("train_s", "images_per_s")
-    tables = [
-        [
-            {k: v for k, v in row.items() if k not in timings}
-            for row in csv.DictReader((tmp_path / n / "sweep.csv").open())
-        ]
-        for n in ("a", "b")
-    ]
-    assert tables[0] == tables[1]
-
-
-def test_runs_side_by_side_give_the_same_table(tmp_path):
-    options = {"over": {"lr": ["1e-3", "1e-4"]}, "real": "digits:3", "changes": {**TINY, "batch": "16"}, "count": 6}
-    made = sweep(["digits-32"], out=tmp_path / "two", jobs=2, device="cpu", **options)
-    assert [row["status"] for row in made.rows] == ["done", "done"] and not made.failed
+    assert not (tmp_path / "sweep" / "sweep.csv").exists(), "it was not stopped midway"
+    assert fakelab(*words).returncode == 0
+    assert results(tmp_path / "sweep") == results(swept.folder)
 
 
 def test_it_is_a_verb_of_the_package_too():

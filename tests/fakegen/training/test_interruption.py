@@ -35,7 +35,7 @@ def uninterrupted(fakelab, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_resumed_ends_with_the_bytes_of_an_uninterrupted_run(
     sent, fakelab, start_fakelab, tmp_path, uninterrupted
 ):
@@ -62,11 +62,11 @@ def test_stopped_and_resumed_ends_with_the_bytes_of_an_uninterrupted_run(
     assert files_of(run / "set" / "train") == files_of(uninterrupted / "set" / "train")
 
 
-@pytest.mark.parametrize("image_format", ["png", "jpeg", "webdataset"])
+@pytest.mark.parametrize("image_format", ["jpeg", "webdataset"])
 def test_sampling_killed_twice_and_resumed_gives_the_same_set(
     image_format, fakelab, start_fakelab, tmp_path, uninterrupted
 ):
-    whole, killed, count = tmp_path / "whole", tmp_path / "killed", 9000
+    whole, killed, count = tmp_path / "whole", tmp_path / "killed", 6000
     words = ("sample", uninterrupted, "--count", count, "--seed", 7, "--format", image_format)
     manifest = killed / "metadata.jsonl"
     for resume in ((), ("--resume",)):
@@ -94,7 +94,7 @@ def test_sampling_killed_twice_and_resumed_gives_the_same_set(
 def test_a_set_killed_while_it_is_written_is_finished_by_resume(fakelab, start_fakelab, tmp_path, uninterrupted):
     run = tmp_path / "run"
     words = [*TRAIN, "--out", run]
-    words[words.index("--epochs") + 1], words[words.index("--count") + 1] = 1, 6000
+    words[words.index("--epochs") + 1], words[words.index("--count") + 1] = 1, 3000
     process = start_fakelab(*words)
     manifest = run / "set" / "metadata.jsonl"
     wait_for(lambda: manifest.exists() and manifest.read_bytes().count(b'"fake"') > 100, process)
@@ -105,7 +105,7 @@ def test_a_set_killed_while_it_is_written_is_finished_by_resume(fakelab, start_f
     assert refused.returncode == 2 and "--resume" in refused.stderr
     assert fakelab("generate", "--resume", "--out", run).returncode == 0
     records = read_imageset(run / "set").records
-    assert [r.index for r in records if r.label == "fake"] == list(range(6000))
+    assert [r.index for r in records if r.label == "fake"] == list(range(3000))
     assert len({r.file_name for r in records}) == len(records)
     assert all((run / "set" / r.file_name).is_file() for r in records)
 

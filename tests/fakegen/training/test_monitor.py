@@ -1,4 +1,4 @@
-"""While a run trains: measured at chosen epochs, the best named, a collapse said and, if asked, obeyed."""
+"""While a run trains: chosen epochs are measured, the best is named, a collapse is reported and, if asked, ends the run."""
 
 import json
 
@@ -13,7 +13,7 @@ EPOCHS = 4
 
 def trained(folder, tiny, **changes):
     changes = {**tiny, "epochs": EPOCHS, "checkpoint_every": 100, "measure_every": 2, **changes}
-    return fakegen.train("digits-32", out=folder / "run", real="digits", changes=changes, count=30, device="cpu")
+    return fakegen.train("digits-32", out=folder / "run", real="digits:3", changes=changes, count=30, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from fakecore.files import read_jsonl
 from fakecore.sets.imageset import read_imageset
 
 ROOT = Path(__file__).parents[3]
+COUNT = 6000  # images of a set: enough to stop a job midway
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -71,18 +72,28 @@ def listed(root):
     return path.stat().st_size if path.exists() else 0
 
 
-def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, fakelab):
-    words = ("sample", run, "--count", 3000)
-    assert fakelab(*words, "--out", tmp_path / "one").returncode == 0
-    done = torchrun(*words, "--out", tmp_path / "two")
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory, fakelab):
+    """{format: the files of a set that one process sampled}."""
+    folder = tmp_path_factory.mktemp("whole")
+    for image_format in ("png", "webdataset"):
+        words = ("sample", run, "--count", COUNT, "--format", image_format, "--out", folder / image_format)
+        assert fakelab(*words).returncode == 0
+    return {path.name: files_of(path) for path in folder.iterdir()}
+
+
+def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, whole):
+    done = torchrun("sample", run, "--count", COUNT, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
-    assert len(done.stdout.splitlines()) == 1 and "3,000 fakes" in done.stdout  # the first process alone speaks
+    assert files_of(tmp_path / "two") == whole["png"]
+    assert len(done.stdout.splitlines()) == 1 and f"{COUNT:,} fakes" in done.stdout  # the first process alone prints
 
 
 @pytest.mark.parametrize(("image_format", "victim"), [("png", "torchrun"), ("webdataset", 1)])
-def test_killed_processes_leave_none_hanging_and_any_number_goes_on(run, tmp_path, fakelab, image_format, victim):
-    words = ("sample", run, "--count", 10_000, "--format", image_format)
+def test_killed_processes_leave_none_hanging_and_one_process_resumes(
+    run, tmp_path, fakelab, whole, image_format, victim
+):
+    words = ("sample", run, "--count", COUNT, "--format", image_format)
     killed = tmp_path / "killed"
     process = start(*words, "--out", killed)
     wait_for(lambda: listed(killed), process)
@@ -91,15 +102,13 @@ def test_killed_processes_leave_none_hanging_and_any_number_goes_on(run, tmp_pat
     process.communicate(timeout=60)
     wait_until_gone(workers.values())
     assert process.returncode != 0 and not (killed / "imageset.json").exists(), "it was not stopped midway"
-    assert 0 < len(read_jsonl(killed / "metadata.jsonl")) < 10_000
-    assert fakelab(*words, "--out", killed, "--resume").returncode == 0  # by one process, what two began
-    assert fakelab(*words, "--out", tmp_path / "whole").returncode == 0
-    assert files_of(killed) == files_of(tmp_path / "whole")
+    assert 0 < len(read_jsonl(killed / "metadata.jsonl")) < COUNT
+    assert fakelab(*words, "--out", killed, "--resume").returncode == 0
+    assert files_of(killed) == whole[image_format]
 
 
-def test_ctrl_c_stops_both_with_one_line_and_leaves_a_set_to_resume(run, tmp_path, fakelab):
-    words = ("sample", run, "--count", 10_000, "--out", tmp_path / "set")
-    process = start(*words)
+def test_ctrl_c_stops_both_with_one_line(run, tmp_path):
+    process = start("sample", run, "--count", COUNT, "--out", tmp_path / "set")
     wait_for(lambda: listed(tmp_path / "set"), process)
     workers = workers_of(process)
     for number in (*workers.values(), process.pid):  # a terminal signals the whole group
@@ -107,7 +116,6 @@ def test_ctrl_c_stops_both_with_one_line_and_leaves_a_set_to_resume(run, tmp_pat
     _, errors = process.communicate(timeout=60)
     wait_until_gone(workers.values())
     assert errors.count("interrupted: stopped") == 1 and not (tmp_path / "set" / "imageset.json").exists()
-    assert fakelab(*words, "--resume").returncode == 0
 
 
 def test_a_wrong_request_is_said_once_and_ends_both(run, tmp_path, fakelab):
