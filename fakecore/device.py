@@ -9,14 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 
 from fakecore.distributed import PATIENCE, World, local_rank, local_size, world_size
 from fakecore.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Precision = Literal["fp32", "bf16"]
+N = TypeVar("N", bound="nn.Module")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -54,10 +58,15 @@ def device_name(device: torch.device) -> str:
     return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def to_device(network: N, device: torch.device, dtype: torch.dtype | None = None) -> N:
+    """Move a network to a device, and to a dtype if one is given; its weights lie channels-last, which convolutions prefer."""
+    return network.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def choose_precision(wish: str, device: torch.device) -> Precision:
     """Return the precision called `wish`. "auto" is bf16 on hardware where bf16 is faster than fp32, else fp32."""
     if wish != "auto":
-        return wish
+        return cast(Precision, wish)
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if _bf16_outruns_fp32(_cpu_flags()) else "fp32"
@@ -107,7 +116,10 @@ def make_fabric(device: torch.device, precision: Precision):
 
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)  # they announce the precision; run.json records it
-    options = {"accelerator": device.type, "precision": "bf16-mixed" if precision == "bf16" else "32-true"}
+    options: dict[str, Any] = {
+        "accelerator": device.type,
+        "precision": "bf16-mixed" if precision == "bf16" else "32-true",
+    }
     if world_size() == 1:
         return Fabric(devices=[device.index or 0] if device.type == "cuda" else 1, **options)
     # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics between

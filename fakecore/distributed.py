@@ -73,7 +73,7 @@ class World:
         if not self.alone:
             import torch.distributed
 
-            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self._group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
             atexit.register(self._leave)
 
     def _leave(self) -> None:
@@ -151,9 +151,9 @@ class World:
     def after_first(self, work: Callable[[], T]) -> T:
         """`work` in the first process, then in all others: they find in files what the first one left there."""
         with self.together():
-            done = work() if self.is_main else None
+            done = [work()] if self.is_main else []
         with self.together():
-            return done if self.is_main else work()
+            return done[0] if self.is_main else work()
 
     def _gather(self, flags: tuple[bool, ...]) -> list[list[bool]]:
         import torch.distributed

@@ -92,5 +92,5 @@ def explain_os_error(error: OSError) -> UserError:
         errno.EISDIR: ("expected a file, found a folder", "Choose another path."),
         errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter path."),
     }
-    what, remedy = remedies.get(error.errno, (error.strerror or str(error), None))
-    return UserError(what + where, remedy=remedy)
+    what, remedy = remedies.get(error.errno or 0, (error.strerror or str(error), ""))
+    return UserError(what + where, remedy=remedy or None)

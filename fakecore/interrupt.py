@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fakecore.distributed import launched
 from fakecore.errors import Interrupted
@@ -26,7 +27,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._asked_at: float | None = None
         self._parent = os.getppid()
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():

@@ -44,9 +44,7 @@ def one_of(*values: int) -> Kind:
     return Kind(words, lambda value: type(value) is int and value in values)
 
 
-def check_fields(
-    facts: Any, fields: Mapping[str, Kind | Mapping], where: object, *, remedy: str, inside: str = ""
-) -> None:
+def check_fields(facts: Any, fields: Mapping[str, Any], where: object, *, remedy: str, inside: str = "") -> None:
     """Raise UserError for the first of `fields` that is missing in `facts` or of another kind.
 
     `fields` maps a name to its Kind, or to the fields of the object that it holds. Other names in `facts` are ignored.

@@ -9,11 +9,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fakecore.errors import UserError, unknown_name
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 
 # Synonyms: if a user gives one and the settings have another, the error suggests that one.
 _SAME = (

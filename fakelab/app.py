@@ -10,7 +10,7 @@ import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -23,7 +23,7 @@ from fakedetect.commands import attributes, audit, evaluate, explain, export, fa
 from fakegen.commands import generate, measure, presets, sample, verify
 from fakelab.commands import benchmark, demo, sweep
 
-BadRequest = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
 PROGRAM, COMPLETION = "fakelab", "_FAKELAB_COMPLETE"
 GROUPS = ("Make fakes", "Catch fakes", "Measure", "Share")
 
@@ -37,7 +37,9 @@ class GroupedCommands(TyperGroup):
     def format_commands(self, ctx, formatter) -> None:
         """Write a section of `--help` for each heading."""
         for group in GROUPS:
-            found = [(name, own) for name, own in self.commands.items() if own.rich_help_panel == group]
+            found = [
+                (name, own) for name, own in self.commands.items() if getattr(own, "rich_help_panel", None) == group
+            ]
             width = formatter.width - 6 - max(map(len, self.commands))
             if found:
                 with formatter.section(group):

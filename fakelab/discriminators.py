@@ -41,7 +41,8 @@ class DiscriminatorNetwork(nn.Module):
         self.arguments |= {"discriminator": discriminator, "value_range": value_range}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = from_pixels(images, self.value_range)
+        low, high = self.value_range
+        x = from_pixels(images, (low, high))
         if not self.classes:
             return -self.discriminator(x).float()
         labels = torch.arange(self.classes, device=x.device)

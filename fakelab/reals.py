@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def _count(run: Run) -> int:
 
 def reals_from(run: Run, spec: str, data_root: Path | None = None) -> Reals:
     """The images of a source, prepared and split as `run` does. Raises UserError where they cannot be read."""
-    shape = {"resolution": run.preset.resolution, "shares": tuple(run.facts["split"])}
+    shape: dict[str, Any] = {"resolution": run.preset.resolution, "shares": tuple(run.facts["split"])}
     return load_reals(spec, seed=run.facts["seed"], data_root=data_root, **shape)
 
 
@@ -85,7 +86,7 @@ def _from_set(run: Run) -> Reals | None:
 
 def _as_reals(run: Run, found: ImageSet, records: list[ImageRecord]) -> Reals:
     names = [record.file_name for record in records]
-    shape = {"resolution": run.preset.resolution, "channels": run.channels}
+    shape: dict[str, Any] = {"resolution": run.preset.resolution, "channels": run.channels}
     pixels = cached_pixels(names, lambda i: found.read(records[i]), found.stamp(records), **shape)
     kept = [records[row] for row in pixels.rows]
     digests = [record.source_sha256 for record in kept]

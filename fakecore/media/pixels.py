@@ -45,8 +45,11 @@ _DECODER_ERRORS = (
     EOFError,
     MemoryError,
     RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
 )
-_DECODER_ERRORS += (NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
@@ -95,8 +98,9 @@ def decode_image(data: bytes) -> np.ndarray:
     white, as browsers show them. Raises ImageError for what is not an image, is cut short, is animated, or is too large.
     """
     with open_image(data) as image:
-        if image.format != "MPO" and getattr(image, "is_animated", False):
-            raise ImageError("unsupported", f"an animation of {image.n_frames} frames: save one frame as an image")
+        frames = getattr(image, "n_frames", 1)
+        if image.format != "MPO" and frames > 1:
+            raise ImageError("unsupported", f"an animation of {frames} frames: save one frame as an image")
         image.load()
         return _to_rgb(_upright(image))
 

@@ -274,7 +274,9 @@ class _Film:
         first = int(np.searchsorted(self._times, start_s - tiny))
         last = len(self.keys) if end_s is None else int(np.searchsorted(self._times, end_s - tiny))
         if fps is not None:
-            wanted = np.arange(start_s, self._times[last - 1] + tiny, 1 / fps) if last > first else []
+            wanted: np.ndarray = (
+                np.arange(start_s, self._times[last - 1] + tiny, 1 / fps) if last > first else np.empty(0)
+            )
             return sorted(
                 {i for i in np.searchsorted(self._times, np.subtract(wanted, tiny)).tolist() if first <= i < last}
             )

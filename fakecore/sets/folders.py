@@ -77,7 +77,8 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
                 what = f"there is no class {chosen!r} in {folder}: it has no sub-folders"
                 raise UserError(what, remedy=f"Use {folder} for all of its images.")
             raise unknown_name("class", chosen, present, where=f"in {folder}")
-        files, names, classes, groups = ([column[i] for i in keep] for column in (files, names, classes, groups))
+        files, names = [files[i] for i in keep], [names[i] for i in keep]
+        classes, groups = [classes[i] for i in keep], [groups[i] for i in keep]
     stamp = listing_stamp(folder, names, files)
     return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
 

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class ImageRecord:
 
     @staticmethod
     def from_json(line: dict) -> ImageRecord:
-        return ImageRecord(**{_KEYS[key]: _shared(key, value) for key, value in line.items() if key in _KEYS})
+        values: dict[str, Any] = {_KEYS[key]: _shared(key, value) for key, value in line.items() if key in _KEYS}
+        return ImageRecord(**values)
 
 
 _KEYS = {field.name.rstrip("_"): field.name for field in fields(ImageRecord)}
@@ -151,8 +153,8 @@ def iter_records(root: Path) -> Iterator[ImageRecord]:
 
 
 def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
-    """{split: {label: images}}."""
-    counts = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
+    """Return {split: {label: images}}."""
+    counts: dict[str, dict[str, int]] = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
     for record in records:
         counts[record.split][record.label] += 1
     return counts

@@ -94,7 +94,10 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
 
 
 def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str, finish) -> None:
-    rows, hashes, unused, smallest = [], [], [], 1 << 30
+    rows: list[int] = []
+    hashes: list[str] = []
+    unused: list[dict] = []
+    smallest = 1 << 30
     with atomic_path(array_path) as temporary, progress_bar(title, len(names), "images") as bar:
         shape = (len(names), channels, resolution, resolution)
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)

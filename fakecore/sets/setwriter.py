@@ -18,13 +18,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from fakecore.distributed import ALONE, World, local_size
 from fakecore.errors import UserError, unknown_name
 from fakecore.files import atomic_path, read_json, whole_lines, write_json
-from fakecore.labels import LABEL_NUMBERS, SPLITS, Label, Split
+from fakecore.labels import LABEL_NAMES, LABEL_NUMBERS, SPLITS, Label, Split
 from fakecore.media.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.messages import counted
 from fakecore.runs.runfolder import versions
@@ -156,7 +157,7 @@ class ImageSetWriter:
         """All units in the order of the manifest: reals and fakes by turns, so that its start tells of both."""
         size, counts = self._format.unit, {label: images.count for label, images in self._wanted.items()}
         for start in range(0, max(counts.values()), size):
-            for label in LABEL_NUMBERS:
+            for label in LABEL_NAMES.values():
                 if start < counts.get(label, 0):
                     yield label, range(start, min(start + size, counts[label]))
 
@@ -191,17 +192,18 @@ class ImageSetWriter:
     def _refuse_others(self, lines: list[dict], label: Label, indices: range) -> None:
         for line, index in zip(lines, indices, strict=False):
             if (line.get("label"), line.get("index")) != (label, index):
-                got = f"{line.get('label')} {line.get('index')} in the place of {label} {index}"
-                raise UserError(f"{self.root} holds other images", got=got, remedy="Choose another --out.")
-            if line.get("file_name") != (name := self.file_name(line.get("split"), label, index)):
+                other = f"{line.get('label')} {line.get('index')} in the place of {label} {index}"
+                raise UserError(f"{self.root} holds other images", got=other, remedy="Choose another --out.")
+            got, split = str(line.get("file_name")), line.get("split", "train")
+            if got != (name := self.file_name(split, label, index)):
                 remedy = "Use the --format of the existing images, or choose another --out."
-                got = line.get("file_name")
                 raise UserError(f"{self.root} holds images in another format", got=got, expected=name, remedy=remedy)
 
     def _make(self, label: Label, batch: range) -> tuple[list[bytes], dict[str, bytearray]]:
         """In a thread: a batch's images, written as files or else packed for their shards, and its manifest lines."""
         records = self._wanted[label].records(batch, self.file_name)
-        lines, packed = [], {}
+        lines: list[bytes] = []
+        packed: dict[str, bytearray] = {}
         for record, image in zip(records, self._wanted[label].pixels(batch), strict=True):
             data, line = self._format.encode(image, label), json.dumps(record.to_json(), allow_nan=False).encode()
             shard, member = in_shard(record.file_name)
@@ -264,18 +266,20 @@ class ImageSetWriter:
         """{split: {label: images}}. Folders of image files also get SET/{split}/metadata.jsonl, the same lines with paths
         from there: where Hugging Face's `imagefolder` looks for columns.
         """
-        counts = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
+        counts: dict[str, dict[str, int]] = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
         with self._manifest.open("rb") as lines, ExitStack() as stack:
-            by_split = {}
+            by_split: dict[str, IO[bytes]] = {}
             for split in () if self._format.sharded else SPLITS:
                 path = stack.enter_context(atomic_path(self.root / split / "metadata.jsonl"))
                 by_split[split] = stack.enter_context(path.open("wb"))
             for line in lines:
-                split, label = (part.decode() for part in _FOLDERS.match(line).groups())
-                counts[split][label] += 1
-                if split in by_split:
-                    by_split[split].write(line.replace(f"{split}/".encode(), b"", 1))
-        for split, found in counts.items():
+                folders = _FOLDERS.match(line)
+                assert folders, "the writer itself wrote the line"
+                place, label = (part.decode() for part in folders.groups())
+                counts[place][label] += 1
+                if place in by_split:
+                    by_split[place].write(line.replace(f"{place}/".encode(), b"", 1))
+        for place, found in counts.items():
             if not any(found.values()):
-                (self.root / split / "metadata.jsonl").unlink(missing_ok=True)
+                (self.root / place / "metadata.jsonl").unlink(missing_ok=True)
         return counts

@@ -89,7 +89,7 @@ def _digits(chosen: str | None, spec: str) -> Source:
     pixels = np.round(data.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
     classes = [str(target) for target in data.target]
     keep = [i for i, name in enumerate(classes) if chosen in (None, name)]
-    if not keep:
+    if chosen is not None and not keep:
         raise unknown_name("class", chosen, sorted(set(classes)), where="in digits")
     names = [f"digits/{i:04d}" for i in keep]
     return Source(

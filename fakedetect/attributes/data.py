@@ -52,7 +52,7 @@ class AttributeImages:
 
     def counts(self) -> dict[str, dict]:
         """By split: images, and how many of them are yes for each target."""
-        found = {}
+        found: dict[str, dict] = {}
         for split in SPLITS:
             own = self.truth[self.rows(split)]
             yes = {target.name: int(n) for target, n in zip(self.targets, own.sum(axis=0), strict=True)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import expit, softmax
 from torch import nn
 
-from fakecore.device import choose_device, derive_seed
+from fakecore.device import choose_device, derive_seed, to_device
 from fakecore.errors import UserError, unknown_name
 from fakecore.media.pixels import fit_square
 from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint
@@ -59,7 +60,7 @@ class AttributeModel:
             raise UserError(what, got=str(error), remedy=_REMEDY) from None
         load_into(network, tensors, str(path))
         place = choose_device(device)
-        return AttributeModel(network.to(place, memory_format=torch.channels_last).eval(), facts, place)
+        return AttributeModel(to_device(network, place).eval(), facts, place)
 
     def save(self, path: Path) -> None:
         """Write attributes.safetensors, then attributes.json, whose presence says that the classifier is whole."""
@@ -108,13 +109,13 @@ def open_network(settings: AttributeSettings, resolution: int, channels: int, ou
     """
     require_model(settings.model)
     torch.manual_seed(derive_seed(seed, "weights"))
-    arguments = {"resolution": resolution, "channels": channels, "outputs": outputs}
+    arguments: dict[str, Any] = {"resolution": resolution, "channels": channels, "outputs": outputs}
     if not settings.is_backbone:
         arguments["blocks"] = settings.blocks
         return build(settings.model, arguments), arguments, {}
     name = _backbone(settings.model)
     arguments |= {"input_size": settings.input_size or own_input_size(name), "pool": settings.pool}
-    network = build(settings.model, arguments)
+    network: Any = build(settings.model, arguments)
     weights = load_pretrained(network.features, name, settings.weights) if settings.pretrained else None
     if settings.pretrained:
         network.features.freeze(None if settings.on_features else settings.frozen_layers)

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from fakecore.device import check_seed, choose_device, choose_precision, derive_seed
+from fakecore.device import check_seed, choose_device, choose_precision, derive_seed, to_device
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, write_bytes
 from fakecore.progress import say
@@ -121,7 +121,7 @@ def _say_base_rates(images: AttributeImages) -> None:
     say(f"note: of {len(images.truth):,} images have: {told}{rest}")
 
 
-def _fit(network: nn.Module, images: AttributeImages, settings: AttributeSettings, out, seed: int, device, precision):
+def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out, seed: int, device, precision):
     """Train on images, or, where the network below the head stays as it is, its head on features computed once."""
     rows, val = _training_rows(images, settings.limit, seed), images.rows("val")
     size = min(settings.batch, len(rows))
@@ -151,7 +151,7 @@ def _fit(network: nn.Module, images: AttributeImages, settings: AttributeSetting
 
     if not settings.on_features:
         return shared(network, from_images, lambda: all_logits(network, images.images, device, val))
-    network.to(device, memory_format=torch.channels_last)
+    to_device(network, device)
     features = KeptFeatures(network.features, device)
     versions_ = [torch.from_numpy(one) for one in _versions(features, images, rows, settings, seed)]
     val_features = torch.from_numpy(features(images.images, val, None, "features of validation")).to(device)

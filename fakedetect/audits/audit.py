@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,10 +90,11 @@ def audit(
     labels = files.labels[rows]
     _require_both(labels, unused)
     names, groups = [files.names[row] for row in rows], [files.groups[row] for row in rows]
-    digests = [facts.digest for facts in examined.values()]
+    digests = [str(facts.digest) for facts in examined.values()]
     finder = DuplicateFinder(names, labels, None if files.splits is None else files.splits[rows])
     duplicates = finder.identical(digests) + finder.straddling(groups)
-    duplicates += finder.near(np.stack([facts.thumbnail for facts in examined.values()]), digests)
+    thumbnails: list[Any] = [facts.thumbnail for facts in examined.values()]
+    duplicates += finder.near(np.stack(thumbnails), digests)
     together = [digest if group is None else group for digest, group in zip(digests, groups, strict=True)]
     found = Audit(
         origin=files.origin,
@@ -293,10 +295,12 @@ def _weigh(examined: dict[int, FileFacts], labels: np.ndarray, names: list[str],
 
     of_files, of_pictures = folds(stored), folds(shown)
     facts = {name: [getattr(found[place].container, name) for place in stored] for name in CONTAINER_FACTS}
-    sizes = [found[place].container.bytes_per_pixel for place in stored]
+    containers: list[Any] = [found[place].container for place in stored]
+    sizes = [one.bytes_per_pixel for one in containers]
     pixel_cues = [cue("bytes_per_pixel", sizes, stored, of_files)] if stored else []
-    for name in found[shown[0]].traces if shown else ():
-        pixel_cues.append(cue(name, [found[place].traces[name] for place in shown], shown, of_pictures))
+    traces: list[Any] = [found[place].traces for place in shown]
+    for name in traces[0] if traces else ():
+        pixel_cues.append(cue(name, [one[name] for one in traces], shown, of_pictures))
     return {
         "metadata": weigh_all(facts, of_files) if stored else Strength(None, None),
         "cues": [cue(name, values, stored, of_files) for name, values in facts.items()] if stored else [],

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -66,12 +67,13 @@ def read_container(data: bytes, name: str) -> Container:
     """Return the facts of a file from its bytes and `name`. Reads only the header. Raises ImageError if it is not an image."""
     suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
     with open_image(data) as image:
-        kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG followed by more images
+        kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG followed by more images
         width, height = image.size
         carried = list(_carried(kind, image, data))
         foreign = [(what, content) for what, content in carried if not is_provenance(content)]
         is_jpeg = kind == "JPEG"
-        quality, exact = _jpeg_quality(image.quantization[0]) if is_jpeg and 0 in image.quantization else (None, None)
+        tables = getattr(image, "quantization", {})
+        quality, exact = _jpeg_quality(tables[0]) if is_jpeg and 0 in tables else (None, None)
         return Container(
             format=kind,
             extension=suffix or "none",
@@ -91,7 +93,7 @@ def read_container(data: bytes, name: str) -> Container:
         )
 
 
-def _carried(kind: str, image: Image.Image, data: bytes) -> Iterator[tuple[str, bytes]]:
+def _carried(kind: str, image: Any, data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of all data in the file except the image."""
     if kind == "PNG":
         for chunk, content in _png_chunks(data):
@@ -106,8 +108,8 @@ def _carried(kind: str, image: Image.Image, data: bytes) -> Iterator[tuple[str, 
             yield "comment" if marker == "COM" else known, content
     else:
         for key, what in _INFO.items():
-            if content := image.info.get(key):
-                yield what, content if isinstance(content, bytes) else str(content).encode()
+            if value := image.info.get(key):
+                yield what, value if isinstance(value, bytes) else str(value).encode()
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -119,7 +121,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         start += length + 12  # length, type and CRC
 
 
-def _bits(kind: str, image: Image.Image, data: bytes) -> int:
+def _bits(kind: str, image: Any, data: bytes) -> int:
     if kind == "PNG":
         return data[24]  # the bit depth in IHDR, which Pillow's mode does not show
     if kind == "JPEG":
@@ -147,5 +149,6 @@ def _libjpeg_tables() -> np.ndarray:
     for quality in range(1, 101):
         buffer = io.BytesIO()
         Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
-        tables.append(Image.open(buffer).quantization[0])
+        image: Any = Image.open(buffer)
+        tables.append(image.quantization[0])
     return np.array(tables)

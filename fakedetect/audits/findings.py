@@ -129,7 +129,7 @@ class Audit:
             )
             files = " and ".join(own[0].files[:2])
             if kind == "group":
-                some = ", ".join(one.group for one in own[:5])
+                some = ", ".join(str(one.group) for one in own[:5])
                 text = f"{counted(len(own), 'group')} in more than one split: {some}, with {files}"
             else:
                 text = f"{counted(len(own), f'{kind} image')} {sides}, for example {files}"
@@ -139,7 +139,7 @@ class Audit:
 
 def describe_strength(strength: Strength) -> str:
     """Return a text such as "AUROC 0.98 (99.9 % interval 0.95 to 1.00)"."""
-    if strength.auroc is None:
+    if strength.auroc is None or strength.interval is None:
         return "AUROC unknown"
     low, high = strength.interval
     return f"AUROC {strength.auroc:.3f} ({100 * CONFIDENCE:g} % interval {low:.3f} to {high:.3f})"
@@ -163,4 +163,4 @@ def _of_picture(cue: Cue) -> str:
 
 def _by_strength(cues: list[Cue]) -> list[Cue]:
     """Return the cues that are leaks, the strongest first."""
-    return sorted((cue for cue in cues if cue.strength.alarming), key=lambda cue: -cue.strength.auroc)
+    return sorted((cue for cue in cues if cue.strength.alarming), key=lambda cue: -(cue.strength.auroc or 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
@@ -30,7 +31,9 @@ class Strength:
     @property
     def alarming(self) -> bool:
         """Whether the AUROC is above LEVEL and the interval excludes 0.5."""
-        return self.auroc is not None and self.auroc > LEVEL and self.interval[0] > 0.5
+        if self.auroc is None or self.interval is None:
+            return False
+        return self.auroc > LEVEL and self.interval[0] > 0.5
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def weigh_cue(name: str, values: Sequence, files: Sequence[str], folds: Folds) -
         higher_in = "fake" if direction > 0.5 else "real" if direction < 0.5 else None
     sides, examples = {}, {}
     for label, number in LABEL_NUMBERS.items():
-        rows = np.flatnonzero(folds.labels == number)
+        rows: Any = np.flatnonzero(folds.labels == number)
         sides[label] = _describe_words([values[row] for row in rows]) if words else _describe_numbers(column[rows])
         telling = rows[np.argsort(-scores[rows] if number == FAKE else scores[rows], kind="stable")][:EXAMPLES]
         examples[label] = [f"{files[row]}: {_as_text(values[row])}" for row in telling] if strength.alarming else []

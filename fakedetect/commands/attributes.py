@@ -56,7 +56,7 @@ def attributes_train(
       fakelab attributes train --data faces/ --labels labels.csv --targets emotion=happiness:neutral
     """
 
-    how = {"model": model, "group": group, "seed": seed, "device": device, "data_root": data_root}
+    how: dict[str, Any] = {"model": model, "group": group, "seed": seed, "device": device, "data_root": data_root}
     folder = fresh(out, RUNS / f"attributes-{(model or 'cnn').replace(':', '-')}")
     return run_train(data, labels, targets, folder, sets or [], as_json, report_unused, split=split, **how)
 
@@ -85,7 +85,7 @@ def attributes_select(
       fakelab attributes select faces/ --model runs/attributes-cnn --value no --out others/
     """
 
-    how = {"min_p": min_p, "value": value, "device": device, "data_root": data_root}
+    how: dict[str, Any] = {"min_p": min_p, "value": value, "device": device, "data_root": data_root}
     return run_select(model, attribute, source, out, as_json, report_unused, **how)
 
 

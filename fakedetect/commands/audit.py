@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def audit(
       fakelab audit runs/digits --strict
     """
 
-    shared = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    shared: dict[str, Any] = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
     return run_audit(place, as_json, report_unused, **shared)
 
 
@@ -114,7 +114,7 @@ def _row(cue: Cue) -> tuple:
 
 
 def _numbers(strength: Strength) -> tuple[str, str, str]:
-    if strength.auroc is None:
+    if strength.auroc is None or strength.interval is None:
         return "-", "", ""
     low, high = strength.interval
     return f"{strength.auroc:.3f}", f"{low:.3f} to {high:.3f}", "<--" if strength.alarming else ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,7 +59,7 @@ def evaluate(
       fakelab evaluate runs/a-cnn,runs/b-cnn runs/a runs/b
     """
 
-    where = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
+    where: dict[str, Any] = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
     where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
     made = run_evaluate(detectors, places or [], as_json, **where)
     return report_unused(made.unused_by_option)
@@ -85,7 +85,7 @@ def run_evaluate(
     from fakedetect.evaluation.matrix import compare
 
     chosen = split_detectors(detectors)
-    where = {"real": real, "fake": fake, "device": device, "data_root": data_root}
+    where: dict[str, Any] = {"real": real, "fake": fake, "device": device, "data_root": data_root}
     if len(chosen) == 1 and len(places) <= 1 and degrade is None:
         place = places[0] if places else None
         made = fakedetect.evaluate(chosen[0], place, out=out, robustness=robustness, strict=strict, **where)
@@ -100,9 +100,9 @@ def run_evaluate(
     if strict:
         remedy = f"Audit each set first: {command('audit', 'SET')}."
         raise UserError("--strict needs exactly one detector and one set", remedy=remedy)
-    made = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
-    print_matrix(made, as_json)
-    return made
+    matrix = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
+    print_matrix(matrix, as_json)
+    return matrix
 
 
 def split_detectors(text: str) -> list[str]:

@@ -80,7 +80,8 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
     heat_maps(
         detector.network, _blank(detector), np.zeros(1, dtype=bool), detector.device
     )  # raises early if the network cannot be explained
-    rows, shown = [], []
+    rows: list[dict] = []
+    shown = []
     with progress_bar("explaining", len(inputs), "images") as bar:
         for row, png in _explained(inputs, detector):
             if png is not None and folder is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def faces(
     if fps is None and count is None and every is None:
         fps = 5.0
     cut = Cut(every=every, fps=fps, count=count, start_s=start, end_s=end, margin=margin, size=size, align=align)
-    labels = {"label": label, "group": group, "split": split}
+    labels: dict[str, Any] = {"label": label, "group": group, "split": split}
     return run_faces(paths, out, as_json, cut=cut, min_face=min_face, device=device, **labels)
 
 
@@ -63,7 +63,7 @@ def run_faces(
     out: Path,
     as_json: bool,
     *,
-    label: str | None,
+    label: Label | None,
     group: str,
     split: str,
     cut: Cut,

@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,7 +70,12 @@ def score(
     """
     from fakedetect.faces.options import VideoOptions
 
-    face_options = {"min_face": min_face, "margin": margin, "whole_frame": whole_frame, "every_face": every_face}
+    face_options: dict[str, Any] = {
+        "min_face": min_face,
+        "margin": margin,
+        "whole_frame": whole_frame,
+        "every_face": every_face,
+    }
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(paths, folder, out=out, drawn=annotate, options=options, device=device, as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def detect_train(
         if place is None and real is None and fake is None:
             place = newest_run()
         folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
-    shared = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
+    shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
     made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
     if as_json:
         print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})

@@ -13,11 +13,16 @@ from fakedetect.data.degrade import blurred, resized_and_back, saved_as_jpeg
 class Augmentation(Protocol):
     """The settings that decide how much happens: probabilities, [0, 1]; `shift` is a share of the side."""
 
-    flip: float
-    jpeg: float
-    blur: float
-    resize: float
-    shift: float
+    @property
+    def flip(self) -> float: ...
+    @property
+    def jpeg(self) -> float: ...
+    @property
+    def blur(self) -> float: ...
+    @property
+    def resize(self) -> float: ...
+    @property
+    def shift(self) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,8 @@ def saved_as_jpeg(layout: np.ndarray, quality: int) -> np.ndarray:
     """Through a JPEG file of this quality, 1 to 100, colour at half the resolution, as most programs write it."""
     # OpenCV takes three channels for BGR: turned round, red would be coded as finely as blue should be.
     _, data = cv2.imencode(".jpg", layout[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return _layout(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), layout)[..., ::-1]
+    back: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return _layout(back, layout)[..., ::-1]
 
 
 def _to_side(layout: np.ndarray, side: int) -> np.ndarray:
@@ -113,7 +115,8 @@ def parse_degradation(text: str) -> Degradation:
     word = text.strip().lower()
     if word == NONE:
         return Degradation(NONE, 0)
-    kind, digits = re.fullmatch(r"([^\d.]*)(.*)", word).groups()
+    kind = re.split(r"[\d.]", word, maxsplit=1)[0]
+    digits = word.removeprefix(kind)
     if kind not in KINDS:
         raise unknown_name("degradation", kind or text, [*KINDS, NONE], remedy="A strength follows its name: jpeg75.")
     own = KINDS[kind]

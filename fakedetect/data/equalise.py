@@ -8,6 +8,8 @@ not. After another quality, which leaves the traces of two, it was 0.60 to 1.00:
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -20,5 +22,5 @@ def equalised(image: np.ndarray, quality: int) -> np.ndarray:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(layout), options)
-    back = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    back: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     return back[None] if back.ndim == 2 else np.ascontiguousarray(back[..., ::-1].transpose(2, 0, 1))

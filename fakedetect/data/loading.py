@@ -12,7 +12,7 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.files import read_json
-from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS, Label
+from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.media.duplicates import same_picture_groups
 from fakecore.media.pixels import ImageError, decode_image
 from fakecore.messages import command
@@ -102,6 +102,7 @@ def open_labelled(
             )
         return read_imageset(_find_set(Path(place)))
     require_both_folders(real, fake)
+    assert real and fake, "checked just now"
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
     _refuse_overlap(*sources)
@@ -142,7 +143,7 @@ def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, .
             raise UserError(what, got=told_counts(counts), expected="both in each split", remedy=remedy)
 
 
-def remedy_for_lack_of(name: Label, unused: list[dict]) -> str:
+def remedy_for_lack_of(name: str, unused: list[dict]) -> str:
     """What to do where there are no images of this kind at all, or none that can be used."""
     if unused:
         return f"{len(unused):,} files could not be used, the first: {unused[0]['path']}: {unused[0]['error']}."

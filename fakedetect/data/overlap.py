@@ -30,9 +30,10 @@ def remember(folder: Path, hashes: Iterable[str], others: Sequence[bytes | None]
     """Write seen.npy for images with these SHA-256s (of their bytes), and for all that `others` list, as `read_seen` gives
     them; return the SHA-256 of the file. None, and no file, where one of `others` is unknown: then the whole is.
     """
-    if None in others:
+    lists = [data for data in others if data is not None]
+    if len(lists) < len(others):
         return None
-    known = [np.load(io.BytesIO(data), allow_pickle=False) for data in others]
+    known = [np.load(io.BytesIO(data), allow_pickle=False) for data in lists]
     buffer = io.BytesIO()
     np.save(buffer, np.unique(np.concatenate([_short_names(hashes), *known])), allow_pickle=False)
     write_bytes(folder / "seen.npy", buffer.getvalue())

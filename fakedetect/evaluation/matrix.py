@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,21 +109,23 @@ class _Sets:
     """The columns. Each is opened once per input shape of the detectors, and decoded once by the pixel cache."""
 
     def __init__(self, places: Sequence[str], real: str | None, fake: str | None, data_root: Path | None):
-        asked = [{"place": place, "real": None, "fake": None} for place in places]
+        asked: list[dict[str, Any]] = [{"place": place, "real": None, "fake": None} for place in places]
         if real is not None or fake is not None or not asked:
             require_both_folders(real, fake)
             asked.append({"place": None, "real": real, "fake": fake})
         labels = [str(one["place"] or f"--real {one['real']} --fake {one['fake']}") for one in asked]
         names = unique_names(labels, [place_name(**one) for one in asked])
         facts = zip(names, labels, strict=True)
-        self.columns = [{"name": name, "place": place, "origin": {}, "error": None} for name, place in facts]
+        self.columns: list[dict[str, Any]] = [
+            {"name": name, "place": place, "origin": {}, "error": None} for name, place in facts
+        ]
         self.unused: dict[str, dict] = {}  # by path
         self._asked, self._data_root = asked, data_root
         self._opened: dict[tuple[int | None, ...], LabelledImages] = {}
 
     def open(self, number: int, detector: Detector) -> LabelledImages | None:
         """Return the images of a column in the input shape of a detector, or None if the column has an error."""
-        shape = {"resolution": detector.resolution, "channels": detector.channels}
+        shape: dict[str, Any] = {"resolution": detector.resolution, "channels": detector.channels}
         shape["equalise_jpeg"] = detector.equalise_jpeg
         column, key = self.columns[number], (number, *shape.values())
         if column["error"] is None and key not in self._opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import auc, average_precision_score, brier_score_loss, roc_curve
@@ -137,7 +138,7 @@ def bootstrap_intervals(
 
 def _clusters(labels, groups: Sequence[Hashable | None] | None, label: int) -> np.ndarray | list[np.ndarray]:
     """Return the rows of one class: one array if no image has a group (the fast case), else an array per group."""
-    rows = np.flatnonzero(labels == label)
+    rows: Any = np.flatnonzero(labels == label)
     if groups is None or all(groups[row] is None for row in rows):
         return rows
     members: dict[Hashable, list[int]] = {}

@@ -164,6 +164,8 @@ def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
 
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     for one in learned:
+        if one.test is None:
+            continue
         labels, scores = one.test
         fpr, tpr, _ = roc_curve(labels, scores, pos_label=FAKE)
         axes.plot(fpr, tpr, color=colours[one], linewidth=1.8)

@@ -184,7 +184,8 @@ def _worst(judged: Judged, detector: Detector) -> list[dict]:
 
 def _heat(judged: Judged, places: np.ndarray, detector: Detector) -> list[str | None]:
     """Return the heat map over each of these images, or None if the network has none."""
-    images, nothing = judged.data.images[judged.rows[places]], [None] * len(places)
+    images = judged.data.images[judged.rows[places]]
+    nothing: list[str | None] = [None] * len(places)
     try:
         heat = (
             heat_maps(detector.network, images, judged.p_fake[places] >= 0.5, detector.device) if len(places) else None
@@ -209,7 +210,8 @@ def _shown(judged: Judged, place: int) -> dict:
 
 def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dict[str, list[dict]]:
     """Return one image of each class after every degradation, with its p_fake."""
-    names, shown = [cell["degradation"] for cell in robustness.cells], {}
+    names = [cell["degradation"] for cell in robustness.cells]
+    shown: dict[str, list[dict]] = {}
     for number, label in LABEL_NAMES.items():
         row = int(judged.rows[np.flatnonzero(judged.labels == number)[0]])
         image, key = judged.data.images[row], judged.data.sha256[row]

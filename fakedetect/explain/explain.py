@@ -62,8 +62,8 @@ def heat_maps(network: nn.Module, images: np.ndarray, says_fake: np.ndarray, dev
     if isinstance(network, Ensemble):
         remedy = "Explain its members one by one; detector.json lists them."
         raise UserError("an ensemble cannot be explained as a whole: its members use different features", remedy=remedy)
-    if hasattr(network, "frequency_weights"):
-        weights = torch.as_tensor(network.frequency_weights()).detach().abs().float().cpu().numpy()
+    if frequency_weights := getattr(network, "frequency_weights", None):
+        weights = torch.as_tensor(frequency_weights()).detach().abs().float().cpu().numpy()
         return Heat("frequency", _to_unit(np.repeat(weights[None], len(images), axis=0)))
     size = max(1, min(_BATCH, _BATCH_PIXELS // images.shape[2] ** 2))
     with _evaluating(network):

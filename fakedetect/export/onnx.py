@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -125,15 +125,16 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
 
 def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
     """Return the graph with free batch, height and width. Raises UserError that names an operator ONNX lacks."""
+    domain: Any = detector.domain  # never that of an .onnx file: those are refused before
     graph = DetectorGraph(
-        detector.network, detector.resolution, detector.channels, detector.facts["temperature"], detector.domain
+        detector.network, detector.resolution, detector.channels, detector.facts["temperature"], domain
     )
     side = detector.resolution
     # Three different sizes, none of them 1: the exporter treats equal sizes as one, and 1 as fixed.
     example = torch.zeros((2, 3, side + 13, side + 29), dtype=torch.uint8)
     try:
         with _silenced():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 graph.eval(),
                 (example,),
                 dynamo=True,

@@ -181,6 +181,7 @@ def _crop_video(path: str, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar)
             batch = []
     seen += _crop_batch(path, batch, finder, tracker, cut, crops, bar)
     outcome = video.outcome
+    assert outcome, "all frames were read"
     return {"frames": seen, "tracks": len(tracker.tracks), "duration_s": outcome.whole_s, "note": outcome.note}
 
 

@@ -114,8 +114,8 @@ class Cascade:
         if not results:
             return np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 10), np.float32)
         parts = [np.concatenate(part) for part in zip(*results, strict=True)]
-        shifts, scores, points = parts[0], parts[-1][:, 1], parts[1] if len(parts) == 3 else None
-        return shifts, scores, points
+        points = parts[1] if len(parts) == 3 else np.empty((len(parts[0]), 0), np.float32)  # R-Net finds none
+        return parts[0], parts[-1][:, 1], points
 
     def _tensor(self, images: np.ndarray) -> torch.Tensor:
         """uint8 (n, H, W, 3) -> float32 (n, 3, H, W), [-1, 1], as the networks were trained."""
@@ -138,12 +138,12 @@ def _resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 
 def _grid_boxes(shifts: torch.Tensor, scores: torch.Tensor, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """P-Net's answers at one scale -> boxes with scores (n, 5), moved as it says, and frame numbers (n,)."""
-    owners, rows, columns = (scores >= THRESHOLDS[0]).nonzero(as_tuple=True)
-    score = scores[owners, rows, columns].cpu().numpy()
-    shift = shifts[owners, :, rows, columns].cpu().numpy()  # (n, 4)
+    frames, rows, columns = (scores >= THRESHOLDS[0]).nonzero(as_tuple=True)
+    score = scores[frames, rows, columns].cpu().numpy()
+    shift = shifts[frames, :, rows, columns].cpu().numpy()  # (n, 4)
     corner = np.stack([columns.cpu().numpy(), rows.cpu().numpy()], axis=1) * float(_STRIDE)
     cells = np.concatenate([np.floor((corner + 1) / scale), np.floor((corner + _CELL) / scale)], axis=1)
-    owners = owners.cpu().numpy()
+    owners = frames.cpu().numpy()
     keep = _suppress(cells, score, owners, 0.5)
     cells, sides = cells[keep], (cells[keep, 2:] - cells[keep, :2])
     moved = cells + shift[keep] * np.concatenate([sides, sides], axis=1)

@@ -93,15 +93,17 @@ class Tracker:
             owners[place] = track
         for track in self._open:
             track.missed = 0 if any(owner is track for owner in owners) else track.missed + 1
+        numbers = []
         for place, face in enumerate(faces):
-            track, sighting = owners[place], Sighting(index, time_s, face)
-            if track is None:
-                owners[place] = Track(len(self.tracks) + 1, sighting, time_s)
-                self.tracks.append(owners[place])
-                self._open.append(owners[place])
+            owner, sighting = owners[place], Sighting(index, time_s, face)
+            if owner is None:
+                owner = Track(len(self.tracks) + 1, sighting, time_s)
+                self.tracks.append(owner)
+                self._open.append(owner)
             else:
-                track.add(sighting)
-        return [track.number for track in owners]
+                owner.add(sighting)
+            numbers.append(owner.number)
+        return numbers
 
     def _may_go_on(self, track: Track, time_s: float) -> bool:
         return track.missed <= MAX_GAP and (not track.missed or time_s - track.end_s <= MAX_GAP_S)

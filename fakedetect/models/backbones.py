@@ -7,11 +7,13 @@ import difflib
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from fakecore.device import to_device
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_into, read_tensors
 from fakedetect.models.fusion import join_convolutions
@@ -26,6 +28,10 @@ class TimmFeatures(nn.Module):
     Images are enlarged or reduced to `input_size` (bicubic, antialiased) and normalised as the backbone was trained. With
     `pool` avg its own pooling makes one vector; flatten keeps every place, as system E's head did.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    network: Any  # a timm model
 
     precision = "auto"  # large products: bf16 where the processor is faster in it
 
@@ -59,12 +65,12 @@ class TimmFeatures(nn.Module):
         from torch.fx.experimental.optimization import fuse
         from torch.fx.proxy import TraceError
 
-        whole = _Features(self).eval()
+        whole: nn.Module = _Features(self).eval()
         try:
             whole = fuse(whole)
         except (TraceError, RuntimeError, TypeError, AttributeError, KeyError):  # not every network can be traced
             whole = copy.deepcopy(whole)
-        whole = whole.to(dtype=dtype, memory_format=torch.channels_last)
+        whole = to_device(whole, self.mean.device, dtype)
         self._fast, self._dtype = whole, dtype
         if isinstance(whole, GraphModule) and self.mean.device.type == "cpu":
             joined = join_convolutions(copy.deepcopy(whole))
@@ -85,8 +91,7 @@ class TimmFeatures(nn.Module):
         )
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        found = self.network.forward_features(x)
-        return found.flatten(1) if self.pool == "flatten" else self.network.forward_head(found, pre_logits=True)
+        return _features_of(self.network, self.pool, x)
 
     def freeze(self, layers: int | None) -> None:
         """Freeze the first `layers` that have parameters, from the input on; all for None. Their BN keeps its statistics."""
@@ -104,6 +109,11 @@ class TimmFeatures(nn.Module):
         return self
 
 
+def _features_of(network: Any, pool: str, x: torch.Tensor) -> torch.Tensor:
+    found = network.forward_features(x)
+    return found.flatten(1) if pool == "flatten" else network.forward_head(found, pre_logits=True)
+
+
 class _Features(nn.Module):
     """A backbone's features as a forward pass of its own, so that the pass can be traced."""
 
@@ -112,7 +122,7 @@ class _Features(nn.Module):
         self.network, self.pool = features.network, features.pool
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return TimmFeatures._features(self, x)
+        return _features_of(self.network, self.pool, x)
 
 
 def for_scoring(network: nn.Module, precision: str) -> nn.Module:
@@ -131,7 +141,8 @@ def own_input_size(backbone: str) -> int:
     import timm
 
     _require_known(backbone)
-    return timm.get_pretrained_cfg(backbone).input_size[-1]
+    facts: Any = timm.get_pretrained_cfg(backbone)
+    return facts.input_size[-1]
 
 
 def load_pretrained(features: TimmFeatures, backbone: str, weights: str | None) -> str:
@@ -196,8 +207,10 @@ def _create(backbone: str, input_size: int) -> nn.Module:
     import timm
 
     _require_known(backbone)
-    facts = timm.get_pretrained_cfg(backbone)
-    fixed = {"img_size": input_size} if facts.fixed_input_size and input_size != facts.input_size[-1] else {}
+    facts: Any = timm.get_pretrained_cfg(backbone)
+    fixed: dict[str, Any] = (
+        {"img_size": input_size} if facts.fixed_input_size and input_size != facts.input_size[-1] else {}
+    )
     try:
         return timm.create_model(backbone, pretrained=False, num_classes=0, **fixed)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from fakecore.device import autocast, choose_device, choose_precision, keep_freed_memory
+from fakecore.device import autocast, choose_device, choose_precision, keep_freed_memory, to_device
 from fakecore.errors import UserError
 from fakecore.labels import decide
 from fakecore.media.pixels import fit_square, is_grey, read_image, refuse_tiny
@@ -62,8 +63,8 @@ class Detector:
         """
         path = Path(path)
         if path.suffix.lower() == ".onnx":
-            network, facts, domain = open_onnx(path, device)
-            return Detector(network, facts, torch.device("cpu"), domain)
+            exported, facts, known = open_onnx(path, device)
+            return Detector(exported, facts, torch.device("cpu"), known)
         if not (path / "detector.json").is_file():
             raise _no_detector(path)
         tensors, facts = load_checkpoint(path / "detector")
@@ -76,7 +77,7 @@ class Detector:
         tensors, domain = split_tensors(tensors)
         load_into(network, tensors, str(path))
         place = choose_device(device)
-        detector = Detector(network.to(place, memory_format=torch.channels_last).eval(), facts, place, domain)
+        detector = Detector(to_device(network, place).eval(), facts, place, domain)
         _ = detector._scoring  # now, once: threads that begin to score together would each make their own
         return detector
 
@@ -85,7 +86,8 @@ class Detector:
         self.facts["sha256"] = save_checkpoint(path / "detector", self._tensors(), self.facts)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {**self.network.state_dict(), **(self.domain.tensors() if self.domain else {})}
+        own = self.domain.tensors() if isinstance(self.domain, Domain) else {}
+        return {**self.network.state_dict(), **own}
 
     @property
     def resolution(self) -> int:
@@ -214,7 +216,8 @@ def network_outputs(
 
     `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
     """
-    logits, features = zip(*_in_batches(network, network.outputs, images, device, rows), strict=True)
+    outputs: Any = network.outputs
+    logits, features = zip(*_in_batches(network, outputs, images, device, rows), strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
 

@@ -59,7 +59,9 @@ class Domain:
         places = self._places(np.where(finite[:, None], features, 0))
         # As a matrix product, in doubles so that nothing is lost: half the time of scipy's, which shows in small networks.
         mode = "use_mm_for_euclid_dist"
-        apart = torch.cdist(*(torch.from_numpy(a).double() for a in (places, self.points)), compute_mode=mode)
+        apart = torch.cdist(
+            torch.from_numpy(places).double(), torch.from_numpy(self.points).double(), compute_mode=mode
+        )
         nearest = apart.topk(min(NEIGHBOURS, len(self.points)), dim=1, largest=False).values
         return np.where(finite, nearest[:, -1].numpy(), np.inf)
 

@@ -18,6 +18,8 @@ class DCTFeatures(nn.Module):
     Frank et al. 2020 (arXiv 2003.08685), sections 3 and 4: type-II DCT in two dimensions, log-scaled.
     """
 
+    basis: torch.Tensor
+
     precision = "fp32"
 
     def __init__(self, resolution: int, channels: int):
@@ -39,6 +41,10 @@ class SpectrumFeatures(nn.Module):
     Durall et al. 2020 (arXiv 2003.01826), section 2.1: of the grey image, one number a radius, log-scaled. The Fourier
     transform is two matrix products, so that exported networks need no operator for it.
     """
+
+    cosines: torch.Tensor
+    sines: torch.Tensor
+    share: torch.Tensor
 
     precision = "fp32"
 

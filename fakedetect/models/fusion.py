@@ -44,18 +44,20 @@ def join_convolutions(network: fx.GraphModule) -> fx.GraphModule:
 
 def _followed(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node | None, bool]:
     """The last of the steps that may be joined to a convolution, what is added to it on the way, and whether ReLU is last."""
-    last, other = node, None
+    last: fx.Node = node
+    other: fx.Node | None = None
     while len(last.users) == 1:
         (user,) = last.users
-        module = modules.get(user.target) if user.op == "call_module" else None
+        module = modules.get(str(user.target)) if user.op == "call_module" else None
         if type(module) is nn.Identity:
             last = user
         elif type(module) is nn.ReLU:
             return user, other, True
         elif user.target in _SUMS and other is None and len(user.args) == 2 and not user.kwargs:
-            (other,) = [arg for arg in user.args if arg is not last] or [None]
-            if not isinstance(other, fx.Node):
+            (added,) = [arg for arg in user.args if arg is not last] or [None]
+            if not isinstance(added, fx.Node):
                 return last, None, False
+            other = added
             last = user
         else:
             break
@@ -66,13 +68,13 @@ def _is_free(shortcut: fx.Node, last: fx.Node, modules: dict[str, nn.Module], pl
     """Whether nothing needs a shortcut, or looks at its memory, once `last` is computed: then the sum may stand there."""
 
     def makes_new(node: fx.Node) -> bool:
-        return node.op == "call_module" and isinstance(modules.get(node.target), (*_FRESH, _Joined))
+        return node.op == "call_module" and isinstance(modules.get(str(node.target)), (*_FRESH, _Joined))
 
     readers = [user for user in shortcut.users if user.target not in _SUMS]
     return (
         makes_new(shortcut)
         and all(makes_new(user) for user in readers)
-        and max(map(place.get, shortcut.users)) <= place[last]
+        and max(place[user] for user in shortcut.users) <= place[last]
     )
 
 

@@ -12,6 +12,9 @@ _DROPOUT = 0.5
 class LinearProbe(nn.Module):
     """features (B, dims) -> (B, outputs): each feature standardised by the training set's mean and deviation, then weighed."""
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, dims: int, outputs: int = 1):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dims))

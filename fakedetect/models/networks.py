@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
@@ -55,7 +57,10 @@ class ScratchCNN(nn.Module):
 class Probed(nn.Module):
     """An extractor of features, uint8 (B, channels, R, R) -> (B, dims), and a head on them -> logits (B,), or (B, outputs)."""
 
-    def __init__(self, extractor: nn.Module, probe: str, resolution: int, outputs: int = 1):
+    features: Any  # nn.Module with dims and precision
+    head: Any  # one of HEADS
+
+    def __init__(self, extractor: Any, probe: str, resolution: int, outputs: int = 1):
         super().__init__()
         self.features = extractor
         self.head = HEADS[probe](extractor.dims, outputs)
@@ -99,7 +104,8 @@ class Ensemble(nn.Module):
         logits, features = [], [images.new_zeros((len(images), 0), dtype=torch.float32)]
         for member, shape, temperature in zip(self.members, self.shapes, self.temperatures, strict=True):
             seen = _reshaped(images, *shape)
-            found, own = member.outputs(seen) if hasattr(member, "outputs") else (member(seen), None)
+            both: Any = getattr(member, "outputs", None)
+            found, own = both(seen) if both else (member(seen), None)
             logits.append(found.float() / temperature)
             features += [] if own is None else [own.float()]
         return torch.stack(logits).mean(dim=0), torch.cat(features, dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def open_onnx(path: Path, device: str = "auto") -> tuple[OnnxNetwork, dict, Know
         got = "a folder" if path.is_dir() else "no such file"
         raise UserError(f"{path} is not a detector", got=got, expected="an .onnx file made by `export`")
     network = read_graph(path)
-    facts = {name: _value(text) for name, text in network.metadata.items()}
+    facts: dict[str, Any] = {name: _value(text) for name, text in network.metadata.items()}
     if facts.get("kind") != "detector" or not network.takes_photos:
         what = f"{path} is an ONNX graph, but not a detector that fakelab exported"
         got = f"metadata {', '.join(sorted(facts)[:5]) or 'none'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,9 @@ class DetectorGraph(nn.Module):
     other way is nothing to most networks, but moved the logit of a frequency detector by 0.03.
     """
 
-    def __init__(
-        self, network: nn.Module, resolution: int, channels: int, temperature: float, domain: Domain | None = None
-    ):
+    grey: torch.Tensor
+
+    def __init__(self, network: Any, resolution: int, channels: int, temperature: float, domain: Domain | None = None):
         super().__init__()
         self.distance = _Distance(domain) if domain is not None else None
         self.network, self.resolution, self.channels, self.temperature = network, resolution, channels, temperature
@@ -62,10 +63,15 @@ class DetectorGraph(nn.Module):
 class _Distance(nn.Module):
     """features (N, dims) -> (N,): what `Domain.distances` computes."""
 
+    points: torch.Tensor
+    mean: torch.Tensor
+    axes: torch.Tensor
+    lengths: torch.Tensor
+
     def __init__(self, domain: Domain):
         super().__init__()
-        self.nth, self.rest_deviation = min(NEIGHBOURS, len(domain.points)), None
-        arrays = {"points": domain.points}
+        self.nth, self.rest_deviation = min(NEIGHBOURS, len(domain.points)), 0.0  # 0: unit length
+        arrays: dict[str, np.ndarray] = {"points": domain.points}
         if domain.whitening is not None:
             own, self.rest_deviation = domain.whitening, domain.whitening.rest_deviation
             arrays |= {"mean": own.mean, "axes": own.axes, "lengths": (own.axes**2).sum(axis=0)}
@@ -73,7 +79,7 @@ class _Distance(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        places = self._of_unit_length(features) if self.rest_deviation is None else self._whitened(features)
+        places = self._of_unit_length(features) if not self.rest_deviation else self._whitened(features)
         apart = (places[:, None] - self.points).square().sum(dim=2).sqrt()  # (N, points)
         return apart.topk(self.nth, dim=1, largest=False).values[:, -1]
 
@@ -101,7 +107,7 @@ def _pillow_resizes_tall_images_rows_first() -> bool:
     noise = np.random.default_rng(0).integers(0, 256, (64, 8), dtype=np.uint8)
     image, size, filtered = Image.fromarray(noise), 4, Image.Resampling.BICUBIC
     columns_first = image.resize((size, 64), filtered).resize((size, size), filtered)
-    return not np.array_equal(columns_first, image.resize((size, size), filtered))
+    return columns_first.tobytes() != image.resize((size, size), filtered).tobytes()
 
 
 def _to_pixels(x: torch.Tensor) -> torch.Tensor:

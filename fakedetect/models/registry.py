@@ -40,7 +40,7 @@ class Opened:
 
     model: str
     arguments: dict[str, Any]
-    network: nn.Module
+    network: Any  # nn.Module; a model on features has .features and .head too
     trained: bool = False  # only its temperature and thresholds remain to be chosen
     facts: dict[str, Any] = field(default_factory=dict)
     # Of one that was trained elsewhere: hash lists of its training images, see fakedetect.data.overlap; None: unknown.
@@ -225,7 +225,7 @@ def _describe_backbone(settings: DetectorSettings) -> dict[str, Any]:
     return {"input_size": input_size, "pool": settings.pool, "probe": settings.probe_in_use()}
 
 
-def _prepare_backbone(network: nn.Module, settings: DetectorSettings) -> dict[str, Any]:
+def _prepare_backbone(network: Any, settings: DetectorSettings) -> dict[str, Any]:
     name, weights = _backbone_name(settings), None
     if settings.pretrained:  # else all is trained: random features teach little
         weights = load_pretrained(network.features, name, settings.weights)
@@ -237,7 +237,7 @@ def _train_backbone(settings: DetectorSettings) -> Training:
     return "network" if settings.trains_backbone else "features"
 
 
-def _ensemble(resolution: int, channels: int, members: list[dict]) -> nn.Module:
+def _ensemble(resolution: int, channels: int, members: list[dict]) -> Ensemble:
     for one in members:
         check_fields(one, _MEMBER, "a member of the ensemble", remedy="")
     networks = [build_network(one["model"], one["arguments"]) for one in members]
@@ -259,12 +259,12 @@ def _open_ensemble(request: Request) -> Opened:
         {"model": one.facts["model"], "arguments": one.facts["arguments"], "temperature": one.facts["temperature"]}
         for one in members
     ]
-    arguments = {
+    arguments: dict[str, Any] = {
         "resolution": max(one.resolution for one in members),
         "channels": max(one.channels for one in members),
         "members": listed,
     }
-    network = build_network("ensemble", arguments)
+    network = _ensemble(**arguments)
     for own, one in zip(network.members, members, strict=True):
         own.load_state_dict(one.network.state_dict())
     about = [{"path": str(path), "id": one.id} for path, one in zip(paths, members, strict=True)]

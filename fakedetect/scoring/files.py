@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,13 @@ from fakecore.sets.folders import walk_files
 from fakedetect.models.detector import Detector, Judgement, batch_size
 from fakedetect.scoring.video import VideoJudge
 
-COLUMNS = ("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note")
-COLUMNS += ("sha256", "detector")  # of the file's bytes; of the detector's weights (first digits)
+COLUMNS = (
+    *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
+    *("sha256", "detector"),
+)  # of the file's bytes; of the detector's weights (first digits)
 OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 NUMBERS = ("p_fake", "threshold", "real_below")
-_READ = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
+_READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -47,7 +50,7 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
         if path.is_dir():
             problems: list[tuple[str, str]] = []
             inside = [(str(file), None) for file in walk_files(path, problems)]
-            found += inside + problems
+            found += [*inside, *problems]
             if not inside and not problems:
                 empty.append(name)
         else:
@@ -214,12 +217,12 @@ class ResultsFile:
         else:
             while whole.count(b'"') % 2:  # truncated inside a quoted name that contains a newline
                 whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
-            lines = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
-            if lines and tuple(lines[0]) != COLUMNS:
-                raise self._foreign(",".join(lines[0]))
-            if any(len(line) != len(COLUMNS) for line in lines):
+            table = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
+            if table and tuple(table[0]) != COLUMNS:
+                raise self._foreign(",".join(table[0]))
+            if any(len(line) != len(COLUMNS) for line in table):
                 raise self._foreign("rows with other columns")
-            rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in lines[1:]]
+            rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in table[1:]]
         if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
             raise self._foreign(repr(data[:40]))
         if whole != data:

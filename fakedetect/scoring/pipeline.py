@@ -50,7 +50,8 @@ class Pipeline:
         self._searching = ThreadPoolExecutor(self._ahead)
         self._batch: list[Frame] = []
         self._searches: deque[tuple[list[Frame], list[Frame], Future]] = deque()
-        self._searched_s, self._since_search = None, 0  # time of the last frame chosen for a search, and frames since
+        self._searched_s: float | None = None  # time of the last frame chosen for a search
+        self._since_search = 0  # frames since
         self._tracker = Tracker()
         self._last: dict[int, Face] = {}  # faces of the last search, by track number, and its time
         self._last_s = 0.0
@@ -89,10 +90,14 @@ class Pipeline:
     def _search(self) -> None:
         batch, self._batch = self._batch, []
         searched = self._to_search(batch)
-        search = self._searching.submit(self._finder.find, [frame.pixels for frame in searched])
+        search = self._searching.submit(self._find, [frame.pixels for frame in searched])
         self._searches.append((batch, searched, search))
         if len(self._searches) > self._ahead:
             self._follow(*self._searches.popleft())
+
+    def _find(self, pixels: list[np.ndarray]) -> list[list[Face]]:
+        assert self._finder, "whole frames are scored without a search"
+        return self._finder.find(pixels)
 
     def finish(self) -> None:
         """Track and score everything that is pending. The last frame is always searched, so that all frames before it lie
@@ -104,7 +109,7 @@ class Pipeline:
             self._follow(*self._searches.popleft())
         if self._between:
             last = self._between.pop()
-            self._follow([last], [last], self._searching.submit(self._finder.find, [last.pixels]))
+            self._follow([last], [last], self._searching.submit(self._find, [last.pixels]))
         for chosen in self._chosen.values():
             self._judging.add(chosen)
         self._judging.finish()

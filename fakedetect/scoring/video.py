@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from fakedetect.scoring.pipeline import Pipeline
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
 _RANK = {"real": 0, "unsure": 1, "fake": 2}
-NO_VIDEO = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
+NO_VIDEO: dict[str, Any] = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
 
 
 class VideoJudge:
@@ -69,8 +70,10 @@ class VideoJudge:
                 if self._on_progress:
                     self._on_progress(path, found.frames, video.expected)
             found.finish()
-        facts = {**NO_VIDEO, "frames": found.frames, "duration_s": round(video.outcome.whole_s, 3), "status": "ok"}
-        notes = [video.outcome.note, found.note, options.note]
+        outcome = video.outcome
+        assert outcome, "all frames were read"
+        facts = {**NO_VIDEO, "frames": found.frames, "duration_s": round(outcome.whole_s, 3), "status": "ok"}
+        notes = [outcome.note, found.note, options.note]
         facts |= {"error": None, "note": "; ".join(filter(None, notes)) or None}
         if not found.frames:
             raise VideoError("unreadable", f"none of its {counted(video.expected, 'frame')} to analyse can be decoded")

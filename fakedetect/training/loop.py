@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakecore.device import derive_seed, keep_freed_memory, make_fabric
+from fakecore.device import Precision, derive_seed, keep_freed_memory, make_fabric, to_device
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl, write_bytes
 from fakecore.interrupt import StopRequest
@@ -61,9 +62,10 @@ class Task:
 class Schedule(Protocol):
     """The settings that `fit_epochs` reads."""
 
-    epochs: int
-    weight_decay: float
-
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
     def rate_in_use(self) -> float: ...
 
 
@@ -75,7 +77,7 @@ def fit(
     folder: Path,
     seed: int,
     device: torch.device,
-    precision: str,
+    precision: Precision,
 ) -> Fit:
     """Train `network` on the train split; history.jsonl and the state to resume from go to `folder`.
 
@@ -105,14 +107,14 @@ def fit_epochs(
     folder: Path,
     seed: int,
     device: torch.device,
-    precision: str,
+    precision: Precision,
     resumable: bool = True,
 ) -> Fit:
     """Train `network` for `settings.epochs`, and give it the weights of the best; history.jsonl goes to `folder`, and, where
     it is `resumable`, so does the state after every epoch. Raises as `fit` does.
     """
     keep_freed_memory()
-    network.to(device, memory_format=torch.channels_last)
+    to_device(network, device)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
     state = _State(folder, network, optimiser, on_disk=resumable)
@@ -162,11 +164,12 @@ def _onto(device: torch.device, inputs: torch.Tensor) -> torch.Tensor:
 
 def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the train split, (reals, fakes); with a limit, half of it each, drawn by the seed."""
-    both = tuple(data.rows("train", label) for label in (REAL, FAKE))
+    reals, fakes = (data.rows("train", label) for label in (REAL, FAKE))
     if limit is None:
-        return both
+        return reals, fakes
     random = np.random.default_rng(derive_seed(seed, "limit"))
-    return tuple(np.sort(random.permutation(own)[: max(1, limit // 2)]) for own in both)
+    reals, fakes = (np.sort(random.permutation(own)[: max(1, limit // 2)]) for own in (reals, fakes))
+    return reals, fakes
 
 
 def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings, seed: int) -> Iterator:
@@ -194,11 +197,10 @@ def augmented_batches(
 
     starts = range(0, len(order), size)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(make, start) for start in starts[:_BATCHES_AHEAD]]
+        waiting = deque(pool.submit(make, start) for start in starts[:_BATCHES_AHEAD])
         try:
             for number in range(len(starts)):
-                batch = waiting[number].result()
-                waiting[number] = None
+                batch = waiting.popleft().result()
                 if number + _BATCHES_AHEAD < len(starts):
                     waiting.append(pool.submit(make, starts[number + _BATCHES_AHEAD]))
                 yield batch

@@ -6,16 +6,16 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
-from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakecore.device import autocast, choose_precision, derive_seed, one_thread
+from fakecore.device import autocast, choose_precision, derive_seed, one_thread, to_device
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.labels import FAKE, REAL
@@ -37,9 +37,9 @@ _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of linear p
 class KeptFeatures:
     """Features of images by a frozen extractor, from the cache where they were computed before, by content."""
 
-    def __init__(self, extractor: nn.Module, device: torch.device):
+    def __init__(self, extractor: Any, device: torch.device):
         self._device, self._precision = device, choose_precision(extractor.precision, device)
-        self._extractor = for_scoring(extractor.eval(), self._precision)
+        self._extractor: Any = for_scoring(extractor.eval(), self._precision)
         own = hashlib.sha256(tensor_bytes(extractor.state_dict())).hexdigest()
         shape = (getattr(extractor, "input_size", None), getattr(extractor, "pool", None))
         self._key = f"{type(extractor).__name__}|{own}|{shape}|{self._precision}"
@@ -95,7 +95,7 @@ def fit_probe(
 
     Raises UserError for features that are not finite; Interrupted after Ctrl-C: features computed so far are kept.
     """
-    network.to(device, memory_format=torch.channels_last).eval()
+    to_device(network, device).eval()
     features = KeptFeatures(network.features, device)
     rows = np.concatenate(training_rows(data, settings.limit, seed))
     labels = data.labels[rows]
@@ -143,7 +143,7 @@ def _fit_linear(network: Probed, versions, labels, val, settings: DetectorSettin
     training = (training - mean) / deviation
     standard_val = (val[0] - mean) / deviation
     repeated = np.tile(labels, len(versions))
-    best = None
+    best: Any = None
     for strength in _STRENGTHS:
         if settings.probe_in_use() == "svm":
             model = LinearSVC(C=strength, class_weight="balanced", dual="auto", random_state=0)

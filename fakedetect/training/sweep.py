@@ -63,7 +63,9 @@ def sweep(
     if isinstance(found, ImageSet):
         require_both_counted(found.info["counts"], SPLITS, [])
     told = {name: str(value) for name, value in changes.items()}
-    request = Request(place and str(place), real, fake, told, seed, device, data_root and str(data_root))
+    request = Request(
+        str(place) if place else None, real, fake, told, seed, device, str(data_root) if data_root else None
+    )
     runs = [asdict(cell) for cell in cells]
     asked = {"version": SWEEP_VERSION, "kind": "detect-train", "runs": runs, "request": asdict(request)}
     with claimed(out, asked):
@@ -105,5 +107,5 @@ def _train_cell(out: Path, request: Request, cell: Cell) -> None:
         seed=request.seed,
         device=request.device,
         resume=(folder / "training.json").is_file(),
-        data_root=request.data_root and Path(request.data_root),
+        data_root=Path(request.data_root) if request.data_root else None,
     )

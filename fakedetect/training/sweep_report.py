@@ -81,7 +81,7 @@ def write_sweep_report(out: Path, cells: Sequence[Cell], failed: dict[str, str])
         rows.append({"run": cell.name, **settings, **facts, **(one.facts if one else {}), **state})
     table = write_table(out, ["run", *varied, *FACTS], rows)
     if read:
-        write_bytes(out / "curves.png", comparison_plot([one.learned for one in read]))
+        write_bytes(out / "curves.png", comparison_plot([one.learned for one in read if one.learned]))
     remarks = _remarks(read)
     return Swept(out, table, _write_page(out, rows, varied, remarks), rows, sorted(failed), remarks)
 
@@ -167,8 +167,8 @@ def _write_page(out: Path, rows: list[dict], varied: list[str], remarks: tuple[s
     for row in rows:
         cells = [(row[name] or "", False) for name in varied]
         lines.append((row is best, cells + [(_told(row, header), True) for header in columns[len(varied) :]]))
-    rivals = [row for row in rows if best and row is not best and row["auroc"] is not None]
-    near = [row["run"] for row in rivals if row["auroc_high"] >= best["auroc_low"]]
+    rivals = [row for row in rows if row is not best and row["auroc"] is not None]
+    near = [row["run"] for row in rivals if best and row["auroc_high"] >= best["auroc_low"]]
     return write_sweep_page(
         out,
         "fakedetect.training",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fakecore.device import choose_device, choose_precision, derive_seed
+from fakecore.device import Precision, choose_device, choose_precision, derive_seed
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
@@ -75,14 +75,15 @@ def train(
     thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
-    places = {"place": place, "real": real, "fake": fake, "data_root": data_root}
-    places = {name: None if value is None else str(value) for name, value in places.items()}
+    given = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    places = {name: None if value is None else str(value) for name, value in given.items()}
     begun = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = begun.settings, begun.seed
     target = choose_device(device)
     opened = open_trained(settings, begun.images["place"], partial(Detector.load, device="cpu"))
     equalise_jpeg = common_quality(begun.images) if settings.equalise else None
-    data = load_labelled(**begun.images, **_shape(settings, opened), seed=seed, equalise_jpeg=equalise_jpeg)
+    images: dict[str, Any] = {**begun.images, **_shape(settings, opened)}
+    data = load_labelled(**images, seed=seed, equalise_jpeg=equalise_jpeg)
     require_both_classes(data, SPLITS)
     audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
     opened = opened or open_new(settings, data, seed)
@@ -132,7 +133,7 @@ def evaluate(
         equalise_jpeg=detector.equalise_jpeg,
     )
     require_both_classes(data, ("test",))
-    images = {"place": place, "real": real, "fake": fake, "data_root": data_root}
+    images: dict[str, Any] = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
     rows = data.rows("test")
     _note_grey(data.images, rows)
@@ -165,7 +166,7 @@ def _finish(
     settings: DetectorSettings,
     seed: int,
     device,
-    precision: str,
+    precision: Precision,
     audited: dict,
     equalise_jpeg: int | None,
 ) -> tuple[Path, dict]:
@@ -318,8 +319,8 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
             bar.advance(len(part))
     if not has_features:
         return np.concatenate(logits), None
-    features, rows = np.concatenate(features), np.concatenate(rows)
-    learned, held_out = (features[np.isin(rows, chosen)] for chosen in (training, reals))
+    all_features, all_rows = np.concatenate(features), np.concatenate(rows)
+    learned, held_out = (all_features[np.isin(all_rows, chosen)] for chosen in (training, reals))
     return np.concatenate(logits), fit_domain(learned, held_out, of_backbone)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from fakegen.architectures.layers import FIRST_SIDE, DropLast, SamePadding, keras_init
 
-KERAS_NORM = {"momentum": 0.01, "eps": 1e-3}  # Keras counts momentum the other way: 0.99
+KERAS_NORM: dict[str, Any] = {"momentum": 0.01, "eps": 1e-3}  # Keras counts momentum the other way: 0.99
 
 
 class DigitGenerator(nn.Module):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from fakegen.architectures.layers import keras_init, make_activation
 
-NORM = {"momentum": 0.2, "eps": 1e-3}  # 0.8 as Keras counts
+NORM: dict[str, Any] = {"momentum": 0.2, "eps": 1e-3}  # 0.8 as Keras counts
 
 
 class UpsamplingGenerator(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,13 @@ def generate(
     if stop_on_collapse:
         changes["stop_on_collapse"] = "true"
     shares = parse_split(split) if split else None
-    shared = {"real": real, "changes": changes, "count": count, "device": device, "data_root": data_root}
+    shared: dict[str, Any] = {
+        "real": real,
+        "changes": changes,
+        "count": count,
+        "device": device,
+        "data_root": data_root,
+    }
     if resume:
         folder = out or newest(RUNS, "run.json", "run to resume", "--out RUN")
         made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)

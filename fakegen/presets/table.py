@@ -11,7 +11,7 @@ from fakegen.presets.preset import FIXED, Preset
 
 GREY_SOURCES = ("digits", "mnist")
 
-_DOGS = {
+_DOGS: dict[str, Any] = {
     "system": "A",
     "published_on": "the dogs of CIFAR-10, 32x32",
     "real": "cifar10:dog",
@@ -24,7 +24,7 @@ _DOGS = {
     "d_dropout": 0.3,
     "ema": 0.0,
 }
-_DIGIT = {
+_DIGIT: dict[str, Any] = {
     "system": "B",
     "architecture": "digit",
     "z_dim": 128,
@@ -32,7 +32,7 @@ _DIGIT = {
     "epochs": 50,
     "ema": 0.0,
 }
-_FACES = {
+_FACES: dict[str, Any] = {
     "system": "C",
     "published_on": "9,780 photos of faces, 200x200",
     "real": "lfw",
@@ -42,17 +42,17 @@ _FACES = {
     "checkpoint_every": 10,  # three gigabytes each at 200x200
     "ema": 0.0,
 }
-_DENSE = {**_FACES, "architecture": "dense", "g_width": 256, "d_width": 1024}
+_DENSE: dict[str, Any] = {**_FACES, "architecture": "dense", "g_width": 256, "d_width": 1024}
 # Tried for the same processor time on CIFAR-10's dogs (docs/lab/generators.md): D's batch normalisation learned far faster than
 # spectral normalisation with the hinge loss, augmentation halved the distance again, and R1 doubled it.
-_MODERN = {
+_MODERN: dict[str, Any] = {
     "real": "cifar10:dog",
     "augment": True,
     "mirror": True,
     "batch": 32,
 }
 # Six ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
-_CONDITIONAL = {**_MODERN, "real": "cifar10"}
+_CONDITIONAL: dict[str, Any] = {**_MODERN, "real": "cifar10"}
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset

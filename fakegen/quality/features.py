@@ -127,13 +127,13 @@ class RandomFeatures(nn.Module):
         return torch.cat(features, dim=1)  # (B, dims)
 
 
-def _best_at_hand(reals: Reals, weights: Path | None) -> str:
+def _best_at_hand(reals: Reals, weights: Path | str | None) -> str:
     if weights is not None or weights_at_hand() is not None:
         return "inception"
     return "classes" if len(usable_classes(reals)) >= 2 else "random"
 
 
-def _random(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+def _random(reals: Reals, device: torch.device, weights: Path | str | None) -> FeatureSpace:
     resolution = reals.images.shape[-1]
     network = RandomFeatures(resolution).to(device)
     comparable = f"Not comparable with published FID: fixed random features. {_SAME_MEASURE}"
@@ -141,7 +141,7 @@ def _random(reals: Reals, device: torch.device, weights: Path | None) -> Feature
     return FeatureSpace("random", network.dims, comparable, key, network, device)
 
 
-def _classes(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+def _classes(reals: Reals, device: torch.device, weights: Path | str | None) -> FeatureSpace:
     found = class_network(reals)
     right = f" ({found.accuracy:.0%} accuracy on held-out reals)" if found.accuracy is not None else ""
     comparable = (
@@ -151,7 +151,7 @@ def _classes(reals: Reals, device: torch.device, weights: Path | None) -> Featur
     return FeatureSpace("classes", found.network.dims, comparable, found.key, found.network.to(device), device)
 
 
-def _inception(reals: Reals, device: torch.device, weights: Path | None) -> FeatureSpace:
+def _inception(reals: Reals, device: torch.device, weights: Path | str | None) -> FeatureSpace:
     from fakegen.quality.inception import DIMS, open_inception  # torchvision's models take seconds to import
 
     found = open_inception(weights)
@@ -159,7 +159,7 @@ def _inception(reals: Reals, device: torch.device, weights: Path | None) -> Feat
     return FeatureSpace("inception", DIMS, comparable, found.key, found.network.to(device), device)
 
 
-_BUILDERS: dict[str, Callable[[Reals, torch.device, Path | None], FeatureSpace]] = {
+_BUILDERS: dict[str, Callable[[Reals, torch.device, Path | str | None], FeatureSpace]] = {
     "inception": _inception,
     "classes": _classes,
     "random": _random,

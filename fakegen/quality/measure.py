@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,11 @@ def measure(
         )
     say_how_far(opened, wanted)
     with locked(opened.path):
-        alike = {"resolution": opened.preset.resolution, "shares": tuple(opened.facts["split"]), "data_root": data_root}
+        alike: dict[str, Any] = {
+            "resolution": opened.preset.resolution,
+            "shares": tuple(opened.facts["split"]),
+            "data_root": data_root,
+        }
         reals = load_reals(real or opened.facts["source"]["spec"], seed=opened.facts["seed"], **alike)
         check_same_settings(opened, opened.preset, reals, {})
         teachers = load_reals(classes_from, seed=0, **alike) if classes_from else None

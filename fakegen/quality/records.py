@@ -125,7 +125,7 @@ def open_reference(
             remedy="Use more images.",
         )
     images = TrainingImages(reals.images, reals.train_rows())
-    content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]))
+    content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]).data)
     content.update(repr((_VERSION, space.key, reals.fingerprint, reals.splits.tolist())).encode())
     key = f"reference-{content.hexdigest()[:24]}"
     if (kept := load_kept(key)) is not None:

@@ -40,12 +40,13 @@ class Reals:
     @property
     def class_names(self) -> list[str]:
         """The source's classes, sorted; a class's number is its place here. Empty unless every image has one."""
-        return sorted(set(self.classes)) if None not in self.classes else []
+        names = {name for name in self.classes if name is not None}
+        return sorted(names) if None not in self.classes else []
 
     def labels(self) -> np.ndarray:
         """Class numbers, int64 (N,); all 0 where the source has no classes."""
         numbers = {name: number for number, name in enumerate(self.class_names)}
-        return np.array([numbers.get(name, 0) for name in self.classes], dtype=np.int64)
+        return np.array([numbers.get(name or "", 0) for name in self.classes], dtype=np.int64)
 
     def class_shares(self) -> dict[str, float]:
         """Each class's share of the training reals, in the order of their numbers."""

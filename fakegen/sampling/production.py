@@ -13,7 +13,7 @@ from fakecore.device import check_seed, choose_device, derive_seed, device_name,
 from fakecore.distributed import ALONE, World
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest, going_on_with
-from fakecore.labels import SPLITS
+from fakecore.labels import SPLITS, Label, Split
 from fakecore.messages import command
 from fakecore.progress import progress_bar
 from fakecore.runs.runfolder import locked, refuse_used
@@ -36,7 +36,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
     remedy = f"Delete {run.path}/state and resume: the run then trains again from the first step."
     generator = load_epoch(run, run.set_epoch, device, remedy)
     began = time.perf_counter()
-    wanted = {
+    wanted: dict[Label, Wanted] = {
         "real": _reals(reals, choose_reals(reals, count, seed)),
         "fake": _fakes(generator, run, seed, count, shares),
     }
@@ -84,8 +84,20 @@ def sample(
         generator.check_class(only)
         say_how_far(run, [epoch])
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
-    wanted = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
-    words = ("--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format, "--resume")
+    wanted: dict[Label, Wanted] = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
+    words: tuple[object, ...] = (
+        "--count",
+        count,
+        "--out",
+        out,
+        "--epoch",
+        epoch,
+        "--seed",
+        seed,
+        "--format",
+        image_format,
+        "--resume",
+    )
     words += ("--class", only) if only else ()
     taken = _taken(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
     with world.first(taken), going_on_with(command("sample", run_path, *words)):
@@ -144,7 +156,7 @@ def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
         found = []
         for index in indices:
             row = int(chosen[index])
-            split = str(reals.splits[row])
+            split: Split = reals.splits[row]
             found.append(
                 ImageRecord(
                     file_name=file_name(split, "real", index),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fakecore.device import choose_device, keep_freed_memory, one_thread
+from fakecore.device import choose_device, keep_freed_memory, one_thread, to_device
 from fakecore.errors import UserError, unknown_name
 from fakecore.runs.checkpoint import load_checkpoint, load_into
 from fakecore.schema import OBJECT, TEXT, Kind, check_fields, whole
@@ -137,7 +137,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     network = for_inference(network.eval())
     keep_freed_memory()
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
-    network = network.to(place, dtype, memory_format=torch.channels_last).requires_grad_(False)
+    network = to_device(network, place, dtype).requires_grad_(False)
     return Generator(network, facts, place, dtype)
 
 

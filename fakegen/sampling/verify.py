@@ -87,18 +87,19 @@ def verify(
 def _find_run(root: Path, record: ImageRecord, given: Path | None) -> Run:
     """The run whose checkpoint made `record`: the one given, or else the first one near the set that has it."""
     root = root.resolve()
-    near = [root.parent, root.parent / record.run, root.parent.parent / record.run, root.parent / "runs" / record.run]
+    name, sha256 = record.run or "", record.checkpoint_sha256 or ""  # every fake has them
+    near = [root.parent, root.parent / name, root.parent.parent / name, root.parent / "runs" / name]
     places = [given] if given else near
     for place in places:
         if given or (place / "run.json").is_file():
             run = open_run(place)
-            facts = run.checkpoint(record.epoch).with_suffix(".json")
-            if facts.is_file() and read_json(facts).get("sha256") == record.checkpoint_sha256:
+            facts = run.checkpoint(record.epoch or 0).with_suffix(".json")
+            if facts.is_file() and read_json(facts).get("sha256") == sha256:
                 return run
     raise UserError(
         f"the checkpoint that made {root.name} was not found",
         got=f"none in {', '.join(map(str, places))}",
-        expected=f"epoch {record.epoch} of the run {record.run}, sha256 {record.checkpoint_sha256[:12]}",
+        expected=f"epoch {record.epoch} of the run {name}, sha256 {sha256[:12]}",
         remedy="Use --run RUN.",
     )
 

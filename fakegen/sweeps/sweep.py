@@ -60,7 +60,7 @@ def sweep(
     cells = plan(presets, over, changes)
     check_grid(cells, over, changes, jobs)
     told = {name: str(value) for name, value in changes.items()}
-    request = Request(real, told, count, seed, device, data_root and str(data_root))
+    request = Request(real, told, count, seed, device, str(data_root) if data_root else None)
     asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
     with claimed(out, asked):
         failed = work_off(cells, partial(_train_cell, out, request), jobs)
@@ -85,7 +85,11 @@ def plan(presets: list[str], over: dict[str, list[str]], changes: dict[str, Any]
 def _train_cell(out: Path, request: Request, cell: PresetCell) -> None:
     """Train and measure a run, or go on with it."""
     folder = out / "runs" / cell.name
-    common = {"real": request.real, "changes": {**request.changes, **cell.varied}, "count": request.count}
+    common: dict[str, Any] = {
+        "real": request.real,
+        "changes": {**request.changes, **cell.varied},
+        "count": request.count,
+    }
     common |= {"device": request.device, "data_root": request.data_root and Path(request.data_root)}
     if not (folder / "run.json").is_file():
         train(cell.preset, out=folder, seed=request.seed, **common)

@@ -73,7 +73,7 @@ def train(
         check_seed(seed)
         _refuse_used(out)
     spec = chosen.real if real is None else real
-    source = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
+    source: dict[str, Any] = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
     reals = world.after_first(lambda: load_reals(spec, **source))
     with world.together():
         _check_reals(reals, chosen)
@@ -126,11 +126,15 @@ def resume(
             run = open_run(out, writes=world.is_main)
             wanted = _wanted_preset(run, preset, changes or {})
             _check_shares(wanted, world)
-        asked = {
+        asked: dict[str, Any] = {
             "seed": run.facts["seed"] if seed is None else seed,
             "split": list(split or run.facts["split"]),
         }
-        source = {"resolution": wanted.resolution, "shares": tuple(asked["split"]), "seed": asked["seed"]}
+        source: dict[str, Any] = {
+            "resolution": wanted.resolution,
+            "shares": tuple(asked["split"]),
+            "seed": asked["seed"],
+        }
         spec = run.facts["source"]["spec"] if real is None else real
         reals = world.after_first(lambda: load_reals(spec, **source, data_root=data_root))
         with world.together():

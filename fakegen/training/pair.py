@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fakecore.device import derive_seed
+from fakecore.device import derive_seed, to_device
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, load_into, optimiser_tensors, restore_optimiser
 from fakegen.architectures.registry import (
@@ -77,9 +77,9 @@ def build_pair(preset: Preset, channels: int, classes: int, device: torch.device
     if preset.ema > 0:
         averaged = build_generator(preset.architecture, of_g)
         averaged.load_state_dict(generator.state_dict())
-        averaged.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        to_device(averaged, device).eval().requires_grad_(False)
     for network in (generator, discriminator):
-        network.to(device, memory_format=torch.channels_last).train()
+        to_device(network, device).train()
     return Pair(
         generator,
         discriminator,

@@ -62,8 +62,8 @@ def benchmark(
       fakelab benchmark runs/a runs/b --degrade jpeg75
     """
     folder = out or RUNS / f"{'-'.join(run.absolute().name for run in runs)}-race"
-    asked = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
-    shared = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
+    asked: dict[str, Any] = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
+    shared: dict[str, Any] = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
     again = command(*sys.argv[1:])
     made = run_benchmark(runs, as_json, detectors=detectors, out=folder, go_on=again, **asked, **shared)
     return report_unused(made.problems)

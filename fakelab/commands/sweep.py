@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def sweep_generate(
 
     names = [name.strip() for name in presets.split(",") if name.strip()]
     changes = parse_assignments(sets or []) | ({} if epochs is None else {"epochs": str(epochs)})
-    shared = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
+    shared: dict[str, Any] = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
     shared |= {"device": device, "data_root": data_root}
     made = sweep(names, over=parse_over(over or []), changes=changes, **shared)
     columns = ("run", "frechet_best", "best_epoch", "frechet_last", "d_accuracy", "train_s")
@@ -94,7 +94,7 @@ def sweep_detect_train(
 
     if place is None and real is None and fake is None:
         place = newest_run()
-    shared = {"out": out, "real": real, "fake": fake, "jobs": jobs, "seed": seed}
+    shared: dict[str, Any] = {"out": out, "real": real, "fake": fake, "jobs": jobs, "seed": seed}
     shared |= {"device": device, "data_root": data_root}
     made = sweep(place, over=parse_over(over or []), changes=parse_assignments(sets or []), **shared)
     columns = told_columns(made.rows, narrow=True)

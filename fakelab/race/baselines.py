@@ -50,10 +50,11 @@ def _by_metadata(reals, fakes) -> tuple[np.ndarray, np.ndarray]:
     for label, images in ((REAL, reals), (FAKE, fakes)):
         for image in images[0][:_FILES]:
             met.setdefault(_file_facts(image, label), []).append(label)
-    return tuple(
-        np.array([np.mean(met.get(_file_facts(image, label), [0.5])) for image in images[1][:_FILES]])
-        for label, images in ((REAL, reals), (FAKE, fakes))
-    )
+
+    def scores(label: int, images) -> np.ndarray:
+        return np.array([np.mean(met.get(_file_facts(image, label), [0.5])) for image in images[1][:_FILES]])
+
+    return scores(REAL, reals), scores(FAKE, fakes)
 
 
 def _file_facts(image: np.ndarray, label: int) -> tuple:

@@ -81,12 +81,14 @@ class Contestant:
 
     def judge(self, images: np.ndarray) -> np.ndarray:
         """Logits (N,) of a finished detector, of images uint8 (N, C, R, R) prepared as it wants them."""
+        assert self.detector, "only a finished detector scores without training"
         if (quality := self.detector.equalise_jpeg) is not None:
             images = np.stack([equalised(image, quality) for image in images])
         return self.detector.logits(images)
 
     def meet(self, entrants: list[Entrant]) -> None:
         """Find out which test reals a finished detector was trained or tuned on. Raises UserError where too few are left."""
+        assert self.detector and self.path, "only a finished detector was trained before"
         for one in entrants:
             pool = one.reals.images()
             # A set's reals are PNGs that our encoder wrote: their hashes are what seen.npy remembers.

@@ -20,8 +20,9 @@ def epoch_distances(entrant: Entrant, cells: Path, device: str) -> tuple[dict[in
 
     `floor` is the Frechet distance of as many training reals, in the fakes' place.
     """
-    facts, found, missing = entrant.run.facts, {}, {}
-    source = {"reals": entrant.source.fingerprint, "seed": facts["seed"], "split": facts["split"]}
+    facts, found, missing, reals = entrant.run.facts, {}, {}, entrant.source
+    assert reals, "the reals are kept until their distances are measured"
+    source = {"reals": reals.fingerprint, "seed": facts["seed"], "split": facts["split"]}
     for epoch, pool in entrant.fakes.items():
         key = key_of("distance", pool=pool.key, resolution=entrant.run.preset.resolution, **source)
         if (kept := load_cell(cells, key)) is None:
@@ -30,7 +31,6 @@ def epoch_distances(entrant: Entrant, cells: Path, device: str) -> tuple[dict[in
             found[epoch] = kept[1]
     if not missing:
         return found, 0
-    reals = entrant.source
     count = min(DEFAULT_COUNT, entrant.learned + entrant.tested)
     space = open_features("auto", reals, device=device)
     random = np.random.default_rng(derive_seed(facts["seed"], "race", "distances"))

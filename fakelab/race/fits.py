@@ -9,13 +9,14 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from fakecore.device import choose_precision, derive_seed, one_thread
+from fakecore.device import choose_precision, derive_seed, one_thread, to_device
 from fakecore.errors import UserError
 from fakecore.interrupt import end_with_parent
 from fakecore.labels import FAKE, REAL
@@ -129,14 +130,16 @@ def told_job(job: Job) -> str:
 
 def open_network(job: Job, cells: Path, device: torch.device) -> nn.Module:
     """The network of a job whose cell is there, ready to judge."""
+    network: nn.Module
     if isinstance(job, Own):
         network, _ = load_discriminator(open_run(job.run, writes=False), str(job.epoch))
     else:
         # Weights that the cell does not hold are those of a frozen backbone, which the seed does not decide.
-        network = open_untrained(job).network
-        tensors, _ = load_cell(cells, job.key)
-        load_into(network.head if trains_on_features(job.settings) else network, tensors, f"{cells}/{job.key}")
-    return network.to(device, memory_format=torch.channels_last).eval()
+        opened = open_untrained(job)
+        network = opened.network
+        trained = opened.network.head if trains_on_features(job.settings) else network
+        load_into(trained, _tensors_of(cells, job.key), f"{cells}/{job.key}")
+    return to_device(network, device).eval()
 
 
 def open_untrained(job: Training) -> Opened:
@@ -144,15 +147,21 @@ def open_untrained(job: Training) -> Opened:
     return open_new(job.settings, _labelled([], [], job.reals.pool.images()), job.seed)
 
 
-def open_heads(jobs: list[Training], extractor: nn.Module, cells: Path) -> list[nn.Module]:
+def open_heads(jobs: list[Training], extractor: Any, cells: Path) -> list[nn.Module]:
     """The heads of detectors on the same features, whose cells are there."""
     heads = []
     for job in jobs:
-        tensors, _ = load_cell(cells, job.key)
         head = HEADS[job.settings.probe_in_use()](extractor.dims)
-        load_into(head, tensors, f"{cells}/{job.key}")
+        load_into(head, _tensors_of(cells, job.key), f"{cells}/{job.key}")
         heads.append(head.eval())
     return heads
+
+
+def _tensors_of(cells: Path, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of a cell. Raises UserError where another process removed or damaged it."""
+    if (cell := load_cell(cells, key)) is None:
+        raise UserError(f"{cells}/{key} is missing or damaged", remedy="Repeat the command: it is computed again.")
+    return cell[0]
 
 
 def pool_features(extractor: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
@@ -170,7 +179,7 @@ def _train(job: Training, cells: Path, device: torch.device) -> None:
     save_cell(cells, job.key, tensors, {"model": job.settings.model, "seed": job.seed, "fit_s": seconds, **chosen})
 
 
-def _train_head(job: Training, device: torch.device) -> tuple[nn.Module, float, dict]:
+def _train_head(job: Training, device: torch.device) -> tuple[Any, float, dict]:
     settings, opened = job.settings, open_untrained(job)
     if settings.copies_in_use() or settings.limit is not None:  # features of images that this training alone sees
         began = time.perf_counter()

@@ -150,7 +150,7 @@ def _aged(rows: Sequence[dict], run: str, epochs: list[int], detectors: list[str
     if not losses:
         return None
     name = max(losses, key=lambda one: losses[one][0])
-    loss, then, now = losses[name]
+    loss, early_auroc, _ = losses[name]
     if loss < 0.005:
         return f"Detectors trained on epoch {early} detect the fakes of epoch {epochs[-1]} as well as those trained on them."
-    return f"Trained on epoch {early} instead, {name} has {then:.3f} on the fakes of epoch {epochs[-1]}."
+    return f"Trained on epoch {early} instead, {name} has {early_auroc:.3f} on the fakes of epoch {epochs[-1]}."

@@ -187,14 +187,14 @@ def _width(colours: dict, name: str) -> float:
 def _band(
     axes, found: dict[int, dict | None], colour, style: str, label: str | None, band: bool = True, wide: float = 1.8
 ) -> None:
-    found = {place: one for place, one in found.items() if one}
-    if not found:
+    known = {place: one for place, one in found.items() if one}
+    if not known:
         return
-    places = list(found)
-    means = [found[place]["mean"] for place in places]
+    places = list(known)
+    means = [known[place]["mean"] for place in places]
     axes.plot(places, means, style, color=colour, linewidth=wide, markersize=3.5 + wide / 2, label=label)
     if band:
-        low, high = ([found[place][end] for place in places] for end in ("low", "high"))
+        low, high = ([known[place][end] for place in places] for end in ("low", "high"))
         axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
 
 

@@ -26,7 +26,7 @@ from fakedetect.models.detector import network_logits, scoring_network
 from fakedetect.models.registry import trains_on_features
 from fakelab.race.baselines import baseline_scores
 from fakelab.race.cells import CELLS_VERSION, key_of, load_cell, save_cell
-from fakelab.race.contestants import Contestant, Trial, open_contestants, trials
+from fakelab.race.contestants import Contestant, Finished, Trial, open_contestants, trials
 from fakelab.race.distances import epoch_distances
 from fakelab.race.fits import (
     Exam,
@@ -120,7 +120,9 @@ def contestants_that_fit(contestants: list[Contestant], entrants: list[Entrant])
     """
     resolution, channels = entrants[0].shape
     problems = []
-    for one in [one for one in contestants if one.detector]:
+    for one in contestants:
+        if not one.detector:
+            continue
         own = one.detector.resolution, one.detector.channels
         if own != (resolution, channels):
             raise UserError(
@@ -182,7 +184,7 @@ def _contest(
 ) -> None:
     """What the rows of one contestant rest on: whatever is missing is trained, then scored."""
     exams: dict[str, dict[str, Exam]] = {}
-    by_key = {trial.job.key: trial.job for trial in planned}
+    by_key: dict[str, Any] = {trial.job.key: trial.job for trial in planned}
     for trial in planned:
         wanted = exams.setdefault(trial.job.key, {})
         wanted |= {exam.key: exam for exam in (trial.reals, trial.fakes)}
@@ -254,15 +256,11 @@ def _rate(contestant: Contestant, trial: Trial, cells: Path, device: torch.devic
     key = key_of("speed", job=trial.job.key, device=device.type)
     if (kept := load_cell(cells, key)) is None:
         images = np.concatenate([exam.pool.images()[exam.rows] for exam in (trial.reals, trial.fakes)])
-        if contestant.detector:
-            judge = contestant.judge
+        if isinstance(trial.job, Finished):
+            rate = round(images_per_s(contestant.judge, images), 1)
         else:
             network = scoring_network(open_network(trial.job, cells, device), device)
-
-            def judge(some: np.ndarray) -> np.ndarray:
-                return network_logits(network, some, device)
-
-        rate = round(images_per_s(judge, images), 1)
+            rate = round(images_per_s(lambda some: network_logits(network, some, device), images), 1)
         save_cell(cells, key, {}, {"images_per_s": rate})
         return rate
     return kept[1]["images_per_s"]

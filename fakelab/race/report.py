@@ -81,7 +81,8 @@ def _table(rows: list[dict], track: Track, names: list[str], degrades: list[str]
     lines = []
     for epoch in track.epochs:
         cells = [told(same_epoch(rows, track.run, name, epoch, "none")) for name in names]
-        cells += [f"{same_epoch(rows, track.run, name, epoch, 'none')['mean']:.3f}" for name in BASELINES]
+        baselines = [same_epoch(rows, track.run, name, epoch, "none") for name in BASELINES]
+        cells += [f"{one['mean']:.3f}" if one else "" for one in baselines]
         lines.append({"epoch": epoch, "distance": track.distances[epoch], "cells": cells})
     last = []
     for name in names:

@@ -85,12 +85,14 @@ class Entrant:
     def deal_reals(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of `reals` to train on and to choose by, of this seed."""
         order = np.random.default_rng(derive_seed(seed, "deal", "real")).permutation(self.learned)
-        return np.split(order, [self.learned - self._val()])
+        train, val = np.split(order, [self.learned - self._val()])
+        return train, val
 
     def deal_fakes(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of every epoch's fakes to train on, to choose by and to test on, of this seed."""
         order = np.random.default_rng(derive_seed(seed, "deal", "fake")).permutation(self.learned + self.tested)
-        return np.split(order, [self.learned - self._val(), self.learned])
+        train, val, test = np.split(order, [self.learned - self._val(), self.learned])
+        return train, val, test
 
     def _val(self) -> int:
         return max(2, round(self.learned * _VAL_SHARE))
@@ -156,7 +158,7 @@ def choose_epochs(text: str | None, on_disk: list[list[int]], names: Sequence[st
             )
         # Evenly on a scale that is finer at the start, where most happens.
         places = np.linspace(0, np.sqrt(shared[-1]), DEFAULT_EPOCHS) ** 2
-        near = sorted({min(shared, key=lambda epoch, at=at: (abs(epoch - at), epoch)) for at in places})
+        near = sorted({min((abs(epoch - at), epoch) for epoch in shared)[1] for at in places})
         text = ",".join(map(str, near[:-1] if len(near) > 1 else near))
         text += f",{LAST}" if len(near) > 1 else ""
     words = [word.strip() for word in text.split(",") if word.strip()]

@@ -22,7 +22,8 @@ def images_per_s(judge: Callable[[np.ndarray], np.ndarray], images: np.ndarray) 
     the batches counts: on a shared machine some wait for other work, which a mean would lay at the detector's door.
     """
     size = min(SCORE_BATCH, 4 * len(images))
-    taken, first = [], 0
+    taken: list[float] = []
+    first = 0
     with one_thread():
         judge(images[:1].repeat(size, axis=0))  # what is set up once is not counted
         while len(taken) < _LEAST_BATCHES or sum(taken) < _LEAST_S:
