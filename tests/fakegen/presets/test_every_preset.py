@@ -13,8 +13,16 @@ from fakecore.media.pixels import encode_png, read_image
 from fakegen.architectures.registry import ARCHITECTURES
 from fakegen.presets.table import PRESETS, source_channels_of
 from fakegen.sampling.sampling import load_generator
+from fakegen.training import generate
 
+STEPS = 8
 SMALL = {"dcgan": 16, "digit": 28, "dense": 16, "upsampling": 16, "stack": 16}
+
+
+@pytest.fixture(autouse=True)
+def _without_plots(monkeypatch):
+    """Plots take longer than these trainings, and test_generate looks at them."""
+    monkeypatch.setattr(generate, "plot_run", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +43,7 @@ def small(name: str) -> dict:
     architecture = ARCHITECTURES[PRESETS[name].architecture]
     fields = {*architecture.generator_fields, *architecture.discriminator_fields}
     widths = {field: 8 for field in ("g_width", "d_width") if field in fields}
-    always = {"batch": 4, "steps": 20, "upscale": True, "measure_every": 0}
+    always = {"batch": 4, "steps": STEPS, "upscale": True, "measure_every": 0}
     if PRESETS[name].levels < 256:  # the real images as they are
         return {**always, **widths}
     return {"resolution": SMALL[PRESETS[name].architecture], **always, **widths}
@@ -46,9 +54,9 @@ def test_it_trains_saves_reloads_and_samples_identically(name, photos, tmp_path)
     real = "digits:3" if source_channels_of(PRESETS[name]) == 1 else str(photos)
     made = fakegen.train(name, out=tmp_path / "run", real=real, changes=small(name), count=12, device="cpu")
     facts = json.loads((made.run / "run.json").read_text())
-    assert (facts["status"], facts["step"]) == ("done", 20)
+    assert (facts["status"], facts["step"]) == ("done", STEPS)
     lines = read_jsonl(made.run / "metrics.jsonl")
-    assert len(lines) == 20 and all(np.isfinite(line["loss_d"]) and np.isfinite(line["loss_g"]) for line in lines)
+    assert len(lines) == STEPS and all(np.isfinite(line["loss_d"]) and np.isfinite(line["loss_g"]) for line in lines)
     generator = load_generator(made.run / "checkpoints" / f"epoch-{made.epochs:04d}", "cpu")
     fakes = [line for line in read_jsonl(made.set / "metadata.jsonl") if line["label"] == "fake"]
     assert len(fakes) == 12

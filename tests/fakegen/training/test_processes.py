@@ -159,7 +159,7 @@ def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(tmp_pat
 
 
 TRAIN = ["digits-32", "--real", "digits:3", "--epochs", "14", "--count", "150", "--device", "cpu"]
-TRAIN += ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16"]
+TRAIN += ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=32"]
 TRAIN += ["--set", "checkpoint_every=1", "--set", "measure_every=7"]
 
 
