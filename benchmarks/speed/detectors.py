@@ -57,8 +57,8 @@ def compare_head(work: Path, plain: Callable, ours: Callable, repeat: int) -> tu
         pairs.append((3600 / plain_taken, 3600 / taken))
         aurocs.append((plain_auroc, auroc))
     medians = [statistics.median(values) for values in zip(*aurocs, strict=True)]
-    told = "validation AUROC: plain {:.3f}, fakelab {:.3f}; all of detect-train {:.1f} s"
-    return pairs, told.format(*medians, statistics.median(whole))
+    remark = "validation AUROC: plain {:.3f}, fakelab {:.3f}; all of detect-train {:.1f} s"
+    return pairs, remark.format(*medians, statistics.median(whole))
 
 
 def compare_decoding(real: Path, detector: Path, ours: Callable, repeat: int) -> str:

@@ -87,9 +87,9 @@ def main() -> None:
             comparisons.append(Comparison("score, resnet50", pairs))
         remarks = []
         if "head" in wanted:
-            pairs, told = compare_head(work, _plain, _ours, options.repeat)
+            pairs, remark = compare_head(work, _plain, _ours, options.repeat)
             comparisons.append(Comparison("head on resnet50, 12 epochs", pairs))
-            remarks.append(told)
+            remarks.append(remark)
         if "score" in wanted:
             remarks.append(compare_decoding(real, work / "detector", _ours, options.repeat))
         _print(comparisons, real)

@@ -1,4 +1,4 @@
-"""Faces in a film, the plain way and ours, on the same frames in one run: `python -m benchmarks.speed.video VIDEO`.
+"""Faces in a video, the plain way and ours, on the same frames in one run: `python -m benchmarks.speed.video VIDEO`.
 
 With `--classifier` each face of `--min-face` pixels or more is judged too, by a ResNet50 at 224x224 with random weights, which
 are as fast as learned ones: plain is timm's network in fp32 as it comes, a frame's faces at once; ours is what `score` does,
@@ -27,7 +27,7 @@ import numpy as np
 from fakecore.report.tables import table
 
 _TILE, _ACROSS = 128, 8  # pixels of a disputed box, and how many stand side by side
-SURE = 0.9  # plain MTCNN keeps boxes from 0.7; between the two, many of a 1080p film's are shoulders and hair
+SURE = 0.9  # plain MTCNN keeps boxes from 0.7; between the two, many of a 1080p video's are shoulders and hair
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--classifier", action="store_true", help="judge each face with a ResNet50 too")
     parser.add_argument("--every-face", action="store_true", help="with --classifier: ours judges each one too")
     parser.add_argument("--sheet", type=Path, help="a picture of the boxes that one side alone has")
-    parser.add_argument("--end", type=float, help="seconds of the film at which to stop")
+    parser.add_argument("--end", type=float, help="seconds of the video at which to stop")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -179,10 +179,10 @@ def _ours(options):
 
     def look():
         batch = []
-        film = frames(options.video, every=options.every, end_s=options.end)
-        for number, frame in enumerate(film, 1):
+        video = frames(options.video, every=options.every, end_s=options.end)
+        for number, frame in enumerate(video, 1):
             batch.append(frame)
-            if len(batch) == BATCH or number == film.expected:
+            if len(batch) == BATCH or number == video.expected:
                 for seen, faces in zip(batch, finder.find([seen.pixels for seen in batch]), strict=True):
                     tracker.update(seen.index, seen.time_s, faces, seen.pixels)
                     yield np.array([[*face.box, face.confidence] for face in faces]).reshape(-1, 5)

@@ -1,4 +1,4 @@
-"""Films with known fakes: generated faces pasted over the faces of a real film, in some tracks and not in others.
+"""Videos with known fakes: generated faces pasted over the faces of a real video, in some tracks and not in others.
 
     python -m benchmarks.videos.replaced_faces FILM RUN|SET|DIR --out FAKED.mp4 [--tracks 2 | --which 1,3] [--seed 0]
 
@@ -26,7 +26,7 @@ from fakecore.files import read_json, write_json
 from fakecore.media.pixels import ImageError, decode_image
 from fakecore.media.provenance import COMPOSITE_SENTENCE
 from fakecore.media.video import VideoError, frames
-from fakecore.media.videowriter import film_writer
+from fakecore.media.videowriter import video_writer
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
 from fakecore.sets.sources import open_source
@@ -42,7 +42,7 @@ _MOST_CONTRAST = 2.0  # to which a face is brought at most, or to a half: beyond
 
 @dataclass
 class TrueTrack:
-    """A face followed through a film: its box (4,) xyxy in pixels for each frame, and whether it was replaced."""
+    """A face followed through a video: its box (4,) xyxy in pixels for each frame, and whether it was replaced."""
 
     number: int
     frames: list[int] = field(default_factory=list)
@@ -62,11 +62,11 @@ class TrueTrack:
 
 
 def main() -> None:
-    """Make a film with known fakes, and say which."""
+    """Make a video with known fakes, and say which."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("film", type=Path)
+    parser.add_argument("video", type=Path)
     parser.add_argument("faces", help="a GAN's run, a set with fakes, or a folder of images")
-    parser.add_argument("--out", type=Path, required=True, help="the new film, .mp4")
+    parser.add_argument("--out", type=Path, required=True, help="the new video, .mp4")
     parser.add_argument("--tracks", type=int, help="how many to replace, chosen by the seed; default: half")
     parser.add_argument("--which", help="the numbers of the tracks to replace, such as 1,3")
     parser.add_argument("--seed", type=int, default=0)
@@ -82,7 +82,7 @@ def main() -> None:
         parser.error(f"--which cannot be used (got {options.which!r}; expected numbers such as 1,3)")
     try:
         truth = replace_faces(
-            options.film,
+            options.video,
             options.faces,
             options.out,
             finder=FaceFinder(options.min_face, options.device),
@@ -94,16 +94,16 @@ def main() -> None:
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
     except VideoError as error:
-        parser.exit(2, f"error: {options.film}: {error}\n")
+        parser.exit(2, f"error: {options.video}: {error}\n")
     for track in truth["tracks"]:
         (first, start, *_), (last, end, *_) = track["boxes"][0], track["boxes"][-1]
-        told = f"replaced by {track['face']}" if track["replaced"] else "as it was"
-        print(f"track {track['track']}: frames {first} to {last}, {start:.1f} to {end:.1f} s, {told}")
+        text = f"replaced by {track['face']}" if track["replaced"] else "as it was"
+        print(f"track {track['track']}: frames {first} to {last}, {start:.1f} to {end:.1f} s, {text}")
     print(f"truth     {options.out.with_suffix('.json')}")
 
 
 def replace_faces(
-    film: Path,
+    video: Path,
     faces: str,
     out: Path,
     *,
@@ -113,26 +113,26 @@ def replace_faces(
     seed: int = 0,
     margin: float = 0.0,
 ) -> dict:
-    """Write `film` to `out` with the faces of some tracks replaced, and the truth beside it; that truth.
+    """Write `video` to `out` with the faces of some tracks replaced, and the truth beside it; that truth.
 
     `which` names the tracks; else `count` of those that last MIN_TRACK_S are chosen by the seed, by default half of them.
     `margin` is what the generated pictures show beside a face's box, as a share of its longer side.
-    Raises UserError, and VideoError for the film.
+    Raises UserError, and VideoError for the video.
     """
     if out.suffix.lower() != ".mp4":
         raise UserError("--out has a suffix that is not known", got=repr(out.name), expected=".mp4")
     for path in (out, out.with_suffix(".json")):
         if path.exists():
             raise UserError(f"{path} already exists; nothing is overwritten", remedy="Choose another --out.")
-    tracks = follow_faces(film, finder)
-    chosen = _choose(tracks, count, which, seed, film)
+    tracks = follow_faces(video, finder)
+    chosen = _choose(tracks, count, which, seed, video)
     pasted = {}
     for track, (name, face) in zip(chosen, load_faces(faces, len(chosen), seed), strict=True):
         track.replaced, track.face = True, name
         pasted[track.number] = face
-    shown = frames(film)
+    shown = frames(video)
     with (
-        film_writer(out, (shown.info.width, shown.info.height), shown.info.fps, comment=COMPOSITE_SENTENCE) as add,
+        video_writer(out, (shown.info.width, shown.info.height), shown.info.fps, comment=COMPOSITE_SENTENCE) as add,
         progress_bar("replacing faces", shown.expected, "frames") as bar,
     ):
         for frame in shown:
@@ -143,7 +143,7 @@ def replace_faces(
                     paste(pixels, box, pasted[track.number], margin)
             add(pixels, frame.time_s)
             bar.advance()
-    truth = {"version": TRUTH_VERSION, "film": out.name, "source": str(film), "faces": faces, "seed": seed}
+    truth = {"version": TRUTH_VERSION, "film": out.name, "source": str(video), "faces": faces, "seed": seed}
     truth |= {"margin": margin, "tracks": [track.to_json() for track in tracks]}
     write_json(out.with_suffix(".json"), truth)
     return truth
@@ -163,12 +163,12 @@ def read_truth(path: Path) -> list[TrueTrack]:
     return tracks
 
 
-def follow_faces(film: Path, finder: FaceFinder) -> list[TrueTrack]:
-    """The tracks of a film, looked for in every frame; frames between a track's first and last that missed it get their
+def follow_faces(video: Path, finder: FaceFinder) -> list[TrueTrack]:
+    """The tracks of a video, looked for in every frame; frames between a track's first and last that missed it get their
     box from their neighbours, and all boxes are smoothed over time. Raises VideoError.
     """
     tracker, batch, tracks, times = Tracker(), [], {}, []
-    shown = frames(film)
+    shown = frames(video)
 
     def look() -> None:
         for frame, faces in zip(batch, finder.find([one.pixels for one in batch]), strict=True):
@@ -273,17 +273,17 @@ def _filled(track: TrueTrack, times: list[tuple[int, float]]) -> TrueTrack:
 
 
 def _choose(
-    tracks: list[TrueTrack], count: int | None, which: Sequence[int] | None, seed: int, film: Path
+    tracks: list[TrueTrack], count: int | None, which: Sequence[int] | None, seed: int, video: Path
 ) -> list[TrueTrack]:
     lasting = [track for track in tracks if track.lasts_s >= MIN_TRACK_S]
-    told = f"{counted(len(lasting), 'track')} of {MIN_TRACK_S:g} s or more: {', '.join(str(t.number) for t in lasting)}"
+    text = f"{counted(len(lasting), 'track')} of {MIN_TRACK_S:g} s or more: {', '.join(str(t.number) for t in lasting)}"
     if which is not None:
         if unknown := set(which) - {track.number for track in tracks}:
-            raise UserError(f"{film} has no track {min(unknown)}", expected=told)
+            raise UserError(f"{video} has no track {min(unknown)}", expected=text)
         return [track for track in tracks if track.number in which]
     count = max(1, len(lasting) // 2) if count is None else count
     if not 1 <= count <= len(lasting):
-        raise UserError(f"--tracks cannot be used with {film}", got=count, expected=f"1 or more, of {told}")
+        raise UserError(f"--tracks cannot be used with {video}", got=count, expected=f"1 or more, of {text}")
     if count == len(lasting):
         say("note: every track that lasts is replaced: none is left to tell them from")
     rows = np.random.default_rng(seed).choice(len(lasting), count, replace=False)

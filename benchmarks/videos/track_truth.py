@@ -1,8 +1,8 @@
-"""A detector's answers about films held against the truth: `python -m benchmarks.videos.track_truth FAKED.mp4 --detector DET`.
+"""A detector's answers about videos held against the truth: `python -m benchmarks.videos.track_truth FAKED.mp4 --detector DET`.
 
-The films are those of `benchmarks.videos.replaced_faces`, each with its truth beside it. Each track that `score` follows is
+The videos are those of `benchmarks.videos.replaced_faces`, each with its truth beside it. Each track that `score` follows is
 joined to the true track that it lies on, and AUROC taken over tracks: 1 where every replaced one has the higher answer.
-Several films count together; several detectors are columns of one table.
+Several videos count together; several detectors are columns of one table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _AROUND_S = 0.02
 class Joined:
     """A scored track on its true one. `logit` is what `p_fake` comes from, and has no ties."""
 
-    film: str
+    video: str
     track: int  # as scored
     true_track: int
     replaced: bool
@@ -41,9 +41,9 @@ class Joined:
 
 
 def main() -> None:
-    """Judge the films and print what the answers are worth."""
+    """Judge the videos and print what the answers are worth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("films", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--detector", required=True, action="append", type=Path, help="may be given several times")
     parser.add_argument("--fps", type=float)
     parser.add_argument("--min-face", type=float, default=60, help="pixels")
@@ -57,33 +57,33 @@ def main() -> None:
         look = VideoOptions(
             fps=options.fps, min_face=options.min_face, margin=options.margin, every_face=options.every_face
         )
-        found = {str(path): judge_videos(path, options.films, look, options.device) for path in options.detector}
+        found = {str(path): judge_videos(path, options.videos, look, options.device) for path in options.detector}
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
     print(tell(found))
     (joined, *_) = found.values()  # the face finder is the same for all detectors
-    for film in options.films:
-        followed = {one.true_track for one in joined if one.film == film.name}
-        for track in read_truth(film.with_suffix(".json")):
+    for video in options.videos:
+        followed = {one.true_track for one in joined if one.video == video.name}
+        for track in read_truth(video.with_suffix(".json")):
             if track.lasts_s >= MIN_TRACK_S and track.number not in followed:
                 truth = "replaced" if track.replaced else "as it was"
-                print(f"{film.name}: no face was followed where true track {track.number} is ({truth})")
+                print(f"{video.name}: no face was followed where true track {track.number} is ({truth})")
 
 
-def judge_videos(detector: Path, films: Sequence[Path], look: VideoOptions, device: str = "auto") -> list[Joined]:
-    """What a detector says of each true track of films. Raises UserError for a film without its truth, or without answer."""
+def judge_videos(detector: Path, videos: Sequence[Path], look: VideoOptions, device: str = "auto") -> list[Joined]:
+    """What a detector says of each true track of videos. Raises UserError for a video without its truth, or without answer."""
     judge, joined = VideoJudge(Detector.load(detector, device), look, keep=True), []
-    for film in films:
-        truth = read_truth(film.with_suffix(".json"))
-        row, judgement = judge.judge(str(film))
+    for video in videos:
+        truth = read_truth(video.with_suffix(".json"))
+        row, judgement = judge.judge(str(video))
         if judgement is None:
-            raise UserError(f"{film} cannot be judged", got=f"{row['status']}: {row['error']}")
-        shown = judge.shown[str(film)]
-        joined += join(film.name, [(track, own.p_fake, own.verdict) for track, own, _ in shown.tracks], truth)
+            raise UserError(f"{video} cannot be judged", got=f"{row['status']}: {row['error']}")
+        shown = judge.shown[str(video)]
+        joined += join(video.name, [(track, own.p_fake, own.verdict) for track, own, _ in shown.tracks], truth)
     return joined
 
 
-def join(film: str, scored: Sequence[tuple[TrackSeen, float, str]], truth: Sequence[TrueTrack]) -> list[Joined]:
+def join(video: str, scored: Sequence[tuple[TrackSeen, float, str]], truth: Sequence[TrueTrack]) -> list[Joined]:
     """Each scored track (with p_fake and verdict) on the true track that it shares most of its places with; one that lies on
     none is left out. A true track may have several, where following it was interrupted.
     """
@@ -95,7 +95,7 @@ def join(film: str, scored: Sequence[tuple[TrackSeen, float, str]], truth: Seque
             continue
         own, logit = truth[best], float(np.median(track.logits))
         joined.append(
-            Joined(film, track.number, own.number, own.replaced, shares[best], logit, p_fake, verdict, track.lasts)
+            Joined(video, track.number, own.number, own.replaced, shares[best], logit, p_fake, verdict, track.lasts)
         )
     return joined
 
@@ -125,16 +125,16 @@ def track_auroc(joined: Sequence[Joined]) -> float | None:
 def tell(found: dict[str, list[Joined]]) -> str:
     """A table of the tracks, a column of p_fake for each detector, and each one's AUROC."""
     names = list(found)
-    places = {(one.film, one.track): one for own in found.values() for one in own}
+    places = {(one.video, one.track): one for own in found.values() for one in own}
     rows = []
-    for (film, number), one in sorted(places.items()):
+    for (video, number), one in sorted(places.items()):
         answers = []
         for name in names:
-            own = next((other for other in found[name] if (other.film, other.track) == (film, number)), None)
+            own = next((other for other in found[name] if (other.video, other.track) == (video, number)), None)
             answers.append(f"{own.p_fake:.3f} {own.verdict}" if own else "-")
         truth = ("replaced" if one.replaced else "as it was") + ("" if one.lasts else ", short")
-        rows.append([film, str(number), str(one.true_track), truth, f"{one.iou:.2f}", *answers])
-    lines = [table(("film", "track", "true track", "truth", "IoU", *(Path(name).name for name in names)), rows), ""]
+        rows.append([video, str(number), str(one.true_track), truth, f"{one.iou:.2f}", *answers])
+    lines = [table(("video", "track", "true track", "truth", "IoU", *(Path(name).name for name in names)), rows), ""]
     for name in names:
         auroc, lasting = track_auroc(found[name]), [one for one in found[name] if one.lasts]
         replaced = sum(one.replaced for one in lasting)

@@ -1,4 +1,4 @@
-"""Is a film's file all there? Told by the sizes that the container itself states; nothing is decoded here.
+"""Is a video's file all there? Told by the sizes that the container itself states; nothing is decoded here.
 
 A frame count in a header may be wrong in a file that is whole, and right in one that was cut: the sizes of boxes and
 chunks against the size of the file tell the two apart.
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-_SEGMENT = 0x18538067  # Matroska's element that holds all of the film
+_SEGMENT = 0x18538067  # Matroska's element that holds all of the video
 
 
 def is_whole(path: Path) -> bool | None:
@@ -49,7 +49,7 @@ def _boxes(file: BinaryIO, size: int) -> bool | None:
 
 
 def _chunks(file: BinaryIO, size: int) -> bool | None:
-    """AVI: one RIFF chunk, or several in films above a gigabyte."""
+    """AVI: one RIFF chunk, or several in videos above a gigabyte."""
     place = 0
     while place + 12 <= size:
         file.seek(place)
@@ -64,7 +64,7 @@ def _chunks(file: BinaryIO, size: int) -> bool | None:
 
 
 def _matroska(file: BinaryIO, size: int) -> bool | None:
-    """EBML: an element is its number, its size, and its content; the first is a header, the second the film."""
+    """EBML: an element is its number, its size, and its content; the first is a header, the second the video."""
     for _ in range(4):
         number, length = _vint(file, keep_marker=True), _vint(file, keep_marker=False)
         if number is None or length is None:

@@ -1,11 +1,11 @@
-"""Films: what a file says of itself, and its frames, a few at a time.
+"""Videos: what a file says of itself, and its frames, a few at a time.
 
 Frames are uint8 RGB (H, W, 3), [0, 255], upright; times are seconds since the first frame, as a player shows them.
 
-Decoded by PyAV, not OpenCV, whose pixels are the same. FFmpeg is behind both, but PyAV alone lists a film's packets with
-their times before anything is decoded (so frames are found exactly in films of a variable rate, by seeking, and a cut
+Decoded by PyAV, not OpenCV, whose pixels are the same. FFmpeg is behind both, but PyAV alone lists a video's packets with
+their times before anything is decoded (so frames are found exactly in videos of a variable rate, by seeking, and a cut
 file is told from a wrong header), says which packets are damaged, keeps FFmpeg quiet, and can be held to containers that
-hold films: a stranger's playlist would otherwise open other files. Its wheels also bring an H.264 encoder.
+hold videos: a stranger's playlist would otherwise open other files. Its wheels also bring an H.264 encoder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SLACK_S, _SLACK = 0.5, 0.02  # a header may promise so much more than there is:
 
 
 class VideoError(Exception):
-    """One film that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why."""
+    """One video that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why."""
 
     kind = "video"
 
@@ -45,7 +45,7 @@ class VideoError(Exception):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a film's header says. `width` and `height` are as shown, after `rotation` (degrees clockwise: 0, 90, 180, 270).
+    """What a video's header says. `width` and `height` are as shown, after `rotation` (degrees clockwise: 0, 90, 180, 270).
 
     `fps`, `frames` and `duration_s` are the header's claims, and None where it makes none or an absurd one.
     """
@@ -61,7 +61,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: `index` counts all frames of the film from 0, `time_s` is when it is shown, `pixels` uint8 RGB (H, W, 3)."""
+    """One frame: `index` counts all frames of the video from 0, `time_s` is when it is shown, `pixels` uint8 RGB (H, W, 3)."""
 
     index: int
     time_s: float
@@ -74,7 +74,7 @@ class Frame:
 @dataclass(frozen=True)
 class Outcome:
     """What an iteration met. `frames` that it gave out, the last of which ends at `duration_s`; `damaged` packets that gave
-    no good frame. `truncated`: the file ends before its film does. `whole_s` is how long the good part of it is.
+    no good frame. `truncated`: the file ends before its video does. `whole_s` is how long the good part of it is.
     """
 
     frames: int
@@ -95,8 +95,8 @@ class Outcome:
 
 
 def open_video(path: Path) -> VideoInfo:
-    """What the film's header says, once one frame of it has been decoded. Raises VideoError."""
-    return _Film(path).info
+    """What the video's header says, once one frame of it has been decoded. Raises VideoError."""
+    return _VideoFile(path).info
 
 
 def frames(
@@ -108,14 +108,14 @@ def frames(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> Frames:
-    """Frames of a film between `start_s` and `end_s`: each `every`-th, `fps` of them a second, or `count` spread evenly;
+    """Frames of a video between `start_s` and `end_s`: each `every`-th, `fps` of them a second, or `count` spread evenly;
     all of them when none is given.
 
     Raises UserError for a choice that makes no sense, and VideoError for a file that cannot be used, both at once.
     """
     check_choice(every, fps, count, start_s, end_s)
-    film = _Film(path)
-    return Frames(film, film.choose(every, fps, count, start_s, end_s))
+    video = _VideoFile(path)
+    return Frames(video, video.choose(every, fps, count, start_s, end_s))
 
 
 def check_choice(
@@ -147,33 +147,33 @@ def check_choice(
 
 
 class Frames:
-    """An iteration over chosen frames of a film, one `Frame` in memory at a time. It may be gone through again.
+    """An iteration over chosen frames of a video, one `Frame` in memory at a time. It may be gone through again.
 
-    `expected` is how many it gives of a film without damage. `outcome` is there once an iteration has ended, early or not.
+    `expected` is how many it gives of a video without damage. `outcome` is there once an iteration has ended, early or not.
     """
 
-    def __init__(self, film: _Film, chosen: list[int]):
-        self._film, self._chosen = film, chosen
-        self.info, self.expected = film.info, len(chosen)
+    def __init__(self, video: _VideoFile, chosen: list[int]):
+        self._file, self._chosen = video, chosen
+        self.info, self.expected = video.info, len(chosen)
         self.outcome: Outcome | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         self.outcome = None
         given, end, damaged = 0, 0.0, _Count()
         try:
-            for frame in self._film.decode(self._chosen, damaged):
-                given, end = given + 1, self._film.ends(frame.index)
+            for frame in self._file.decode(self._chosen, damaged):
+                given, end = given + 1, self._file.ends(frame.index)
                 yield frame
         finally:
-            film = self._film
-            self.outcome = Outcome(given, end, damaged.n, film.truncated, film.ends(len(film.keys) - 1))
+            video = self._file
+            self.outcome = Outcome(given, end, damaged.n, video.truncated, video.ends(len(video.keys) - 1))
 
 
 class _Count:
     n = 0
 
 
-class _Film:
+class _VideoFile:
     """A file whose packets are listed: `keys` has the presentation time of each frame, sorted, in units of `unit_s`.
 
     Where packets bear no times (AVI, raw streams) a frame's key is its number, and nothing is sought for.
@@ -243,7 +243,7 @@ class _Film:
         self.truncated = there is False or (there is None and (missing or partial > 0))
 
     def _look(self) -> VideoInfo:
-        """The film's facts; decodes its first frame, since a header alone does not say whether that can be done."""
+        """The video's facts; decodes its first frame, since a header alone does not say whether that can be done."""
         with self._open() as (container, stream):
             context = stream.codec_context
             first = next(_decoded(container, stream, _Count()), None)
@@ -330,7 +330,7 @@ def _refuse_special(path: Path) -> None:
 
 
 def _video_stream(container):
-    """The film's first video stream, ready to be decoded; cover pictures of songs are none. Raises VideoError."""
+    """The video's first video stream, ready to be decoded; cover pictures of songs are none. Raises VideoError."""
     from av.stream import Disposition
 
     if not len(container.streams):
@@ -380,7 +380,7 @@ def _decoded(container, stream, damaged: _Count, wanted: set[int] | None = None)
         for frame in found:
             if frame.is_corrupt:
                 damaged.n += 1
-            elif frame.width * frame.height <= MAX_FRAME_PIXELS:  # a film may change its size midway
+            elif frame.width * frame.height <= MAX_FRAME_PIXELS:  # a video may change its size midway
                 yield frame
 
 
@@ -400,13 +400,13 @@ def _rate(stream) -> float | None:
 
 
 def _can_be(keys: list[int], stream) -> bool:
-    """Whether frames at these times, in the stream's units, are a film that could be: no faster than _FASTEST."""
+    """Whether frames at these times, in the stream's units, are a video that could be: no faster than _FASTEST."""
     passed = (max(keys) - min(keys)) * float(stream.time_base or 0)
     return len(keys) == 1 or len(keys) - 1 <= _FASTEST * passed
 
 
 def _promised_s(container, stream) -> float | None:
-    """How long the header says that the film is: its pictures' own length where it has one."""
+    """How long the header says that the video is: its pictures' own length where it has one."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1_000_000 if container.duration and container.duration > 0 else None

@@ -12,7 +12,7 @@ SUFFIXES |= {".webm", ".wmv"}
 # ISO media files say what they are in `ftyp` (ISO/IEC 14496-12): these brands are still pictures, camera raws and sound.
 _NO_VIDEO_BRANDS = {b"avif", b"avis", b"crx ", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"jp2 ", b"jpx "}
 _NO_VIDEO_BRANDS |= {b"M4A ", b"M4B ", b"M4P ", b"mif1", b"msf1"}
-_QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"pnot")  # QuickTime films may lack `ftyp`
+_QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"pnot")  # QuickTime videos may lack `ftyp`
 _SIGNATURES = (
     b"\x1aE\xdf\xa3",  # Matroska and WebM
     b"FLV\x01",

@@ -1,4 +1,4 @@
-"""A film written frame by frame, as browsers play it: H.264 in yuv420p with the index in front, without sound."""
+"""A video written frame by frame, as browsers play it: H.264 in yuv420p with the index in front, without sound."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TICK = 90_000  # of time in a second, MPEG's own
 
 
 @contextmanager
-def film_writer(
+def video_writer(
     path: Path, size_wh: tuple[int, int], fps: float | None, *, comment: str | None = None
 ) -> Iterator[Callable[[np.ndarray, float], None]]:
-    """Gives a function that adds a frame, uint8 RGB (H, W, 3), to be shown at so many seconds after the first. The film is
+    """Gives a function that adds a frame, uint8 RGB (H, W, 3), to be shown at so many seconds after the first. The video is
     at `path` (.mp4) once the block has ended well. An odd side loses its last pixel; frames of another size are brought to
     this one. `comment` is written into the file for whoever looks at its metadata.
 
-    Raises UserError for a film that would be too small to be encoded.
+    Raises UserError for a video that would be too small to be encoded.
     """
     import av
 

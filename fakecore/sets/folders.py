@@ -40,7 +40,7 @@ class Source:
     stamp: str  # changes when the listing changes: names, sizes, times
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
     folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
-    faces: dict | None = None  # how they were cut out of films and photos, where `faces` did: margin, align
+    faces: dict | None = None  # how they were cut out of videos and photos, where `faces` did: margin, align
 
     @property
     def paths(self) -> list[str]:

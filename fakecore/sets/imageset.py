@@ -136,8 +136,8 @@ def read_imageset(root: Path) -> ImageSet:
     if counts != info["counts"]:
         raise UserError(
             f"{root}/metadata.jsonl is truncated or was changed: its images do not match the counts in imageset.json",
-            got=told_counts(counts),
-            expected=told_counts(info["counts"]),
+            got=format_counts(counts),
+            expected=format_counts(info["counts"]),
             remedy=_REMEDY,
         )
     return ImageSet(root, records, info)
@@ -160,7 +160,7 @@ def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def told_counts(counts: dict[str, dict[str, int]]) -> str:
+def format_counts(counts: dict[str, dict[str, int]]) -> str:
     """`count_images` in words: "train 80 real + 80 fake, val ..."."""
     return ", ".join(f"{split} {own['real']:,} real + {own['fake']:,} fake" for split, own in counts.items())
 

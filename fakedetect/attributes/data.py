@@ -35,7 +35,7 @@ class AttributeImages:
     groups: list[str | None]
     targets: list[Target]
     unused: list[dict]  # {"path", "status", "error"}
-    told: dict[str, dict[str, int]]  # every attribute of the file: see LabelTable.told
+    label_counts: dict[str, dict[str, int]]  # every attribute of the file: see LabelTable.label_counts
     listed: int  # images that the file names
     origin: dict
     sha256: list[str]  # of the files' bytes
@@ -115,7 +115,7 @@ def load_attributes(
         groups=groups,
         targets=wanted,
         unused=unused,
-        told=table.told(),
+        label_counts=table.value_counts(),
         listed=len(table.names),
         origin=origin | {"unanswered": int((~answered).sum())},
         sha256=pixels.sha256,

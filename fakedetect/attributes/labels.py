@@ -35,7 +35,7 @@ class LabelTable:
         """Whether a column says yes and no: 1 and 0, 1 and -1, true and false; or one of the two of all images."""
         return all(value.lower() in _YES + _NO for value in self.values(column))
 
-    def told(self) -> dict[str, dict[str, int]]:
+    def value_counts(self) -> dict[str, dict[str, int]]:
         """What a histogram of attributes shows: column -> {value: images}, "yes" alone of those that say yes and no."""
         found = {}
         for column in self.columns:
@@ -181,7 +181,9 @@ def _target(word: str, table: LabelTable) -> Target:
 
 def _by_name(word: str, table: LabelTable) -> Target:
     """A column that says yes and no, or a value that one column alone has."""
-    holding = [column for column in table.told() if not table.is_binary(column) and word in table.values(column)]
+    holding = [
+        column for column in table.value_counts() if not table.is_binary(column) and word in table.values(column)
+    ]
     if word in table.columns:
         if table.is_binary(word) and table.values(word):
             return Target(word, word)
@@ -195,9 +197,12 @@ def _by_name(word: str, table: LabelTable) -> Target:
         expected = " or ".join(f"{column}={word}" for column in holding)
         raise UserError(f"several columns of {table.path} have the value {word!r}", expected=expected)
     if not holding:
-        choices = [column for column in table.told() if table.is_binary(column)]
+        choices = [column for column in table.value_counts() if table.is_binary(column)]
         choices += [
-            f"{column}={v}" for column in table.told() if not table.is_binary(column) for v in table.values(column)
+            f"{column}={v}"
+            for column in table.value_counts()
+            if not table.is_binary(column)
+            for v in table.values(column)
         ]
         raise unknown_name("attribute", word, choices[:60], where=f"in {table.path}")
     return Target(word, holding[0], word)

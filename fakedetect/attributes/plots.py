@@ -11,14 +11,14 @@ _MOST_NAMED = 8  # attributes with a curve of their own; more would hide one ano
 _GREY = "#B8C0CA"
 
 
-def histogram_plot(told: dict[str, dict[str, int]], wanted: set[str], images: int, title: str) -> bytes:
+def histogram_plot(label_counts: dict[str, dict[str, int]], wanted: set[str], images: int, title: str) -> bytes:
     """How many images have which attribute: a bar each, the commonest first; those that are learned in colour.
 
-    `told` is LabelTable.told(); `wanted` holds bars' names as here: "Smiling", "emotion = happiness".
+    `label_counts` is LabelTable.value_counts(); `wanted` holds bars' names as here: "Smiling", "emotion = happiness".
     """
     bars = [
         (column if value == "yes" else f"{column} = {value}", n)
-        for column, own in told.items()
+        for column, own in label_counts.items()
         for value, n in own.items()
     ]
     bars = sorted(bars, key=lambda bar: -bar[1])[:_MOST_BARS]

@@ -45,7 +45,7 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
     ]
     figures = {
         "histogram": histogram_plot(
-            images.told, wanted, images.listed, f"Attributes of {images.listed:,} images in {labels}"
+            images.label_counts, wanted, images.listed, f"Attributes of {images.listed:,} images in {labels}"
         ),
         "roc": roc_plot(curves),
         "history": history_plot(history, facts["best_epoch"], **_WORDS),

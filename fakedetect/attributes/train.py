@@ -115,10 +115,10 @@ def _refuse_used(out: Path) -> None:
 
 def _say_base_rates(images: AttributeImages) -> None:
     counts = [(target.name, int(n)) for target, n in zip(images.targets, images.truth.sum(axis=0), strict=True)]
-    told = ", ".join(f"{name} {n:,} ({n / len(images.truth):.1%})" for name, n in counts)
+    text = ", ".join(f"{name} {n:,} ({n / len(images.truth):.1%})" for name, n in counts)
     left_out = images.origin["unanswered"]
     rest = f"; {left_out:,} others answer not every target and are left out" if left_out else ""
-    say(f"note: of {len(images.truth):,} images have: {told}{rest}")
+    say(f"note: of {len(images.truth):,} images have: {text}{rest}")
 
 
 def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out, seed: int, device, precision):

@@ -18,7 +18,7 @@ from fakecore.media.pixels import ImageError, decode_image
 from fakecore.messages import command
 from fakecore.progress import say
 from fakecore.sets.folders import Source
-from fakecore.sets.imageset import ImageSet, is_imageset, read_imageset, told_counts
+from fakecore.sets.imageset import ImageSet, format_counts, is_imageset, read_imageset
 from fakecore.sets.pixelcache import CachedPixels, cached_pixels, source_channels
 from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
@@ -140,7 +140,7 @@ def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, .
             if any(own[name] for own in counts.values()) and not unused:
                 remedy = "Make the set anew, of more images or with another --split."
             what = f"there are no {name} images in the {split} split"
-            raise UserError(what, got=told_counts(counts), expected="both in each split", remedy=remedy)
+            raise UserError(what, got=format_counts(counts), expected="both in each split", remedy=remedy)
 
 
 def remedy_for_lack_of(name: str, unused: list[dict]) -> str:
@@ -238,17 +238,18 @@ def _from_sources(
 
 
 def _face_cut(reals: Source, fakes: Source) -> dict:
-    """{"faces": how the reals, or else the fakes, were cut out of films}, or nothing where that is not known."""
+    """{"faces": how the reals, or else the fakes, were cut out of videos}, or nothing where that is not known."""
     cuts = [source.faces for source in (reals, fakes) if source.faces]
     if len(cuts) == 2 and cuts[0] != cuts[1]:
+        both = " and ".join(map(_describe_cut, cuts))
         say(
-            f"note: the faces of reals and fakes were cut in two ways ({_told_cut(cuts[0])}; {_told_cut(cuts[1])}), which "
-            "alone may tell the two apart; in films `score` will cut them as the reals were"
+            f"note: the faces of reals and fakes were cropped differently ({both}): the difference alone may separate "
+            "them. `score` crops the faces of videos as the reals were"
         )
     return {"faces": cuts[0]} if cuts else {}
 
 
-def _told_cut(cut: dict) -> str:
+def _describe_cut(cut: dict) -> str:
     return ", ".join(f"{name} {value}" for name, value in cut.items())
 
 

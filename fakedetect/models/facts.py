@@ -32,7 +32,7 @@ FIELDS = {
 }
 _QUALITY = whole(1, 100)
 _JPEG_OR_NONE = Kind(f"{_QUALITY.words}, or null", lambda value: value is None or _QUALITY.fits(value))
-FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of films, see fakedetect.faces.finder.crop
+FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of videos, see fakedetect.faces.finder.crop
     "margin": number(0, 2),
     "align": Kind("true or false", lambda value: isinstance(value, bool)),
 }

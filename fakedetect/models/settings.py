@@ -113,7 +113,10 @@ class DetectorSettings(BackboneSettings):
         0.2, low=0, high=1, why="probability of resizing to 0.5x to 1x and back, so that scale is no cue"
     )
     shift: float = setting(
-        0.0, low=0, high=0.5, why="largest move of an image, share of its side; for faces of films, whose boxes tremble"
+        0.0,
+        low=0,
+        high=0.5,
+        why="largest move of an image, share of its side; for faces of videos, whose boxes tremble",
     )
     max_fpr: float = setting(
         0.05, low=0.0001, high=0.5, why="`fake` may be said of at most this share of validation reals"

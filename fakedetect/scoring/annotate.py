@@ -9,7 +9,7 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.media.video import frames
-from fakecore.media.videowriter import film_writer
+from fakecore.media.videowriter import video_writer
 from fakecore.progress import progress_bar
 from fakedetect.faces.options import VideoOptions
 from fakedetect.faces.tracks import box_at
@@ -42,7 +42,7 @@ def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -
     found = frames(video, start_s=options.start_s, end_s=options.end_s)
     info = found.info
     with (
-        film_writer(out, (info.width, info.height), info.fps) as add,
+        video_writer(out, (info.width, info.height), info.fps) as add,
         progress_bar("drawing", found.expected, "frames") as bar,
     ):
         for frame in found:

@@ -28,7 +28,7 @@ FIELDS = {
 
 
 @dataclass(frozen=True)
-class Begun:
+class TrainingRecord:
     """What decides a detector: its settings, its seed and its images. `fingerprint` is None before any were loaded."""
 
     settings: DetectorSettings
@@ -37,7 +37,7 @@ class Begun:
     fingerprint: str | None = None
 
 
-def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
+def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
     """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
     settings = override(DetectorSettings(), changes)
     get_model(settings.model)
@@ -53,10 +53,10 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
             remedy=f"Resume with: {command('detect-train', '--resume', '--out', out)}. Or choose another --out.",
         )
     refuse_used(out, made_by="a detector", marker="detector.json")
-    return Begun(settings, seed or 0, images)
+    return TrainingRecord(settings, seed or 0, images)
 
 
-def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> Begun:
+def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
     """The training that was begun in `out`. What was asked for again must agree with it; images may have moved.
 
     Raises UserError, naming the fields that differ, or when there is nothing to go on with.
@@ -84,20 +84,20 @@ def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[st
             option = "the set or run" if name == "place" else f"--{name}"
             what = f"the images that {out} was begun on have gone"
             raise UserError(what, got=f"no {merged[name]}", remedy=f"Say where they are now: give {option}.")
-    return Begun(settings, facts["seed"], merged, facts["fingerprint"])
+    return TrainingRecord(settings, facts["seed"], merged, facts["fingerprint"])
 
 
-def write_begun(out: Path, begun: Begun, data: LabelledImages) -> None:
+def write_training_record(out: Path, record: TrainingRecord, data: LabelledImages) -> None:
     """Write training.json for a new training on `data`."""
-    kept = {name: _to_out(value, out) for name, value in begun.images.items()}
-    facts = {"settings": asdict(begun.settings), "seed": begun.seed, "images": kept}
+    kept = {name: _to_out(value, out) for name, value in record.images.items()}
+    facts = {"settings": asdict(record.settings), "seed": record.seed, "images": kept}
     write_json(out / "training.json", {"version": 1, **facts, "fingerprint": data.fingerprint, "origin": data.origin})
 
 
-def require_same_images(out: Path, begun: Begun, data: LabelledImages) -> None:
+def require_same_images(out: Path, record: TrainingRecord, data: LabelledImages) -> None:
     """Raise UserError when `data` are not the images that the training in `out` was begun on."""
-    if begun.fingerprint != data.fingerprint:
-        told = ", ".join(f"{name} {value}" for name, value in begun.images.items() if value is not None)
+    if record.fingerprint != data.fingerprint:
+        told = ", ".join(f"{name} {value}" for name, value in record.images.items() if value is not None)
         raise UserError(
             f"{out} was begun on other images, or these have changed since",
             got=told,

@@ -62,9 +62,9 @@ def sweep(
     found = open_labelled(place, real=real, fake=fake, data_root=data_root)
     if isinstance(found, ImageSet):
         require_both_counted(found.info["counts"], SPLITS, [])
-    told = {name: str(value) for name, value in changes.items()}
+    typed = {name: str(value) for name, value in changes.items()}
     request = Request(
-        str(place) if place else None, real, fake, told, seed, device, str(data_root) if data_root else None
+        str(place) if place else None, real, fake, typed, seed, device, str(data_root) if data_root else None
     )
     runs = [asdict(cell) for cell in cells]
     asked = {"version": SWEEP_VERSION, "kind": "detect-train", "runs": runs, "request": asdict(request)}

@@ -86,15 +86,15 @@ def write_sweep_report(out: Path, cells: Sequence[Cell], failed: dict[str, str])
     return Swept(out, table, _write_page(out, rows, varied, remarks), rows, sorted(failed), remarks)
 
 
-def told_columns(rows: list[dict], *, narrow: bool = False) -> list[str]:
+def table_columns(rows: list[dict], *, narrow: bool = False) -> list[str]:
     """The columns that a reader is shown, without those that are empty in every row, or do not fit a terminal."""
     headers = [header for header in _SHOWN if not (narrow and header in _PAGE_ONLY)]
-    return ["run", *(header for header in headers if any(_told(row, header) for row in rows))]
+    return ["run", *(header for header in headers if any(_format(row, header) for row in rows))]
 
 
-def told_row(row: dict, columns: Sequence[str]) -> list[str]:
-    """A row's text for each of `told_columns`."""
-    return [row["run"] if header == "run" else _told(row, header) for header in columns]
+def format_row(row: dict, columns: Sequence[str]) -> list[str]:
+    """A row's text for each of `table_columns`."""
+    return [row["run"] if header == "run" else _format(row, header) for header in columns]
 
 
 def best_of(rows: list[dict]) -> dict | None:
@@ -103,7 +103,7 @@ def best_of(rows: list[dict]) -> dict | None:
     return min(judged, key=lambda row: (-row["val_auroc"], row["parameters"]), default=None)
 
 
-def _told(row: dict, header: str) -> str:
+def _format(row: dict, header: str) -> str:
     template = _SHOWN[header]
     lacks = any(row[name] is None for _, name, *_ in Formatter().parse(template) if name)
     return "" if lacks else template.format(**row)
@@ -161,12 +161,12 @@ def _remarks(read: list[_Read]) -> tuple[str, ...]:
 
 def _write_page(out: Path, rows: list[dict], varied: list[str], remarks: tuple[str, ...]) -> Path:
     best = best_of(rows)
-    columns = [*varied, *(header for header in told_columns(rows) if header != "run")]
+    columns = [*varied, *(header for header in table_columns(rows) if header != "run")]
     errors = [row for row in rows if row["error"]]
     lines = []
     for row in rows:
         cells = [(row[name] or "", False) for name in varied]
-        lines.append((row is best, cells + [(_told(row, header), True) for header in columns[len(varied) :]]))
+        lines.append((row is best, cells + [(_format(row, header), True) for header in columns[len(varied) :]]))
     rivals = [row for row in rows if row is not best and row["auroc"] is not None]
     near = [row["run"] for row in rivals if best and row["auroc_high"] >= best["auroc_low"]]
     return write_sweep_page(

@@ -34,7 +34,7 @@ from fakedetect.models.registry import Opened, open_new, open_trained, trains_on
 from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import Fit, fit
 from fakedetect.training.probe import fit_probe
-from fakedetect.training.resume import plan, reopen, require_same_images, write_begun
+from fakedetect.training.resume import plan, reopen, require_same_images, write_training_record
 
 _SURVEYED = 4000  # images of either kind from whose features the domain is learned
 
@@ -70,30 +70,30 @@ def train(
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
 
     `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
-    as it was begun: all else may be left out, and what is given must agree. The images are audited first: what tells
+    as it was record: all else may be left out, and what is given must agree. The images are audited first: what tells
     them apart other than their pictures is said, and with `strict` refused. The epoch, the temperature and the
     thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
     given = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     places = {name: None if value is None else str(value) for name, value in given.items()}
-    begun = (reopen if resume else plan)(out, changes, seed, places)
-    settings, seed = begun.settings, begun.seed
+    record = (reopen if resume else plan)(out, changes, seed, places)
+    settings, seed = record.settings, record.seed
     target = choose_device(device)
-    opened = open_trained(settings, begun.images["place"], partial(Detector.load, device="cpu"))
-    equalise_jpeg = common_quality(begun.images) if settings.equalise else None
-    images: dict[str, Any] = {**begun.images, **_shape(settings, opened)}
+    opened = open_trained(settings, record.images["place"], partial(Detector.load, device="cpu"))
+    equalise_jpeg = common_quality(record.images) if settings.equalise else None
+    images: dict[str, Any] = {**record.images, **_shape(settings, opened)}
     data = load_labelled(**images, seed=seed, equalise_jpeg=equalise_jpeg)
     require_both_classes(data, SPLITS)
-    audited = audit_first(begun.images, data, SPLITS, strict=strict, equalised=settings.equalise)
+    audited = audit_first(record.images, data, SPLITS, strict=strict, equalised=settings.equalise)
     opened = opened or open_new(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with locked(out):
         if resume:
-            require_same_images(out, begun, data)
+            require_same_images(out, record, data)
         else:
             plan(out, changes, seed, places)  # again: another process may have taken it while images were decoded
-            write_begun(out, begun, data)
+            write_training_record(out, record, data)
         try:
             fitted = _fit(opened, data, settings, out, seed, target, precision)
         except Interrupted as stopped:
@@ -228,7 +228,7 @@ def describe_domain(data: LabelledImages) -> str:
 
 
 def _face_cut(origin: dict) -> dict | None:
-    """How the images, or the reals that their GAN learned from, were cut out of films by `faces`; None where that is not
+    """How the images, or the reals that their GAN learned from, were cut out of videos by `faces`; None where that is not
     known.
     """
     source = origin.get("source")

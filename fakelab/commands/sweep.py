@@ -90,15 +90,15 @@ def sweep_detect_train(
     from fakecore.runs.grid import parse_over
     from fakecore.settings import parse_assignments
     from fakedetect.training.sweep import sweep
-    from fakedetect.training.sweep_report import LEGEND, told_columns, told_row
+    from fakedetect.training.sweep_report import LEGEND, format_row, table_columns
 
     if place is None and real is None and fake is None:
         place = newest_run()
     shared: dict[str, Any] = {"out": out, "real": real, "fake": fake, "jobs": jobs, "seed": seed}
     shared |= {"device": device, "data_root": data_root}
     made = sweep(place, over=parse_over(over or []), changes=parse_assignments(sets or []), **shared)
-    columns = told_columns(made.rows, narrow=True)
-    return _tell(made, columns, [told_row(row, columns) for row in made.rows], LEGEND, as_json)
+    columns = table_columns(made.rows, narrow=True)
+    return _tell(made, columns, [format_row(row, columns) for row in made.rows], LEGEND, as_json)
 
 
 def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -> int:

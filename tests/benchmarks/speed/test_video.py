@@ -65,8 +65,8 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
 
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: Seen())
     monkeypatch.setattr(registry, "build_network", lambda *_: Seen())
-    film = write_film(tmp_path / "film.mp4", [lambda n: (100 + n, 120, 110)], count=14)
-    words = ["speed_video", str(film), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
+    video = write_film(tmp_path / "film.mp4", [lambda n: (100 + n, 120, 110)], count=14)
+    words = ["speed_video", str(video), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
     monkeypatch.setattr(sys, "argv", words)
     speed_video.main()
     told = json.loads(capsys.readouterr().out)
@@ -76,9 +76,9 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
 
 
 def test_boxes_that_one_side_alone_has_are_drawn_for_eyes_to_judge(tmp_path, write_film):
-    film = write_film(tmp_path / "film.mp4", [lambda n: (100, 120, 110)], count=2)
+    video = write_film(tmp_path / "film.mp4", [lambda n: (100, 120, 110)], count=2)
     sheet, other, small = tmp_path / "sheet.png", [10.0, 10.0, 80.0, 80.0, 0.8], [0.0, 0.0, 30.0, 30.0, 1.0]
-    options = argparse.Namespace(video=film, every=1, end=None, min_face=60, sheet=sheet)
+    options = argparse.Namespace(video=video, every=1, end=None, min_face=60, sheet=sheet)
     speed_video._draw_disputed(options, [[BOX, small], [BOX]], [[BOX], [other, other]])
     drawn = cv2.imread(str(sheet))
     tile, across = speed_video._TILE, speed_video._ACROSS

@@ -22,7 +22,7 @@ from fakedetect.scoring.trackscores import TrackSeen
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory, write_film):
+def video(tmp_path_factory, write_film):
     """Three people who stand still enough: 12 frames, 1.2 s."""
     people = [lambda n, x=x: (x + n, 120, 84) for x in (50, 155, 260)]
     return write_film(tmp_path_factory.mktemp("film") / "three.mp4", people, count=12)
@@ -47,9 +47,9 @@ def finder():
 
 
 @pytest.fixture(scope="module")
-def made(film, fakes, finder, tmp_path_factory):
+def made(video, fakes, finder, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "faked.mp4"
-    return out, replace_faces(film, str(fakes), out, finder=finder, which=[1, 3])
+    return out, replace_faces(video, str(fakes), out, finder=finder, which=[1, 3])
 
 
 class SeesGrids(nn.Module):
@@ -93,14 +93,14 @@ def test_a_detector_that_sees_the_fakes_ranks_their_tracks_first_and_others_do_n
     assert f"AUROC over tracks {auroc:.3f}, 2 replaced, 1 not" in told and told.count("replaced") == 3
 
 
-def test_the_truth_says_where_each_face_is_and_the_film_changes_there_alone(made, film):
+def test_the_truth_says_where_each_face_is_and_the_video_changes_there_alone(made, video):
     out, truth = made
     assert json.loads(out.with_suffix(".json").read_text()) == truth
     tracks = read_truth(out.with_suffix(".json"))
     assert [track.replaced for track in tracks] == [True, False, True]
     assert [track.face is None for track in tracks] == [False, True, False]
     assert all(track.frames == list(range(12)) for track in tracks)
-    for before, after in zip(frames(film), frames(out), strict=True):
+    for before, after in zip(frames(video), frames(out), strict=True):
         change = np.abs(before.pixels.astype(int) - after.pixels).mean(axis=2)
         inside = np.zeros(change.shape, bool)
         for track in tracks:
@@ -111,7 +111,7 @@ def test_the_truth_says_where_each_face_is_and_the_film_changes_there_alone(made
         assert change[~inside].mean() < 2  # the codec's
 
 
-def test_the_film_itself_says_that_it_is_synthetic(made):
+def test_the_video_itself_says_that_it_is_synthetic(made):
     with av.open(str(made[0])) as container:
         assert "compositeWithTrainedAlgorithmicMedia" in container.metadata["comment"]
         assert container.streams.video[0].codec_context.name == "h264"
@@ -177,13 +177,13 @@ def test_auroc_counts_tracks_that_last_and_replaced_ones_as_fake():
 
 
 def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
-    made, film, fakes, finder, tmp_path, monkeypatch, capsys
+    made, video, fakes, finder, tmp_path, monkeypatch, capsys
 ):
     def refuse(words, **options):
         with pytest.raises(UserError, match=words):
-            replace_faces(film, str(fakes), options.pop("out", tmp_path / "x.mp4"), finder=finder, **options)
+            replace_faces(video, str(fakes), options.pop("out", tmp_path / "x.mp4"), finder=finder, **options)
 
-    monkeypatch.setattr(replaced_faces, "follow_faces", lambda film, finder: read_truth(made[0].with_suffix(".json")))
+    monkeypatch.setattr(replaced_faces, "follow_faces", lambda video, finder: read_truth(made[0].with_suffix(".json")))
     refuse("already exists", out=made[0])
     refuse("suffix", out=tmp_path / "x.avi")
     refuse("no track 7 .*1, 2, 3", which=[1, 7])
@@ -216,18 +216,18 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
     assert not (tmp_path / "x.mp4").exists()
 
 
-def test_the_same_seed_takes_the_same_tracks_and_faces(made, film, fakes, finder, tmp_path, monkeypatch):
-    monkeypatch.setattr(replaced_faces, "follow_faces", lambda film, finder: read_truth(made[0].with_suffix(".json")))
+def test_the_same_seed_takes_the_same_tracks_and_faces(made, video, fakes, finder, tmp_path, monkeypatch):
+    monkeypatch.setattr(replaced_faces, "follow_faces", lambda video, finder: read_truth(made[0].with_suffix(".json")))
     replaced = []
     for number, seed in enumerate((0, 0, 1, 2, 3)):
-        truth = replace_faces(film, str(fakes), tmp_path / f"{number}.mp4", finder=finder, count=1, seed=seed)
+        truth = replace_faces(video, str(fakes), tmp_path / f"{number}.mp4", finder=finder, count=1, seed=seed)
         replaced.append([(track["track"], track["face"]) for track in truth["tracks"] if track["replaced"]])
     assert replaced[0] == replaced[1] and len({str(one) for one in replaced}) > 1
     for one, again in zip(frames(tmp_path / "0.mp4"), frames(tmp_path / "1.mp4"), strict=True):
         assert np.abs(one.pixels.astype(int) - again.pixels).mean() < 1  # threads of the encoder differ in little
 
 
-def test_frames_in_which_a_face_was_missed_get_the_box_between(film):
+def test_frames_in_which_a_face_was_missed_get_the_box_between(video):
     class Blinks:
         def __init__(self):
             self.frame = -1
@@ -242,7 +242,7 @@ def test_frames_in_which_a_face_was_missed_get_the_box_between(film):
                 found.append([] if n in (4, 5) or n > 9 else [face])
             return found
 
-    (track,) = follow_faces(film, Blinks())
+    (track,) = follow_faces(video, Blinks())
     assert track.frames == list(range(10)) and track.lasts_s == pytest.approx(0.9)
     assert [float(box[0]) for box in track.boxes[3:7]] == pytest.approx([32, 36, 40, 44], abs=1)
 

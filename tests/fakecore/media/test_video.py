@@ -25,7 +25,7 @@ def write_film(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
 
 
 def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(64, 48), codec="mpeg4"):
-    """A film whose frame n is shown at times_ms[n]: as bright as above on the left, with noise on the right."""
+    """A video whose frame n is shown at times_ms[n]: as bright as above on the left, with noise on the right."""
     random = np.random.default_rng(0)
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
@@ -50,7 +50,7 @@ def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(6
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
+def video(tmp_path_factory) -> Path:
     return write_film(tmp_path_factory.mktemp("film") / "a.mp4")
 
 
@@ -59,8 +59,8 @@ def numbers(found) -> list[int]:
     return [round(float(frame.pixels[:, : frame.pixels.shape[1] // 4].mean()) / 8) for frame in found]
 
 
-def test_what_a_film_says_of_itself(film):
-    info = open_video(film)
+def test_what_a_video_says_of_itself(video):
+    info = open_video(video)
     assert (info.width, info.height, info.fps, info.frames, info.rotation) == (64, 48, 10.0, 30, 0)
     assert info.duration_s == pytest.approx(3.0)
 
@@ -79,8 +79,8 @@ def test_what_a_film_says_of_itself(film):
         ({"start_s": 9.0}, []),
     ],
 )
-def test_each_choice_gives_its_frames_with_their_numbers_and_times(film, choice, indices):
-    chosen = frames(film, **choice)
+def test_each_choice_gives_its_frames_with_their_numbers_and_times(video, choice, indices):
+    chosen = frames(video, **choice)
     found = list(chosen)
     assert [frame.index for frame in found] == numbers(found) == list(indices)
     assert [frame.time_s for frame in found] == pytest.approx([index / 10 for index in indices])
@@ -132,7 +132,7 @@ def test_odd_sizes_and_a_single_frame(tmp_path, size_wh):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv"])
-def test_a_cut_film_gives_its_good_frames_and_says_so(tmp_path, suffix):
+def test_a_cut_video_gives_its_good_frames_and_says_so(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
     encode(path, range(0, 4000, 40), faststart=suffix == "mp4")
     data = path.read_bytes()
@@ -177,8 +177,8 @@ def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate, step_s
     assert len(found) == 5 and found[1].time_s == pytest.approx(step_s)  # 25 a second where none is known
 
 
-def test_times_that_no_film_could_have_are_made_up(tmp_path, film):
-    data = film.read_bytes()
+def test_times_that_no_video_could_have_are_made_up(tmp_path, video):
+    data = video.read_bytes()
     place = data.index(b"mdhd") + 16  # units a second
     (tmp_path / "odd.mp4").write_bytes(data[:place] + struct.pack(">I", 0x7FFFFFFF) + data[place + 4 :])
     chosen = frames(tmp_path / "odd.mp4", fps=5)
@@ -190,7 +190,7 @@ def test_times_that_no_film_could_have_are_made_up(tmp_path, film):
     ("name", "data", "status"),
     [
         ("empty.mp4", b"", "unreadable"),
-        ("text.mp4", b"this is no film at all, whatever it is called" * 40, "unsupported"),
+        ("text.mp4", b"this is no video at all, whatever it is called" * 40, "unsupported"),
         ("header.mp4", b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "unreadable"),
         (
             "head.mp4",
@@ -201,7 +201,7 @@ def test_times_that_no_film_could_have_are_made_up(tmp_path, film):
         ("photo.mp4", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), "unsupported"),
     ],
 )
-def test_what_is_no_film_is_refused_quietly(tmp_path, capfd, name, data, status):
+def test_what_is_no_video_is_refused_quietly(tmp_path, capfd, name, data, status):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(VideoError) as caught:
         open_video(tmp_path / name)
@@ -216,17 +216,17 @@ def test_folders_pipes_and_what_is_not_there(tmp_path):
             open_video(tmp_path / name)
 
 
-def test_a_film_without_its_index_is_unreadable(tmp_path, film):
-    data = film.read_bytes()
+def test_a_video_without_its_index_is_unreadable(tmp_path, video):
+    data = video.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: data.index(b"moov")])
     with pytest.raises(VideoError) as caught:
         open_video(tmp_path / "cut.mp4")
     assert caught.value.status == "unreadable"
 
 
-def test_an_unknown_codec_is_unsupported(tmp_path, film):
+def test_an_unknown_codec_is_unsupported(tmp_path, video):
     (tmp_path / "odd.mp4").write_bytes(
-        film.read_bytes().replace(b"mp4v", b"zq9x").replace(b"\x04\x80\x80\x80", b"\x05\x80\x80\x80")
+        video.read_bytes().replace(b"mp4v", b"zq9x").replace(b"\x04\x80\x80\x80", b"\x05\x80\x80\x80")
     )
     with pytest.raises(VideoError) as caught:
         open_video(tmp_path / "odd.mp4")
@@ -255,13 +255,13 @@ def test_8k_is_too_large(tmp_path):
     "choice",
     [{"every": 0}, {"count": 0}, {"fps": 0}, {"fps": 1, "every": 2}, {"start_s": -1}, {"start_s": 2, "end_s": 1}],
 )
-def test_choices_that_make_no_sense_are_refused(film, choice):
+def test_choices_that_make_no_sense_are_refused(video, choice):
     with pytest.raises(UserError):
-        frames(film, **choice)
+        frames(video, **choice)
 
 
-def test_an_iteration_left_early_still_has_an_outcome(film):
-    chosen = frames(film)
+def test_an_iteration_left_early_still_has_an_outcome(video):
+    chosen = frames(video)
     iteration = iter(chosen)
     next(iteration)
     iteration.close()

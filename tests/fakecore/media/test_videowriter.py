@@ -4,12 +4,12 @@ import pytest
 
 from fakecore.errors import UserError
 from fakecore.media.video import frames
-from fakecore.media.videowriter import film_writer
+from fakecore.media.videowriter import video_writer
 
 
 def test_frames_come_back_at_their_times_in_the_size_that_the_codec_can_hold(tmp_path):
     path, times = tmp_path / "a.mp4", [3.0, 3.1, 3.5, 3.52]
-    with film_writer(path, (65, 49), 10, comment="made up") as add:
+    with video_writer(path, (65, 49), 10, comment="made up") as add:
         for number, time_s in enumerate(times):
             add(np.full((98, 130, 3) if number == 2 else (49, 65, 3), 60 * number, np.uint8), time_s)
         assert not path.exists()  # until it is whole
@@ -23,10 +23,10 @@ def test_frames_come_back_at_their_times_in_the_size_that_the_codec_can_hold(tmp
         assert container.metadata["comment"] == "made up"
 
 
-def test_a_film_that_fails_midway_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError, match="midway"), film_writer(tmp_path / "a.mp4", (32, 32), 10) as add:
+def test_a_video_that_fails_midway_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="midway"), video_writer(tmp_path / "a.mp4", (32, 32), 10) as add:
         add(np.zeros((32, 32, 3), np.uint8), 0.0)
         raise RuntimeError("midway")
-    with pytest.raises(UserError, match="too small"), film_writer(tmp_path / "b.mp4", (640, 15), None):
+    with pytest.raises(UserError, match="too small"), video_writer(tmp_path / "b.mp4", (640, 15), None):
         pass
     assert list(tmp_path.iterdir()) == []

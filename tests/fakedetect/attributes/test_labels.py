@@ -36,8 +36,8 @@ def test_a_csv_gives_names_and_columns(write):
     table = read_labels(write(CSV))
     assert table.names == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert list(table.columns) == ["identity", "emotion", "Smiling", "mood"]
-    assert table.told()["emotion"] == {"happiness": 2, "neutral": 1, "anger": 1}
-    assert table.told()["Smiling"] == {"yes": 2}
+    assert table.value_counts()["emotion"] == {"happiness": 2, "neutral": 1, "anger": 1}
+    assert table.value_counts()["Smiling"] == {"yes": 2}
 
 
 def test_the_column_of_names_is_found_by_its_name_else_it_is_the_first(write):

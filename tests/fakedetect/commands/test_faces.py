@@ -93,7 +93,7 @@ def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_split
     sets = ("--real", tmp_path / "real-set", "--fake", tmp_path / "fake-set")
     done = fakelab("detect-train", *sets, "--out", tmp_path / "det", *settings, "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    assert "cut in two ways (margin 0.3, align False; margin 0.2, align False)" in done.stderr
+    assert "cropped differently (margin 0.3, align False and margin 0.2, align False)" in done.stderr
     facts = json.loads((tmp_path / "det" / "detector.json").read_text())
     assert facts["preprocessing"]["faces"] == {"margin": 0.3, "align": False}  # so `score` knows how to cut
 

@@ -14,7 +14,7 @@ from fakedetect import DetectorSettings
 from fakedetect.models.registry import uses_field
 from fakedetect.training import loop as training
 from fakedetect.training.sweep import plan, sweep
-from fakedetect.training.sweep_report import best_of, told_columns, told_row
+from fakedetect.training.sweep_report import best_of, format_row, table_columns
 
 OVER = {"blocks": ["1", "2", "4"]}  # four halve 8 pixels once too often
 TINY = {"resolution": "8", "epochs": "2", "batch": "16", "rate": "0.003", "jpeg": "0", "blur": "0", "resize": "0"}
@@ -91,12 +91,12 @@ def test_the_table_has_a_row_for_each_and_one_that_failed_says_why(swept):
 
 
 def test_a_person_is_shown_numbers_of_those_that_have_some(swept):
-    columns = told_columns(swept.rows, narrow=True)
+    columns = table_columns(swept.rows, narrow=True)
     assert columns == ["run", "parameters", "val AUROC", "AUROC", "epoch", "seconds"]
-    first, _, failed = (told_row(row, columns) for row in swept.rows)
+    first, _, failed = (format_row(row, columns) for row in swept.rows)
     assert first[1] == "132,481" and first[3].startswith(f"{swept.rows[0]['auroc']:.4f} [") and " of 2" in first[4]
     assert failed == ["blocks=4", "", "", "", "", ""]
-    assert told_columns(swept.rows[2:]) == ["run"]
+    assert table_columns(swept.rows[2:]) == ["run"]
 
 
 def test_the_page_carries_everything_and_names_the_best_on_validation(swept):
