@@ -1,6 +1,6 @@
-"""Several processes at one job, as torchrun starts them: which one this is, and how they wait for one another.
+"""Several processes of one job, as started by torchrun: the rank of this process and the synchronisation among them.
 
-Whatever started them, a job of one process is the same code with nobody to wait for.
+A job of one process runs the same code without waiting.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATIENCE = timedelta(
     days=7
-)  # one may decode or write for hours while the others wait; those that died are noticed at once
+)  # one process may decode or write for hours while the others wait; a dead one is noticed at once
 
 
 def launched() -> bool:
-    """True in a process that torchrun started."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def rank() -> int:
-    """The number of this process among all of the job: 0 for the one that speaks and keeps the books."""
+    """Return the number of this process in the job; process 0 prints and writes records."""
     return int(os.environ["RANK"]) if launched() else 0
 
 
 def world_size() -> int:
-    """The number of processes of the job."""
+    """Return the number of processes in the job."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
 def local_rank() -> int:
-    """The number of this process among those on its machine."""
+    """Return the number of this process among those on its machine."""
     return int(os.environ["LOCAL_RANK"]) if launched() else 0
 
 
 def local_size() -> int:
-    """The number of the job's processes on this machine, which share its processors."""
+    """Return the number of processes of the job on this machine, which share its CPU cores."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
 
 
 class PeerLost(UserError):
-    """Another process of the job ended before its work was done; what it printed says why."""
+    """Another process of the job ended before its work was done; its output gives the reason."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,10 +61,10 @@ class PeerLost(UserError):
 
 
 class World:
-    """The processes of the job, joined by `fabric`; None for a process that is alone. Every method must be called by all
-    of them, in the same order, and raises PeerLost when another process is gone.
+    """The processes of the job, connected by `fabric`; None for a single process. All processes must call every method, in
+    the same order. Methods raise PeerLost if another process is gone.
 
-    They talk over gloo, beside whatever joins their GPUs: words on a CPU hold no GPU up.
+    Messages go over gloo, apart from the connection of the GPUs, so that no GPU waits for them.
     """
 
     def __init__(self, fabric: Fabric | None = None):
@@ -77,8 +77,8 @@ class World:
             atexit.register(self._leave)
 
     def _leave(self) -> None:
-        # gloo's threads may still hold tensors of the last exchange; to free one while the interpreter is being taken
-        # down aborts the process (pytorch pull request 179291). Without a reference to the groups their threads are joined.
+        # gloo's threads may still hold tensors of the last exchange, and freeing one while the interpreter shuts down aborts
+        # the process (pytorch pull request 179291). Without a reference to the groups, their threads are joined here.
         import torch.distributed
 
         self._group = None
@@ -94,15 +94,15 @@ class World:
         return self.size == 1
 
     def wait(self) -> None:
-        """Return when all have come here."""
+        """Wait until all processes have called this."""
         self.any(False)
 
     def any(self, *flags: bool) -> list[bool]:
-        """Which of the flags is true in any process."""
+        """Return, for each flag, whether it is true in any process."""
         return list(flags) if self.alone else [any(column) for column in zip(*self._gather(flags), strict=True)]
 
     def share(self, value: Any) -> Any:
-        """What the first process gave, in all of them."""
+        """Return the value of the first process in all processes."""
         if self.alone:
             return value
         import torch.distributed
@@ -113,7 +113,7 @@ class World:
         return values[0]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes of `values` on the CPU, elementwise."""
+        """Return the element-wise mean of `values`, a CPU tensor, over all processes."""
         if self.alone:
             return values
         import torch.distributed
@@ -124,7 +124,7 @@ class World:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Work that all must have done before any goes on. An error in one ends them all, and one alone tells of it."""
+        """All processes must finish the block before any continues. An error in one ends all; only one process reports it."""
         if self.alone:
             yield
             return
@@ -141,7 +141,7 @@ class World:
 
     @contextmanager
     def first(self, held: AbstractContextManager) -> Iterator[None]:
-        """Enter `held` in the first process alone, while the others wait for it."""
+        """Enter `held` in the first process only, while the others wait."""
         with ExitStack() as stack:
             with self.together():
                 if self.is_main:
@@ -149,7 +149,7 @@ class World:
             yield
 
     def after_first(self, work: Callable[[], T]) -> T:
-        """`work` in the first process, then in all others: they find in files what the first one left there."""
+        """Return `work()`, run by the first process, then by the others, which find the files that the first one wrote."""
         with self.together():
             done = [work()] if self.is_main else []
         with self.together():
@@ -170,7 +170,7 @@ ALONE = World()
 
 @contextmanager
 def lost_peers() -> Iterator[None]:
-    """What the backends raise in the block for a connection that was closed comes out as PeerLost."""
+    """Raise PeerLost instead of the backends' errors for a closed connection."""
     try:
         yield
     except RuntimeError as error:

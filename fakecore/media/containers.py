@@ -1,7 +1,7 @@
-"""Is a video's file all there? Told by the sizes that the container itself states; nothing is decoded here.
+"""Check whether a video file is complete, from the sizes that its container states. Nothing is decoded.
 
-A frame count in a header may be wrong in a file that is whole, and right in one that was cut: the sizes of boxes and
-chunks against the size of the file tell the two apart.
+The frame count in a header can be wrong in a complete file and right in a truncated one; comparing the sizes of boxes and
+chunks with the file size distinguishes the two.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-_SEGMENT = 0x18538067  # Matroska's element that holds all of the video
+_SEGMENT = 0x18538067  # the Matroska element that contains the whole video
 
 
 def is_whole(path: Path) -> bool | None:
-    """True or False for MP4 and its kin, AVI, Matroska and WebM; None where the container does not say.
+    """Return True or False for MP4 and related formats, AVI, Matroska and WebM; None if the container does not show it.
 
-    Raises OSError when the file cannot be read.
+    Raises OSError if the file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -32,7 +32,7 @@ def is_whole(path: Path) -> bool | None:
 
 
 def _boxes(file: BinaryIO, size: int) -> bool | None:
-    """ISO/IEC 14496-12: a box is its size, four letters, and its content."""
+    """ISO/IEC 14496-12: a box consists of its size, four letters and its content."""
     place = 0
     while place + 8 <= size:
         file.seek(place)
@@ -41,7 +41,7 @@ def _boxes(file: BinaryIO, size: int) -> bool | None:
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length == 0:
-            return None  # "to the end of the file", wherever that is
+            return None  # "to the end of the file"
         if length < 8 or not head[4:8].isalnum():
             return None if place == 0 else True  # something else was appended
         place += length
@@ -58,13 +58,13 @@ def _chunks(file: BinaryIO, size: int) -> bool | None:
         if not head.startswith(b"RIFF"):
             return True
         if length == 0:
-            return None  # its writer was stopped before it could fill the size in
+            return None  # the writer was stopped before it wrote the size
         place += 8 + length
     return place <= size
 
 
 def _matroska(file: BinaryIO, size: int) -> bool | None:
-    """EBML: an element is its number, its size, and its content; the first is a header, the second the video."""
+    """EBML: an element consists of its number, size and content; the first is a header, the second the video."""
     for _ in range(4):
         number, length = _vint(file, keep_marker=True), _vint(file, keep_marker=False)
         if number is None or length is None:
@@ -76,7 +76,7 @@ def _matroska(file: BinaryIO, size: int) -> bool | None:
 
 
 def _vint(file: BinaryIO, *, keep_marker: bool) -> int | None:
-    """EBML's number of variable length; None at the end of the file, and for "unknown", all ones."""
+    """Read an EBML number of variable length; None at the end of the file and for "unknown" (all ones)."""
     first = file.read(1)
     if not first or not first[0]:
         return None

@@ -1,4 +1,4 @@
-"""Which images are the same picture? Identical bytes, and near-identical pixels, exactly and without comparing all pairs."""
+"""Find duplicate images: identical bytes, and near-identical pixels, without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 THUMBNAIL = 16
 MAX_RMS = 20.0  # grey levels of 255 between two thumbnails; copies that were cropped or retouched reach 17 (CIFAR-10)
-# What counts is the difference as a share of the fainter thumbnail's contrast. Of photos, copies lie below 0.35 and
-# strangers above 0.5; handwritten ones, which all look alike, lie below 0.3 without being copies. So a copy must also be
-# twice as near as nearest neighbours usually are; and below 0.12, where re-saving as JPEG 75 leads, it always counts.
+# The measure is the difference divided by the contrast of the fainter thumbnail. For photos, copies are below 0.35 and other
+# pairs above 0.5; handwritten digits, which all look alike, are below 0.3 without being copies. So a copy must also be
+# twice as near as nearest neighbours usually are. Below 0.12, the effect of JPEG quality 75, it always counts as a copy.
 MAX_SHARE, MIN_SHARE = 0.35, 0.12
 _SEARCH_DIMENSIONS = 8
 _SAMPLE = 500
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, C, H, W) -> float32 (N, C * 16 * 16), [0, 255]: area-averaged, so that fine noise and codecs drop out."""
+    """Return thumbnails of uint8 (N, C, H, W): float32 (N, C * 16 * 16), [0, 255], area-averaged to remove noise and codecs."""
     small = np.empty((len(images), images.shape[1] * THUMBNAIL**2), dtype=np.float32)
     for index, image in enumerate(images):
         layout = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)
@@ -27,10 +27,10 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(small: np.ndarray) -> np.ndarray:
-    """Index pairs (M, 2) of near-identical thumbnails (N, D).
+    """Return index pairs (M, 2) of near-identical thumbnails (N, D).
 
-    A projection on the first principal components never lengthens a distance, so a tree search there misses no pair;
-    what it finds is then measured in full.
+    A projection on the first principal components never increases a distance, so a tree search there misses no pair; its
+    results are then compared in full.
     """
     from sklearn.decomposition import PCA
     from sklearn.neighbors import KDTree
@@ -38,7 +38,7 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
     count, dimensions = small.shape
     if count < 2:
         return np.empty((0, 2), dtype=np.int64)
-    # Fitting on a sample changes how quick the search is, never what it finds.
+    # Fitting on a sample affects only the speed of the search, not its result.
     sample = small[np.linspace(0, count - 1, min(count, 5000)).astype(int)]
     with np.errstate(invalid="ignore"):  # a set of equal images has no variance to divide by
         pca = PCA(min(_SEARCH_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
@@ -60,7 +60,7 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
 
 
 def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:
-    """Half of what a nearest neighbour is usually away, as a share of contrast, between MIN_SHARE and MAX_SHARE."""
+    """Return half the usual distance of nearest neighbours, relative to contrast, between MIN_SHARE and MAX_SHARE."""
     rows = np.linspace(0, len(small) - 1, min(_SAMPLE, len(small))).astype(int)
     squares = (small**2).sum(axis=1)
     nearest = []
@@ -72,10 +72,10 @@ def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:
 
 
 def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Sequence[Hashable | None]) -> np.ndarray:
-    """A component number (N,) for each image; images that must share a split have the same one.
+    """Return a component number (N,) for each image; images that must be in the same split have equal numbers.
 
-    Joined are: equal `hashes` (bytes of the source), equal `groups` (identity or video; None is no group), and
-    near-identical pictures among `images`, uint8 (N, C, H, W).
+    Images are joined by equal `hashes` (bytes of the source), equal `groups` (identity or video; None: no group), and
+    near-identical pixels among `images`, uint8 (N, C, H, W).
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -88,7 +88,7 @@ def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Seque
 
 
 def _chains(keys: Sequence[Hashable | None]) -> np.ndarray:
-    """Pairs (M, 2) that link each index to the previous one with the same key."""
+    """Return pairs (M, 2) that link each index to the previous one with the same key."""
     last: dict[Hashable, int] = {}
     pairs = []
     for index, key in enumerate(keys):

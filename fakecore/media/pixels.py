@@ -1,6 +1,6 @@
-"""Bytes to pixels and back. Every image that fakelab reads is decoded here, and every one that it writes is encoded here.
+"""Decode and encode images: all that fakelab reads and writes.
 
-Pixels are uint8 RGB, (H, W, 3), [0, 255]. What the file says beside its pixels (name, text chunks, profile) is dropped.
+Pixels are uint8 RGB, (H, W, 3), [0, 255]. Other content of the file (name, text chunks, profile) is dropped.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from fakecore.errors import why_unreadable
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
 
-MAX_PIXELS = 100_000_000  # 100 megapixels: above any camera in use, below what a decompression bomb needs
-MIN_SIDE = 8  # pixels: in fewer there is nothing to judge or to learn from
+MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
+MIN_SIDE = 8  # pixels: smaller images have too little content
 Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
 
-PNG_LEVEL = 1  # zlib level, with run-length matching and one filter: the rest costs twice the time for a few per cent
+PNG_LEVEL = (
+    1  # zlib level, with run-length matching and one filter: higher levels take twice the time for a few percent
+)
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 JPEG_QUALITY = 95
 
 
-# What people keep photos in. Not all that Pillow opens: EPS, for one, would run Ghostscript on a stranger's file.
+# Common photo formats, not all that Pillow opens: EPS, for example, would run Ghostscript on an untrusted file.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP")
-# Decoders meet damaged bytes with whatever their authors did not foresee.
+# Decoders raise many kinds of errors for damaged files.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -54,7 +56,7 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"
 
 
 class ImageError(Exception):
-    """One file that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why. `kind` is
+    """A file cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text gives the reason. `kind` is
     "video" for a video, else "image".
     """
 
@@ -69,9 +71,9 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
-    Raises ImageError: a pipe or a device is refused, since it could block for ever; a video, before all of it is read.
+    Raises ImageError for a pipe or device, which could block for ever, and for a video, before all of it is read.
     """
     kind = "video" if named_video(path) else "image"
     try:
@@ -95,7 +97,7 @@ def decode_image(data: bytes) -> np.ndarray:
     """Decode an image of any common format, whatever its file name: uint8 RGB (H, W, 3), upright.
 
     EXIF rotation is applied; 16-bit grey is scaled; palettes, CMYK and grey become RGB; transparent parts are laid on
-    white, as browsers show them. Raises ImageError for what is not an image, is cut short, is animated, or is too large.
+    white, as browsers show them. Raises ImageError for a file that is not an image, is truncated, is animated, or is too large.
     """
     with open_image(data) as image:
         frames = getattr(image, "n_frames", 1)
@@ -107,15 +109,15 @@ def decode_image(data: bytes) -> np.ndarray:
 
 @contextmanager
 def open_image(data: bytes) -> Iterator[Image.Image]:
-    """An image file's bytes as a Pillow image of which only the header was read, for a block that looks further.
+    """Yield a Pillow image, with only its header read, for the bytes of an image file.
 
-    Raises ImageError for what is not an image or is too large, and in place of whatever a decoder raises in the block.
+    Raises ImageError if it is not an image or is too large, and instead of any decoder error in the block.
     """
     if not data:
         raise ImageError("unreadable", "the file is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; pixels are all we take
+            warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
@@ -135,7 +137,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     """Centre crop to a square, resize (bicubic, antialiased): uint8 (channels, resolution, resolution).
 
-    The one way in which reals, fakes and scored photos reach a resolution, so that resampling never tells them apart.
+    Used for reals, fakes and scored photos alike, so that resampling cannot distinguish them.
     """
     height, width = image.shape[:2]
     if (height, width) == (resolution, resolution):
@@ -149,7 +151,7 @@ def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
 
 
 def refuse_tiny(image: np.ndarray, purpose: str) -> None:
-    """Raise ImageError for an image (H, W, 3) of which a side is shorter than MIN_SIDE; `purpose` ends "too small to"."""
+    """Raise ImageError for an image (H, W, 3) with a side shorter than MIN_SIDE; `purpose` completes "too small to"."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         needed = f"at least {MIN_SIDE}x{MIN_SIDE} are needed"
@@ -157,24 +159,24 @@ def refuse_tiny(image: np.ndarray, purpose: str) -> None:
 
 
 def is_grey(image: np.ndarray) -> bool:
-    """True when an RGB (H, W, 3) image holds no colour."""
+    """Return whether an RGB (H, W, 3) image has no colour."""
     return bool((image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all())
 
 
 def encode_png(pixels: np.ndarray, origin: Origin) -> bytes:
-    """PNG bytes of uint8 (C, H, W), C 1 or 3 (RGB), with its origin written into the file."""
+    """Return the PNG bytes of uint8 (C, H, W), C 1 or 3 (RGB), with the origin in the file."""
     return insert_png_provenance(_encode(".png", pixels, _PNG_OPTIONS), origin)
 
 
 def encode_jpeg(pixels: np.ndarray, origin: Origin) -> bytes:
-    """JPEG bytes (quality 95, 4:4:4) of uint8 (C, H, W), C 1 or 3 (RGB), with its origin written into the file."""
+    """Return the JPEG bytes (quality 95, 4:4:4) of uint8 (C, H, W), C 1 or 3 (RGB), with the origin in the file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return insert_jpeg_provenance(_encode(".jpg", pixels, options), origin)
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """Lay uint8 (N, C, H, W) out in rows of `columns`, white gaps between: uint8 (C, H', W')."""
+    """Arrange images, uint8 (N, C, H, W), in rows of `columns` with white gaps: uint8 (C, H', W')."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     shape = (channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
@@ -186,14 +188,14 @@ def mosaic(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """Repeat each pixel `factor` times both ways, so that small images can be looked at: (C, H, W) -> (C, fH, fW)."""
+    """Repeat each pixel `factor` times in both directions, for display: (C, H, W) -> (C, fH, fW)."""
     return image.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # a Pillow may be built without WebP or AVIF
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow can be built without WebP or AVIF
 
 
 def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
@@ -208,7 +210,7 @@ def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block raises anything at all; the pixels beside it are still good
+    except Exception:  # a damaged EXIF block can raise any error, but the pixels are still valid
         return image
 
 

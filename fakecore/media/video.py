@@ -1,11 +1,11 @@
-"""Videos: what a file says of itself, and its frames, a few at a time.
+"""Read videos: header facts and selected frames.
 
-Frames are uint8 RGB (H, W, 3), [0, 255], upright; times are seconds since the first frame, as a player shows them.
+Frames are uint8 RGB (H, W, 3), [0, 255], upright. Times are presentation times in seconds since the first frame.
 
-Decoded by PyAV, not OpenCV, whose pixels are the same. FFmpeg is behind both, but PyAV alone lists a video's packets with
-their times before anything is decoded (so frames are found exactly in videos of a variable rate, by seeking, and a cut
-file is told from a wrong header), says which packets are damaged, keeps FFmpeg quiet, and can be held to containers that
-hold videos: a stranger's playlist would otherwise open other files. Its wheels also bring an H.264 encoder.
+PyAV decodes; OpenCV would give the same pixels, since both use FFmpeg. Only PyAV lists the packets with their times before
+decoding (needed to seek exactly in videos of variable frame rate, and to distinguish a truncated file from a wrong header),
+reports damaged packets, silences FFmpeg, and restricts it to video containers: a playlist could otherwise open other files.
+Its wheels also contain an H.264 encoder.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fakecore.media.videofiles import HEAD_BYTES, is_video
 
 MAX_FRAME_PIXELS = 24_000_000  # 6K; a decoder holds up to 17 frames, and at 8K those alone are a gigabyte
 _FORMATS = "asf,avi,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc,ogg"
-_SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second; a header that says otherwise says nothing
+_SLOWEST, _FASTEST = 0.01, 1000.0  # frames per second; a header with another rate is ignored
 _NOTHING = "truncated or damaged: no video can be read from it"
-_SEEK_OVER = 12  # frames: shorter ways are quicker decoded than jumped over
-_SLACK_S, _SLACK = 0.5, 0.02  # a header may promise so much more than there is: sound runs on, rates are rounded
+_SEEK_OVER = 12  # frames: over shorter distances, decoding is faster than seeking
+_SLACK_S, _SLACK = 0.5, 0.02  # tolerance of the duration in the header: sound may be longer, rates are rounded
 
 
 class VideoError(Exception):
-    """One video that cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text says why."""
+    """A video cannot be used. `status` is "unreadable", "unsupported" or "too_large"; the text gives the reason."""
 
     kind = "video"
 
@@ -45,9 +45,9 @@ class VideoError(Exception):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header says. `width` and `height` are as shown, after `rotation` (degrees clockwise: 0, 90, 180, 270).
+    """Facts from the header. `width` and `height` are as displayed, after `rotation` (degrees clockwise: 0, 90, 180, 270).
 
-    `fps`, `frames` and `duration_s` are the header's claims, and None where it makes none or an absurd one.
+    `fps`, `frames` and `duration_s` are as the header states them; None if it states none or an implausible value.
     """
 
     width: int
@@ -61,7 +61,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: `index` counts all frames of the video from 0, `time_s` is when it is shown, `pixels` uint8 RGB (H, W, 3)."""
+    """One frame: `index` from 0 among all frames, presentation time `time_s`, `pixels` uint8 RGB (H, W, 3)."""
 
     index: int
     time_s: float
@@ -73,8 +73,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an iteration met. `frames` that it gave out, the last of which ends at `duration_s`; `damaged` packets that gave
-    no good frame. `truncated`: the file ends before its video does. `whole_s` is how long the good part of it is.
+    """Result of an iteration: the number of `frames` yielded, the end `duration_s` of the last one, and the number of
+    `damaged` packets without a usable frame. `truncated`: the file is incomplete. `whole_s`: duration of its readable part.
     """
 
     frames: int
@@ -85,7 +85,7 @@ class Outcome:
 
     @property
     def note(self) -> str | None:
-        """What a person should be told, or None."""
+        """Text for the user about truncation and damage, or None."""
         notes = []
         if self.truncated:
             notes.append(f"the file is truncated: only its first {self.whole_s:.1f} s can be read")
@@ -95,7 +95,7 @@ class Outcome:
 
 
 def open_video(path: Path) -> VideoInfo:
-    """What the video's header says, once one frame of it has been decoded. Raises VideoError."""
+    """Return the facts of the header, after decoding one frame as a check. Raises VideoError."""
     return _VideoFile(path).info
 
 
@@ -108,10 +108,10 @@ def frames(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> Frames:
-    """Frames of a video between `start_s` and `end_s`: each `every`-th, `fps` of them a second, or `count` spread evenly;
-    all of them when none is given.
+    """Return the frames between `start_s` and `end_s`: every `every`-th, `fps` per second, or `count` evenly spaced; all if
+    none of the three is given.
 
-    Raises UserError for a choice that makes no sense, and VideoError for a file that cannot be used, both at once.
+    Raises UserError for an invalid selection and VideoError for an unusable file, both before the first frame.
     """
     check_choice(every, fps, count, start_s, end_s)
     video = _VideoFile(path)
@@ -125,7 +125,7 @@ def check_choice(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> None:
-    """Raise UserError for a choice of frames that makes no sense, as `frames` does."""
+    """Raise UserError for an invalid selection of frames, as `frames` does."""
     given = [
         f"{name}={value}" for name, value in (("every", every), ("fps", fps), ("count", count)) if value is not None
     ]
@@ -147,9 +147,9 @@ def check_choice(
 
 
 class Frames:
-    """An iteration over chosen frames of a video, one `Frame` in memory at a time. It may be gone through again.
+    """An iterable over the selected frames of a video, with one `Frame` in memory at a time. It can be iterated again.
 
-    `expected` is how many it gives of a video without damage. `outcome` is there once an iteration has ended, early or not.
+    `expected` is the number of frames of an undamaged video. `outcome` is set when an iteration ends, early or not.
     """
 
     def __init__(self, video: _VideoFile, chosen: list[int]):
@@ -174,9 +174,9 @@ class _Count:
 
 
 class _VideoFile:
-    """A file whose packets are listed: `keys` has the presentation time of each frame, sorted, in units of `unit_s`.
+    """A file with a list of its packets: `keys` holds the presentation time of each frame, sorted, in units of `unit_s`.
 
-    Where packets bear no times (AVI, raw streams) a frame's key is its number, and nothing is sought for.
+    If packets have no times (AVI, raw streams), a frame's key is its number, and seeking is not used.
     """
 
     def __init__(self, path: Path):
@@ -188,7 +188,7 @@ class _VideoFile:
 
     @contextmanager
     def _open(self) -> Iterator[tuple]:
-        """(container, video stream) of PyAV, closed whatever happens."""
+        """Yield PyAV's container and video stream; close the container in any case."""
         import av
 
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
@@ -202,7 +202,7 @@ class _VideoFile:
             container.close()
 
     def _refusal(self, error: Exception) -> VideoError:
-        """Why FFmpeg would not open the file."""
+        """Return the reason why FFmpeg could not open the file."""
         if isinstance(error, PermissionError):
             return VideoError("unreadable", "permission denied")
         with self._path.open("rb") as file:
@@ -212,7 +212,7 @@ class _VideoFile:
         return VideoError("unsupported", "not a video of a known format")
 
     def _list(self, container, stream) -> None:
-        """Read all packets without decoding them: times, key frames, and whether the end is where the header has it."""
+        """Read all packets without decoding: times, key frames, and whether the file ends where the header says."""
         import av
 
         keys, seekable, partial, timed = [], [], 0, True
@@ -239,27 +239,27 @@ class _VideoFile:
         promised = _promised_s(container, stream)
         there = is_whole(self._path)
         missing = promised is not None and promised - self.ends(len(keys) - 1) > max(_SLACK_S, _SLACK * promised)
-        # A header's length is only believed where the sizes in the container leave it open whether all is there.
+        # The duration in the header counts only if the sizes in the container do not show whether the file is complete.
         self.truncated = there is False or (there is None and (missing or partial > 0))
 
     def _look(self) -> VideoInfo:
-        """The video's facts; decodes its first frame, since a header alone does not say whether that can be done."""
+        """Return the facts of the video; decode its first frame, since the header does not show that it can be decoded."""
         with self._open() as (container, stream):
             context = stream.codec_context
             first = next(_decoded(container, stream, _Count()), None)
             if first is None:
                 raise VideoError("unreadable", f"no frame can be decoded ({context.name})")
-            rotation = round(-first.rotation / 90) * 90 % 360  # FFmpeg counts against the clock
+            rotation = round(-first.rotation / 90) * 90 % 360  # FFmpeg counts counterclockwise
             width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
             promised = _promised_s(container, stream)
             return VideoInfo(width, height, _rate(stream), stream.frames or None, promised, rotation, context.name)
 
     def time(self, index: int) -> float:
-        """Seconds from the first frame to frame `index`."""
+        """Return the seconds from the first frame to frame `index`."""
         return (self.keys[index] - self.keys[0]) * self._unit_s
 
     def ends(self, index: int) -> float:
-        """When frame `index` gives way to the next; the last is shown as long as the one before it."""
+        """Return the end of frame `index`, seconds: the start of the next one; the last frame is as long as the one before."""
         if len(self.keys) == 1:
             return self._unit_s if not self._timed else 0.0
         return self.time(index + 1) if index + 1 < len(self.keys) else 2 * self.time(index) - self.time(index - 1)
@@ -269,7 +269,7 @@ class _VideoFile:
         return (np.array(self.keys, dtype=np.float64) - self.keys[0]) * self._unit_s  # (frames,), seconds
 
     def choose(self, every, fps, count, start_s: float, end_s: float | None) -> list[int]:
-        """Numbers of the frames to be given out, ascending."""
+        """Return the numbers of the selected frames, ascending."""
         tiny = self._unit_s / 2  # times are whole units: 0.1 s must not miss the frame at 0.1 s
         first = int(np.searchsorted(self._times, start_s - tiny))
         last = len(self.keys) if end_s is None else int(np.searchsorted(self._times, end_s - tiny))
@@ -286,7 +286,7 @@ class _VideoFile:
         return list(range(first, last, every or 1))
 
     def decode(self, chosen: list[int], damaged: _Count) -> Iterator[Frame]:
-        """The chosen frames; a damaged one is replaced by the next good one before the next that was chosen."""
+        """Yield the selected frames; replace a damaged one by the next good one before the next selected frame."""
         if not chosen:
             return
         with self._open() as (container, stream):
@@ -306,7 +306,7 @@ class _VideoFile:
                 self._jump(container, stream, key, wanted[place])
 
     def _jump(self, container, stream, here: int, there: int) -> None:
-        """Seek to the last key frame at or before `there`, when it is well ahead of `here`."""
+        """Seek to the last key frame at or before `there`, if it is far enough after `here`."""
         at = bisect_right(self._seekable, (there, math.inf)) - 1
         if at >= 0:
             pts, dts = self._seekable[at]
@@ -315,7 +315,7 @@ class _VideoFile:
 
 
 def _refuse_special(path: Path) -> None:
-    """Raise VideoError for what is no regular file with something in it: a pipe would be waited on for ever."""
+    """Raise VideoError unless `path` is a regular, non-empty file: reading a pipe could block for ever."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -330,7 +330,7 @@ def _refuse_special(path: Path) -> None:
 
 
 def _video_stream(container):
-    """The video's first video stream, ready to be decoded; cover pictures of songs are none. Raises VideoError."""
+    """Return the first video stream, ready to decode; cover images of songs do not count. Raises VideoError."""
     from av.stream import Disposition
 
     if not len(container.streams):
@@ -352,9 +352,9 @@ def _video_stream(container):
 
 
 def _decoded(container, stream, damaged: _Count, wanted: set[int] | None = None) -> Iterator:
-    """PyAV's frames in the order in which they are shown, without the damaged ones, which are counted.
+    """Yield PyAV's frames in presentation order; count and skip damaged ones.
 
-    Given the times that are `wanted`, others are left out where no frame is built upon them: a third of the work.
+    With a set of `wanted` times, skip other frames that no later frame depends on: that saves a third of the work.
     """
     import av
 
@@ -385,14 +385,14 @@ def _decoded(container, stream, damaged: _Count, wanted: set[int] | None = None)
 
 
 def _upright(frame) -> np.ndarray:
-    """uint8 RGB (H, W, 3) of PyAV's frame, as a player shows it."""
-    turns = round(frame.rotation / 90)  # against the clock, as numpy counts
+    """Return PyAV's frame as uint8 RGB (H, W, 3), rotated as players display it."""
+    turns = round(frame.rotation / 90)  # counterclockwise, as numpy counts
     pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
 
 
 def _rate(stream) -> float | None:
-    """Frames per second, or None where the header has none that could be."""
+    """Return frames per second, or None if the header has no plausible rate."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and _SLOWEST <= rate <= _FASTEST:
             return float(rate)
@@ -400,13 +400,13 @@ def _rate(stream) -> float | None:
 
 
 def _can_be(keys: list[int], stream) -> bool:
-    """Whether frames at these times, in the stream's units, are a video that could be: no faster than _FASTEST."""
+    """Return whether frames at these times, in the stream's units, are plausible: no faster than _FASTEST."""
     passed = (max(keys) - min(keys)) * float(stream.time_base or 0)
     return len(keys) == 1 or len(keys) - 1 <= _FASTEST * passed
 
 
 def _promised_s(container, stream) -> float | None:
-    """How long the header says that the video is: its pictures' own length where it has one."""
+    """Return the duration in the header: that of the video stream if it has one."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1_000_000 if container.duration and container.duration > 0 else None

@@ -1,15 +1,15 @@
-"""Is a file a video? By its first bytes, and failing those by its name. Nothing is decoded here."""
+"""Decide whether a file is a video, from its first bytes or else its name. Nothing is decoded."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-HEAD_BYTES = 400  # as much of a file as `is_video` looks at
+HEAD_BYTES = 400  # the part of a file that `is_video` reads
 SUFFIXES = {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
 SUFFIXES |= {".webm", ".wmv"}
 
-# ISO media files say what they are in `ftyp` (ISO/IEC 14496-12): these brands are still pictures, camera raws and sound.
+# ISO media files state their type in `ftyp` (ISO/IEC 14496-12): these brands are still images, camera raws and sound.
 _NO_VIDEO_BRANDS = {b"avif", b"avis", b"crx ", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"jp2 ", b"jpx "}
 _NO_VIDEO_BRANDS |= {b"M4A ", b"M4B ", b"M4P ", b"mif1", b"msf1"}
 _QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"pnot")  # QuickTime videos may lack `ftyp`
@@ -23,14 +23,14 @@ _SIGNATURES = (
 
 
 def named_video(path: Path) -> bool:
-    """Whether its name alone says that a file is a video, for what cannot be looked into. A folder's says nothing."""
+    """Return whether the name is that of a video, for files that cannot be read. False for folders."""
     return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)  # noqa: PTH112  Path's own may raise
 
 
 def is_video(head: bytes, suffix: str, image_signatures: tuple[bytes, ...]) -> bool:
-    """`head` is the first HEAD_BYTES of a file, `suffix` its name's, with the dot.
+    """Return whether a file with the first HEAD_BYTES `head` and the name suffix `suffix`, with its dot, is a video.
 
-    The name counts only where the first bytes are neither a video's nor an image's.
+    The suffix counts only if the first bytes are neither those of a video nor those of an image.
     """
     if head[4:8] == b"ftyp":
         return head[8:12] not in _NO_VIDEO_BRANDS

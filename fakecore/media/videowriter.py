@@ -1,4 +1,4 @@
-"""A video written frame by frame, as browsers play it: H.264 in yuv420p with the index in front, without sound."""
+"""Write a video frame by frame in a form that browsers play: H.264, yuv420p, index at the start, no sound."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.files import atomic_path
 
-CRF = 20  # hard to tell from what was put in
+CRF = 20  # visually close to the input
 _SMALLEST = 16  # pixels
-_TICK = 90_000  # of time in a second, MPEG's own
+_TICK = 90_000  # time units per second, as in MPEG
 
 
 @contextmanager
 def video_writer(
     path: Path, size_wh: tuple[int, int], fps: float | None, *, comment: str | None = None
 ) -> Iterator[Callable[[np.ndarray, float], None]]:
-    """Gives a function that adds a frame, uint8 RGB (H, W, 3), to be shown at so many seconds after the first. The video is
-    at `path` (.mp4) once the block has ended well. An odd side loses its last pixel; frames of another size are brought to
-    this one. `comment` is written into the file for whoever looks at its metadata.
+    """Yield a function that adds a frame, uint8 RGB (H, W, 3), at a time in seconds after the first frame.
 
-    Raises UserError for a video that would be too small to be encoded.
+    The video is at `path` (.mp4) after the block ends without an error. An odd side loses its last pixel; frames of another
+    size are resized. `comment` goes into the file's metadata. Raises UserError if the video is too small to encode.
     """
     import av
 
-    width, height = (side - side % 2 for side in size_wh)  # what 4:2:0 can hold
+    width, height = (side - side % 2 for side in size_wh)  # 4:2:0 needs even sides
     if min(width, height) < _SMALLEST:
         got, expected = f"{size_wh[0]}x{size_wh[1]} pixels", f"{_SMALLEST}x{_SMALLEST} or more"
         raise UserError("the video is too small to encode", got=got, expected=expected)

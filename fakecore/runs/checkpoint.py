@@ -1,4 +1,4 @@
-"""Weights on disk: a safetensors file plus a JSON that rebuilds the module. Nothing is ever unpickled."""
+"""Checkpoints: a safetensors file of weights and a .json file to rebuild the module. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.schema import TEXT, check_fields
 
-CHECKPOINT_VERSION = 1  # of the .json beside the weights, unless its writer states a version of its own
+CHECKPOINT_VERSION = 1  # of the .json file, unless its writer states another version
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> str:
@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: dict
 
 
 def write_checkpoint(path: Path, data: bytes, facts: dict[str, Any]) -> str:
-    """`save_checkpoint` for tensors that are bytes already, so that another thread may write what training goes on from."""
+    """Like `save_checkpoint`, for tensors already serialised to bytes, so that another thread can write them."""
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(_weights(path), data)
     write_json(_facts(path), {"version": CHECKPOINT_VERSION, **facts, "sha256": digest})
@@ -36,15 +36,15 @@ def write_checkpoint(path: Path, data: bytes, facts: dict[str, Any]) -> str:
 
 
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Tensors, on any device and in any memory layout, as the bytes of a safetensors file."""
+    """Return tensors, on any device and in any memory layout, as the bytes of a safetensors file."""
     plain = torch.contiguous_format
     return to_bytes({name: t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()})
 
 
 def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors whose names start with `prefix` (without it), on the CPU, and the facts.
+    """Return the tensors whose names start with `prefix` (names without it), on the CPU, and the facts.
 
-    Raises UserError for a file that is missing, cut short, altered, or no safetensors file at all.
+    Raises UserError for a file that is missing, truncated, changed, or not a safetensors file.
     """
     weights = _weights(path)
     remedy = f"Copy {_facts(path).name} and {weights.name} again, both from the same training, or train again."
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
     if not weights.is_file():
         raise UserError(f"{weights} is missing", remedy=remedy)
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    tensors = read_tensors(weights, prefix, remedy=remedy)  # first, since it says what is wrong with a damaged file
+    tensors = read_tensors(weights, prefix, remedy=remedy)  # first: its error explains a damaged file
     if found != facts["sha256"]:
         raise UserError(
             f"{weights} does not match {_facts(path).name}: one of the two was replaced or damaged",
@@ -67,9 +67,9 @@ def load_checkpoint(path: Path, prefix: str = "") -> tuple[dict[str, torch.Tenso
 def read_tensors(
     weights: Path, prefix: str = "", *, remedy: str = "Copy it again, or create it again."
 ) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file whose names start with `prefix`, without it.
+    """Return the tensors of a safetensors file whose names start with `prefix` (names without it).
 
-    Raises UserError, with the `remedy`, if it is not one.
+    Raises UserError, with the `remedy`, if it is not a safetensors file.
     """
     try:
         with safe_open(weights, framework="pt", device="cpu") as file:
@@ -92,8 +92,8 @@ _OF_TWO = "The weights and their .json file come from different trainings: copy 
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str, remedy: str = _OF_TWO) -> None:
-    """Fill `module` with `tensors`. Raises UserError that names the layers when they are of another architecture, or hold
-    what is no number where the module itself holds some.
+    """Load `tensors` into `module`. Raises UserError, naming the layers, if they have another architecture or contain NaN or
+    infinity where the module does not.
     """
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
@@ -121,20 +121,20 @@ def _few(names: list[str]) -> str:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:
-    """An optimiser's state as named tensors: `prefix`INDEX.KEY."""
+    """Return the state of an optimiser as named tensors: `prefix`INDEX.KEY."""
     state = optimiser.state_dict()["state"]
     return {f"{prefix}{i}.{key}": torch.as_tensor(value) for i, slot in state.items() for key, value in slot.items()}
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave (names without the prefix); rates and such stay as constructed."""
+    """Restore the state from `optimiser_tensors` (names without the prefix); learning rates etc. stay as constructed."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         parameter = parameters[int(index)]
         if tensor.shape == parameter.shape:
-            # In the parameter's own memory layout: fused optimisers walk both side by side and never look at strides.
+            # In the memory layout of the parameter: fused optimisers ignore strides.
             tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
         slots.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -76,7 +76,7 @@ def cell_name(varied: Mapping[str, str], *words: str) -> str:
 
 
 def check_grid(cells: Sequence[Cell], over: Mapping[str, object], changes: Mapping[str, object], jobs: int) -> None:
-    """Raise UserError when two cells are one, a field is given to both --over and --set, or `jobs` is no number of jobs."""
+    """Raise UserError when two cells are one, a field is given to both --over and --set, or `jobs` is below 1."""
     names = [cell.name for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError("a sweep names the same run twice", got=", ".join(twice))
@@ -110,11 +110,11 @@ def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
 
 
 def work_off(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
-    """Call `train` with every cell, `jobs` at a time: name -> why, of those that failed with a UserError or for want of
-    memory on the device.
+    """Call `train` with every cell, `jobs` at a time; return {name: reason} of those that failed with a UserError or ran out of
+    device memory.
 
-    With several jobs each runs in a process of its own with a share of the threads: `train` must be importable there.
-    Raises Interrupted when stopped.
+    Several jobs run in separate processes that share the threads: `train` must be importable there. Raises Interrupted when
+    stopped.
     """
     if jobs == 1:
         failed = {}
@@ -155,7 +155,7 @@ def _prepare_worker(threads: int) -> None:
 
 
 def _attempt(train: Callable[[Cell], None], cell: Cell) -> str | None:
-    """Train a cell; why it could not be, or None. Raises Interrupted when stopped."""
+    """Train a cell; return the reason of a failure, or None. Raises Interrupted when stopped."""
     try:
         train(cell)
     except Interrupted:

@@ -29,7 +29,7 @@ def load_kept(key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None
         found = load_checkpoint(path)
     except UserError:
         return None
-    path.with_name(path.name + ".json").touch()  # last used: what pruning goes by
+    path.with_name(path.name + ".json").touch()  # time of last use, for pruning
     return found
 
 

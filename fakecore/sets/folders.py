@@ -1,4 +1,4 @@
-"""Images listed without decoding them: what a source is, and how a folder becomes one."""
+"""Sources: lists of real images that are not decoded yet; and how a folder becomes a source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIDECARS = {
 
 @dataclass(frozen=True)
 class Source:
-    """Real images, listed. `names`, `classes` and `groups` run parallel; a class or group may be None (unknown)."""
+    """A list of real images. `names`, `classes` and `groups` are parallel; a class or group is None if unknown."""
 
     spec: str
     names: list[str]
@@ -39,12 +39,12 @@ class Source:
     read: Callable[[int], bytes | np.ndarray]  # file bytes, or uint8 pixels (H, W) or (H, W, 3) RGB
     stamp: str  # changes when the listing changes: names, sizes, times
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
-    folder: Path | None = None  # what `names` are relative to; None when they are no files of the user's
-    faces: dict | None = None  # how they were cut out of videos and photos, where `faces` did: margin, align
+    folder: Path | None = None  # the root of `names`; None if they are not files of the user
+    faces: dict | None = None  # for crops made by `faces`: their margin and align
 
     @property
     def paths(self) -> list[str]:
-        """Where each image is, as its user would open it; for a data set known by name, its name."""
+        """Return the path of each image; for a named data set, its name."""
         return self.names if self.folder is None else [str(self.folder / name) for name in self.names]
 
     def __len__(self) -> int:
@@ -52,10 +52,10 @@ class Source:
 
 
 def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
-    """A folder, flat or with one sub-folder per class; `chosen` names one class.
+    """Open a folder, flat or with one sub-folder per class; `chosen` selects one class.
 
     A `metadata.jsonl` or `metadata.csv` beside the images (Hugging Face `imagefolder`: file_name and more columns)
-    may give `class` and `group` for each.
+    can give the `class` and `group` of each.
     """
     problems: list[tuple[str, str]] = []
     files = list(walk_files(folder, problems))
@@ -84,7 +84,7 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
 
 
 def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
-    """Every regular file below `folder`, sorted, links followed but never twice into one place.
+    """Yield every regular file below `folder`, sorted. Links are followed, but no folder is visited twice.
 
     Hidden files and sidecars are left out. Folders that cannot be read, broken links and special files are appended
     to `problems` as (path, reason).
@@ -121,7 +121,7 @@ def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, in
 
 
 def _folder_metadata(folder: Path) -> dict[str, dict]:
-    """file_name -> its line. Raises UserError for a line that cannot be read: a lost group would leak across splits."""
+    """Return {file_name: its line}. Raises UserError for an unreadable line: a missing group would leak across splits."""
     for name, read in (("metadata.jsonl", _read_lines), ("metadata.csv", _read_csv)):
         path = folder / name
         if path.is_file():
@@ -157,7 +157,7 @@ def _text(value: object) -> str | None:
 
 
 def listing_stamp(folder: Path, names: Iterable[str], files: Iterable[Path]) -> str:
-    """A digest of names, sizes and times, which changes when the folder does."""
+    """Return a digest of names, sizes and times, which changes whenever the folder changes."""
     digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for name, path in zip(names, files, strict=True):
         status = path.stat() if path.exists() else None

@@ -1,7 +1,7 @@
 """A set of images on disk: SET/{split}/{label}/NNNNNN.png, metadata.jsonl (a line per image), imageset.json (the whole).
 
-Large ones may keep their images in WebDataset shards, SET/{split}/{label}-NNNNNN.tar; a line's file_name is then the
-shard's and the member's in one, train/fake-000000.tar/fake-000123.png. `fakecore.sets.setwriter` writes both.
+A set can also keep its images in WebDataset shards, SET/{split}/{label}-NNNNNN.tar; file_name is then the path of the shard
+followed by the member, train/fake-000000.tar/fake-000123.png. `fakecore.sets.setwriter` writes both.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SET_VERSION = 1
 _REMEDY = "Copy the set again, or create it again."
 _COUNTS = {split: {label: whole(0) for label in LABEL_NUMBERS} for split in SPLITS}
 _FIELDS = {"resolution": whole(1, 1024), "channels": one_of(1, 3), "counts": _COUNTS, "origin": OBJECT}
-_ANYTHING = Kind("anything", lambda value: True)  # it is looked at more closely than a kind can
+_ANYTHING = Kind("anything", lambda value: True)  # checked in detail elsewhere
 _LINE_FIELDS = dict.fromkeys(("file_name", "label", "split"), _ANYTHING)
 _LINE_FIELDS |= {"index": whole(0), "class": TEXT_OR_NONE, "group": TEXT_OR_NONE}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a set. Fields that do not apply are None and are left out of metadata.jsonl."""
+    """One image of a set. Fields that do not apply are None and are omitted from metadata.jsonl."""
 
     file_name: str
     label: Label
@@ -65,26 +65,26 @@ _REPEATED = {"label", "split", "class", "group", "run", "checkpoint_sha256"}
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A set as read back: `records` in the order written; `info` is imageset.json."""
+    """A set that was read: `records` in the order written; `info` is the content of imageset.json."""
 
     root: Path
     records: list[ImageRecord]
     info: dict
 
     def labels(self) -> np.ndarray:
-        """(N,) int: real = 0, fake = 1."""
+        """Return the labels, (N,) int: real = 0, fake = 1."""
         return np.array([LABEL_NUMBERS[record.label] for record in self.records], dtype=np.int64)
 
     def splits(self) -> np.ndarray:
-        """(N,) of "train" | "val" | "test"."""
+        """Return the splits, (N,) of "train" | "val" | "test"."""
         return np.array([record.split for record in self.records])
 
     def path(self, record: ImageRecord) -> Path:
-        """The file that holds an image: its own, or its shard."""
+        """Return the path of the file that contains an image: its own file, or its shard."""
         return self.root / in_shard(record.file_name)[0]
 
     def read(self, record: ImageRecord) -> bytes:
-        """The bytes of an image's file, from its folder or its shard. Raises ImageError when they are not there."""
+        """Return the bytes of an image file, from its folder or shard. Raises ImageError if they are missing."""
         shard, member = in_shard(record.file_name)
         if member is None:
             return read_bytes(self.root / record.file_name)
@@ -96,7 +96,7 @@ class ImageSet:
             raise ImageError("unreadable", f"{shard}: {error}") from None
 
     def stamp(self, records: Sequence[ImageRecord] | None = None) -> str:
-        """A digest that changes when the listing of the images, or a file that holds one of them, does."""
+        """Return a digest that changes when the list of images or a file that contains one of them changes."""
         records = self.records if records is None else records
         return listing_stamp(self.root, (r.file_name for r in records), (self.path(r) for r in records))
 
@@ -106,13 +106,13 @@ def is_imageset(root: Path) -> bool:
 
 
 def in_shard(file_name: str) -> tuple[str, str | None]:
-    """(shard, member) of a file_name; the member is None for an image that is a file of its own."""
+    """Split a file_name into (shard, member); the member is None for an image in a file of its own."""
     before, tar, member = file_name.partition(".tar/")
     return (before + ".tar", member) if tar else (file_name, None)
 
 
 def read_imageset(root: Path) -> ImageSet:
-    """Read a set that fakelab wrote. Raises UserError when it is not one, is unfinished, or is damaged."""
+    """Read a set that fakelab wrote. Raises UserError if it is not a set, is unfinished, or is damaged."""
     if not root.is_dir():
         what = f"{root} is a file" if root.exists() else f"there is no folder {root}"
         raise UserError(what, expected="a set, or a run of `generate`")
@@ -144,9 +144,9 @@ def read_imageset(root: Path) -> ImageSet:
 
 
 def iter_records(root: Path) -> Iterator[ImageRecord]:
-    """What metadata.jsonl lists, line by line, of a finished set or of one that was begun; nothing where there is none.
+    """Yield the records of metadata.jsonl, of a finished or unfinished set; nothing if the file does not exist.
 
-    Raises UserError, with the number of the line, for one that names no image of a set.
+    Raises UserError, with the line number, for a line that is not a valid record.
     """
     lines = whole_lines(root / "metadata.jsonl")
     yield from (_checked(line, number, root) for number, (line, _) in enumerate(lines, 1))
@@ -161,7 +161,7 @@ def count_images(records: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
 
 
 def format_counts(counts: dict[str, dict[str, int]]) -> str:
-    """`count_images` in words: "train 80 real + 80 fake, val ..."."""
+    """Return the counts of `count_images` as text: "train 80 real + 80 fake, val ..."."""
     return ", ".join(f"{split} {own['real']:,} real + {own['fake']:,} fake" for split, own in counts.items())
 
 
@@ -179,5 +179,5 @@ def _checked(line: dict, number: int, root: Path) -> ImageRecord:
 
 
 def _shared(key: str, value: object) -> object:
-    """Equal strings as one object: a million records of one run repeat its checkpoint's sha256 a million times."""
+    """Return one object for equal strings: a million records of a run repeat its checkpoint's sha256 a million times."""
     return sys.intern(value) if key in _REPEATED and isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""Decode once: pixels of a source or set as one memory-mapped uint8 array, so that every later epoch decodes nothing.
+"""Cache decoded pixels: those of a source or set as one memory-mapped uint8 array, so that images are decoded only once.
 
-The map is read through the system's page cache, so a set larger than memory works too.
+The map is read through the page cache of the system, so a set can be larger than memory.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey,
 from fakecore.progress import progress_bar
 from fakecore.runs.cache import cache_home, limit_bytes, prune
 
-_VERSION = 2  # raise it when decoding, cropping or resizing changes, or what is refused
+_VERSION = 2  # increase it if decoding, cropping, resizing or the refusals change
 
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """`images` uint8 (N, C, R, R), memory-mapped; `rows` (N,) says which item each is; `unused` lists the others."""
+    """`images` uint8 (N, C, R, R), memory-mapped; `rows` (N,) are their item numbers; `unused` lists the other items."""
 
     images: np.ndarray
     rows: np.ndarray
     sha256: list[str]  # of the source's bytes, parallel to `images`
-    unused: list[dict]  # {"path", "status", "error"} for every item that could not be decoded, or is tiny
-    smallest: int  # the shortest side among the source's images, in pixels: below `R`, some were enlarged
+    unused: list[dict]  # {"path", "status", "error"} of every item that cannot be decoded or is too small
+    smallest: int  # shortest side of the original images, pixels: below `R`, some were enlarged
 
 
 def cache_root() -> Path:
-    """The folder of decoded pixels."""
+    """Return the folder of decoded pixels."""
     return cache_home() / "pixels"
 
 
@@ -50,10 +50,10 @@ def cached_pixels(
     title: str = "decoding",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> CachedPixels:
-    """Pixels of every item that can be decoded, from the cache or freshly decoded by threads.
+    """Return the pixels of every item that can be decoded, from the cache or decoded by threads.
 
-    `read(i)` gives item i as file bytes or uint8 pixels; `stamp` must change whenever the items do,
-    and with `finish`, which is applied to each image, uint8 (C, R, R), last.
+    `read(i)` returns item i as file bytes or uint8 pixels. `finish` is applied to each image, uint8 (C, R, R), last. `stamp`
+    must change whenever the items or `finish` change.
     """
     key = hashlib.sha256(f"{_VERSION}|{stamp}|{resolution}|{channels}|{len(names)}".encode()).hexdigest()[:24]
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
@@ -68,7 +68,7 @@ def cached_pixels(
 
 
 def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarray], sample: int = 64) -> int:
-    """1 when none of a sample of up to 64 items, spread over all, holds colour; else 3. Unreadable ones do not count."""
+    """Return 1 if no item of a sample of up to 64, spread over all, has colour, else 3. Unreadable items do not count."""
     for index in np.linspace(0, len(names) - 1, min(sample, len(names))).astype(int):
         try:
             if not is_grey(_pixels_of(read(int(index)))):
@@ -85,9 +85,11 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
         if len(images) < len(facts["rows"]):
             return None
         rows = np.array(facts["rows"], dtype=np.int64)
-        absent = np.setdiff1d(np.arange(len(names)), rows)  # named anew: the cache may stem from another working folder
+        absent = np.setdiff1d(
+            np.arange(len(names)), rows
+        )  # set paths again: the cache may come from another folder
         unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
-        os.utime(facts_path)  # last used: what pruning goes by
+        os.utime(facts_path)  # time of last use, for pruning
         return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
     except (OSError, ValueError, KeyError, EOFError, TypeError):
         return None
@@ -125,7 +127,7 @@ def _build(array_path, facts_path, names, read, resolution: int, channels: int, 
 
 
 def _in_order(load: Callable, count: int, window: int = 256):
-    """(index, result or ImageError) in order, at most `window` items in flight so that memory stays flat."""
+    """Yield (index, result or ImageError) in order, with at most `window` items in progress to limit memory."""
 
     def attempt(index: int):
         try:

@@ -1,8 +1,8 @@
-"""Writing a set of images so that a kill at any moment costs time and nothing else.
+"""Write a set of images so that a process killed at any moment loses only time.
 
-A set is made of units: a batch of image files, or a span of shards. A unit is listed in metadata.jsonl once it is whole on
-disk, in a fixed order; whatever is not listed is made again. Threads share the batches of a unit, and processes
-share the units, so that neither decides what the set becomes. What is half done stands in SET/.parts until then.
+A set consists of units: a batch of image files, or a range of shards. A unit is listed in metadata.jsonl, in a fixed order,
+when it is complete on disk; whatever is not listed is made again. Threads share the batches of a unit and processes share the
+units; the result does not depend on their number. Incomplete units are in SET/.parts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from fakecore.runs.runfolder import versions
 from fakecore.sets.imageset import SET_VERSION, ImageRecord, in_shard
 from fakecore.sets.shards import tar_end, tar_member
 
-BATCH = 64  # images that a thread makes, encodes and writes at a time
+BATCH = 64  # images that a thread makes, encodes and writes in one call
 SHARD = 1024  # consecutive images of one label, whose splits make one shard each
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a set keeps its images. `unit` is how many, by index, become listed at once."""
+    """A file format of sets. `unit` is the number of images, by index, that are listed together."""
 
     encode: Callable[[np.ndarray, Label], bytes]
     suffix: str
@@ -60,10 +60,12 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """The images of one label that a set is to hold. Image i, of `count`, is a function of i, called from any thread."""
+    """The wanted images of one label. Image i, of `count`, is a function of i; any thread may call it."""
 
     count: int
-    records: Callable[[range, Callable[[Split, Label, int], str]], list[ImageRecord]]  # given how files are called
+    records: Callable[
+        [range, Callable[[Split, Label, int], str]], list[ImageRecord]
+    ]  # given a function that names files
     pixels: Callable[[range], np.ndarray]  # uint8 (n, C, R, R)
 
 
@@ -73,10 +75,10 @@ _FOLDERS = re.compile(
 
 
 class ImageSetWriter:
-    """Writes a set, going on where earlier writers were stopped: construct, exhaust `write`, `finish`; then `close`.
+    """Writes a set, or resumes an unfinished one: construct, exhaust `write`, `finish`; then `close`.
 
-    `done` says how many images are listed already, of `total`. Raises UserError when the folder holds images that are
-    none of those wanted. All processes of a `world` write one set together.
+    `done` is the number of images that are already listed, of `total`. Raises UserError if the folder contains other images
+    than the wanted ones. All processes of a `world` write one set together.
     """
 
     def __init__(
@@ -95,13 +97,13 @@ class ImageSetWriter:
         self._threads = max(1, (os.cpu_count() or 1) // local_size())
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: deque[tuple[Future, int | None]] = deque()
-        self._lines: list[bytes] = []  # of the unit that is being completed
+        self._lines: list[bytes] = []  # of the current unit
         self._open: set[str] = set()  # its shards
         with self._world.together():
             if image_format not in FORMATS:
                 raise unknown_name("image format", image_format, FORMATS)
             self._name, self._format = image_format, FORMATS[image_format]
-            # The first process alone looks at what is there; until it has, no other writes anything.
+            # Only the first process checks the existing images; the others wait for it before they write.
             found = self._take_up() if self._world.is_main else None
         self._listed, self.done = self._world.share(found)
         self.total = sum(images.count for images in wanted.values())
@@ -112,8 +114,8 @@ class ImageSetWriter:
         return f"{split}/{label}/{index:06d}{self._format.suffix}"
 
     def write(self) -> Iterator[int]:
-        """Write what is not listed yet. Yields, often, how many images have become listed since; after any of these the
-        caller may stop, with `flush` to keep what is under way.
+        """Write the images that are not listed yet. Yields, often, the number of newly listed images; the caller may stop after
+        any of them, and then calls `flush` to keep the work in progress.
         """
         first = self._listed
         for number, (label, indices) in enumerate(self._units()):
@@ -128,7 +130,7 @@ class ImageSetWriter:
         yield self.flush()
 
     def flush(self) -> int:
-        """Wait for what is under way; the number of images that became listed."""
+        """Wait for the work in progress; return the number of newly listed images."""
         listed = 0
         while self._waiting:
             listed += self._complete_oldest()
@@ -150,11 +152,11 @@ class ImageSetWriter:
         return read_json(self.root / "imageset.json")
 
     def close(self) -> None:
-        """Stop without finishing: what is listed stays, and a later writer goes on from there."""
+        """Stop without finishing: listed images stay, and a later writer resumes from there."""
         self._pool.shutdown(cancel_futures=True)
 
     def _units(self) -> Iterator[tuple[Label, range]]:
-        """All units in the order of the manifest: reals and fakes by turns, so that its start tells of both."""
+        """Yield all units in the order of the manifest: reals and fakes alternate, so that its first lines contain both."""
         size, counts = self._format.unit, {label: images.count for label, images in self._wanted.items()}
         for start in range(0, max(counts.values()), size):
             for label in LABEL_NAMES.values():
@@ -162,9 +164,9 @@ class ImageSetWriter:
                     yield label, range(start, min(start + size, counts[label]))
 
     def _take_up(self) -> tuple[int, int]:
-        """Cut the manifest back to whole units, and clear away what is half done: (units, images) that are listed."""
+        """Truncate the manifest to complete units and delete incomplete ones; return the listed (units, images)."""
         for split in SPLITS:
-            for label in self._wanted:  # and no folder without images: ImageFolder refuses those
+            for label in self._wanted:  # only labels with images: ImageFolder rejects empty folders
                 (self.root / split / ("" if self._format.sharded else label)).mkdir(parents=True, exist_ok=True)
         lines = whole_lines(self._manifest)
         units = images = end = 0
@@ -172,7 +174,7 @@ class ImageSetWriter:
             found = list(islice(lines, len(indices)))
             self._refuse_others([line for line, _ in found], label, indices)
             if len(found) < len(indices):
-                (self.root / "imageset.json").unlink(missing_ok=True)  # a set that is being added to is not complete
+                (self.root / "imageset.json").unlink(missing_ok=True)  # the set is incomplete while images are added
                 break
             units, images, end = units + 1, images + len(indices), found[-1][1]
         else:
@@ -200,7 +202,7 @@ class ImageSetWriter:
                 raise UserError(f"{self.root} holds images in another format", got=got, expected=name, remedy=remedy)
 
     def _make(self, label: Label, batch: range) -> tuple[list[bytes], dict[str, bytearray]]:
-        """In a thread: a batch's images, written as files or else packed for their shards, and its manifest lines."""
+        """In a thread: make the images of a batch, write or pack them; return the manifest lines, and packed data by shard."""
         records = self._wanted[label].records(batch, self.file_name)
         lines: list[bytes] = []
         packed: dict[str, bytearray] = {}
@@ -226,7 +228,7 @@ class ImageSetWriter:
         return 0 if ends is None else self._complete_unit(ends)
 
     def _complete_unit(self, number: int) -> int:
-        """Put the unit's shards in their places, then list it; the number of images that became listed."""
+        """Move the shards of a unit into place, then list the unit; return the number of newly listed images."""
         for shard in sorted(self._open):
             part = self._part(shard)
             with part.open("ab") as file:
@@ -243,7 +245,7 @@ class ImageSetWriter:
         return self._merge() if self._world.is_main else 0
 
     def _merge(self) -> int:
-        """List the units of all processes that are next in order; the number of images listed."""
+        """List the next units in order, of all processes; return the number of images listed."""
         listed = 0
         while (path := self._unit_lines(self._listed)).exists():
             listed += self._list(path.read_bytes().splitlines(keepends=True))
@@ -263,8 +265,8 @@ class ImageSetWriter:
         return self._parts / f"{number:08d}.jsonl"
 
     def _by_split(self) -> dict[str, dict[str, int]]:
-        """{split: {label: images}}. Folders of image files also get SET/{split}/metadata.jsonl, the same lines with paths
-        from there: where Hugging Face's `imagefolder` looks for columns.
+        """Return {split: {label: images}}. For image files, also write SET/{split}/metadata.jsonl with relative paths, where
+        Hugging Face's `imagefolder` looks for columns.
         """
         counts: dict[str, dict[str, int]] = {split: dict.fromkeys(LABEL_NUMBERS, 0) for split in SPLITS}
         with self._manifest.open("rb") as lines, ExitStack() as stack:

@@ -1,6 +1,6 @@
-"""Where real images come from, behind one grammar: `digits[:3]`, `mnist[:3]`, `celeba[:Male,Smiling]`, `folder[:class]`.
+"""Sources of real images, named by one grammar: `digits[:3]`, `mnist[:3]`, `celeba[:Male,Smiling]`, `folder[:class]`.
 
-A source lists its images without decoding them; `read(i)` gives the bytes of a file or the pixels of an array.
+A source lists its images without decoding them; `read(i)` returns the bytes of a file or the pixels of an array.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from fakecore.sets.torchvision_sources import LOADERS, open_torchvision
 
 
 def open_source(spec: str, data_root: Path | None = None, *, label: Label = "real") -> Source:
-    """Open a source by its `spec`. `data_root` is where downloads live (default: FAKELAB_DATA, else ~/.cache/fakelab/data).
+    """Open a source by its `spec`. `data_root` is the folder of downloads (default: FAKELAB_DATA, else ~/.cache/fakelab/data).
 
-    Of a set or run that fakelab wrote, only the images of `label` are taken. A folder called like a named source is
-    written ./digits. Raises UserError when there is no such source, class or attribute, or it holds no image, or it
-    cannot be fetched.
+    From a set or run that fakelab wrote, only the images of `label` are used. Write ./digits for a folder with the name of a
+    data set. Raises UserError if the source, class or attribute does not exist, contains no image, or cannot be downloaded.
     """
     if not spec.strip():
         raise UserError(
@@ -54,17 +53,17 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
 
 
 def is_named(spec: str) -> bool:
-    """True for a data set known by name, `digits` or `mnist:3`; False for a folder."""
+    """Return True for a named data set, such as `digits` or `mnist:3`; False for a folder."""
     return spec.partition(":")[0] in ("digits", *LOADERS)
 
 
 def default_data_root() -> Path:
-    """Where downloaded data sets live: the environment variable FAKELAB_DATA, else below the user's cache."""
+    """Return the folder of downloaded data sets: the environment variable FAKELAB_DATA, else below the user's cache."""
     return Path(os.environ.get("FAKELAB_DATA") or Path.home() / ".cache" / "fakelab" / "data")
 
 
 def _open_set(root: Path, label: Label, spec: str) -> Source:
-    """The images of one label in a set that fakelab wrote, with the classes and groups of its manifest."""
+    """Return the images of one label in a set that fakelab wrote, with the classes and groups of its manifest."""
     found = read_imageset(root)
     records = [record for record in found.records if record.label == label]
     names = [record.file_name for record in records]
@@ -77,7 +76,7 @@ def _open_set(root: Path, label: Label, spec: str) -> Source:
 
 
 def _face_cut(cut: object) -> dict | None:
-    """What of a set's origin.faces says where in its images the faces are; None where that is not known."""
+    """Return the part of origin.faces that locates the faces in the images; None if unknown."""
     return {name: cut[name] for name in ("margin", "align") if name in cut} or None if isinstance(cut, dict) else None
 
 

@@ -1,4 +1,4 @@
-"""Train, validation and test: made once, by group, so that nothing of one picture or person is on two sides."""
+"""Train, validation and test splits, made once and by group, so that no image or person is in two splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_SPLIT = (80, 10, 10)
 
 
 def parse_split(text: str) -> tuple[int, int, int]:
-    """ "60,20,20" -> (60, 20, 20): whole per cents of train, val and test that sum to 100, none of them 0."""
+    """ "60,20,20" -> (60, 20, 20): whole percentages of train, val and test, above 0, that sum to 100."""
     expected = "three whole percentages above 0 that sum to 100, such as 80,10,10"
     try:
         shares = tuple(int(part) for part in text.split(","))
@@ -31,11 +31,11 @@ def split_groups(
 ) -> np.ndarray:
     """Give each image a split, as an array of "train" | "val" | "test", (N,).
 
-    `groups` (N,) holds a number per image; images with the same number land together. Largest groups are placed
-    first, each into a split drawn with the odds of what that split still lacks, among those it fits into: so the
-    shares come out as near as groups allow, and large groups are as likely in test as in train. With `labels` (N,),
-    numbers from 0, shares hold for each label, and none is absent from a split while it has three groups of its own.
-    Raises UserError when there are fewer than three groups.
+    `groups` (N,) holds a number per image; images with the same number go to the same split. The largest groups are placed
+    first, each into a split that has room for it, drawn with probabilities proportional to what the splits still lack: so the
+    shares are as exact as the groups allow, and large groups are as likely in test as in train. With `labels` (N,), numbers
+    from 0, the shares hold for each label, and every split contains each label that has at least three groups.
+    Raises UserError if there are fewer than three groups.
     """
     names, place, images = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 3:
@@ -52,7 +52,7 @@ def split_groups(
     order = random.permutation(len(names))
     order = order[np.argsort(-images[order], kind="stable")]
     draws = random.random(len(order))
-    # Plain numbers from here on: a million groups are placed one after another, three splits each.
+    # Python numbers from here on: faster for a million groups that are placed one by one.
     lacking = np.outer(np.array(shares) / 100, counts.sum(axis=0)).tolist()  # images, by split and label
     left = (counts > 0).sum(axis=0).tolist()  # groups not yet placed, by label
     empty = [{0, 1, 2} for _ in left]  # splits that hold none yet, by label
@@ -67,7 +67,7 @@ def split_groups(
         ]
         scarce = [label for label in own if left[label] <= len(empty[label])]
         if scarce:
-            split = min(empty[scarce[0]])  # the last groups go to splits that would otherwise stay empty
+            split = min(empty[scarce[0]])  # the last groups fill splits that would otherwise be empty
         elif any(odds):
             split = bisect_right(list(accumulate(odds)), draw * sum(odds))
         else:
@@ -81,9 +81,9 @@ def split_groups(
 
 
 def split_of_fake(index: int, shares: tuple[int, int, int]) -> Split:
-    """The split of fake number `index`: a function of the index alone, so that a set may grow without moving any.
+    """Return the split of fake number `index`. It depends on the index alone, so that a set can grow without moving images.
 
-    Exact in every hundred; the stride (37 has no factor in common with 100) spreads small counts over all three.
+    The shares are exact in every hundred; the stride 37, coprime with 100, spreads small counts over all three splits.
     """
     place = index * 37 % 100
     return "train" if place < shares[0] else "val" if place < shares[0] + shares[1] else "test"

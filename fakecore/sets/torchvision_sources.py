@@ -1,7 +1,7 @@
-"""The named data sets, through torchvision's own loaders: mnist, cifar10, svhn, lfw, celeba. Downloaded on first use.
+"""Named data sets, through torchvision's loaders: mnist, cifar10, svhn, lfw, celeba. Downloaded on first use.
 
-Official train and test parts are joined; fakelab makes its own splits, with duplicates and people kept together.
-torchvision keeps CIFAR-10 as pickles; it reads them only after comparing each file's checksum with the published one.
+The official train and test parts are joined; fakelab makes its own splits, which keep duplicates and persons together.
+torchvision stores CIFAR-10 as pickles; it reads them only after comparing each checksum with the published one.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ BY_HAND = {
 
 
 def open_torchvision(name: str, selection: str | None, spec: str, root: Path) -> Source:
-    """Open a named data set below `root`, downloading it where it is absent.
+    """Open a named data set below `root`; download it if it is missing.
 
-    Raises UserError when it is absent and cannot be fetched (with how to put it there by hand), or when the class or
-    attribute does not exist.
+    Raises UserError if it is missing and cannot be downloaded (with instructions), or if the class or attribute does not
+    exist.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
         return LOADERS[name](selection, spec, root)
     except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
-        # What torchvision raises for no network, bad checksums and files that are cut short.
+        # torchvision raises these for a missing network, bad checksums and truncated files.
         raise UserError(
             f"the data set {name} is missing or damaged, and could not be downloaded",
             got=_why(error),
@@ -45,7 +45,7 @@ def open_torchvision(name: str, selection: str | None, spec: str, root: Path) ->
 
 
 def _why(error: Exception) -> str | None:
-    """The cause, where it is one that the user can mend; torchvision's own advice would lead elsewhere."""
+    """Return the cause if the user can fix it; torchvision's own advice would mislead."""
     if "urlopen" in str(error) or isinstance(error, (ConnectionError, TimeoutError)):
         return "no connection to its server"
     return explain_os_error(error).what if isinstance(error, OSError) and error.errno else None
