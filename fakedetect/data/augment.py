@@ -1,4 +1,4 @@
-"""What happens to training images on their way in, drawn without a look at the label: reals and fakes fare alike."""
+"""Augmentation of training images, independent of the label: reals and fakes are treated alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fakedetect.data.degrade import blurred, resized_and_back, saved_as_jpeg
 
 
 class Augmentation(Protocol):
-    """The settings that decide how much happens: probabilities, [0, 1]; `shift` is a share of the side."""
+    """Settings of the augmentation: probabilities, [0, 1]; `shift` is a fraction of the side."""
 
     @property
     def flip(self) -> float: ...
@@ -27,10 +27,10 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """One epoch's fate of `count` images: who is flipped, blurred (sigma, pixels), resized (factor), saved as JPEG (quality),
-    and moved, down and to the right as shares of the side.
+    """The augmentation of `count` images in one epoch: flip, blur (sigma, pixels), resize (factor), JPEG (quality), and shift
+    down and to the right (fractions of the side).
 
-    0 in `sigma`, `factor` or `quality` means left alone.
+    0 in `sigma`, `factor` or `quality` means no change.
     """
 
     flip: np.ndarray
@@ -73,7 +73,7 @@ def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:
 
 
 def _moved(layout: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """(R, R, C) moved by whole pixels, so that none changes its value; where nothing is left, the border is mirrored."""
+    """Return the image (R, R, C) shifted by whole pixels, which keeps their values; the border is mirrored."""
     down, right = (round(float(share) * len(layout)) for share in shares)
     padding = ((max(down, 0), max(-down, 0)), (max(right, 0), max(-right, 0)), (0, 0))
     larger = np.pad(layout, padding, mode="symmetric")

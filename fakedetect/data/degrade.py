@@ -1,4 +1,4 @@
-"""What happens to a picture on its way through the world: named, with a strength, such as `jpeg75` or `blur1`.
+"""Degradations of images, named with their strength, such as `jpeg75` or `blur1`.
 
 Training draws the same changes at random (fakedetect.data.augment); tests apply them one at a time.
 """
@@ -16,23 +16,23 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.errors import UserError, unknown_name
 
-# The primitives: uint8 (R, R, C) -> the same shape, C 1 or 3 (RGB), as OpenCV lays pixels out.
+# The primitives: uint8 (R, R, C) -> the same shape, C 1 or 3 (RGB), the layout of OpenCV.
 
 
 def blurred(layout: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur, `sigma` in pixels."""
+    """Return the image after a Gaussian blur with `sigma` in pixels."""
     return _layout(cv2.GaussianBlur(layout, (0, 0), float(sigma)), layout)
 
 
 def resized_and_back(layout: np.ndarray, factor: float) -> np.ndarray:
-    """Resized to `factor` times its side, and back: by area where it shrinks, bilinear where it grows."""
+    """Return the image resized to `factor` times its side and back: area averaging to shrink, bilinear to enlarge."""
     side = layout.shape[0]
     return _to_side(_to_side(layout, max(1, round(side * factor))), side)
 
 
 def saved_as_jpeg(layout: np.ndarray, quality: int) -> np.ndarray:
-    """Through a JPEG file of this quality, 1 to 100, colour at half the resolution, as most programs write it."""
-    # OpenCV takes three channels for BGR: turned round, red would be coded as finely as blue should be.
+    """Return the image after JPEG compression with this quality, 1 to 100, and 4:2:0 colour, as most programs write it."""
+    # OpenCV expects BGR: otherwise red would be compressed as blue.
     _, data = cv2.imencode(".jpg", layout[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     back: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     return _layout(back, layout)[..., ::-1]
@@ -48,7 +48,7 @@ def _layout(pixels: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 
 def _noisy(layout: np.ndarray, sigma: float, key: str) -> np.ndarray:
-    # The same pattern at every strength, only stronger: cells of a grid then differ in the strength alone.
+    # The same noise pattern at every strength: cells of a grid then differ only in the strength.
     random = np.random.default_rng(derive_seed("noise", key))
     return (layout + sigma * random.standard_normal(layout.shape)).round().clip(0, 255).astype(np.uint8)
 
@@ -62,7 +62,7 @@ def _cropped_and_back(layout: np.ndarray, share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to degrade: its range of strengths, in words, and as code: (layout, amount, key) -> layout."""
+    """A kind of degradation: its range of strengths, its text, and its function (layout, amount, key) -> layout."""
 
     low: float
     high: float
@@ -88,7 +88,7 @@ GRID = (
 
 @dataclass(frozen=True)
 class Degradation:
-    """`kind` is a name in KINDS, or "none", which leaves every pixel as it is."""
+    """A degradation: `kind` is a name in KINDS, or "none", which changes nothing."""
 
     kind: str
     amount: float
@@ -102,7 +102,7 @@ class Degradation:
         return "as they are" if self.kind == NONE else KINDS[self.kind].words.format(f"{self.amount:g}")
 
     def apply(self, image: np.ndarray, key: str) -> np.ndarray:
-        """uint8 (C, R, R) -> the same. `key` stands for the image, such as its sha256: noise is drawn from it alone."""
+        """Return the degraded image, uint8 (C, R, R). `key` identifies the image, such as its sha256, and seeds the noise."""
         if self.kind == NONE:
             return image
         layout = np.ascontiguousarray(image.transpose(1, 2, 0))  # (R, R, C)
@@ -111,7 +111,7 @@ class Degradation:
 
 
 def parse_degradation(text: str) -> Degradation:
-    """`jpeg75`, `blur0.5`, `resize2`, `noise5`, `crop0.9`, or `none`. Raises UserError with the choices and ranges."""
+    """Parse `jpeg75`, `blur0.5`, `resize2`, `noise5`, `crop0.9` or `none`. Raises UserError with the choices and ranges."""
     word = text.strip().lower()
     if word == NONE:
         return Degradation(NONE, 0)

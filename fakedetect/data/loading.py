@@ -1,4 +1,4 @@
-"""Labelled images for a detector: from a set that fakelab wrote, or from a folder of reals and one of fakes."""
+"""Load labelled images for a detector: a set that fakelab wrote, or a folder of reals and a folder of fakes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
 from fakedetect.data.equalise import equalised
 
-_LARGEST_DEFAULT = 128  # pixels: what two plain folders are brought to unless --set resolution says otherwise
+_LARGEST_DEFAULT = 128  # pixels: default resolution limit for two plain folders
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """`images` uint8 (N, C, R, R), `labels` (N,) real 0 / fake 1, `splits` (N,); the lists run parallel."""
+    """`images` uint8 (N, C, R, R), `labels` (N,) real 0 / fake 1, `splits` (N,); the lists are parallel."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -37,12 +37,12 @@ class LabelledImages:
     paths: list[str]
     groups: list[str | None]
     unused: list[dict]
-    origin: dict  # what the images are, for detector.json and reports
+    origin: dict  # description of the images for detector.json and reports
     sha256: list[str]  # of the files' bytes
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any image does."""
+        """Return a digest that changes when any image, label or split changes."""
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
 
     @property
@@ -54,7 +54,7 @@ class LabelledImages:
         return self.images.shape[2]
 
     def rows(self, split: str, label: int | None = None) -> np.ndarray:
-        """Row numbers of a split, of one label or of both."""
+        """Return the row numbers of a split, of one label or of both."""
         chosen = self.splits == split
         return np.flatnonzero(chosen if label is None else chosen & (self.labels == label))
 
@@ -74,11 +74,11 @@ def load_labelled(
     all_test: bool = False,
     equalise_jpeg: int | None = None,
 ) -> LabelledImages:
-    """Load a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`), decoded once.
+    """Load and decode a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`).
 
-    `resolution` and `channels` default to the set's own. A set has its own splits; two sources are split by the seed,
-    or are the test split as a whole (`all_test`). `equalise_jpeg` is a quality at which every image is saved once more.
-    Raises UserError when nothing usable is there.
+    `resolution` and `channels` default to those of the set. A set has its own splits; two sources are split by the seed, or
+    are the test split as a whole (`all_test`). `equalise_jpeg` is a JPEG quality for compressing every image once more.
+    Raises UserError if there are no usable images.
     """
     found = open_labelled(place, real=real, fake=fake, data_root=data_root)
     if isinstance(found, ImageSet):
@@ -93,16 +93,14 @@ def open_labelled(
     fake: str | None = None,
     data_root: Path | str | None = None,
 ) -> ImageSet | tuple[Source, Source]:
-    """The set of `place`, or the sources of reals and of fakes, listed and not decoded. Raises UserError."""
+    """Return the set of `place`, or the sources of reals and of fakes, without decoding images. Raises UserError."""
     given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
     if place is not None:
         if given:
-            raise UserError(
-                "a set, and --real and --fake, are two ways to say the same", got=f"{place} and {' and '.join(given)}"
-            )
+            raise UserError("a set cannot be combined with --real and --fake", got=f"{place} and {' and '.join(given)}")
         return read_imageset(_find_set(Path(place)))
     require_both_folders(real, fake)
-    assert real and fake, "checked just now"
+    assert real and fake, "checked above"
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
     _refuse_overlap(*sources)
@@ -110,15 +108,15 @@ def open_labelled(
 
 
 def require_both_folders(real: str | None, fake: str | None) -> None:
-    """Raise UserError unless both sources are named: without a set, each is nothing without the other."""
+    """Raise UserError unless both sources are given: without a set, both are needed."""
     if real is None or fake is None:
         neither = real is None and fake is None
-        what = "no images are named" if neither else f"--{'real' if real is None else 'fake'} is missing"
+        what = "no images are given" if neither else f"--{'real' if real is None else 'fake'} is missing"
         raise UserError(what, expected="a set or a run, or --real and --fake together")
 
 
 def place_name(place: Path | str | None, real: str | None = None, fake: str | None = None) -> str:
-    """What reports call these images: the run's or the set's name, or those of the two folders."""
+    """Return the name of the images in reports: that of the run or set, or those of the two folders."""
     if place is None:
         return f"{Path(str(real)).name}-{Path(str(fake)).name}"
     path = Path(place).absolute()
@@ -126,30 +124,30 @@ def place_name(place: Path | str | None, real: str | None = None, fake: str | No
 
 
 def require_both_classes(data: LabelledImages, splits: tuple[str, ...]) -> None:
-    """Raise UserError unless each of `splits` holds reals and fakes: no detector can be fitted or judged on one class."""
+    """Raise UserError unless each of `splits` contains reals and fakes: one class is not enough to train or test."""
     require_both_counted(data.counts(), splits, data.unused)
 
 
 def require_both_counted(counts: dict[str, dict[str, int]], splits: tuple[str, ...], unused: list[dict]) -> None:
-    """As `require_both_classes`, of {split: {label: images}}."""
+    """Like `require_both_classes`, for {split: {label: images}}."""
     for split in splits:
         for name in LABEL_NUMBERS:
             if counts[split][name]:
                 continue
             remedy = remedy_for_lack_of(name, unused)
             if any(own[name] for own in counts.values()) and not unused:
-                remedy = "Make the set anew, of more images or with another --split."
+                remedy = "Make the set again with more images or another --split."
             what = f"there are no {name} images in the {split} split"
             raise UserError(what, got=format_counts(counts), expected="both in each split", remedy=remedy)
 
 
 def remedy_for_lack_of(name: str, unused: list[dict]) -> str:
-    """What to do where there are no images of this kind at all, or none that can be used."""
+    """Return the remedy for a class without usable images."""
     if unused:
         return f"{len(unused):,} files could not be used, the first: {unused[0]['path']}: {unused[0]['error']}."
     there = next(label for label in LABEL_NUMBERS if label != name)
     both = {there: "SET", name: "SOURCE"}
-    return f"A set of {there}s alone goes with {name}s as --real {both['real']} --fake {both['fake']}."
+    return f"Combine a set of {there}s with {name}s: --real {both['real']} --fake {both['fake']}."
 
 
 def _find_set(place: Path) -> Path:
@@ -160,7 +158,7 @@ def _find_set(place: Path) -> Path:
         try:
             read_json(place / "run.json")
         except UserError as error:
-            say(f"note: {error.what}; of this run only its set is used")
+            say(f"note: {error.what}; only the set of this run is used")
     return place / "set" if is_imageset(place / "set") else place
 
 
@@ -187,7 +185,7 @@ def _from_set(found: ImageSet, resolution: int | None, channels: int | None, jpe
 
 
 def _refuse_overlap(reals: Source, fakes: Source) -> None:
-    """Raise UserError when some files are listed as real and as fake: the same folder, or one within the other."""
+    """Raise UserError if files are listed as both real and fake: the same folder, or one inside the other."""
 
     def files(source: Source) -> set[str]:
         return {str((source.folder or Path()).resolve() / name) if source.folder else name for name in source.names}
@@ -204,7 +202,7 @@ def _refuse_overlap(reals: Source, fakes: Source) -> None:
 def _from_sources(
     reals: Source, fakes: Source, resolution, channels, seed: int | None, jpeg: int | None
 ) -> LabelledImages:
-    """Two sources as one, split by the seed, or without one as a whole the test split."""
+    """Return two sources as one, split by the seed; without a seed, all images are the test split."""
     paths = [*reals.paths, *fakes.paths]
     labels = np.array([REAL] * len(reals) + [FAKE] * len(fakes), dtype=np.int64)
 
@@ -221,7 +219,7 @@ def _from_sources(
     for label, source in ((REAL, reals), (FAKE, fakes)):
         if not (labels[pixels.rows] == label).any():
             why = next(line["error"] for own, line in unused if own == label)
-            what = f"none of the pictures in --{LABEL_NAMES[label]} {source.spec} can be used"
+            what = f"none of the images in --{LABEL_NAMES[label]} {source.spec} can be used"
             raise UserError(what, got=f"{len(source):,} files, the first: {why}", expected="image files")
     data = LabelledImages(
         images=pixels.images,
@@ -238,7 +236,7 @@ def _from_sources(
 
 
 def _face_cut(reals: Source, fakes: Source) -> dict:
-    """{"faces": how the reals, or else the fakes, were cut out of videos}, or nothing where that is not known."""
+    """Return {"faces": how the reals, or else the fakes, were cropped from videos}; empty if unknown."""
     cuts = [source.faces for source in (reals, fakes) if source.faces]
     if len(cuts) == 2 and cuts[0] != cuts[1]:
         both = " and ".join(map(_describe_cut, cuts))
@@ -261,35 +259,35 @@ def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int |
 
 
 def _split(data: LabelledImages, seed: int) -> LabelledImages:
-    """The same images in three splits, with copies, and pictures of one group, kept together."""
+    """Return the same images in three splits; copies, and images of one group, stay in one split."""
     together = same_picture_groups(data.images, data.sha256, data.groups)
     for number, name in LABEL_NAMES.items():
         own = together[data.labels == number]
         if len(np.unique(own)) < len(SPLITS):
             raise UserError(
-                f"--{name} holds too few different pictures to train, tune and test on",
-                got=f"{len(own)} that can be read, {len(np.unique(own))} different",
-                expected=f"{len(SPLITS)} different ones, and better hundreds",
-                remedy="Copies, and pictures of one person or video, count as one: add others.",
+                f"--{name} contains too few different images to train, tune and test",
+                got=f"{len(own)} readable, {len(np.unique(own))} different",
+                expected=f"at least {len(SPLITS)} different ones; hundreds are better",
+                remedy="Copies, and images of one person or video, count as one: add others.",
             )
     splits = split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split"), data.labels)
     return replace(data, splits=splits, origin={**data.origin, "split": list(DEFAULT_SPLIT)})
 
 
 def _note_pictures_in_both(data: LabelledImages) -> None:
-    """Say on stderr when the very same pixels are labelled real and fake."""
+    """Print a note if equal images are labelled real and fake."""
     pictures = np.array([hash(image.tobytes()) for image in data.images])
     reals, fakes = pictures[data.labels == REAL], pictures[data.labels == FAKE]
     both = int(np.isin(reals, fakes).sum())
     if both:
         say(
-            f"note: {both:,} of {len(reals):,} reals ({both / len(reals):.1%}) are also among the fakes, pixel for pixel: "
-            "of those, no detector can get both right"
+            f"note: {both:,} of {len(reals):,} reals ({both / len(reals):.1%}) are also among the fakes, with equal "
+            "pixels: no detector can classify both correctly"
         )
 
 
 def _median_side(names, read) -> int:
-    """The median of the shorter sides of up to 64 images, spread over all."""
+    """Return the median of the shorter sides of up to 64 images, spread over all."""
     sides = []
     for index in np.linspace(0, len(names) - 1, min(64, len(names))).astype(int):
         try:
@@ -298,5 +296,5 @@ def _median_side(names, read) -> int:
         except ImageError:
             continue
     if not sides:
-        raise UserError("none of the images looked at could be decoded", expected="image files")
+        raise UserError("none of the sampled images could be decoded", expected="image files")
     return max(8, int(np.median(sides)))

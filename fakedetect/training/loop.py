@@ -1,4 +1,4 @@
-"""Training a detector: balanced batches, augmentation alike for both classes, the best epoch by validation AUROC."""
+"""Train a detector: balanced batches, the same augmentation for both classes, the best epoch by validation AUROC."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from fakedetect.data.loading import LabelledImages
 from fakedetect.models.detector import network_logits
 from fakedetect.models.settings import DetectorSettings
 
-TIMINGS = "timings.jsonl"  # apart from history.jsonl, which is the same whenever and wherever it is made
-_BATCHES_AHEAD = 4  # augmented beside the network
+TIMINGS = "timings.jsonl"  # separate from history.jsonl, which is reproducible
+_BATCHES_AHEAD = 4  # augmented in advance by threads
 
 
 @dataclass
@@ -39,15 +39,15 @@ class Fit:
     """A network with the weights of its best epoch, and one history line per epoch."""
 
     network: nn.Module
-    history: list[dict]  # empty where nothing was trained in epochs
+    history: list[dict]  # empty if nothing was trained in epochs
     best_epoch: int | None
-    chosen: dict = field(default_factory=dict)  # what else the validation split decided
-    seconds: float = 0.0  # wall clock, over all stops and resumptions
+    chosen: dict = field(default_factory=dict)  # other values chosen on the validation split
+    seconds: float = 0.0  # wall-clock time, interrupted parts included
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a training is about: all that `fit_epochs` has to know of images, labels and what a good answer is."""
+    """A training task: what `fit_epochs` needs to know about images, labels and loss."""
 
     title: str
     steps: int  # of an epoch
@@ -56,7 +56,7 @@ class Task:
         [int], Iterable[tuple[torch.Tensor, torch.Tensor]]
     ]  # epoch, from 0 -> (inputs, targets) on the CPU
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits, targets -> a scalar
-    validate: Callable[[], dict]  # what the validation split says, with val_loss and val_auroc
+    validate: Callable[[], dict]  # metrics on the validation split, including val_loss and val_auroc
 
 
 class Schedule(Protocol):
@@ -79,10 +79,10 @@ def fit(
     device: torch.device,
     precision: Precision,
 ) -> Fit:
-    """Train `network` on the train split; history.jsonl and the state to resume from go to `folder`.
+    """Train `network` on the train split; write history.jsonl and the state for resuming into `folder`.
 
-    Raises Interrupted after Ctrl-C or SIGTERM, once the epoch's last state is on disk; UserError when a loss is no
-    longer finite.
+    Raises Interrupted after Ctrl-C or SIGTERM, when the state of the last epoch is on disk, and UserError if a loss is not
+    finite.
     """
     rows = training_rows(data, settings.limit, seed)
     per_class = settings.batch // 2
@@ -110,8 +110,8 @@ def fit_epochs(
     precision: Precision,
     resumable: bool = True,
 ) -> Fit:
-    """Train `network` for `settings.epochs`, and give it the weights of the best; history.jsonl goes to `folder`, and, where
-    it is `resumable`, so does the state after every epoch. Raises as `fit` does.
+    """Train `network` for `settings.epochs` and load the weights of the best epoch into it. Write history.jsonl into `folder`
+    and, if `resumable`, the state after every epoch. Raises as `fit` does.
     """
     keep_freed_memory()
     to_device(network, device)
@@ -158,12 +158,12 @@ def fit_epochs(
 
 
 def _onto(device: torch.device, inputs: torch.Tensor) -> torch.Tensor:
-    """Images (B, C, R, R) in the layout that convolutions are quickest in; features (B, dims) as they are."""
+    """Move inputs to the device: images (B, C, R, R) channels-last, which convolutions prefer; features unchanged."""
     return inputs.to(device, memory_format=torch.channels_last if inputs.ndim == 4 else torch.preserve_format)
 
 
 def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the train split, (reals, fakes); with a limit, half of it each, drawn by the seed."""
+    """Return the rows of the train split, (reals, fakes); with a limit, half of it each, drawn by the seed."""
     reals, fakes = (data.rows("train", label) for label in (REAL, FAKE))
     if limit is None:
         return reals, fakes
@@ -173,7 +173,7 @@ def training_rows(data: LabelledImages, limit: int | None, seed: int) -> tuple[n
 
 
 def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings, seed: int) -> Iterator:
-    """(uint8 (B, C, R, R), float labels (B,)): half reals, half fakes; the smaller class comes round more than once."""
+    """Yield (uint8 (B, C, R, R), float labels (B,)): half reals, half fakes; the smaller class is repeated."""
     per_class = settings.batch // 2
     random = np.random.default_rng(seed)
     drawn = [cycled(own, steps * per_class, random) for own in rows]
@@ -185,8 +185,8 @@ def _batches(data: LabelledImages, rows, steps: int, settings: DetectorSettings,
 def augmented_batches(
     images: np.ndarray, order: np.ndarray, targets: torch.Tensor, size: int, settings: Augmentation, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(uint8 (size, C, R, R), `targets` of them): images by row as `order` has them, augmented by threads beside the
-    network. `targets` runs parallel to `order`.
+    """Yield (uint8 (size, C, R, R), targets): the images of the rows in `order`, augmented by threads while the network trains.
+    `targets` is parallel to `order`.
     """
     plan = plan_augmentation(len(order), settings, derive_seed(seed, "augment"))
 
@@ -209,7 +209,7 @@ def augmented_batches(
 
 
 def cycled(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """`count` of `rows` in a new order; each comes once before any comes again."""
+    """Return `count` of `rows` in random order; each is used once before any is repeated."""
     rounds = -(-count // len(rows))
     return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
 
@@ -223,7 +223,7 @@ def _validate(network: nn.Module, data: LabelledImages, rows: np.ndarray, device
 
 
 def validation_line(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """Loss, AUROC and accuracy at logit 0 of (N,) logits, as a line of history.jsonl has them. Raises UserError for logits
+    """Return loss, AUROC and accuracy at logit 0 of (N,) logits, as in a line of history.jsonl. Raises UserError for logits
     that are not finite.
     """
     if not np.isfinite(logits).all():
@@ -234,12 +234,12 @@ def validation_line(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def best_epoch(history: list[dict]) -> int:
-    """The epoch of the highest validation AUROC; of equals, that of the lowest validation loss."""
+    """Return the epoch of the highest validation AUROC; among equal ones, that of the lowest validation loss."""
     return max(history, key=lambda line: (line["val_auroc"], -line["val_loss"]))["epoch"]
 
 
 class _State:
-    """Last and best weights, `on_disk` after every epoch, so that a stopped training goes on and the best is never lost."""
+    """The last and the best weights, `on_disk` after every epoch, so that a stopped training can be resumed."""
 
     def __init__(self, folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, on_disk: bool):
         self._path, self._on_disk = folder / "state" / "latest.safetensors", on_disk
@@ -257,16 +257,16 @@ class _State:
         write_bytes(self._path, tensor_bytes({**whole, "epoch": torch.tensor(epoch)}))
 
     def load(self) -> tuple[int, list[dict]]:
-        """Epochs done so far, and their lines of history.jsonl; 0 and none when there is no state.
+        """Return the number of finished epochs and their lines of history.jsonl; 0 and none if there is no state.
 
-        Raises UserError, with the remedy, when what is there is damaged or of another training.
+        Raises UserError, with the remedy, if the state is damaged or belongs to another training.
         """
         path, folder = self._path, self._path.parent.parent
         history, timings = folder / "history.jsonl", folder / TIMINGS
         if not path.is_file():
             cut_jsonl(timings, keep=0)
             return 0, cut_jsonl(history, keep=0)
-        remedy = f"Remove {path} and resume again: the training then begins anew, as it was asked for."
+        remedy = f"Remove {path} and resume again: the training then starts over with its settings."
         tensors = read_tensors(path, remedy=remedy)
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
@@ -274,7 +274,7 @@ class _State:
 
         try:
             epoch = int(tensors["epoch"])
-            load_into(self._network, part("best."), str(path))  # both are tried now, not after hours of training
+            load_into(self._network, part("best."), str(path))  # both are checked now, not after hours of training
             load_into(self._network, part("last."), str(path))
             restore_optimiser(self._optimiser, part("optimiser."))
             lines = cut_jsonl(history, keep=epoch)

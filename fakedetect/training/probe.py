@@ -1,4 +1,4 @@
-"""Detectors on features that do not change: computed once, kept on disk, and every epoch after costs next to nothing."""
+"""Train detectors on fixed features: computed once and cached on disk, so that epochs are cheap."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from fakedetect.models.networks import Probed
 from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import Fit, best_epoch, training_rows, validation_line
 
-_CHUNK = 256  # images whose features are kept as one file
+_CHUNK = 256  # images per cache file
 _BATCH = 32
-_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of linear probes; the best on validation is taken
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of linear probes; the best on validation is chosen
 
 
 class KeptFeatures:
-    """Features of images by a frozen extractor, from the cache where they were computed before, by content."""
+    """Computes features with a frozen extractor; features of images with equal content come from the cache."""
 
     def __init__(self, extractor: Any, device: torch.device):
         self._device, self._precision = device, choose_precision(extractor.precision, device)
@@ -45,7 +45,7 @@ class KeptFeatures:
         self._key = f"{type(extractor).__name__}|{own}|{shape}|{self._precision}"
 
     def __call__(self, images: np.ndarray, rows: np.ndarray, plan=None, title: str = "features") -> np.ndarray:
-        """uint8 (N, C, R, R), some `rows` of it, as augmented by `plan` -> float32 (len(rows), dims)."""
+        """Return the features of some `rows` of uint8 (N, C, R, R), augmented by `plan`: float32 (len(rows), dims)."""
         found = np.empty((len(rows), self._extractor.dims), dtype=np.float32)
 
         def chunk(start: int) -> np.ndarray:
@@ -58,7 +58,7 @@ class KeptFeatures:
             return self._chunk(batch)
 
         starts = range(0, len(rows), _CHUNK)
-        # On a GPU one batch at a time; on a CPU a batch a core, each on one thread.
+        # On a GPU one batch at a time; on a CPU one batch per core, each on one thread.
         workers = 1 if self._device.type == "cuda" else os.cpu_count() or 1
         pool = ThreadPoolExecutor(workers)
         with StopRequest() as stop, progress_bar(title, len(rows), "images") as bar, pool:
@@ -90,10 +90,10 @@ class KeptFeatures:
 def fit_probe(
     network: Probed, data: LabelledImages, settings: DetectorSettings, *, seed: int, device: torch.device
 ) -> Fit:
-    """Fit the head of `network` on features of augmented versions of the training images, or of the images as they are.
-    The extractor stays as it is.
+    """Fit the head of `network` on features of augmented versions of the training images, or of the unchanged images. The
+    extractor is not trained.
 
-    Raises UserError for features that are not finite; Interrupted after Ctrl-C: features computed so far are kept.
+    Raises UserError for features that are not finite, and Interrupted after Ctrl-C; computed features stay in the cache.
     """
     to_device(network, device).eval()
     features = KeptFeatures(network.features, device)
@@ -117,8 +117,8 @@ def fit_head(
     settings: DetectorSettings,
     seed: int,
 ) -> Fit:
-    """Fit the head of `network` on features that are at hand: each of `versions` float32 (N, dims) of the same images,
-    `labels` (N,) real 0 / fake 1, `val` the features (M, dims) and labels (M,) by which the best is chosen.
+    """Fit the head of `network` on given features: each of `versions` is float32 (N, dims) of the same images, `labels` (N,)
+    are real 0 / fake 1, and `val` are the features (M, dims) and labels (M,) for the choice of the best.
     """
     if settings.probe_in_use() == "mlp":
         return _fit_layers(network, versions, labels, val, settings, seed)
@@ -136,10 +136,10 @@ def _finite(features: np.ndarray) -> np.ndarray:
 
 
 def _fit_linear(network: Probed, versions, labels, val, settings: DetectorSettings) -> Fit:
-    """Logistic regression, or a linear SVM, of the strength that ranks validation images best."""
+    """Fit logistic regression or a linear SVM with the regularisation that ranks validation images best."""
     training = np.concatenate(versions)
     mean, deviation = training.mean(axis=0), training.std(axis=0)
-    deviation[deviation < 1e-6 * max(float(deviation.max()), 1e-12)] = 1.0  # a feature that never varies
+    deviation[deviation < 1e-6 * max(float(deviation.max()), 1e-12)] = 1.0  # a constant feature
     training = (training - mean) / deviation
     standard_val = (val[0] - mean) / deviation
     repeated = np.tile(labels, len(versions))
@@ -165,7 +165,7 @@ def _fit_linear(network: Probed, versions, labels, val, settings: DetectorSettin
 
 
 def _fit_layers(network: Probed, versions, labels, val, settings: DetectorSettings, seed: int) -> Fit:
-    """Train the head's layers in balanced batches, each epoch on one version of every image; the best epoch is kept."""
+    """Train the layers of the head in balanced batches, each epoch on one version of every image; keep the best epoch."""
     head = network.head
     optimiser = torch.optim.AdamW(head.parameters(), lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
     device = next(head.parameters()).device
@@ -206,7 +206,7 @@ def _fit_layers(network: Probed, versions, labels, val, settings: DetectorSettin
 
 
 def _balanced(reals: np.ndarray, fakes: np.ndarray, per_class: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
-    """Batches of half reals and half fakes; the smaller class comes round again."""
+    """Yield batches of half reals and half fakes; the smaller class is repeated."""
     random = np.random.default_rng(seed)
     orders = []
     for own in (reals, fakes):

@@ -1,4 +1,4 @@
-"""training.json: what a training was begun with, so that its folder's name is enough to go on after a stop."""
+"""training.json: the settings, seed and images of a training, so that its folder alone is enough to resume it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fakedetect.data.loading import LabelledImages
 from fakedetect.models.registry import get_model
 from fakedetect.models.settings import DetectorSettings
 
-PLACES = ("place", "real", "fake", "data_root")  # where the images are, as `load_labelled` takes them
+PLACES = ("place", "real", "fake", "data_root")  # where the images are: arguments of `load_labelled`
 FIELDS = {
     "settings": OBJECT,
     "seed": whole(0),
@@ -29,7 +29,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What decides a detector: its settings, its seed and its images. `fingerprint` is None before any were loaded."""
+    """What determines a detector: settings, seed and images. `fingerprint` is None until the images are loaded."""
 
     settings: DetectorSettings
     seed: int
@@ -38,7 +38,7 @@ class TrainingRecord:
 
 
 def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
-    """A new training, of the defaults and what was asked for. Raises UserError when `out` is in use."""
+    """Return the record of a new training with the defaults and `changes`. Raises UserError if `out` is in use."""
     settings = override(DetectorSettings(), changes)
     get_model(settings.model)
     settings.require_backbone_for_weights()
@@ -57,15 +57,15 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
 
 
 def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
-    """The training that was begun in `out`. What was asked for again must agree with it; images may have moved.
+    """Return the record of the unfinished training in `out`. `changes` and `seed` must agree with it; images may have moved.
 
-    Raises UserError, naming the fields that differ, or when there is nothing to go on with.
+    Raises UserError, naming the fields that differ, or if there is nothing to resume.
     """
     if (out / "detector.json").is_file():
         raise UserError(f"the detector in {out} is finished", remedy="Choose another --out to train another.")
     if not (out / "training.json").is_file():
-        raise UserError(f"there is no stopped training in {out}", remedy="Leave out --resume to begin one.")
-    remedy = f"Remove {out} and train anew."
+        raise UserError(f"there is no stopped training in {out}", remedy="Leave out --resume to start one.")
+    remedy = f"Remove {out} and train again."
     facts = read_json(out / "training.json", remedy=remedy)
     check_fields(facts, FIELDS, out / "training.json", remedy=remedy)
     try:
@@ -76,14 +76,14 @@ def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[st
     now = {**asdict(override(settings, changes)), "seed": facts["seed"] if seed is None else seed}
     changed = [f"{name}: {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
-        raise UserError(f"{out} was begun with other settings", got="; ".join(changed), remedy="Resume without them.")
+        raise UserError(f"{out} was started with other settings", got="; ".join(changed), remedy="Resume without them.")
     kept = {name: _from_out(facts["images"][name], out) for name in PLACES}
     merged = _merged(kept, images)
     for name in ("place", "real", "fake"):
         if images[name] is None and not _is_there(merged[name]):
             option = "the set or run" if name == "place" else f"--{name}"
-            what = f"the images that {out} was begun on have gone"
-            raise UserError(what, got=f"no {merged[name]}", remedy=f"Say where they are now: give {option}.")
+            what = f"the images of the training in {out} are missing"
+            raise UserError(what, got=f"no {merged[name]}", remedy=f"State their new place: give {option}.")
     return TrainingRecord(settings, facts["seed"], merged, facts["fingerprint"])
 
 
@@ -95,18 +95,18 @@ def write_training_record(out: Path, record: TrainingRecord, data: LabelledImage
 
 
 def require_same_images(out: Path, record: TrainingRecord, data: LabelledImages) -> None:
-    """Raise UserError when `data` are not the images that the training in `out` was begun on."""
+    """Raise UserError if `data` are not the images of the training in `out`."""
     if record.fingerprint != data.fingerprint:
-        told = ", ".join(f"{name} {value}" for name, value in record.images.items() if value is not None)
+        images = ", ".join(f"{name} {value}" for name, value in record.images.items() if value is not None)
         raise UserError(
-            f"{out} was begun on other images, or these have changed since",
-            got=told,
-            remedy="Resume on the same ones, or choose another --out to train anew.",
+            f"{out} was started with other images, or they have changed",
+            got=images,
+            remedy="Resume with the same images, or choose another --out.",
         )
 
 
 def _merged(kept: dict[str, str | None], typed: dict[str, str | None]) -> dict[str, str | None]:
-    """What was typed goes before what was kept: a set stands in for two folders, and the reverse."""
+    """Return the typed places, else the recorded ones; a set replaces two folders, and the reverse."""
     if typed["place"] is not None:
         kept = {**kept, "real": None, "fake": None}
     elif typed["real"] is not None or typed["fake"] is not None:
@@ -119,14 +119,14 @@ def _is_there(place: str | None) -> bool:
 
 
 def _to_out(path: str | None, out: Path) -> str | None:
-    """A path as seen from `out`, so that resuming works from any working folder, and no person's home is named."""
+    """Return a path relative to `out`, so that resuming works from any working folder, without the user's home folder."""
     if path is None or is_named(path) or Path(path).is_absolute():
         return path
     return _relative(path, out.resolve())
 
 
 def _from_out(kept: str | None, out: Path) -> str | None:
-    """The reverse of `_to_out`, as seen from the working folder."""
+    """Return the path relative to the working folder: the inverse of `_to_out`."""
     if kept is None or is_named(kept) or Path(kept).is_absolute():
         return kept
     return _relative(out.resolve() / kept, Path.cwd())

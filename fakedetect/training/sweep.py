@@ -1,4 +1,4 @@
-"""`sweep detect-train`: a detector for every combination of settings, all on the same images, compared in one table."""
+"""`sweep detect-train`: train a detector per combination of settings on the same images, and compare them in one table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SWEEP_VERSION = 1
 
 @dataclass(frozen=True)
 class Request:
-    """What all detectors of a sweep have in common."""
+    """The settings common to all detectors of a sweep."""
 
     place: str | None
     real: str | None
@@ -51,9 +51,8 @@ def sweep(
     """Train a detector on a set or run (`place`), or on `real` and `fake`, under every combination of `over`'s values, and
     write sweep.csv, curves.png and sweep.html.
 
-    Called again with the same settings it goes on where it was stopped. Raises UserError,
-    before anything is trained, for settings that do not exist, images that are not there or a folder that holds another
-    sweep. What fails later, one detector or all, keeps its row with the reason.
+    Repeated with the same settings, it resumes. Raises UserError, before anything is trained, for unknown settings, missing
+    images, or a folder with another sweep. A detector that fails later keeps its row, with the reason.
     """
     out, over, changes = Path(out), over or {}, changes or {}
     cells = plan(over, changes)
@@ -74,9 +73,9 @@ def sweep(
 
 
 def plan(over: dict[str, list[str]], changes: dict[str, Any]) -> list[Cell]:
-    """The detectors of a sweep, in order: the last field of `over` innermost.
+    """Return the detectors of a sweep, in order: the last field of `over` innermost.
 
-    Raises UserError for a field, value or model that does not exist, and for a swept field that means nothing to a model.
+    Raises UserError for an unknown field, value or model, and for a swept field that a model does not use.
     """
     if not over:
         raise UserError("nothing is swept", expected="--over field=value,value..., such as --over blocks=1,2,3,4")
@@ -87,14 +86,14 @@ def plan(over: dict[str, list[str]], changes: dict[str, Any]) -> list[Cell]:
         settings.require_backbone_for_weights()
         for name in over:
             if not uses_field(settings, name):
-                what = f"{name} means nothing to the model {settings.model}: it would be trained again and again, alike"
-                raise UserError(what, got=cell_name(varied), remedy=f"Sweep over {name} with the other models alone.")
+                what = f"the model {settings.model} does not use {name}: all its detectors would be equal"
+                raise UserError(what, got=cell_name(varied), remedy=f"Sweep over {name} with other models only.")
         cells.append(Cell(cell_name(varied), varied))
     return cells
 
 
 def _train_cell(out: Path, request: Request, cell: Cell) -> None:
-    """Train a detector, or go on with it; one that is finished is left alone."""
+    """Train a detector, or resume its training; skip a finished one."""
     folder = out / DETECTORS / cell.name
     if (folder / "detector.json").is_file():
         return

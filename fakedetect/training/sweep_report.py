@@ -1,4 +1,4 @@
-"""The table, the curves and the page of a sweep of detectors, from what each left on disk."""
+"""Report a sweep of detectors, from their folders: the table, the curves and the page."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fakedetect.evaluation.metrics import ranking_metrics
 from fakedetect.evaluation.plots import Learned, comparison_plot
 from fakedetect.models.detector import Detector
 
-DETECTORS = "detectors"  # the folder of them, in a sweep's
-LEGEND = "all but val AUROC is of the test split; val AUROC is what to choose by"
+DETECTORS = "detectors"  # their folder inside that of the sweep
+LEGEND = "all columns but val AUROC are of the test split; choose by val AUROC"
 FACTS = (
     *("status", "parameters", "val_auroc", "auroc", "auroc_low", "auroc_high", "ap", "eer", "tpr_at_fpr5", "ece"),
     *("best_epoch", "epochs", "train_s", "n_real", "n_fake", "error"),
@@ -36,8 +36,8 @@ _METRICS = {
     "n_fake": whole(1),
 }
 _HISTORY = {"epoch": whole(1), **dict.fromkeys(("val_loss", "val_accuracy", "val_auroc"), number())}
-_REMEDY = "Remove its folder and repeat the command: it is then trained anew."
-# What is shown of a row: header -> how its text is made of the row's values.
+_REMEDY = "Remove its folder and repeat the command to train it again."
+# Columns shown: header -> format of the values of a row.
 _SHOWN = {
     "parameters": "{parameters:,}",
     "val AUROC": "{val_auroc:.4f}",
@@ -54,7 +54,7 @@ _PAGE_ONLY = ("AP", "EER", "TPR at 5 % FPR", "ECE")
 
 @dataclass(frozen=True)
 class _Read:
-    """What a detector's folder says: a row's facts, its learning curves, and its ROC's points."""
+    """The content of a detector folder: the facts of its row, its learning curves, and its ROC points."""
 
     facts: dict[str, Any]
     learned: Learned | None = None
@@ -64,7 +64,7 @@ class _Read:
 def write_sweep_report(out: Path, cells: Sequence[Cell], failed: dict[str, str]) -> Swept:
     """Write sweep.csv, curves.png and sweep.html into `out`; a row of the table for each of `cells`, in order.
 
-    `failed` says why detectors could not be trained. They keep their row, and so do those that cannot be read.
+    `failed` gives the reason for detectors that could not be trained. They keep their row, and so do unreadable ones.
     """
     varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
     failed, rows, read = dict(failed), [], []
@@ -87,18 +87,18 @@ def write_sweep_report(out: Path, cells: Sequence[Cell], failed: dict[str, str])
 
 
 def table_columns(rows: list[dict], *, narrow: bool = False) -> list[str]:
-    """The columns that a reader is shown, without those that are empty in every row, or do not fit a terminal."""
+    """Return the columns to show, without those that are empty in every row or, if `narrow`, do not fit a terminal."""
     headers = [header for header in _SHOWN if not (narrow and header in _PAGE_ONLY)]
     return ["run", *(header for header in headers if any(_format(row, header) for row in rows))]
 
 
 def format_row(row: dict, columns: Sequence[str]) -> list[str]:
-    """A row's text for each of `table_columns`."""
+    """Return the text of a row for each of `table_columns`."""
     return [row["run"] if header == "run" else _format(row, header) for header in columns]
 
 
 def best_of(rows: list[dict]) -> dict | None:
-    """The row that ranks validation images best, by its AUROC; of equals the one with the fewest parameters."""
+    """Return the row with the highest validation AUROC; among equal ones, that with the fewest parameters."""
     judged = [row for row in rows if row["val_auroc"] is not None]
     return min(judged, key=lambda row: (-row["val_auroc"], row["parameters"]), default=None)
 
@@ -110,7 +110,7 @@ def _format(row: dict, header: str) -> str:
 
 
 def _read(folder: Path, name: str) -> _Read:
-    """Raises UserError when the detector, or what it says of its training, is damaged."""
+    """Read a detector folder. Raises UserError if the detector or its history is damaged."""
     detector = Detector.load(folder, "cpu")
     where = folder / "detector.json"
     check_fields(detector.facts, {"test_metrics": _METRICS}, where, remedy=_REMEDY)
@@ -120,7 +120,7 @@ def _read(folder: Path, name: str) -> _Read:
     best = detector.facts.get("best_epoch")
     if best is not None and best not in [line["epoch"] for line in history]:
         got = counted(len(history), "epoch")
-        raise UserError(f"{folder / 'history.jsonl'} was cut short", got=got, expected=f"epoch {best}", remedy=_REMEDY)
+        raise UserError(f"{folder / 'history.jsonl'} is truncated", got=got, expected=f"epoch {best}", remedy=_REMEDY)
     splits = _predictions(folder / "predictions.csv")
     low, high = metrics["auroc_interval"]
     facts = {key: metrics[key] for key in ("auroc", "ap", "eer", "tpr_at_fpr5", "ece", "n_real", "n_fake")}
@@ -132,7 +132,7 @@ def _read(folder: Path, name: str) -> _Read:
 
 
 def _predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray, np.ndarray]]:
-    """predictions.csv: paths, labels (N,) and logits (N,) of the validation and of the test split."""
+    """Read predictions.csv: paths, labels (N,) and logits (N,) of the validation split and of the test split."""
     found: dict[str, list[tuple[str, int, float]]] = {"val": [], "test": []}
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -148,12 +148,12 @@ def _predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray, np.ndarra
     if set(both) != {"val", "test"} or any(
         set(y) != {0, 1} or not np.isfinite(logits).all() for _, y, logits in both.values()
     ):
-        raise UserError(f"{path} was cut short or altered", remedy=_REMEDY)
+        raise UserError(f"{path} is truncated or was changed", remedy=_REMEDY)
     return both
 
 
 def _remarks(read: list[_Read]) -> tuple[str, ...]:
-    """Why rows may not be held against each other."""
+    """Return the reasons why rows are not comparable."""
     if len({one.tested for one in read}) > 1:
         return ("The detectors were tested on different images: their rows are not comparable.",)
     return ()

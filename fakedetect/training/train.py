@@ -92,7 +92,7 @@ def train(
         if resume:
             require_same_images(out, record, data)
         else:
-            plan(out, changes, seed, places)  # again: another process may have taken it while images were decoded
+            plan(out, changes, seed, places)  # again: another process may have used it meanwhile
             write_training_record(out, record, data)
         try:
             fitted = _fit(opened, data, settings, out, seed, target, precision)
@@ -115,11 +115,11 @@ def evaluate(
     robustness: bool = False,
     strict: bool = False,
 ) -> Trained:
-    """Test a detector, as it stands, on another set (its test split) or on all of two folders; report included.
+    """Test a detector on another set (its test split) or on all images of two folders, and write a report.
 
-    Nothing is fitted: temperature and thresholds are the detector's own. `out` defaults to a folder in the detector's.
-    `robustness` judges the same images degraded in every way of degrade.GRID too, and adds metrics["robustness"].
-    The images are audited first, as by `train`. Raises UserError when they lack a class or cannot be read.
+    Nothing is fitted: temperature and thresholds are those of the detector. `out` defaults to a folder inside the detector's.
+    `robustness` also tests on the images after every degradation of degrade.GRID, and adds metrics["robustness"].
+    The images are audited first, as in `train`. Raises UserError if they lack a class or cannot be read.
     """
     detector = Detector.load(detector_path, device)
     data = load_labelled(
@@ -139,7 +139,9 @@ def evaluate(
     _note_grey(data.images, rows)
     name = place_name(place, real, fake)
     home = Path(detector_path)
-    home = home.with_suffix("") if home.suffix.lower() == ".onnx" else home  # runs/x.onnx came of runs/x, most likely
+    home = (
+        home.with_suffix("") if home.suffix.lower() == ".onnx" else home
+    )  # runs/x.onnx was probably exported from runs/x
     out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts, _hashes(data, rows))
@@ -170,7 +172,7 @@ def _finish(
     audited: dict,
     equalise_jpeg: int | None,
 ) -> tuple[Path, dict]:
-    """Choose temperature and thresholds, test once, and write what there is to say: the report's path, and the metrics."""
+    """Choose temperature and thresholds, test once, and write the report; return its path and the metrics."""
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
     logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
@@ -210,12 +212,12 @@ def _finish(
     write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
     judged = Judged(data, test, p_fake[test], metrics)
     report = write_report(out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history)
-    detector.save(out)  # last: a folder with detector.json is whole
+    detector.save(out)  # last: detector.json marks the folder as complete
     return report, metrics
 
 
 def describe_domain(data: LabelledImages) -> str:
-    """One sentence on what the detector has seen: outside it, its word counts for little."""
+    """Return a sentence on the training images of a detector: its domain."""
     origin = data.origin
     if "preset" in origin:
         source = origin.get("source")
@@ -224,13 +226,11 @@ def describe_domain(data: LabelledImages) -> str:
         return f"Real: {spec}. Fake: one GAN, {made}. Both resized alike and written by the same encoder."
     if "real" in origin:
         return f"Real: {origin['real']}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
-    return f"Real and fake: the set {origin.get('set')}, whose origin is not known."
+    return f"Real and fake: the set {origin.get('set')}, of unknown origin."
 
 
 def _face_cut(origin: dict) -> dict | None:
-    """How the images, or the reals that their GAN learned from, were cut out of videos by `faces`; None where that is not
-    known.
-    """
+    """Return how `faces` cropped the images, or the reals of their GAN, from videos; None if unknown."""
     source = origin.get("source")
     cut = origin.get("faces") or (source.get("faces") if isinstance(source, dict) else None)
     if not isinstance(cut, dict) or not all(kind.fits(cut.get(name)) for name, kind in FACE_CUT.items()):
@@ -239,12 +239,12 @@ def _face_cut(origin: dict) -> dict | None:
 
 
 def _shape(settings: DetectorSettings, opened: Opened | None) -> dict:
-    """The size and channels to bring images to: those of a model that was trained before, else what the settings say."""
+    """Return the size and channels of the input: those of an already trained model, else those of the settings."""
     if opened is None:
         return {"resolution": settings.resolution}
     own = opened.arguments["resolution"]
     if settings.resolution not in (None, own):
-        raise UserError(f"{settings.model} looks at images of its own size", got=settings.resolution, expected=own)
+        raise UserError(f"{settings.model} has an input size of its own", got=settings.resolution, expected=own)
     return {"resolution": own, "channels": opened.arguments["channels"]}
 
 
@@ -263,7 +263,7 @@ def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int,
 def _describe(
     settings: DetectorSettings, opened: Opened, data: LabelledImages, seen_sha256: str | None, equalise_jpeg: int | None
 ) -> dict:
-    """What detector.json says before anything is fitted: the network, what it wants to see, what it was trained on."""
+    """Return the content of detector.json that is known before training: network, preprocessing, training images."""
     preprocessing = {
         "resolution": data.resolution,
         "channels": data.channels,
@@ -296,8 +296,8 @@ def _describe(
 
 
 def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bool) -> tuple[np.ndarray, Domain | None]:
-    """Logits of every image, (N,), unaugmented, a thousand at a time so that a set may be larger than memory; and what
-    the training images are like, from the features of some of them.
+    """Return the logits of all images, (N,), without augmentation, and the domain of the training images, from the features of
+    some of them. Images are read a thousand at a time, so that a set can be larger than memory.
     """
     has_features = hasattr(network, "outputs")
     random = np.random.default_rng(derive_seed(seed, "survey"))
@@ -325,10 +325,10 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
 
 
 def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
-    """Say on stderr when most images that a detector of colour images, (N, 3, R, R), is asked about hold no colour."""
+    """Print a note if most images, (N, 3, R, R), for a detector of colour images are grey."""
     grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
-    if grey > len(rows) / 2:  # a few are among any photos, and were in training
-        say(f"note: {grey:,} of {len(rows):,} images are grey, where the detector was trained on images in colour")
+    if grey > len(rows) / 2:  # photos usually include some grey ones, in training too
+        say(f"note: {grey:,} of {len(rows):,} images are grey, but the detector was trained on colour images")
 
 
 def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:

@@ -69,5 +69,5 @@ def test_training_and_testing_are_audited_and_strict_refuses_before_anything_is_
 def test_nothing_named_is_one_line(fakelab):
     done = fakelab("audit")
     assert (
-        done.returncode == 2 and done.stderr.startswith("error: no images are named") and done.stderr.count("\n") == 1
+        done.returncode == 2 and done.stderr.startswith("error: no images are given") and done.stderr.count("\n") == 1
     )

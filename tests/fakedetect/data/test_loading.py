@@ -111,7 +111,7 @@ def test_anything_but_a_set_or_both_folders_is_refused_by_what_is_missing(option
 
 
 def test_a_set_and_folders_at_once_are_refused(small_set):
-    with pytest.raises(UserError, match=r"two ways.*and --real and --fake"):
+    with pytest.raises(UserError, match=r"cannot be combined.*and --real and --fake"):
         load_labelled(small_set, real="x", fake="y")
 
 
@@ -171,7 +171,7 @@ def test_copies_do_not_count_and_how_many_pictures_differ_is_said(tmp_path, writ
     folders = {name: write_folder(tmp_path / name, 2 if name == lacking else 12, name) for name in ("real", "fake")}
     for number in range(30):
         (folders[lacking] / f"copy-{number}.png").write_bytes((folders[lacking] / "0000.png").read_bytes())
-    with pytest.raises(UserError, match=f"--{lacking} .*32 that can be read, 2 different; expected 3 different.*add"):
+    with pytest.raises(UserError, match=f"--{lacking} .*32 readable, 2 different; expected at least 3 different.*add"):
         load_labelled(**{name: str(folder) for name, folder in folders.items()})
 
 
@@ -212,7 +212,7 @@ def test_a_broken_run_json_beside_a_set_is_told_of(tmp_path, write_set, capsys, 
     write_set(tmp_path / "run" / "set", reals=10, fakes=10)
     (tmp_path / "run" / "run.json").write_text(content, encoding="latin-1")
     assert len(load_labelled(tmp_path / "run").labels) == 20
-    assert "run.json is not valid JSON; of this run only its set is used" in capsys.readouterr().err
+    assert "run.json is not valid JSON; only the set of this run is used" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_folders_of_nothing_but_unreadable_files_are_an_error_in_one_line(tmp_pa
         for number in range(4):
             (tmp_path / name / f"{number}.png").write_text("not an image")
     for resolution in (None, 16):
-        with pytest.raises(UserError, match=r"could be decoded|none of the pictures in --real .*4 files"):
+        with pytest.raises(UserError, match=r"could be decoded|none of the images in --real .*4 files"):
             folders = {name: str(tmp_path / name) for name in ("real", "fake")}
             require_both_classes(load_labelled(None, **folders, resolution=resolution), ("train",))
 

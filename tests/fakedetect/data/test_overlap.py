@@ -38,7 +38,7 @@ def test_a_list_that_is_not_the_one_recorded_is_refused_in_one_line_with_a_remed
         np.save(path, np.array([1, 2], dtype=np.uint64))
     else:
         path.write_bytes(path.read_bytes()[: 100 if damage == "cut short" else 0])
-    with pytest.raises(UserError, match=r"seen\.npy.*cut short or replaced.*delete it"):
+    with pytest.raises(UserError, match=r"seen\.npy.*truncated or was replaced.*delete it"):
         count_seen(tmp_path, facts_of(recorded), digests("a"))
 
 
@@ -66,5 +66,5 @@ def test_a_list_that_an_onnx_file_carries_goes_before_any_folder_and_is_checked_
     carried = facts_of(recorded) | carried_with((tmp_path / "seen.npy").read_bytes())
     assert count_seen(tmp_path / "far.onnx", carried, digests("a", "c")) == 1
     for damaged in (carried["seen"][:40], "no base64", 7):
-        with pytest.raises(UserError, match=r"far\.onnx: its metadata seen.*cut short or replaced"):
+        with pytest.raises(UserError, match=r"far\.onnx: its metadata seen.*truncated or was replaced"):
             count_seen(tmp_path / "far.onnx", carried | {"seen": damaged}, digests("a"))

@@ -130,7 +130,7 @@ def test_nothing_usable_is_an_error_and_an_old_matrix_stays(made, trained, small
 def test_one_folder_without_the_other_is_a_mistake_and_no_column(trained, small_set, tmp_path):
     with pytest.raises(UserError, match="--fake is missing"):
         fakedetect.compare([trained.detector], [small_set], real=str(tmp_path), out=tmp_path / "m", device="cpu")
-    with pytest.raises(UserError, match="no images are named"):
+    with pytest.raises(UserError, match="no images are given"):
         fakedetect.compare([trained.detector, trained.detector], out=tmp_path / "m", device="cpu")
     assert not (tmp_path / "m").exists()
 

@@ -83,7 +83,7 @@ def test_without_out_the_newest_is_gone_on_with(home, capsys):
         (["--set", "epochs=13"], "epochs: 12 -> 13"),
         (["--seed", "0"], "seed: 5 -> 0"),
         (["--set", "blocks=2", "--seed", "6"], "blocks: 1 -> 2; seed: 5 -> 6"),
-        (["--real", "fake", "--fake", "real"], "begun on other images"),
+        (["--real", "fake", "--fake", "real"], "started with other images"),
         (["--real", "gone"], "gone"),
     ],
 )
@@ -103,7 +103,7 @@ def test_typed_again_as_it_was_it_goes_on_even_when_the_images_have_moved(home, 
 def test_images_that_have_gone_are_asked_for(home, capsys):
     (home / "fake").rename(home / "elsewhere")
     assert detect_train("--resume", "--out", "runs/det") == 2
-    assert "have gone (got no fake). Say where they are now: give --fake." in capsys.readouterr().err
+    assert "are missing (got no fake). State their new place: give --fake." in capsys.readouterr().err
 
 
 def test_stopped_after_its_last_epoch_it_is_finished_without_training(home, capsys):
@@ -119,7 +119,7 @@ def test_stopped_after_its_last_epoch_it_is_finished_without_training(home, caps
 def test_images_that_changed_since_are_refused(home, capsys):
     (home / "real" / "0007.png").unlink()
     assert detect_train("--resume", "--out", "runs/det") == 2
-    assert "begun on other images, or these have changed since" in capsys.readouterr().err
+    assert "started with other images, or they have changed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("typed", ["./digits", "digits:3", "real", "real:dog", "../up", "/a/b:c", None])
@@ -173,7 +173,7 @@ def test_a_damaged_training_json_is_one_line_with_a_remedy(home, capsys, change,
     path.write_text(text if change else text[:50])
     assert detect_train("--resume", "--out", "runs/det") == 2
     line = capsys.readouterr().err
-    assert line.count("\n") == 1 and says in line and "Remove runs/det and train anew" in line
+    assert line.count("\n") == 1 and says in line and "Remove runs/det and train again" in line
 
 
 def test_a_place_taken_by_another_process_while_images_were_decoded_is_not_overwritten(

@@ -129,7 +129,7 @@ def test_a_split_that_lacks_a_class_is_another_matter_than_a_set_that_does(tmp_p
     facts["counts"]["val"]["fake"] -= len(lines) - len(kept)
     (few / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
     (few / "imageset.json").write_text(json.dumps(facts))
-    with pytest.raises(UserError, match=r"no fake images in the val split.*Make the set anew"):
+    with pytest.raises(UserError, match=r"no fake images in the val split.*Make the set again"):
         fakedetect.train(few, out=tmp_path / "det", device="cpu")
 
 
@@ -197,7 +197,7 @@ def test_evaluate_of_folders_of_which_one_holds_no_readable_image_is_refused(tra
     real, fake = write_folder(tmp_path / "r", 6, "real", 61), tmp_path / "f"
     fake.mkdir()
     (fake / "1.png").write_text("not an image")
-    with pytest.raises(UserError, match=r"none of the pictures in --fake .*1 files, the first: not an image"):
+    with pytest.raises(UserError, match=r"none of the images in --fake .*1 files, the first: not an image"):
         fakedetect.evaluate(trained.detector, real=str(real), fake=str(fake), out=tmp_path / "e", device="cpu")
 
 
@@ -231,7 +231,7 @@ def test_a_set_whose_origin_is_unknown_can_be_learned_from(tmp_path, write_set, 
     facts = json.loads((place / "imageset.json").read_text())
     (place / "imageset.json").write_text(json.dumps({**facts, "origin": {}}))
     made = fakedetect.train(place, out=tmp_path / "det", changes={**quick, "epochs": 1}, device="cpu")
-    assert "whose origin is not known" in made.report.read_text()
+    assert "of unknown origin" in made.report.read_text()
 
 
 def test_unused_images_say_by_which_option_they_came(from_folders, write_folder, tmp_path):
