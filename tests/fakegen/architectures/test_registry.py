@@ -73,7 +73,7 @@ def test_other_architectures_make_the_sides_that_they_claim(architecture, resolu
         ("digits-32", {"resolution": 48}, "power of two"),
         ("mnist-digit", {"resolution": 30}, "multiple of 4"),
         ("celeba-128", {"resolution": 40}, "multiple of 16"),
-        ("dense-1", {"g_upsampling": "nearest"}, "dense-1 has no g_upsampling to set"),
+        ("dense-1", {"g_upsampling": "nearest"}, "dense-1 does not use the field g_upsampling"),
         ("mnist-digit", {"g_width": 3}, "no such field"),
         ("dense-1", {"conditional": True}, "takes no labels"),
     ],

@@ -14,7 +14,7 @@ from fakegen.runs.reals import load_reals
 
 
 @pytest.fixture(autouse=True)
-def _no_weights_at_hand(monkeypatch, tmp_path):
+def _no_find_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 

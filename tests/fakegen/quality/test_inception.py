@@ -9,7 +9,7 @@ from torch import nn
 from fakecore.errors import UserError
 from fakegen.quality.features import open_features
 from fakegen.quality.inception import InceptionFeatures, open_inception, resize_like_tensorflow
-from fakegen.quality.inceptionweights import FILES, weights_at_hand
+from fakegen.quality.inceptionweights import FILES, find_weights
 from fakegen.runs.reals import load_reals
 
 
@@ -84,11 +84,11 @@ def test_weights_named_on_the_command_line_make_a_space_of_2048(of_2015):
 
 
 def test_weights_in_the_cache_are_taken_best_first(hub):
-    assert weights_at_hand() is None
+    assert find_weights() is None
     (hub / FILES[2]).touch()
-    assert weights_at_hand() == hub / FILES[2]
+    assert find_weights() == hub / FILES[2]
     (hub / FILES[0]).touch()
-    assert weights_at_hand() == hub / FILES[0]
+    assert find_weights() == hub / FILES[0]
 
 
 def test_no_network_says_what_is_missing_and_how_to_put_it_there(hub, monkeypatch):

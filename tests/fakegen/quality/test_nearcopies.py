@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fakecore.errors import UserError
-from fakegen.quality.nearcopies import LOOSEST, TrainingImages, copy_threshold, near_copies
+from fakegen.quality.nearcopies import MAX_THRESHOLD, TrainingImages, copy_threshold, near_copies
 from fakegen.runs.reals import load_reals
 
 
@@ -72,13 +72,13 @@ def test_a_grey_cloud_is_no_copy_of_the_palest_training_image():
     training = TrainingImages(images, np.arange(200))
     clouds = np.full((10, 3, 16, 16), 128, np.uint8) + random.integers(0, 3, (10, 3, 16, 16), dtype=np.uint8)
     found = training.neighbours(clouds)
-    assert (found.rows == 7).all() and (found.shares > LOOSEST).all()
+    assert (found.rows == 7).all() and (found.ratios > MAX_THRESHOLD).all()
 
 
 def test_the_nearest_training_image_is_named_by_its_row(reals, training):
     rows = reals.train_rows()[[3, 50, 7]]
     found = training.neighbours(np.array(reals.images[rows]))
-    assert found.rows.tolist() == rows.tolist() and np.allclose(found.shares, 0, atol=1e-3)
+    assert found.rows.tolist() == rows.tolist() and np.allclose(found.ratios, 0, atol=1e-3)
 
 
 def test_copies_come_nearest_first(reals, training, held_out):
@@ -91,14 +91,14 @@ def test_chunks_do_not_change_what_is_found(training, held_out, monkeypatch):
     whole = training.neighbours(held_out[:40])
     monkeypatch.setattr("fakegen.quality.nearcopies._CHUNK", 37)
     parts = training.neighbours(held_out[:40])
-    assert (parts.rows == whole.rows).all() and np.allclose(parts.shares, whole.shares, atol=1e-4)
+    assert (parts.rows == whole.rows).all() and np.allclose(parts.ratios, whole.ratios, atol=1e-4)
 
 
 def test_the_threshold_is_never_looser_than_half_way():
     random = np.random.default_rng(0)
     training = TrainingImages(random.integers(0, 256, (300, 1, 16, 16), dtype=np.uint8), np.arange(300))
-    strangers = training.neighbours(random.integers(0, 256, (100, 1, 16, 16), dtype=np.uint8))
-    assert strangers.shares.min() > 0.7 and copy_threshold(strangers) == LOOSEST
+    unrelated = training.neighbours(random.integers(0, 256, (100, 1, 16, 16), dtype=np.uint8))
+    assert unrelated.ratios.min() > 0.7 and copy_threshold(unrelated) == MAX_THRESHOLD
 
 
 def test_a_set_of_one_training_image_is_refused():

@@ -8,7 +8,7 @@ import fakegen
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json
 from fakegen.runs.run import open_run
-from fakegen.sampling.requests import say_how_far
+from fakegen.sampling.requests import note_unfinished
 
 PER_EPOCH = 4  # steps, of digits:3 in batches of 32
 
@@ -119,5 +119,5 @@ def test_a_run_that_came_further_than_its_last_checkpoint_says_how_to_get_one(ru
     said = capsys.readouterr().err
     assert "is at epoch 2, but its last checkpoint is epoch 1" in said
     assert f"generate --resume --out {killed}" in said
-    say_how_far(open_run(killed), [0])  # asked for by its number: nothing to be taken for another
+    note_unfinished(open_run(killed), [0])  # an explicit epoch needs no note
     assert capsys.readouterr().err == ""
