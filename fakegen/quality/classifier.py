@@ -90,8 +90,8 @@ def class_network(reals: Reals) -> FoundClasses:
     with torch.random.fork_rng(devices=[]):  # leave the random state of a training run unchanged
         torch.manual_seed(derive_seed(0, "class weights"))
         network = ClassNetwork(resolution, channels, len(names))
-    if (kept := load_kept(key)) is not None:
-        tensors, facts = kept
+    if (cached := load_kept(key)) is not None:
+        tensors, facts = cached
         load_into(network, tensors, key)
     else:
         facts = {"accuracy": _train(network, reals, names)}

@@ -40,8 +40,8 @@ def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
 def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
     """Return (kernel distance, its standard error): the squared MMD with kernel (x.y / dims + 1)^3; lower is better.
 
-    Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and does not depend on n. The
-    standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat
+    Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and its mean does not depend on
+    n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat
     too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
     """
     reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
@@ -126,7 +126,7 @@ def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _fraction_near(queries: np.ndarray, members: np.ndarray, k: int) -> float:
-    """Return the fraction of `queries` within some member's distance to its k-th nearest neighbour."""
+    """Return the fraction of `queries` that are no farther from some member than its k-th nearest neighbour among members."""
     radii = np.empty(len(members))  # squared
     for rows in _blocks(len(members)):
         squares = _squared_distances(members[rows], members)

@@ -131,15 +131,15 @@ def open_reference(
     content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]).data)
     content.update(repr((_VERSION, space.key, reals.fingerprint, reals.splits.tolist())).encode())
     key = f"reference-{content.hexdigest()[:24]}"
-    if (kept := load_kept(key)) is not None:
-        threshold = kept[1]["copies_below"]
-        held_features = kept[0]["features"].numpy()
+    if (cached := load_kept(key)) is not None:
+        threshold = cached[1]["copies_below"]
+        held_features = cached[0]["features"].numpy()
     else:
         threshold = copy_threshold(images.neighbours(reals.images[held_out[:_COPY_SAMPLE]]))
         held_features = _features(space, reals, held_out, "held-out")
         keep(key, {"features": torch.from_numpy(held_features)}, {"copies_below": threshold})
-    if (kept := load_kept(f"{key}-floor-{len(training)}")) is not None:
-        training_features = kept[0]["features"].numpy()
+    if (cached := load_kept(f"{key}-floor-{len(training)}")) is not None:
+        training_features = cached[0]["features"].numpy()
     else:
         training_features = _features(space, reals, training, "training")
         keep(f"{key}-floor-{len(training)}", {"features": torch.from_numpy(training_features)}, {})

@@ -127,12 +127,12 @@ def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
     if count >= len(reals.images):
         return np.arange(len(reals.images))
     random = np.random.default_rng(derive_seed(seed, "reals"))
-    kept = []
+    chosen = []
     for split in SPLITS:
         own = np.flatnonzero(reals.splits == split)
         part = max(1, round(len(own) * count / len(reals.images)))
-        kept.append(random.choice(own, min(part, len(own)), replace=False))
-    return np.sort(np.concatenate(kept))
+        chosen.append(random.choice(own, min(part, len(own)), replace=False))
+    return np.sort(np.concatenate(chosen))
 
 
 def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:

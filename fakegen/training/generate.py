@@ -90,7 +90,7 @@ def train(
         "processes": world.size,
     }
 
-    def begin() -> Run:
+    def start() -> Run:
         if not world.is_main:
             return open_run(out, writes=False)
         _refuse_used(out)  # another job may have used it while this one decoded images
@@ -99,7 +99,7 @@ def train(
         return run
 
     with world.first(locked(out)), _resumable(out):
-        return _train_and_write(world.after_first(begin), reals, device, world)
+        return _train_and_write(world.after_first(start), reals, device, world)
 
 
 def resume(

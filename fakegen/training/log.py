@@ -15,7 +15,7 @@ from fakecore.errors import UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl
 
 NAMES = ("loss_d", "loss_g", "d_real", "d_fake_1", "d_fake_2", "acc_real", "acc_fake")
-FLUSH_EVERY = 25  # steps until a non-finite loss is detected; the error names its exact step
+FLUSH_EVERY = 25  # steps: a non-finite loss is detected within these; the error names its exact step
 
 
 class TrainLog:
@@ -73,9 +73,9 @@ class TrainLog:
         bad_rows = (~torch.isfinite(rows[:, :2])).any(dim=1).nonzero()
         good = int(bad_rows[0]) if len(bad_rows) else len(rows)
         lines = [self._line(self._first + i, row, rate) for i, row in enumerate(rows[:good].tolist())]
-        kept = [line for line in lines if line["step"] % self._log_every == 0 or line["step"] == 1]
+        logged = [line for line in lines if line["step"] % self._log_every == 0 or line["step"] == 1]
         if self._world.is_main:
-            self._write(kept)
+            self._write(logged)
         if good < len(rows):
             if not self._world.is_main:
                 raise PeerLost  # the first process reports the step
