@@ -1,4 +1,4 @@
-"""Makes fakes: trains GANs, and mass-produces image sets from their checkpoints."""
+"""GANs: training, sampling of image sets from checkpoints, and quality measurement."""
 
 import lazy_loader
 

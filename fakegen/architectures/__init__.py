@@ -1,1 +1,1 @@
-"""The pairs of networks that presets are made of, one file each; fakegen/architectures/registry.py lists them by name."""
+"""Generator and discriminator networks, one file per architecture; registry.py lists them by name."""

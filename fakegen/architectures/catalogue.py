@@ -1,4 +1,4 @@
-"""Every preset with the facts that people compare them by, and its layers."""
+"""Comparable facts of every preset, and the layers of its networks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from fakegen.architectures.registry import (
 from fakegen.presets.preset import Preset
 from fakegen.presets.table import PRESETS, source_channels_of
 
-CLASSES = 10  # that a conditional preset is counted with: those of CIFAR-10
+CLASSES = 10  # for the parameter count of conditional presets: as in CIFAR-10
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One dict per preset; parameters are counted on networks built for the preset's own source."""
+    """Return one dict per preset. Parameters are counted on networks built for the preset's own source."""
     return [_row(preset) for preset in PRESETS.values()]
 
 
 def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
-    """For "generator" and "discriminator": (layer, shape of its output, parameters) in order, for a batch of one."""
+    """Return (layer, output shape without the batch, parameters) per layer, in order, by "generator" and "discriminator"."""
     generator, discriminator = _networks(preset, "meta")
     images = torch.zeros(2, source_channels_of(preset), preset.resolution, preset.resolution, device="meta")
     labels = (torch.zeros(2, dtype=torch.int64, device="meta"),) if preset.conditional else ()
@@ -71,7 +71,7 @@ def _networks(preset: Preset, device: str) -> tuple[nn.Module, nn.Module]:
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leave weights as they come, which costs neither time nor memory: nothing is written to what is only counted."""
+    """Skip weight initialisation: networks that are only counted need no values, and no time or memory for them."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -85,25 +85,25 @@ def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, in
 
     def note(module: nn.Module, _, output: torch.Tensor) -> None:
         shape = " x ".join(str(side) for side in output.shape[1:])
-        rows.append((_in_words(module), shape or "1", count_parameters(module)[0]))
+        rows.append((_describe_layer(module), shape or "1", count_parameters(module)[0]))
 
     for path, module in network.named_modules():
-        # A layer under spectral norm holds modules that make its weight: those are no layers of their own.
-        whole = all(name == "parametrizations" for name, _ in module.named_children())
-        if whole and "parametrizations" not in path:
+        # The parametrization modules of spectral norm are not layers.
+        is_layer = all(name == "parametrizations" for name, _ in module.named_children())
+        if is_layer and "parametrizations" not in path:
             module.register_forward_hook(note)
     network(*inputs)
     return rows
 
 
-def _in_words(module: nn.Module) -> str:
+def _describe_layer(module: nn.Module) -> str:
     kind = type(module).__name__.removeprefix("Parametrized")
-    normed = ", spectral norm" if is_parametrized(module) else ""
+    norm = ", spectral norm" if is_parametrized(module) else ""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         (kernel, _), (stride, _) = module.kernel_size, module.stride
-        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "") + normed
-    if normed:
-        return kind + normed
+        return f"{kind} {kernel}x{kernel}" + (f", stride {stride}" if stride > 1 else "") + norm
+    if norm:
+        return kind + norm
     if isinstance(module, nn.LeakyReLU):
         return f"{kind} {module.negative_slope:g}"
     return f"{kind} {module.p:g}" if isinstance(module, nn.Dropout) else kind

@@ -1,8 +1,8 @@
-"""The two convolutions that DCGANs are made of, 4x4 with stride 2, halving or doubling the side.
+"""The two convolutions of DCGANs, 4x4 with stride 2: `Halving` halves the side, `Doubling` doubles it.
 
-They compute what torch's own do. On a CPU in bf16, where oneDNN is slow at two things, they go another way: the
-gradient of wide weights is one matrix product over unfolded inputs (a third faster), and what leads to few channels
-(images) is a 3x3 convolution and a pixel shuffle (twice as fast). `benchmarks/speed/speed.py` shows what that is worth.
+They compute the same function as torch's layers. Two cases are slow in oneDNN on a CPU in bf16 and use a faster method:
+the gradient of wide weights is one matrix product over unfolded inputs (a third faster), and a doubling to few channels
+(images) is a 3x3 convolution and a pixel shuffle (twice as fast). `benchmarks/speed/speed.py` measures the gain.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
 FEW = 4  # channels: grey, RGB, RGBA
-WIDE = 128  # channels from which the matrix product is faster
-# Row 2p + a of the doubled image sees row p + d of the small one through kernel row k, for these (a, d, k).
+WIDE = 128  # channels: from here on the matrix product is faster
+# (a, d, k): kernel row k connects row p + d of the small image with row 2p + a of the doubled one.
 _TAPS = ((0, -1, 3), (0, 0, 1), (1, 0, 2), (1, 1, 0))
 
 
@@ -43,8 +43,8 @@ class Doubling(nn.ConvTranspose2d):
 
 
 def shuffling_weight(weight: torch.Tensor) -> torch.Tensor:
-    """The kernel (c, few, 4, 4) of a doubling as the kernel (4 few, c, 3, 3) of a convolution before a pixel shuffle:
-    each of the four pixels that grow from one is a 2x2 convolution of its neighbourhood (Shi et al. 2016, arXiv
+    """Return the kernel (4 few, c, 3, 3) of the convolution that, before a pixel shuffle, equals a doubling by `weight`
+    (c, few, 4, 4): each of the four output pixels is a 2x2 convolution of the neighbourhood (Shi et al. 2016, arXiv
     1609.07009).
     """
     c, few = weight.shape[:2]
@@ -70,7 +70,7 @@ def _double(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _weight_gradient(small: torch.Tensor, large: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Sum over all places of (small pixel) x (the 4x4 of `large` that it belongs to): the kernel's gradient, both ways.
+    """Return the kernel's gradient, of a halving or a doubling: the sum over (small pixel) x (its 4x4 patch of `large`).
 
     small (B, s, H, W), large (B, l, 2H, 2W) -> (s, l, 4, 4).
     """

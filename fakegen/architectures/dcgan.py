@@ -1,4 +1,4 @@
-"""DCGAN and its kin: strided convolutions both ways, at any power of two (systems A and D, and the modern presets)."""
+"""DCGAN and its variants: strided convolutions, at any power of two (systems A and D, and the modern presets)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fakegen.architectures.convolutions import Doubling, Halving
 from fakegen.architectures.layers import FIRST_SIDE, Labelled, Projection, make_activation
 
 MAX_MULTIPLE = 8  # the widest layer is 8 x width, as in the published 64x64 network, at any resolution
-LABEL_WIDTH = 64  # numbers that stand for a class beside the latent
+LABEL_WIDTH = 64  # length of the class embedding that is concatenated with the latent
 
 
 class DCGANGenerator(nn.Module):
     """Radford, Metz and Chintala 2016 (arXiv 1511.06434), figure 1: strided transposed convolutions, BN, ReLU, tanh.
 
     z (B, z_dim), labels (B,) int64 if `classes` -> images (B, channels, resolution, resolution), float32 in [-1, 1].
-    `upsampling` "nearest" doubles by repeating pixels before a 3x3 convolution instead.
+    `upsampling` "nearest" replaces each transposed convolution by repeated pixels and a 3x3 convolution.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class DCGANGenerator(nn.Module):
         if self.labelled is not None:
             z = self.labelled(z, labels)
         logits = self.layers(z[:, :, None, None])  # (B, z_dim, 1, 1) -> (B, channels, R, R)
-        return torch.tanh(logits.float())  # float32: bf16 near 1 is as coarse as the pixels themselves
+        return torch.tanh(logits.float())  # float32: near 1, bf16 is as coarse as 8-bit pixels
 
 
 class DCGANDiscriminator(nn.Module):
-    """The mirror image: strided convolutions, LeakyReLU 0.2; one logit, high for real.
+    """The counterpart of `DCGANGenerator`: strided convolutions, LeakyReLU 0.2; one logit, high for real.
 
     images (B, channels, resolution, resolution) in [-1, 1], labels (B,) int64 if `classes` -> logits (B,).
-    `norm`: "batch" is BN on all layers but the first, as published; "batch_all" on the first too; "spectral" divides
-    every weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957) and uses no BN; "none" neither.
+    `norm`: "batch" is BN in all layers except the first, as published; "batch_all" is BN in all layers; "spectral"
+    divides every weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957), without BN; "none" is no norm.
     """
 
     def __init__(

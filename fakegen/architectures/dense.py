@@ -1,4 +1,4 @@
-"""Fully connected networks on whole images, of any side (system C's table)."""
+"""Fully connected networks for images of any side (the models in system C's table)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakegen.architectures.layers import keras_init, make_activation
 class DenseGenerator(nn.Module):
     """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1].
 
-    Dense of width, 2, 4 and 8 times width (256 to 2,048), each with its activation and then BN, and a Dense to all pixels.
+    Dense layers of 1, 2, 4 and 8 times `width` (256 to 2,048), each followed by activation and BN; then Dense to all pixels.
     """
 
     def __init__(self, resolution: int, channels: int, z_dim: int, width: int, activation: str = "leaky_relu"):
@@ -34,7 +34,10 @@ class DenseGenerator(nn.Module):
 
 
 class DenseDiscriminator(nn.Module):
-    """images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,): Dense of width, a half and a quarter of it."""
+    """images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,), high for real.
+
+    Dense layers of `width`, width / 2 and width / 4, each followed by LeakyReLU 0.2; then Dense to one logit.
+    """
 
     def __init__(self, resolution: int, channels: int, width: int):
         super().__init__()

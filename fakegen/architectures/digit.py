@@ -1,4 +1,4 @@
-"""The digit networks of a Keras laboratory work (system B), layer for layer, with Keras's padding and initial values."""
+"""The digit networks of system B, layer by layer, with Keras's padding and initialisation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import nn
 
 from fakegen.architectures.layers import FIRST_SIDE, DropLast, SamePadding, keras_init
 
-KERAS_NORM: dict[str, Any] = {"momentum": 0.01, "eps": 1e-3}  # Keras counts momentum the other way: 0.99
+KERAS_NORM: dict[str, Any] = {"momentum": 0.01, "eps": 1e-3}  # Keras's momentum is 1 minus torch's: 0.99
 
 
 class DigitGenerator(nn.Module):
     """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [0, 1]; 28 as published.
 
-    Dense, reshape to 1x1x512, then transposed convolutions to 4x4, a quarter of the side, half of it, and the whole.
-    At 28 and grey: 7,017,729 parameters, 7,015,809 of them trainable.
+    Dense, reshape to 1x1x512, then transposed convolutions to sides 4, R / 4, R / 2 and R.
+    Grey, at 28: 7,017,729 parameters, 7,015,809 of them trainable.
     """
 
     def __init__(self, resolution: int, channels: int, z_dim: int):
@@ -50,7 +50,7 @@ class DigitGenerator(nn.Module):
 class DigitDiscriminator(nn.Module):
     """images (B, channels, resolution, resolution) in [0, 1] -> logits (B,), high for real.
 
-    At 28 and grey: 6,952,257 parameters, 6,950,337 of them trainable.
+    Grey, at 28: 6,952,257 parameters, 6,950,337 of them trainable.
     """
 
     def __init__(self, resolution: int, channels: int):

@@ -1,21 +1,21 @@
-"""What several architectures are made of: activations, Keras's "same" padding and initial values, labels."""
+"""Layers that several architectures share: activations, Keras's "same" padding and initialisation, class labels."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-FIRST_SIDE = 4  # pixels: what a convolutional generator starts from
+FIRST_SIDE = 4  # pixels: side of the first feature map of a convolutional generator
 
 
 def make_activation(name: str, slope: float = 0.2) -> nn.Module:
-    """ "relu" or "leaky_relu", in place."""
+    """Return an in-place activation: LeakyReLU with `slope` for "leaky_relu", else ReLU."""
     return nn.LeakyReLU(slope, inplace=True) if name == "leaky_relu" else nn.ReLU(inplace=True)
 
 
 class SamePadding(nn.Module):
-    """Zeros around an image so that a convolution after it gives ceil(side / stride), as "same" does in Keras: where the
-    sum is odd, the bottom and the right get one more.
+    """Zero padding after which a convolution gives ceil(side / stride), as padding="same" does in Keras: an odd total puts
+    the extra row at the bottom and the extra column on the right.
     """
 
     def __init__(self, kernel: int, stride: int = 1):
@@ -34,23 +34,23 @@ class SamePadding(nn.Module):
 
 
 class DropLast(nn.Module):
-    """(B, C, H + 1, W + 1) -> (B, C, H, W): what Keras's "same" cuts off a transposed convolution of stride 1."""
+    """(B, C, H + 1, W + 1) -> (B, C, H, W): the crop that Keras's "same" makes after a transposed convolution of stride 1."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images[:, :, :-1, :-1]
 
 
 class Labelled(nn.Module):
-    """A latent with a learned vector of its class beside it: z (B, z_dim), labels (B,) int64 -> (B, z_dim + width).
+    """Concatenate a latent with an embedding of its class: z (B, z_dim), labels (B,) int64 -> (B, z_dim + width).
 
-    Beside the latent, and not in every normalisation, because then the rest of the generator stays a plain stack that is
-    folded for sampling like any other.
+    Conditioning only the input, not every normalisation, leaves the generator a plain stack that can be folded for
+    sampling.
     """
 
     def __init__(self, classes: int, width: int):
         super().__init__()
         self.embedding = nn.Embedding(classes, width)
-        # Small, so that the latent brings variety before the class does: from N(0, 1) each class became one composition.
+        # Small, so that the latent dominates at first: with N(0, 1) each class collapsed to one composition.
         nn.init.normal_(self.embedding.weight, 0.0, 0.1)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -58,9 +58,9 @@ class Labelled(nn.Module):
 
 
 class Projection(nn.Module):
-    """How well features agree with a class: (B, F), labels (B,) int64 -> (B,), added to D's logit.
+    """Projection of features on the embedding of a class: (B, F), labels (B,) int64 -> (B,), added to D's logit.
 
-    Miyato and Koyama 2018 (arXiv 1802.05637): a dot product, which cannot be ignored as an appended vector can.
+    Miyato and Koyama 2018 (arXiv 1802.05637). D cannot ignore this dot product, as it can a concatenated vector.
     """
 
     def __init__(self, classes: int, features: int):
@@ -73,7 +73,7 @@ class Projection(nn.Module):
 
 
 def keras_init(module: nn.Module) -> None:
-    """Weights as Keras starts them, Glorot uniform, and biases at zero."""
+    """Initialise a layer as Keras does: weights Glorot uniform, biases zero."""
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

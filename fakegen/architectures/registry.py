@@ -1,4 +1,4 @@
-"""Architectures by name. A network is built from plain keyword arguments, which travel with its weights.
+"""Architectures by name. A network is built from plain keyword arguments, which checkpoints store with its weights.
 
 Other packages add architectures through the entry-point group `fakelab.generators`: an entry point's name is the
 architecture's name, and it refers to an `Architecture`.
@@ -27,8 +27,11 @@ GROUP = "fakelab.generators"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A pair of networks and what they need to know: `fields` are the preset's fields that they are built from
-    (besides resolution and z_dim), `value_range` that of their images, `sides` the resolutions that they can make.
+    """A generator and a discriminator, and how to build them.
+
+    `generator_fields` and `discriminator_fields` are the preset fields that become their arguments, besides resolution and
+    z_dim. `value_range` holds the values of black and white in their images. `sides` tells whether they support a
+    resolution; `sides_in_words` says which ones they support.
     """
 
     generator: Callable[..., nn.Module]
@@ -78,60 +81,62 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 _OPTIONAL_FIELDS = {
     name for a in ARCHITECTURES.values() for name in (*a.generator_fields, *a.discriminator_fields)
-}  # fields that some architectures have and others not
+}  # fields that only some architectures use
 
 
 def check_architecture(preset: Preset, changed: set[str]) -> None:
-    """Raise UserError where the architecture cannot make the resolution, has no use for a field that was asked for, or
-    takes no labels.
+    """Raise UserError if the preset's architecture does not support its resolution, or labels if it is conditional, or
+    does not use one of the `changed` fields.
     """
     architecture = get_architecture(preset.architecture)
     if not architecture.sides(preset.resolution):
         raise UserError(
             f"{preset.name} cannot make this resolution", got=preset.resolution, expected=architecture.sides_in_words
         )
-    if idle := sorted(changed & idle_fields(preset)):
+    if unused := sorted(changed & unused_fields(preset)):
         raise UserError(
-            f"{preset.name} has no {idle[0]} to set: its architecture is {preset.architecture}",
-            expected=", ".join(sorted(_OPTIONAL_FIELDS - idle_fields(preset))) or "no such field",
+            f"{preset.name} does not use the field {unused[0]}: its architecture is {preset.architecture}",
+            expected=", ".join(sorted(_OPTIONAL_FIELDS - unused_fields(preset))) or "no such field",
         )
     if preset.conditional and not architecture.takes_labels:
         able = ", ".join(name for name, a in ARCHITECTURES.items() if a.takes_labels)
         raise UserError(f"architecture {preset.architecture} takes no labels", expected=able)
 
 
-def idle_fields(preset: Preset) -> set[str]:
-    """Fields that other architectures have and this preset's has no use for."""
+def unused_fields(preset: Preset) -> set[str]:
+    """Return the preset fields that other architectures use and this preset's does not."""
     architecture = get_architecture(preset.architecture)
     return _OPTIONAL_FIELDS - {*architecture.generator_fields, *architecture.discriminator_fields}
 
 
 def generator_arguments(preset: Preset, channels: int, classes: int = 0) -> dict[str, Any]:
+    """Return the arguments that build a preset's generator. `classes` is 0 for a generator without labels."""
     own = get_architecture(preset.architecture).generator_fields
     return {**_shape(preset, channels, classes), "z_dim": preset.z_dim, **_chosen(preset, own)}
 
 
 def discriminator_arguments(preset: Preset, channels: int, classes: int = 0) -> dict[str, Any]:
+    """Return the arguments that build a preset's discriminator. `classes` is 0 for a discriminator without labels."""
     own = get_architecture(preset.architecture).discriminator_fields
     return {**_shape(preset, channels, classes), **_chosen(preset, own)}
 
 
 def build_generator(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """A generator by the name of its architecture. Raises UserError for a name that is not registered."""
+    """Build the generator of an architecture. Raises UserError for an unknown name."""
     return get_architecture(architecture).generator(**arguments)
 
 
 def build_discriminator(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """A discriminator by the name of its architecture. Raises UserError for a name that is not registered."""
+    """Build the discriminator of an architecture. Raises UserError for an unknown name."""
     return get_architecture(architecture).discriminator(**arguments)
 
 
 def get_architecture(name: str) -> Architecture:
-    """Return an architecture by name, built in or of an installed package.
+    """Return an architecture by name, built in or from an installed package.
 
-    Raises UserError, listing the choices, for an unknown name or a package that cannot provide what it announces.
+    Raises UserError, listing the choices, for an unknown name, or a package whose entry point does not load.
     """
-    found = ARCHITECTURES.get(name) or _from_elsewhere(name)
+    found = ARCHITECTURES.get(name) or _load_entry_point(name)
     if found is None:
         raise unknown_name("architecture", name, [*ARCHITECTURES, *sorted(_entry_points())])
     return found
@@ -142,14 +147,14 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _from_elsewhere(name: str) -> Architecture | None:
+def _load_entry_point(name: str) -> Architecture | None:
     point = _entry_points().get(name)
     if point is None:
         return None
     source = f"the entry point {name} = {point.value} of {point.dist.name if point.dist else 'an installed package'}"
     try:
         found = point.load()
-    except Exception as error:  # a stranger's package may fail in any way
+    except Exception as error:  # another package may fail in any way
         what = f"the architecture {name} cannot be imported: {source}"
         raise UserError(
             what, got=f"{type(error).__name__}: {error}", remedy="Repair or uninstall that package."
@@ -161,7 +166,7 @@ def _from_elsewhere(name: str) -> Architecture | None:
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """(all, trainable): all counts BN's running mean and variance too, as Keras does."""
+    """Return (all, trainable). All includes the running mean and variance of BN, as in Keras."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     running = sum(b.numel() for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
     return sum(p.numel() for p in module.parameters()) + running, trainable

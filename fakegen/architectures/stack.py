@@ -11,10 +11,10 @@ SLOPE = 0.3  # Keras's default for LeakyReLU
 
 
 class StackGenerator(nn.Module):
-    """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1]; the side a multiple of 8.
+    """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1]; resolution a multiple of 8.
 
-    Sixteen layers as Keras counts: Dense, LeakyReLU, Reshape, Conv 5x5, three transposed 4x4 of stride 2, two Conv 5x5 of
-    twice the width, each with a LeakyReLU, and Conv 7x7 with tanh. No normalisation anywhere.
+    Sixteen layers as Keras counts them: Dense, LeakyReLU, Reshape; Conv 5x5, three transposed 4x4 of stride 2 and two Conv
+    5x5 of twice the width, each followed by LeakyReLU; Conv 7x7 with tanh. No normalisation.
     """
 
     def __init__(self, resolution: int, channels: int, z_dim: int, width: int):
@@ -40,9 +40,9 @@ class StackGenerator(nn.Module):
 
 
 class StackDiscriminator(nn.Module):
-    """images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,); the side a multiple of 16.
+    """images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,); resolution a multiple of 16.
 
-    Thirteen layers as Keras counts: Conv 3x3, four Conv 4x4 of stride 2, each with a LeakyReLU, Flatten, Dropout, Dense.
+    Thirteen layers as Keras counts them: Conv 3x3 and four Conv 4x4 of stride 2, each with LeakyReLU; Flatten, Dropout, Dense.
     """
 
     def __init__(self, resolution: int, channels: int, width: int, dropout: float = 0.4):

@@ -1,4 +1,4 @@
-"""The convolutional variant of system C: upsampling and 3x3 convolutions against strided 3x3 convolutions."""
+"""The convolutional variant of system C: G with upsampling and 3x3 convolutions, D with strided 3x3 convolutions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import nn
 
 from fakegen.architectures.layers import keras_init, make_activation
 
-NORM: dict[str, Any] = {"momentum": 0.2, "eps": 1e-3}  # 0.8 as Keras counts
+NORM: dict[str, Any] = {"momentum": 0.2, "eps": 1e-3}  # Keras's momentum is 1 minus torch's: 0.8
 
 
 class UpsamplingGenerator(nn.Module):
-    """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1]; the side a multiple of 4.
+    """z (B, z_dim) -> images (B, channels, resolution, resolution), float32 in [-1, 1]; resolution a multiple of 4.
 
-    Dense to a quarter of the side, then twice: repeat each pixel, 3x3 convolution, BN, activation.
+    Dense to side R / 4, then twice: repeat each pixel, 3x3 convolution, BN, activation.
     """
 
     def __init__(self, resolution: int, channels: int, z_dim: int, width: int, activation: str = "relu"):
@@ -42,7 +42,7 @@ class UpsamplingGenerator(nn.Module):
 class UpsamplingDiscriminator(nn.Module):
     """images (B, channels, resolution, resolution) in [-1, 1] -> logits (B,).
 
-    Four 3x3 convolutions of stride 2, width to 8 times width, each with LeakyReLU 0.2 and dropout; then one Dense.
+    Four 3x3 convolutions of stride 2, of 1 to 8 times `width`, each with LeakyReLU 0.2 and dropout; then Dense to one logit.
     """
 
     def __init__(self, resolution: int, channels: int, width: int, dropout: float = 0.25):

@@ -46,7 +46,7 @@ def measure(
 
 
 def run_measure(run: Path, as_json: bool, **options: Any) -> int:
-    """Measure a run, print one line per epoch, and return the exit code."""
+    """Measure a run, print one line per epoch, and return the exit code 0."""
     from fakegen.quality.measure import measure
 
     found = measure(run, **options)
@@ -65,7 +65,7 @@ def _print(found: Measured) -> None:
             f"{row.epoch}{' *' if row.epoch == best.epoch else ''}",
             f"{row.frechet:.4g}",
             f"{row.kernel:.4g} ± {row.kernel_se:.2g}",
-            *(f"{share:.1%}" for share in (row.precision, row.recall, row.diversity, row.near_copies)),
+            *(f"{fraction:.1%}" for fraction in (row.precision, row.recall, row.diversity, row.near_copies)),
         ]
         for row in found.rows
     ]

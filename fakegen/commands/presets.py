@@ -86,11 +86,11 @@ def print_preset(name: str, as_json: bool) -> None:
 
 
 def _settable(preset: Preset) -> list[tuple[str, str, str]]:
-    from fakegen.architectures.registry import idle_fields
+    from fakegen.architectures.registry import unused_fields
     from fakegen.presets.preset import FIXED
 
     rows = describe(preset)
-    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *idle_fields(preset)}]
+    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *unused_fields(preset)}]
 
 
 def _short(number: int) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from fakecore.commands.options import Json
 
-SHOWN = 20
+SHOWN = 20  # differences to print
 
 
 def verify(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fakecore.settings import setting
 
-FIXED = ("name", "system", "summary", "published_on")  # the identity and origin of a preset, which cannot be set
+FIXED = ("name", "system", "summary", "published_on")  # identity and origin of a preset: cannot be set
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The presets: rows of plain values, each with its reason and source."""
+"""The presets, one row of plain values each; unusual values have a reason or source beside them."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _FACES: dict[str, Any] = {
     "published_on": "9,780 photos of faces, 200x200",
     "real": "lfw",
     "resolution": 200,
-    "epoch_steps": 500,  # images were drawn every 500 batches, of 20,000
+    "epoch_steps": 500,  # the source drew images every 500 of 20,000 batches
     "epochs": 40,
-    "checkpoint_every": 10,  # three gigabytes each at 200x200
+    "checkpoint_every": 10,  # each takes 3 GB at 200x200
     "ema": 0.0,
 }
 _DENSE: dict[str, Any] = {**_FACES, "architecture": "dense", "g_width": 256, "d_width": 1024}
-# Tried for the same processor time on CIFAR-10's dogs (docs/lab/generators.md): D's batch normalisation learned far faster than
-# spectral normalisation with the hinge loss, augmentation halved the distance again, and R1 doubled it.
+# Compared at equal processor time on CIFAR-10's dogs (docs/lab/generators.md): batch normalisation in D learned far faster than
+# spectral normalisation with the hinge loss; augmentation halved the distance again, and R1 doubled it.
 _MODERN: dict[str, Any] = {
     "real": "cifar10:dog",
     "augment": True,
     "mirror": True,
     "batch": 32,
 }
-# Six ways tried for the same time on ten classes: these had the least distance and the most variety within a class.
+# Best of six settings compared at equal time on ten classes: lowest distance, and most variety within a class.
 _CONDITIONAL: dict[str, Any] = {**_MODERN, "real": "cifar10"}
 
 PRESETS: dict[str, Preset] = {
@@ -95,8 +95,8 @@ PRESETS: dict[str, Preset] = {
             name="dog-baseline",
             summary="CIFAR-10 dogs, the baseline: ReLU in G, dropout in D",
             **_DOGS,
-            g_upsampling="nearest",  # transposed convolutions came with the tuned models
-            lr=1e-3,  # Adam's default in Keras, where the source names no rate
+            g_upsampling="nearest",  # only the tuned models use transposed convolutions
+            lr=1e-3,  # default of Adam in Keras: the source names no rate
             beta1=0.9,
         ),
         Preset(
@@ -164,7 +164,7 @@ PRESETS: dict[str, Preset] = {
             published_on="CelebA, 202,599 faces at 64x64",
             real="celeba",
             resolution=64,
-            epochs=5,  # as in the work it follows: 202,599 faces x 5 epochs
+            epochs=5,  # as in system D: 202,599 faces x 5 epochs
         ),
         Preset(
             name="celeba-128",
@@ -182,7 +182,7 @@ PRESETS: dict[str, Preset] = {
             optimiser="rmsprop",
             lr=1e-4,
             clip=1.0,
-            epoch_steps=50,  # a mosaic every 50 of 1,000 steps
+            epoch_steps=50,  # the source drew a mosaic every 50 of 1,000 steps
             epochs=20,
             snapshot_side=6,
             checkpoint_every=5,
@@ -217,7 +217,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def default_preset(real: str | None) -> str:
-    """Return the preset for real images for which none is named: `digits` for the built-in digits, else `dcgan-64`."""
+    """Return the preset that `generate` uses by default for a source: `digits` for the built-in digits, else `dcgan-64`."""
     return "digits" if real is None or real.partition(":")[0] == "digits" else "dcgan-64"
 
 
@@ -239,5 +239,5 @@ def change_preset(preset: Preset, changes: dict[str, Any]) -> Preset:
 
 
 def source_channels_of(preset: Preset) -> int:
-    """Return the channels of the preset's own source: 1 or 3."""
+    """Return the number of channels of the preset's own source: 1 or 3."""
     return 1 if preset.real.partition(":")[0] in GREY_SOURCES else 3

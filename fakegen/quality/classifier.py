@@ -1,6 +1,6 @@
-"""A small network that learns to tell the real classes apart, so that its features see what sets these images apart.
+"""The feature space `classes`: features of a small classifier that is trained on the classes of the real images.
 
-It learns from the train split alone, in seconds on a CPU, and is kept: the same reals have the same feature space.
+It is trained on the train split alone, in seconds on a CPU, and cached: the same reals always have the same feature space.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from fakecore.runs.checkpoint import load_into
 from fakecore.runs.tensorcache import keep, load_kept
 from fakegen.runs.reals import Reals
 
-LEAST_PER_CLASS = 20  # training images: a class with fewer teaches nothing that holds for other images
+MIN_PER_CLASS = 20  # training images: fewer do not generalise
 _VERSION = 1  # raise it when the network or its training changes
 _DIMS = 128
-_WIDTHS = (32, 64, 128)  # of the last three halvings; those before are narrow, so that large images cost little more
-_STEM = 16
-_LARGEST = 64  # pixels, side: larger images are averaged down to it
+_WIDTHS = (32, 64, 128)  # channels after each of the last three halvings
+_STEM = 16  # channels after earlier halvings: few, so that large images cost little more
+_LARGEST = 64  # pixels, side: larger images are downsampled to it
 _STEPS, _BATCH, _RATE = 500, 64, 3e-3
 
 
 @dataclass(frozen=True)
 class FoundClasses:
-    """The network, how many classes it tells apart, its accuracy on held-out reals, and the key of its features."""
+    """A trained classifier, its number of classes, its accuracy on held-out reals, and the cache key of its features."""
 
     network: ClassNetwork
     classes: int
-    accuracy: float | None  # in [0, 1]; None when no image of theirs is held out
+    accuracy: float | None  # in [0, 1]; None if no image of these classes is held out
     key: str
 
 
 class ClassNetwork(nn.Module):
-    """uint8 (B, C, R, R) -> features (B, 128); `head` turns those into one logit a class."""
+    """uint8 (B, C, R, R) -> features, float32 (B, 128); `head` maps features to one logit per class."""
 
     dims = _DIMS
 
@@ -70,28 +70,28 @@ def _convolution(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
 
 
 def usable_classes(reals: Reals) -> list[str]:
-    """Names of the classes with enough training images to learn from, sorted."""
+    """Return the sorted names of the classes with at least MIN_PER_CLASS training images."""
     counts = Counter(reals.classes[row] for row in reals.train_rows())
-    return sorted(name for name, count in counts.items() if name is not None and count >= LEAST_PER_CLASS)
+    return sorted(name for name, count in counts.items() if name is not None and count >= MIN_PER_CLASS)
 
 
 def class_network(reals: Reals) -> FoundClasses:
-    """The network of these reals, from the cache or trained now. Raises UserError when they have no two classes."""
+    """Return the classifier of these reals, from the cache or newly trained. Raises UserError below two usable classes."""
     names = usable_classes(reals)
     if len(names) < 2:
         raise UserError(
             "the feature space classes needs real images of two classes or more",
-            got=f"{len(names)} classes with {LEAST_PER_CLASS} or more training images in {reals.spec}",
+            got=f"{len(names)} classes with {MIN_PER_CLASS} or more training images in {reals.spec}",
             remedy="Use --features random.",
         )
     resolution, channels = reals.images.shape[-1], reals.channels
-    told_apart = repr((_VERSION, resolution, channels, reals.fingerprint, reals.splits.tolist(), reals.classes))
-    key = f"classes-{_VERSION}-" + hashlib.sha256(told_apart.encode()).hexdigest()[:16]
-    with torch.random.fork_rng(devices=[]):  # a training run's own random numbers must not depend on this
+    identity = repr((_VERSION, resolution, channels, reals.fingerprint, reals.splits.tolist(), reals.classes))
+    key = f"classes-{_VERSION}-" + hashlib.sha256(identity.encode()).hexdigest()[:16]
+    with torch.random.fork_rng(devices=[]):  # leave the random state of a training run unchanged
         torch.manual_seed(derive_seed(0, "class weights"))
         network = ClassNetwork(resolution, channels, len(names))
-    if (kept := load_kept(key)) is not None:
-        tensors, facts = kept
+    if (cached := load_kept(key)) is not None:
+        tensors, facts = cached
         load_into(network, tensors, key)
     else:
         facts = {"accuracy": _train(network, reals, names)}
@@ -100,7 +100,7 @@ def class_network(reals: Reals) -> FoundClasses:
 
 
 def _train(network: ClassNetwork, reals: Reals, names: list[str]) -> float | None:
-    """Train on the CPU, wherever the GAN runs: it takes seconds, and the seed settles the result."""
+    """Train on the CPU, where the seed determines the result; return the held-out accuracy, or None without such images."""
     say(f"training a classifier of the {len(names)} classes of {reals.spec}, for the quality features ...")
     numbers = np.array([names.index(name) if name in names else -1 for name in reals.classes])
     train = np.flatnonzero((reals.splits == "train") & (numbers >= 0))
@@ -124,7 +124,7 @@ def _train(network: ClassNetwork, reals: Reals, names: list[str]) -> float | Non
 
 
 def _shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The batch moved by up to an eighth of the side, so that a class is learned rather than its examples."""
+    """Return the batch shifted by up to an eighth of the side, as augmentation."""
     reach = images.shape[-1] // 8
     down, right = random.integers(0, 2 * reach + 1, 2)
     padded = np.pad(images, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")

@@ -1,6 +1,7 @@
-"""How far apart two sets of images are: arrays of features in, numbers out. Nothing here knows of files or networks.
+"""Distances between two sets of images: arrays of features in, numbers out.
 
-Everywhere `reals` is (n, dims), `fakes` (m, dims), float, finite; n and m may differ. UserError says which is too small.
+Everywhere `reals` is (n, dims) and `fakes` (m, dims), float, finite; n and m may differ. All raise UserError for too few
+images.
 """
 
 from __future__ import annotations
@@ -13,38 +14,39 @@ import torch
 
 from fakecore.errors import UserError
 
-NEIGHBOURS = 3  # k of precision and recall, as published
+NEIGHBOURS = 3  # k of precision and recall; as published
 _ROWS = 1000  # rows of a block of pairs: memory is _ROWS x n numbers, whatever m is
 
 
 def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
-    """|mean - mean|^2 + Tr(S + S' - 2 (S S')^1/2) of the two sets as Gaussians: 0 for equal ones, lower is better.
+    """Return the Frechet distance of Gaussians fitted to the two sets: 0 for equal sets, lower is better.
 
-    Heusel et al. 2017 (arXiv 1706.08500); torchmetrics' implementation, in double precision. With few images it comes
-    out too large, and the more so the more dimensions there are: state n beside it.
+    |mean - mean'|^2 + Tr(S + S' - 2 (S S')^1/2), with means and covariances S: Heusel et al. 2017 (arXiv 1706.08500).
+    Computed by torchmetrics in double precision. It is overestimated with few images, more so in more dimensions: report
+    it together with n.
     """
     reals, fakes = _checked(reals, fakes, least=2, what="the Frechet distance")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that all features are kept in memory, which they are already
+        warnings.simplefilter("ignore")  # about memory: all features are in memory already
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        # Other processes of a job hold no part of these features: to wait for theirs would be to wait for ever.
+        # Only this process has these features: to synchronise with the other processes would wait for ever.
         metric = FrechetInceptionDistance(feature=_Precomputed(reals.shape[1]), sync_on_compute=False)
     metric.update(torch.from_numpy(reals), real=True)
     metric.update(torch.from_numpy(fakes), real=False)
-    return max(0.0, metric.compute().item())  # rounding leaves equal sets a hair below 0
+    return max(0.0, metric.compute().item())  # rounding may give slightly less than 0
 
 
 def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
-    """(squared maximum mean discrepancy, its standard error) under the kernel (x.y / dims + 1)^3; lower is better.
+    """Return (kernel distance, its standard error): the squared MMD with kernel (x.y / dims + 1)^3; lower is better.
 
-    Binkowski et al. 2018 (arXiv 1801.01401). Unbiased, so that it may be below 0, and n does not shift it. The standard
-    error leaves out one image at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat too large where the
-    two sets are alike. torchmetrics' own estimate wants equal counts, and gives the spread over random subsets instead.
+    Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and its mean does not depend on
+    n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat
+    too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
     """
     reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
     n, m = len(reals), len(fakes)
-    among_reals = _kernel_sums(reals, reals) - _kernel(reals, reals)  # (n,), without the image itself
+    among_reals = _kernel_sums(reals, reals) - _kernel(reals, reals)  # (n,), without the pair of an image with itself
     among_fakes = _kernel_sums(fakes, fakes) - _kernel(fakes, fakes)
     of_reals, of_fakes = _kernel_sums(reals, fakes), _kernel_sums(fakes, reals)  # each image's sum over the other set
 
@@ -59,26 +61,26 @@ def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]
 
 
 def precision_recall(reals: np.ndarray, fakes: np.ndarray, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """(share of fakes among the reals, share of reals among the fakes); both in [0, 1], higher is better.
+    """Return (precision, recall): the fractions of fakes near reals and of reals near fakes, in [0, 1]; higher is better.
 
-    An image is among a set when it is no farther from one of that set's images than this one's k-th nearest neighbour
-    there: Kynkaanniemi et al. 2019 (arXiv 1904.06991), equation 1. Both fall when n does.
+    An image is near a set if, for some member of the set, it is no farther away than the member's k-th nearest neighbour
+    in the set: Kynkaanniemi et al. 2019 (arXiv 1904.06991), equation 1. Both decrease with n.
     """
     reals, fakes = _checked(reals, fakes, least=k + 1, what="precision and recall")
-    centre = reals.mean(axis=0)  # small numbers, small rounding
+    centre = reals.mean(axis=0)  # smaller values, less rounding error
     reals, fakes = reals - centre, fakes - centre
-    return _share_among(fakes, reals, k), _share_among(reals, fakes, k)
+    return _fraction_near(fakes, reals, k), _fraction_near(reals, fakes, k)
 
 
 def diversity(reals: np.ndarray, fakes: np.ndarray) -> float:
-    """Mean distance between two fakes as a multiple of that between two reals: near 0 when all fakes are one image."""
+    """Return the mean distance between two fakes divided by that between two reals: 0 if all fakes are equal."""
     reals, fakes = _checked(reals, fakes, least=2, what="diversity")
     spread = _mean_distance(reals)
     return _mean_distance(fakes) / spread if spread > 0 else 1.0
 
 
 class _Precomputed(torch.nn.Module):
-    """The feature network that torchmetrics asks for, where the features are there already."""
+    """Identity: the feature network that torchmetrics requires, for features that are already computed."""
 
     def __init__(self, dims: int):
         super().__init__()
@@ -107,12 +109,12 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def _kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """k(left[i], right[i]) for each i."""
+    """Return k(left[i], right[i]) for each i, (n,)."""
     return ((left * right).sum(axis=1) / left.shape[1] + 1) ** 3
 
 
 def _kernel_sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Sum over right of k(left[i], right[j]), for each i."""
+    """Return the sum over j of k(left[i], right[j]) for each i, (n,)."""
     return np.concatenate(
         [((left[rows] @ right.T / left.shape[1] + 1) ** 3).sum(axis=1) for rows in _blocks(len(left))]
     )
@@ -123,14 +125,14 @@ def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(squares, 0)
 
 
-def _share_among(asked: np.ndarray, members: np.ndarray, k: int) -> float:
-    """Share of `asked` that lies in the ball of some member, which reaches to that member's k-th nearest neighbour."""
-    reach = np.empty(len(members))
+def _fraction_near(queries: np.ndarray, members: np.ndarray, k: int) -> float:
+    """Return the fraction of `queries` that are no farther from some member than its k-th nearest neighbour among members."""
+    radii = np.empty(len(members))  # squared
     for rows in _blocks(len(members)):
         squares = _squared_distances(members[rows], members)
         squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = 0  # itself, first among k + 1
-        reach[rows] = np.partition(squares, k, axis=1)[:, k]
-    inside = [(_squared_distances(asked[rows], members) <= reach).any(axis=1) for rows in _blocks(len(asked))]
+        radii[rows] = np.partition(squares, k, axis=1)[:, k]
+    inside = [(_squared_distances(queries[rows], members) <= radii).any(axis=1) for rows in _blocks(len(queries))]
     return float(np.concatenate(inside).mean())
 
 

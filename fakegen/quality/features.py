@@ -1,6 +1,6 @@
-"""Feature spaces: images in, a few hundred or thousand numbers each out, in which sets of images are compared.
+"""Feature spaces: networks that map each image to a vector of features, in which sets of images are compared.
 
-A distance means something only together with its space, so every space says with what its numbers can be compared.
+Distances in different spaces are not comparable, so every space says what its distances can be compared with.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from torch.nn.functional import avg_pool2d, conv2d, pad, relu
 from fakecore.device import choose_device
 from fakecore.errors import UserError, unknown_name
 from fakegen.quality.classifier import class_network, usable_classes
-from fakegen.quality.inceptionweights import weights_at_hand
+from fakegen.quality.inceptionweights import find_weights
 from fakegen.runs.reals import Reals
 
 _BATCH = 64
-_RANDOM_SEED = 2097  # any number; another would be another space
-_RANDOM_FILTERS = 96  # two features each: few enough for a Gaussian to be fitted to some hundreds of images
-_COARSEST = 4  # pixels, side: the size down to which a random network halves its images
+_RANDOM_SEED = 2097  # arbitrary; another seed is another space
+_RANDOM_FILTERS = 96  # two features each: few enough to fit a Gaussian to some hundreds of images
+_COARSEST = 4  # pixels, side: of the last feature maps of the random network
 _SAME_MEASURE = "Compare it only with distances in the same feature space, to the same reals, with the same counts."
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Call it with images, uint8 (N, C, R, R): features, float32 (N, dims). Equal images give equal features."""
+    """A callable: images, uint8 (N, C, R, R) -> features, float32 (N, dims). Equal images give equal features."""
 
     name: str  # inception, classes or random
     dims: int
-    comparable: str  # with what its numbers can be compared, in plain words
+    comparable: str  # a sentence: what its distances can be compared with
     key: str  # changes whenever the features would
     network: nn.Module  # uint8 (B, C, R, R) -> (B, dims)
     device: torch.device
@@ -42,7 +42,7 @@ class FeatureSpace:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
         features = np.empty((len(images), self.dims), dtype=np.float32)
-        # On a GPU in full precision too: what the cache holds may come from another machine's CPU.
+        # Full precision on a GPU too: cached features may come from a CPU.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for start in range(0, len(images), _BATCH):
                 batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(self.device)
@@ -58,12 +58,12 @@ def open_features(
     weights: Path | str | None = None,
     classes_from: Reals | None = None,
 ) -> FeatureSpace:
-    """The feature space called `name`: inception, classes, random, or the first of these that is at hand for auto.
+    """Return the feature space `name`: inception, classes, random, or auto for the first of these that is available.
 
-    Inception is at hand when `weights` names its file or an earlier download lies in torch's cache; asked for by name it
-    is fetched. `classes` learns from the train split of `classes_from`, else of `reals`: those of a GAN of one class
-    teach nothing. Raises UserError for a name that does not exist, weights that cannot be had or read, or classes that
-    are not there.
+    For auto, inception is available if `weights` is given or torch's cache has its weights; for inception, missing weights
+    are downloaded. `classes` is trained on the train split of `classes_from`, by default of `reals`; the reals of a GAN of
+    one class need a `classes_from`. Raises UserError for an unknown name, weights that are unavailable or unreadable, or
+    fewer than two classes.
     """
     if name not in CHOICES:
         raise unknown_name("feature space", name, CHOICES)
@@ -76,25 +76,25 @@ def open_features(
             what = "--classes-from applies only to the features classes"
             raise UserError(what, got=f"--features {name}" + (" and --weights" if weights is not None else ""))
         if classes_from.channels != reals.channels:
-            told = {1: "grey", 3: "in colour"}
+            colours = {1: "grey", 3: "in colour"}
             raise UserError(
-                f"the images of {classes_from.spec} are {told[classes_from.channels]}, those of the run"
-                f" {told[reals.channels]}",
+                f"the images of {classes_from.spec} are {colours[classes_from.channels]}, those of the run"
+                f" {colours[reals.channels]}",
                 remedy="Use a source with the same number of channels.",
             )
         name, reals = "classes", classes_from
     if name == "auto":
-        name = _best_at_hand(reals, weights)
+        name = _first_available(reals, weights)
     return _BUILDERS[name](reals, choose_device(device), weights)
 
 
 class RandomFeatures(nn.Module):
-    """A convolutional network that never learned: statistics of edges, colours and textures at every scale.
+    """An untrained convolutional network: statistics of edges, colours and textures at every scale.
 
-    Images (B, C, R, R) uint8 pass 3x3 convolutions with fixed random weights, ReLU and halving, down to 4x4; of every
-    channel at every scale the mean and the standard deviation over places are kept. Such embeddings rank generators
-    without favouring what some classifier learned: Naeem et al. 2020 (arXiv 2002.09797), section 4. Half of the first
-    filters see no flat colour, only changes, at four times the strength: without them fine detail hardly counts.
+    uint8 (B, C, R, R) -> (B, dims). Images pass 3x3 convolutions with fixed random weights, ReLU and halving, down to 4x4;
+    the features are the mean and standard deviation over the pixels of every channel at every scale. Such embeddings rank
+    generators without the bias of a trained classifier: Naeem et al. 2020 (arXiv 2002.09797), section 4. Half of the first
+    filters have zero mean and four times the weight: without them fine detail has hardly any effect.
     """
 
     def __init__(self, resolution: int):
@@ -127,8 +127,8 @@ class RandomFeatures(nn.Module):
         return torch.cat(features, dim=1)  # (B, dims)
 
 
-def _best_at_hand(reals: Reals, weights: Path | str | None) -> str:
-    if weights is not None or weights_at_hand() is not None:
+def _first_available(reals: Reals, weights: Path | str | None) -> str:
+    if weights is not None or find_weights() is not None:
         return "inception"
     return "classes" if len(usable_classes(reals)) >= 2 else "random"
 

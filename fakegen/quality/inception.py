@@ -1,8 +1,8 @@
-"""Inception-v3 as a feature space: its 2048 pooled features, from weights at hand or fetched through torchvision.
+"""The feature space `inception`: the 2048 pooled features of Inception-v3, from local or downloaded weights.
 
-Published FID uses the weights that TensorFlow gave out in 2015 and that network's own pooling and resizing (Heusel et
-al. 2017; ported by pytorch-fid and torch-fidelity, whose files are read here). torchvision's and timm's weights are
-others and give other numbers, so which were used stands beside every number.
+Published FID uses TensorFlow's weights of 2015, with that network's own pooling and resizing (Heusel et al. 2017; ported
+by pytorch-fid and torch-fidelity, whose files are read here). The weights of torchvision and timm differ and give other
+distances, so every distance is reported with the weights used.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from torchvision.models.inception import (
 )
 
 from fakecore.runs.checkpoint import load_into
-from fakegen.quality.inceptionweights import fetch_weights, read_weights, weights_at_hand
+from fakegen.quality.inceptionweights import download_weights, find_weights, read_weights
 
 DIMS = 2048
-_SIDE = 299  # pixels: what the network was trained on
-_TENSORFLOW_CLASSES = 1008  # by which the weights of 2015 are known; torchvision's have 1000
+_SIDE = 299  # pixels: input size of the network
+_TENSORFLOW_CLASSES = 1008  # identifies the weights of 2015; torchvision's have 1000
 
 
 @dataclass(frozen=True)
 class FoundInception:
-    """The network, ready for uint8 images, and what its weights are."""
+    """The network, for uint8 images, and a description of its weights."""
 
     network: nn.Module
     comparable: str
@@ -44,10 +44,10 @@ class FoundInception:
 
 
 def open_inception(weights: Path | str | None = None) -> FoundInception:
-    """Inception-v3 with the weights in the file `weights` (safetensors, or a state dict as .pth), else those at hand,
-    else torchvision's, fetched. Raises UserError when there are none, or when a file holds something else.
+    """Return Inception-v3 with the weights in the file `weights` (safetensors, or a state dict as .pth), by default those
+    in torch's cache, else torchvision's, downloaded. Raises UserError for missing weights or a file without them.
     """
-    path = Path(weights) if weights is not None else weights_at_hand() or fetch_weights()
+    path = Path(weights) if weights is not None else find_weights() or download_weights()
     tensors = read_weights(path)
     classes = len(tensors["fc.weight"]) if "fc.weight" in tensors else 0
     of_2015 = classes == _TENSORFLOW_CLASSES
@@ -72,7 +72,7 @@ def open_inception(weights: Path | str | None = None) -> FoundInception:
 
 
 class InceptionFeatures(nn.Module):
-    """uint8 (B, 1 or 3, R, R) -> the 2048 features before the last layer, float32 (B, 2048)."""
+    """uint8 (B, 1 or 3, R, R) -> the inputs of the last layer, float32 (B, 2048)."""
 
     def __init__(self, tensorflow: bool):
         super().__init__()
@@ -99,22 +99,22 @@ class InceptionFeatures(nn.Module):
 
 
 def resize_like_tensorflow(images: torch.Tensor, side: int) -> torch.Tensor:
-    """Bilinear as TensorFlow 1 did it: corners at 0, no antialiasing. (B, C, R, R) float -> (B, C, side, side)."""
+    """Resize bilinearly as TensorFlow 1: corners at 0, no antialiasing. (B, C, R, R) float -> (B, C, side, side)."""
     resolution = images.shape[-1]
     place = torch.arange(side, device=images.device, dtype=torch.float32) * (resolution / side)
     low = place.floor().long()
     high = (low + 1).clamp(max=resolution - 1)
-    share = place - low
-    rows = torch.lerp(images[:, :, low], images[:, :, high], share[:, None])
-    return torch.lerp(rows[..., low], rows[..., high], share)
+    weight = place - low
+    rows = torch.lerp(images[:, :, low], images[:, :, high], weight[:, None])
+    return torch.lerp(rows[..., low], rows[..., high], weight)
 
 
 def _average(x: torch.Tensor) -> torch.Tensor:
-    return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)  # TensorFlow leaves the padding out
+    return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)  # TensorFlow does not count the padding
 
 
 def _maximum(x: torch.Tensor) -> torch.Tensor:
-    return max_pool2d(x, 3, stride=1, padding=1)  # in the last block of 2015's network only
+    return max_pool2d(x, 3, stride=1, padding=1)  # only in the last block of the network of 2015
 
 
 class _TensorFlowA(InceptionA):

@@ -1,4 +1,4 @@
-"""`measure`: the quality of a run's checkpoints, one after another; what was measured before is not measured again."""
+"""`measure`: the quality of a run's checkpoints; earlier measurements are reused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fakegen.quality.nearcopies import Neighbours
 from fakegen.quality.plots import plot_nearest, plot_quality
 from fakegen.quality.records import (
     DEFAULT_COUNT,
-    LEAST_COUNT,
+    MIN_COUNT,
     Collapse,
     Quality,
     Reference,
@@ -31,19 +31,19 @@ from fakegen.quality.records import (
 )
 from fakegen.runs.reals import load_reals
 from fakegen.runs.run import Run, check_same_settings, open_run
-from fakegen.sampling.requests import say_how_far
+from fakegen.sampling.requests import note_unfinished
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What `measure` found: the asked epochs' rows, the best of all that were ever measured alike, and what to say of it."""
+    """The result of `measure`: the rows of the requested epochs, and the best of all rows with the same settings."""
 
     run: Path
     rows: list[Quality]
     best: Quality
     collapse: str | None
     remarks: list[str]
-    fresh: list[int] = field(default_factory=list)  # epochs that were measured now, not before
+    fresh: list[int] = field(default_factory=list)  # epochs that this call measured
 
 
 def measure(
@@ -60,28 +60,30 @@ def measure(
 ) -> Measured:
     """Measure checkpoints of a run against its held-out reals; append to RUN/quality.jsonl, draw RUN/plots/quality.png.
 
-    `epochs` is "all", or numbers and "last" with commas; `classes_from` is a source whose classes the features learn to
-    tell apart; `real` says where the run's source stands now, if it moved.
-    Raises UserError for an epoch that is not on disk, reals that are not the run's own, or a feature space that cannot
-    be had; Interrupted when stopped: what was measured is kept, and the same call goes on.
+    `epochs` is "all", or a list such as "0,5,last"; `features` and `weights` choose the feature space (see
+    fakegen.quality.features); `classes_from` is a source of real images whose classes the features learn; `real` is the
+    current place of the run's source, if it moved. Raises UserError for an epoch without checkpoint, reals that are not
+    the run's own, or an unavailable feature space; Interrupted when stopped: repeat the call to resume.
     """
     opened = open_run(Path(run))
     wanted = parse_epochs(epochs, opened.epochs_on_disk())
-    if count < LEAST_COUNT:
+    if count < MIN_COUNT:
         raise UserError(
-            "--count is out of range", got=count, expected=f"{LEAST_COUNT} or more; some hundreds for reliable numbers"
+            "--count is out of range", got=count, expected=f"{MIN_COUNT} or more; some hundreds for reliable numbers"
         )
-    say_how_far(opened, wanted)
+    note_unfinished(opened, wanted)
     with locked(opened.path):
-        alike: dict[str, Any] = {
+        shared: dict[str, Any] = {
             "resolution": opened.preset.resolution,
             "shares": tuple(opened.facts["split"]),
             "data_root": data_root,
         }
-        reals = load_reals(real or opened.facts["source"]["spec"], seed=opened.facts["seed"], **alike)
+        reals = load_reals(real or opened.facts["source"]["spec"], seed=opened.facts["seed"], **shared)
         check_same_settings(opened, opened.preset, reals, {})
-        teachers = load_reals(classes_from, seed=0, **alike) if classes_from else None
-        reference = open_reference(reals, features, count=count, weights=weights, classes_from=teachers, device=device)
+        class_reals = load_reals(classes_from, seed=0, **shared) if classes_from else None
+        reference = open_reference(
+            reals, features, count=count, weights=weights, classes_from=class_reals, device=device
+        )
         fresh = _measure_missing(opened, wanted, reference, count, device)
         rows = read_quality(opened, settings_of(reference, count))
         plot_quality(opened, rows)
@@ -96,7 +98,7 @@ def measure(
 
 
 def parse_epochs(text: str, on_disk: list[int]) -> list[int]:
-    """ "0,5,last" or "all" as epochs that are on disk, ascending. Raises UserError for one that is not."""
+    """Parse a list such as "0,5,last", or "all", into epochs, ascending. Raises UserError for one not in `on_disk`."""
     if not on_disk:
         raise UserError("the run has no checkpoint yet")
     if text.strip() == "all":
@@ -109,14 +111,14 @@ def parse_epochs(text: str, on_disk: list[int]) -> list[int]:
         epoch = on_disk[-1] if word == "last" else int(word)
         if epoch not in on_disk:
             near = min(on_disk, key=lambda other: abs(other - epoch))
-            there = f"{len(on_disk)} checkpoints from {on_disk[0]} to {on_disk[-1]}; the nearest is {near}"
-            raise UserError(f"the run has no checkpoint of epoch {epoch}", expected=there)
+            available = f"{len(on_disk)} checkpoints from {on_disk[0]} to {on_disk[-1]}; the nearest is {near}"
+            raise UserError(f"the run has no checkpoint of epoch {epoch}", expected=available)
         chosen.add(epoch)
     return sorted(chosen)
 
 
 def _measure_missing(run: Run, wanted: list[int], reference: Reference, count: int, device: str) -> list[int]:
-    """Measure and record each wanted epoch whose weights, as they are now, have no line with the same settings."""
+    """Measure and record each wanted epoch that has no line with the same weights and settings; return these epochs."""
     done = {(row.epoch, row.checkpoint) for row in read_quality(run, settings_of(reference, count))}
     missing = [epoch for epoch in wanted if (epoch, _checkpoint(run, epoch)) not in done]
     with StopRequest() as stop, progress_bar("measuring", len(missing), "epochs") as bar:
@@ -132,9 +134,9 @@ def _measure_missing(run: Run, wanted: list[int], reference: Reference, count: i
 
 
 def _draw_nearest(run: Run, epoch: int, reference: Reference, fakes: np.ndarray, nearest: Neighbours) -> None:
-    closest = np.argsort(nearest.shares, kind="stable")[:16]
+    closest = np.argsort(nearest.ratios, kind="stable")[:16]
     pairs = fakes[closest], reference.images.images[nearest.rows[closest]]
-    plot_nearest(run, epoch, *pairs, nearest.shares[closest], reference.copies_below)
+    plot_nearest(run, epoch, *pairs, nearest.ratios[closest], reference.copies_below)
 
 
 def _checkpoint(run: Run, epoch: int) -> str:

@@ -1,4 +1,4 @@
-"""The plots of measuring: quality over epochs, and the fakes that are nearest to a training image, beside it."""
+"""The plots of `measure`: quality over epochs, and the fakes nearest to a training real."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLUE, _ORANGE, _GREEN, _RED = "#4C72B0", "#DD8452", "#55A868", "#C44E52"
 
 
 def plot_quality(run: Run, rows: list[Quality]) -> None:
-    """RUN/plots/quality.png from rows of the same settings, ascending by epoch; the best epoch is marked in each panel."""
+    """Draw RUN/plots/quality.png from rows with the same settings, ascending by epoch; each panel marks the best epoch."""
     import seaborn as sns
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -33,8 +33,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
                     label="fakes, ± 2 standard errors")  # fmt: skip
     kernel.axhline(0, color="0.35", linestyle="--", linewidth=1, label="the same distribution")
     kernel.set(title="Kernel distance (lower is better)", ylabel="to held-out reals")
-    sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes among the reals")
-    sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals among the fakes")
+    sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes near reals")
+    sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals near fakes")
     sides.set(title="Precision and recall (higher is better)", xlabel="epoch", ylim=(-0.03, 1.03))
     warning.plot(epochs, values["diversity"], "o-", color=_GREEN, label="diversity, relative to the reals")
     warning.plot(
@@ -57,9 +57,12 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
 
 
 def plot_nearest(
-    run: Run, epoch: int, fakes: np.ndarray, reals: np.ndarray, shares: np.ndarray, threshold: float
+    run: Run, epoch: int, fakes: np.ndarray, reals: np.ndarray, ratios: np.ndarray, threshold: float
 ) -> None:
-    """RUN/plots/nearest.png: fakes, uint8 (n, C, R, R), nearest first, each above the training real it is nearest to."""
+    """Draw RUN/plots/nearest.png: each fake above its nearest training real, both uint8 (n, C, R, R), nearest first.
+
+    `ratios` (n,) say how near each pair is (see `Neighbours`); those below `threshold` are marked as copies.
+    """
     from matplotlib.figure import Figure
 
     columns = 8
@@ -69,11 +72,11 @@ def plot_nearest(
     for axes in grid.flat:
         axes.axis("off")
     gap = np.full((*fakes.shape[1:2], 1, fakes.shape[3]), 255, np.uint8)
-    for axes, fake, real, share in zip(grid.flat, fakes, reals, shares, strict=False):
+    for axes, fake, real, ratio in zip(grid.flat, fakes, reals, ratios, strict=False):
         pair = np.concatenate([fake, gap, real], axis=1)
         axes.imshow(pair.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        copied = share < threshold
-        axes.set_title(f"{share:.2f}{' copy' if copied else ''}", fontsize=10, color=_RED if copied else "0.25", pad=3)
+        copied = ratio < threshold
+        axes.set_title(f"{ratio:.2f}{' copy' if copied else ''}", fontsize=10, color=_RED if copied else "0.25", pad=3)
     figure.suptitle(
         f"Epoch {epoch}: the fakes (above) nearest to a training real (below); near copies are below {threshold:.2f}",
         fontsize=11,

@@ -1,4 +1,4 @@
-"""The real images of a run: decoded once, split once, with everything the manifest will say of them."""
+"""The real images of a run: decoded and split once, with all that the manifest says about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fakecore.sets.splits import split_groups
 
 @dataclass(frozen=True)
 class Reals:
-    """`images` uint8 (N, C, R, R) memory-mapped; the lists run parallel. `unused` names what could not be decoded."""
+    """Real images: `images`, uint8 (N, C, R, R), memory-mapped; one list entry per image. `unused`: images not decoded."""
 
     spec: str
     images: np.ndarray
@@ -29,9 +29,9 @@ class Reals:
     groups: list[str | None]
     sha256: list[str]
     unused: list[dict]
-    fingerprint: str  # changes when any image does
-    smallest: int  # the shortest side of the source's images, pixels
-    faces: dict | None = None  # how they were cut out of films and photos, where `faces` did: margin, align
+    fingerprint: str  # changes with any image
+    smallest: int  # shortest side of any image of the source, pixels
+    faces: dict | None = None  # margin and align of face crops, if `faces` made the source
 
     @property
     def channels(self) -> int:
@@ -39,33 +39,34 @@ class Reals:
 
     @property
     def class_names(self) -> list[str]:
-        """The source's classes, sorted; a class's number is its place here. Empty unless every image has one."""
+        """The classes of the source, sorted; a class number is an index of this list. Empty unless every image has a class."""
         names = {name for name in self.classes if name is not None}
         return sorted(names) if None not in self.classes else []
 
     def labels(self) -> np.ndarray:
-        """Class numbers, int64 (N,); all 0 where the source has no classes."""
+        """Return the class numbers, int64 (N,); all 0 for a source without classes."""
         numbers = {name: number for number, name in enumerate(self.class_names)}
         return np.array([numbers.get(name or "", 0) for name in self.classes], dtype=np.int64)
 
-    def class_shares(self) -> dict[str, float]:
-        """Each class's share of the training reals, in the order of their numbers."""
+    def class_fractions(self) -> dict[str, float]:
+        """Return each class's fraction of the training reals, in the order of the class numbers."""
         counts = np.bincount(self.labels()[self.train_rows()], minlength=len(self.class_names))
         return {
             name: round(n / max(counts.sum(), 1), 6) for name, n in zip(self.class_names, counts.tolist(), strict=True)
         }
 
     def train_rows(self) -> np.ndarray:
-        """Row numbers of the train split, (n,): all that a GAN sees."""
+        """Return the row numbers of the train split, (n,): a GAN sees no other images."""
         return np.flatnonzero(self.splits == "train")
 
 
 def load_reals(
     spec: str, *, resolution: int, shares: tuple[int, int, int], seed: int, data_root: Path | None = None
 ) -> Reals:
-    """Open, decode and split a source. Grey sources give one channel, others three.
+    """Open, decode and split a source. Grey sources give one channel, others three. `shares` are percentages of train, val
+    and test.
 
-    Raises UserError when the source does not exist, or too few of its images can be used.
+    Raises UserError for a source that does not exist or has fewer than 3 usable images.
     """
     source: Source = open_source(spec, data_root)
     channels = source_channels(source.names, source.read)
@@ -82,8 +83,8 @@ def load_reals(
     names = [source.names[row] for row in pixels.rows]
     classes = [source.classes[row] for row in pixels.rows]
     groups = [source.groups[row] for row in pixels.rows]
-    together = same_picture_groups(pixels.images, pixels.sha256, groups)
-    splits = split_groups(together, shares, derive_seed(seed, "split"))
+    merged = same_picture_groups(pixels.images, pixels.sha256, groups)
+    splits = split_groups(merged, shares, derive_seed(seed, "split"))
     fingerprint = hashlib.sha256("".join(pixels.sha256).encode()).hexdigest()
     return Reals(
         spec,

@@ -1,4 +1,4 @@
-"""A GAN's run folder: what was asked and resolved (run.json), the log, the checkpoints, and the state to go on from."""
+"""The run folder of a GAN: run.json (settings and progress), checkpoints, and the state from which training resumes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ FIELDS = {
     "step": whole(0),
     "timings": {"train_s": number(0), "set_s": number(0)},
 }
-# What a resumed run may do otherwise: how far it goes, and what it leaves on the way. None of it reaches the weights.
-FREE = ("epochs", "steps", "stop_on_collapse", "checkpoint_every", "snapshot_every", "measure_every")
+# Fields that a resumed run may change: none of them changes the weights.
+CHANGEABLE = ("epochs", "steps", "stop_on_collapse", "checkpoint_every", "snapshot_every", "measure_every")
 _REMEDY = "Copy it again from the original, or start a new run."
 
 
 @dataclass
 class Run:
-    """An open run folder; `facts` is run.json, written back by `save`. Only one process `writes` into it."""
+    """An open run folder. `facts` is the content of run.json, which `save` writes. Only one process of a job `writes`."""
 
     path: Path
     facts: dict
     writes: bool = True
-    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # one thread keeps the order
+    # One thread, so that files are written in order.
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _writing: list[Future] = field(default_factory=list)
 
     @property
@@ -61,38 +62,39 @@ class Run:
 
     @property
     def classes(self) -> dict[str, float]:
-        """The classes that a conditional run is told, in the order of their numbers, with each one's share of the training
-        reals; empty for other runs.
+        """The classes of a conditional run with their fractions of the training reals, in the order of the class numbers;
+        empty for other runs.
         """
         return self.facts["source"]["classes"] if self.preset.conditional else {}
 
     @property
     def set_epoch(self) -> int:
-        """The epoch that the run's set is made of: the last, or the best of a run that was ended for its collapse."""
-        ended_early = self.preset.stop_on_collapse and self.facts.get("collapse")
-        return self.facts["best"]["epoch"] if ended_early else self.facts["epoch"]
+        """The epoch from which the run's set is made: the last, or the best if a collapse stopped the run."""
+        stopped_early = self.preset.stop_on_collapse and self.facts.get("collapse")
+        return self.facts["best"]["epoch"] if stopped_early else self.facts["epoch"]
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Values of black and white in the images that the networks make and see."""
+        """The values of black and white in the images of the networks."""
         return get_architecture(self.preset.architecture).value_range
 
     def save(self, **changes) -> None:
+        """Update `facts` with `changes`, and write run.json."""
         self.facts.update(changes)
         if self.writes:
             write_json(self.path / "run.json", self.facts)
 
     def checkpoint(self, epoch: int) -> Path:
-        """Where the checkpoint of an epoch stands, without suffix."""
+        """Return the path of the checkpoint of an epoch, without suffix."""
         return self.path / "checkpoints" / f"epoch-{epoch:04d}"
 
     def epochs_on_disk(self) -> list[int]:
-        """Epochs of which at least half a checkpoint is there: one that lost the other half is not passed over."""
+        """Return the epochs with at least one file of a checkpoint, so that an incomplete one is reported, not skipped."""
         names = {path.stem.removeprefix("epoch-") for path in (self.path / "checkpoints").glob("epoch-*")}
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save_checkpoint(self, epoch: int, step: int, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the weights as they are now; they are on disk after `wait`, and before any state saved later."""
+        """Copy the weights and write them in the background: on disk after `wait`, and before any state saved later."""
         if not self.writes:
             return
         preset = self.preset
@@ -114,31 +116,31 @@ class Run:
         self._write(write_checkpoint, self.checkpoint(epoch), tensor_bytes(tensors), facts)
 
     def save_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
-        """What resume needs, in one file, written as checkpoints are. Random numbers and data order follow from the step."""
+        """Write all that resume needs to one file, in the background. The step determines random numbers and data order."""
         if self.writes:
             self._write(_write_state, self.path / "state", tensor_bytes({**tensors, "step": torch.tensor(step)}))
 
     def wait(self) -> None:
-        """Return when everything saved so far is on disk. Raises what its writing raised."""
+        """Wait until everything saved so far is on disk. Raises the exception of a failed write."""
         while self._writing:
             self._writing.pop(0).result()
 
     def _write(self, write: Callable, *arguments: object) -> None:
-        while len(self._writing) > 2:  # a slow disk must hold training up before it fills the memory
+        while len(self._writing) > 2:  # a slow disk must slow training down, not fill the memory
             self._writing.pop(0).result()
         self._writing.append(self._writer.submit(write, *arguments))
 
     def state_step(self) -> int:
-        """The step of the latest state that can be read; 0 without one."""
+        """Return the step of the latest readable state, or 0."""
         for name in STATES:
             with suppress(UserError, OSError, KeyError):
                 return int(read_tensors(self.path / "state" / name, "step")[""])
         return 0
 
     def load_state(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        """The step and tensors of the latest state, or where that is damaged of the one before; None if none was saved.
+        """Return (step, tensors) of the latest state, or of the previous one if the latest is damaged; None without a state.
 
-        Raises UserError when neither can be read.
+        Raises UserError if neither can be read.
         """
         latest, previous = (self.path / "state" / name for name in STATES)
         if not latest.is_file() and not previous.is_file():
@@ -157,7 +159,7 @@ class Run:
 
 
 def _write_state(folder: Path, data: bytes) -> None:
-    """Keep the state before too: it is the remedy where a disk or a copy damages the latest."""
+    """Write a state, and keep the previous one in case the latest is damaged."""
     latest, previous = (folder / name for name in STATES)
     with atomic_path(latest) as temporary:
         temporary.write_bytes(data)
@@ -174,9 +176,10 @@ def _read_state(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
     return int(tensors.pop("step")), tensors
 
 
-def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
-    """Write the first run.json of a new run. `asked` holds seed, split, count, precision, device, threads and
-    processes.
+def create_run(path: Path, preset: Preset, reals: Reals, request: dict) -> Run:
+    """Write the first run.json of a new run, and create its folders.
+
+    `request` holds seed, split, count, precision, device, threads and processes.
     """
     counts = {split: int((reals.splits == split).sum()) for split in ("train", "val", "test")}
     source = {
@@ -184,7 +187,7 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "fingerprint": reals.fingerprint,
         "images": counts,
         "channels": reals.channels,
-        "classes": reals.class_shares() if preset.conditional else {},
+        "classes": reals.class_fractions() if preset.conditional else {},
         "unused": len(reals.unused),
         "smallest_side": reals.smallest,
         **({"faces": reals.faces} if reals.faces else {}),
@@ -194,7 +197,7 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "status": "running",
         "preset": asdict(preset),
         "source": source,
-        **asked,
+        **request,
         "epoch": 0,
         "step": 0,
         "versions": versions(),
@@ -202,14 +205,14 @@ def create_run(path: Path, preset: Preset, reals: Reals, asked: dict) -> Run:
         "timings": {"train_s": 0.0, "set_s": 0.0},
     }
     run = Run(path, facts)
-    run.save()  # first: a folder that holds anything else is not a run, and would be refused
+    run.save()  # first: without run.json, a folder with other content is not a run and would be refused
     for name in ("checkpoints", "state", "snapshots", "plots"):
         (path / name).mkdir(exist_ok=True)
     return run
 
 
 def open_run(path: Path, *, writes: bool = True) -> Run:
-    """Open a run folder. Raises UserError when it is not one."""
+    """Open a run folder. Raises UserError if it is not one, or run.json is damaged or of another version."""
     if not path.is_dir():
         raise UserError(f"there is no run in {path}", expected="a run folder, made by `generate`")
     if not (path / "run.json").is_file():
@@ -228,14 +231,14 @@ def open_run(path: Path, *, writes: bool = True) -> Run:
     return Run(path, facts, writes)
 
 
-def check_same_settings(run: Run, preset: Preset, reals: Reals, asked: dict) -> None:
-    """Raise UserError, naming the fields, when a run is to be resumed with other settings than it was begun with.
+def check_same_settings(run: Run, preset: Preset, reals: Reals, request: dict) -> None:
+    """Raise UserError, naming the fields, if a run would be resumed with other reals or other settings.
 
-    More epochs or steps, another count, and other epochs to keep are no contradiction: the weights come out the same.
+    The fields in CHANGEABLE may differ: they do not change the weights.
     """
-    before, now = {**run.facts, **asdict(run.preset)}, {**asked, **asdict(preset)}
-    settled = [name for name in now if name not in FREE]
-    changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in settled if now[name] != before.get(name)]
+    before, now = {**run.facts, **asdict(run.preset)}, {**request, **asdict(preset)}
+    fixed = [name for name in now if name not in CHANGEABLE]
+    changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in fixed if now[name] != before.get(name)]
     if changed:
         raise UserError(
             f"{run.path} was started with other settings",

@@ -1,4 +1,4 @@
-"""A trained generator rewritten to do the same with less work. Its function is unchanged, up to rounding."""
+"""Rewrite a trained generator to compute the same images, up to rounding, with less work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fakegen.architectures.convolutions import FEW, Doubling, shuffling_weight
 
 
 def for_inference(network: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution before it, and a doubling to few channels into a convolution
-    and a pixel shuffle; begin with a matrix product where a transposed convolution of a single pixel stood.
+    """Return `network` rewritten for inference: each batch normalisation is folded into the convolution before it, a doubling
+    to few channels becomes a convolution and a pixel shuffle, and a transposed convolution of one pixel a matrix product.
 
     `network` must be in eval mode; its nn.Sequential parts are rewritten in place.
     """
@@ -24,14 +24,14 @@ def for_inference(network: nn.Module) -> nn.Module:
 
 
 def _rewrite(layers: nn.Sequential) -> nn.Sequential:
-    done: list[nn.Module] = []
+    folded: list[nn.Module] = []
     for layer in layers:
-        before = done[-1] if done else None
+        before = folded[-1] if folded else None
         if isinstance(layer, nn.BatchNorm2d) and isinstance(before, (nn.Conv2d, nn.ConvTranspose2d)):
-            done[-1] = fuse_conv_bn_eval(before, layer, transpose=isinstance(before, nn.ConvTranspose2d))
+            folded[-1] = fuse_conv_bn_eval(before, layer, transpose=isinstance(before, nn.ConvTranspose2d))
         else:
-            done.append(layer)
-    return nn.Sequential(*(_faster(layer, is_first=place == 0) for place, layer in enumerate(done)))
+            folded.append(layer)
+    return nn.Sequential(*(_faster(layer, is_first=place == 0) for place, layer in enumerate(folded)))
 
 
 def _faster(layer: nn.Module, is_first: bool) -> nn.Module:
@@ -43,9 +43,9 @@ def _faster(layer: nn.Module, is_first: bool) -> nn.Module:
 
 
 class _FromOnePixel(nn.Module):
-    """A transposed convolution that is only ever given one pixel, as a latent is: (B, c_in, 1, 1) -> (B, c_out, k, k).
+    """A transposed convolution of a single pixel, such as a latent: (B, c_in, 1, 1) -> (B, c_out, k, k), channels last.
 
-    One matrix product, in the layout that the next layer wants; 7 % of the time of a whole 64x64 DCGAN, saved.
+    As one matrix product, it saves 7 % of the time of a 64x64 DCGAN.
     """
 
     def __init__(self, layer: nn.ConvTranspose2d):

@@ -1,4 +1,4 @@
-"""Mass production: the matched set of a run, and more fakes from any checkpoint with no real images at hand."""
+"""Write sets of fakes: the matched set of a run, and more fakes from any checkpoint without its real images."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ from fakecore.sets.setwriter import ImageSetWriter, Wanted
 from fakecore.sets.splits import DEFAULT_SPLIT, split_of_fake
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run, open_run
-from fakegen.sampling.requests import check_resumable, choose_epoch, load_epoch, say_how_far
+from fakegen.sampling.requests import check_resumable, choose_epoch, load_epoch, note_unfinished
 from fakegen.sampling.sampling import BLOCK, Generator
 
 
 def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> dict:
-    """Write RUN/set: `count` fakes of the last epoch, and as many matched reals (or all there are); its imageset.json.
+    """Write RUN/set, and return its imageset.json: fakes of the run's `set_epoch`, and as many real images, or all of them.
 
-    Goes on where an earlier call was stopped. The reals are the run's own images at its own resolution, through the
-    same encoder as the fakes.
+    Resumes a set that was stopped. The reals are the run's images at its resolution, encoded like the fakes.
     """
     count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
     remedy = f"Delete {run.path}/state and resume: the run then trains again from the first step."
     generator = load_epoch(run, run.set_epoch, device, remedy)
-    began = time.perf_counter()
+    started = time.perf_counter()
     wanted: dict[Label, Wanted] = {
         "real": _reals(reals, choose_reals(reals, count, seed)),
         "fake": _fakes(generator, run, seed, count, shares),
@@ -50,7 +49,7 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
         run.path / "set", wanted, resolution=generator.resolution, channels=generator.channels, world=world
     )
     facts = _write(writer, "writing the set", origin)
-    run.facts["timings"]["set_s"] = round(time.perf_counter() - began, 2)
+    run.facts["timings"]["set_s"] = round(time.perf_counter() - started, 2)
     return facts
 
 
@@ -68,9 +67,9 @@ def sample(
 ) -> dict:
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
-    `epoch` defaults to the last; `seed` to the run's own plus 1, so that these are others than the run's set holds.
-    `only` names the one class that a conditional generator is to make.
-    Raises UserError for an epoch that is not on disk, a folder that is in use, or a resume with other settings.
+    `epoch` defaults to the last checkpoint; `seed` to the run's seed plus 1, so that the fakes differ from those of the
+    run's set. `only` is the class to make, for a conditional generator; None makes all.
+    Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
     world = join_world(choose_device(device))
     with world.together():
@@ -82,7 +81,7 @@ def sample(
         check_seed(seed)
         generator = load_epoch(run, epoch, device)
         generator.check_class(only)
-        say_how_far(run, [epoch])
+        note_unfinished(run, [epoch])
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
     wanted: dict[Label, Wanted] = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
     words: tuple[object, ...] = (
@@ -99,8 +98,8 @@ def sample(
         "--resume",
     )
     words += ("--class", only) if only else ()
-    taken = _taken(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
-    with world.first(taken), going_on_with(command("sample", run_path, *words)):
+    claimed = _claimed(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
+    with world.first(claimed), going_on_with(command("sample", run_path, *words)):
         writer = ImageSetWriter(
             out,
             wanted,
@@ -113,7 +112,7 @@ def sample(
 
 
 @contextmanager
-def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
+def _claimed(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
     if resume:
         check_resumable(out, origin, classes)
     else:
@@ -124,16 +123,16 @@ def _taken(out: Path, origin: dict, classes: list[str | None], resume: bool) -> 
 
 
 def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
-    """Indices of at most `count` reals, ascending, each split cut by the same share; the same for the same seed."""
+    """Return the indices of at most `count` reals, ascending, drawn by `seed`, with the same fraction of each split."""
     if count >= len(reals.images):
         return np.arange(len(reals.images))
     random = np.random.default_rng(derive_seed(seed, "reals"))
-    kept = []
+    chosen = []
     for split in SPLITS:
         own = np.flatnonzero(reals.splits == split)
-        share = max(1, round(len(own) * count / len(reals.images)))
-        kept.append(random.choice(own, min(share, len(own)), replace=False))
-    return np.sort(np.concatenate(kept))
+        part = max(1, round(len(own) * count / len(reals.images)))
+        chosen.append(random.choice(own, min(part, len(own)), replace=False))
+    return np.sort(np.concatenate(chosen))
 
 
 def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:
@@ -150,7 +149,7 @@ def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:
 
 
 def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
-    """Real i of a set is row chosen[i] of the run's reals."""
+    """Return the reals of a set: real i is row chosen[i] of `reals`."""
 
     def records(indices: range, file_name) -> list[ImageRecord]:
         found = []
@@ -177,7 +176,7 @@ def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
 def _fakes(
     generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
 ) -> Wanted:
-    """Fake i of a set is image i of the generator under `seed`; all are of the class `only` if it is given."""
+    """Return the fakes of a set: fake i is image i of the generator with `seed`, and of the class `only` if given."""
     made_by = {
         "run": run.path.name,
         "epoch": generator.facts["epoch"],

@@ -1,4 +1,4 @@
-"""What a request for fakes may ask of a run and of a set that was begun: refused, with the way out, before any is made."""
+"""Checks of a request for fakes, before any is made: the epoch, its checkpoint, and the set to resume."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fakecore.sets.imageset import iter_records
 from fakegen.runs.run import Run
 from fakegen.sampling.sampling import Generator, load_generator
 
-_BEGUN = (".lock", ".parts", "metadata.jsonl", *SPLITS)  # what a writer that was stopped at once leaves
+_WRITER_FILES = (".lock", ".parts", "metadata.jsonl", *SPLITS)  # left by a writer that stopped before its first image
 
 
 def choose_epoch(run: Run, epoch: int | None) -> int:
-    """`epoch`, or the last of which a checkpoint is there. Raises UserError, listing those that are, when it is not."""
+    """Return `epoch`, by default the last with a checkpoint. Raises UserError, listing the choices, if there is none."""
     epochs = run.epochs_on_disk()
     if epoch is None and epochs:
         return epochs[-1]
@@ -32,10 +32,10 @@ def choose_epoch(run: Run, epoch: int | None) -> int:
 
 
 def load_epoch(run: Run, epoch: int, device: str, remedy: str | None = None) -> Generator:
-    """The generator of an epoch. Raises UserError with the `remedy`, by default another epoch, for a checkpoint that is
-    damaged or lost a half.
+    """Return the generator of an epoch. Raises UserError for a damaged or incomplete checkpoint, with `remedy` or, by
+    default, another epoch to use.
     """
-    choose_device(device)  # a wrong device is no fault of the checkpoint
+    choose_device(device)  # first: a wrong device is not an error of the checkpoint
     try:
         return load_generator(run.checkpoint(epoch), device)
     except UserError as error:
@@ -44,10 +44,8 @@ def load_epoch(run: Run, epoch: int, device: str, remedy: str | None = None) -> 
         raise UserError(error.what, got=error.got, expected=error.expected, remedy=remedy or other) from None
 
 
-def say_how_far(run: Run, epochs: Iterable[int]) -> None:
-    """Say where the checkpoints of these epochs are not what one might take them for: the last of a run that has come
-    further since, or that of an epoch which was stopped midway.
-    """
+def note_unfinished(run: Run, epochs: Iterable[int]) -> None:
+    """Print a note for the last checkpoint if the run has trained further since, and for checkpoints of unfinished epochs."""
     chosen, on_disk = set(epochs), run.epochs_on_disk()
     if chosen and max(chosen) == on_disk[-1] < run.facts["epoch"]:
         say(
@@ -65,12 +63,13 @@ def say_how_far(run: Run, epochs: Iterable[int]) -> None:
 
 
 def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
-    """Refuse to go on with what is no set of `sample`, and with one that other settings made: what is there already must
-    be what would be made again. `classes` are those of its first fakes. The writer looks at format and count.
+    """Raise UserError if `out` contains anything but a set that `sample` made with the same settings.
+
+    `classes` are the classes of the first fakes of the new set. The writer checks format and count.
     """
     records = list(islice(iter_records(out), len(classes)))
     if not records:
-        if out.is_dir() and any(path.name not in _BEGUN for path in out.iterdir()):
+        if out.is_dir() and any(path.name not in _WRITER_FILES for path in out.iterdir()):
             raise UserError(f"{out} contains no set that can be resumed", remedy="Choose another --out.")
         return
     first = records[0]

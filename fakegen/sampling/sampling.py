@@ -1,8 +1,8 @@
-"""Fakes from a checkpoint. Image i is a function of (checkpoint, seed, i) alone: not of batch size, order or restarts.
+"""Fakes from a checkpoint. Image i depends only on (checkpoint, seed, i): not on batch size, order or restarts.
 
-Latents are drawn, and the network run, in fixed blocks of 64 images: image i always stands at place i % 64 of block
-i // 64, and on a CPU each block is one thread's work. A network's rounding depends on the shape of its batch and on how
-its sums are divided among threads, so that is what makes the promise hold to the last bit, whatever the machine's size.
+Latents are drawn, and the network runs, in fixed blocks of 64 images: image i is always at index i % 64 of block i // 64,
+and on a CPU one thread computes each block. Rounding in a network depends on the batch shape and on the division of sums
+among threads, so the fixed blocks make images equal to the last bit on any number of CPU cores.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _REMEDY = "Copy it again from the original."
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained generator, ready to make images, with what the manifest must say of it."""
+    """A trained generator, ready for sampling, with the facts that the manifest states."""
 
     network: nn.Module
     facts: dict  # the checkpoint's own JSON
     device: torch.device
-    dtype: torch.dtype  # bf16 where the run was trained in it, so that the fakes are those of the snapshots
+    dtype: torch.dtype  # bf16 for a run trained in bf16, so that fakes equal those of the snapshots
 
     @property
     def resolution(self) -> int:
@@ -55,19 +55,17 @@ class Generator:
         return self.facts["generator"]["channels"]
 
     def blocks(self, start: int, count: int) -> Iterator[tuple[int, range]]:
-        """(number of a block, indices wanted of it) for images `start` to `start + count`."""
+        """Yield (block number, indices within `start` to `start + count`) for each block of these images."""
         for number in range(start // BLOCK, -(-(start + count) // BLOCK)):
             yield number, range(max(start, number * BLOCK), min(start + count, (number + 1) * BLOCK))
 
     @property
     def classes(self) -> list[str]:
-        """What it can be told to make, in the order of the classes' numbers; empty for a generator without classes."""
+        """The classes it can make, in the order of the class numbers; empty for an unconditional generator."""
         return list(self.facts["classes"])
 
     def block(self, seed: int, number: int, only: str | None = None) -> np.ndarray:
-        """The 64 images of a block, uint8 (64, C, R, R), all of the class `only` if it is given. Safe to call from several
-        threads at once.
-        """
+        """Return the 64 images of a block, uint8 (64, C, R, R), all of the class `only` if given. Thread-safe."""
         z_dim, latent = self.facts["generator"]["z_dim"], self.facts["latent"]
         z = torch.from_numpy(block_latents(seed, number, z_dim, latent)).to(self.device)
         labels = [self.classes.index(name) for name in self.block_classes(seed, number, only) if name is not None]
@@ -75,17 +73,17 @@ class Generator:
             return self.render(z, torch.tensor(labels, device=self.device) if labels else None)
 
     def block_classes(self, seed: int, number: int, only: str | None = None) -> list[str | None]:
-        """The class of each image of a block: drawn as often as the training reals show them, or all `only`."""
+        """Return the class of each image of a block: drawn with the fractions of the training reals, or all `only`."""
         if not self.classes:
             return [None] * BLOCK
         if only is not None:
             return [only] * BLOCK
-        shares = np.array(list(self.facts["classes"].values()))
-        drawn = np.random.default_rng([seed, number, 1]).choice(len(shares), BLOCK, p=shares / shares.sum())
+        fractions = np.array(list(self.facts["classes"].values()))
+        drawn = np.random.default_rng([seed, number, 1]).choice(len(fractions), BLOCK, p=fractions / fractions.sum())
         return [self.classes[k] for k in drawn]
 
     def check_class(self, name: str | None) -> None:
-        """Raise UserError unless it can be told to make `name` (None: any)."""
+        """Raise UserError unless `name` is None or a class of the generator."""
         if name is None or name in self.classes:
             return
         if not self.classes:
@@ -95,7 +93,7 @@ class Generator:
         raise unknown_name("class", name, self.classes, where="in this generator")
 
     def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
-        """The images of consecutive indices, uint8 (n, C, R, R). Each block of theirs is made whole, as it must be."""
+        """Return the images of consecutive indices, uint8 (n, C, R, R). Every block they touch is computed completely."""
         parts = []
         for number, wanted in self.blocks(indices.start, len(indices)):
             first = number * BLOCK
@@ -103,7 +101,7 @@ class Generator:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def batch_classes(self, seed: int, indices: range, only: str | None = None) -> list[str | None]:
-        """The class of each of consecutive indices; see `block_classes`."""
+        """Return the classes of consecutive indices; see `block_classes`."""
         found = []
         for number, wanted in self.blocks(indices.start, len(indices)):
             first = number * BLOCK
@@ -111,21 +109,21 @@ class Generator:
         return found
 
     def images(self, seed: int, start: int, count: int) -> Iterator[np.ndarray]:
-        """Images `start` to `start + count`, one after another, uint8 (C, R, R)."""
+        """Yield images `start` to `start + count`, each uint8 (C, R, R)."""
         for _, indices in self.blocks(start, count):
             yield from self.batch(seed, indices)
 
     @torch.inference_mode()
     def render(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> np.ndarray:
-        """Latents (B, z_dim), and class numbers (B,) where it takes them -> uint8 (B, C, R, R)."""
+        """Latents, float (B, z_dim), and class numbers, int64 (B,), if conditional -> images, uint8 (B, C, R, R)."""
         images = self.network(z.to(self.dtype), *(() if labels is None else (labels,)))
         return to_pixels(images, self.facts["value_range"], self.facts["levels"])
 
 
 def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
-    """The generator of `checkpoint` (a path without suffix); its averaged weights where the run kept them.
+    """Load the generator of `checkpoint` (a path without suffix), with the averaged weights if it has them.
 
-    Raises UserError for a checkpoint that is missing, damaged, or of another kind.
+    Raises UserError for a checkpoint that is missing, damaged, or not of a GAN.
     """
     tensors, facts = load_checkpoint(checkpoint, "generator")
     _check_facts(facts, checkpoint.with_name(checkpoint.name + ".json"))
@@ -142,7 +140,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
 
 
 def _check_facts(facts: dict, where: Path) -> None:
-    """Raise UserError unless a checkpoint's JSON says all that is needed to build its generator and to draw from it."""
+    """Raise UserError unless the JSON of a checkpoint has all that is needed to build its generator and to sample."""
     check_fields(facts, {"kind": TEXT}, where, remedy=_REMEDY)
     if facts["kind"] != "gan":
         raise UserError(f"{where.with_suffix('')} is not a checkpoint of a GAN", got=f"kind {facts['kind']!r}")
@@ -158,7 +156,7 @@ def _check_facts(facts: dict, where: Path) -> None:
 
 
 def block_latents(seed: int, number: int, z_dim: int, latent: str = "normal") -> np.ndarray:
-    """Latents of block `number`, float32 (64, z_dim), the same on any device: standard normal, or uniform in [-1, 1]."""
+    """Return the latents of a block, float32 (64, z_dim), equal on any device: N(0, 1), or uniform in [-1, 1]."""
     random = np.random.default_rng([seed, number])
     if latent == "uniform":
         return random.random((BLOCK, z_dim), dtype=np.float32) * 2 - 1
@@ -177,7 +175,7 @@ def to_pixels(images: torch.Tensor, value_range: tuple[float, float], levels: in
 
 
 def grey_levels(levels: int) -> np.ndarray:
-    """The values in [0, 255], uint8 (levels,), of an image with `levels` equally spaced grey levels."""
+    """Return `levels` equally spaced grey levels, uint8 (levels,), from 0 to 255."""
     return np.linspace(0, 255, levels).round().astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""`verify`: are the fakes of a set what its manifest says? A random sample of them is made again and compared."""
+"""`verify`: regenerate a random sample of the fakes of a set, and compare them with its files."""
 
 from __future__ import annotations
 
@@ -27,41 +27,37 @@ from fakecore.sets.shards import member_places
 from fakegen.runs.run import Run, open_run
 from fakegen.sampling.sampling import BLOCK, Generator, load_generator
 
-DECIDING = (
-    "fakelab",
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-)  # packages whose versions may change a fake's last bits
+# Packages whose versions may change the last bits of a fake.
+PACKAGES = ("fakelab", "torch", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found. `different` has {"file_name", "reason"} for each fake that did not come out the same."""
+    """The result of `verify`. `different` has {"file_name", "reason"} for each regenerated fake that differs."""
 
     set: Path
     run: Path
     checked: int
     different: list[dict]
-    missing: list[str]  # file_names that the manifest lists and the disk lacks, and the reverse
-    surplus: list[str]
-    notes: list[str]  # how this machine differs from the one that made the set
+    missing: list[str]  # file_names in the manifest that are not on disk
+    surplus: list[str]  # file_names on disk that are not in the manifest
+    notes: list[str]  # differences between this machine and the one that made the set
 
     @property
     def as_made(self) -> bool:
-        """True when nothing differs."""
+        """True if nothing differs."""
         return not (self.different or self.missing or self.surplus)
 
 
 def verify(
     place: Path | str, *, count: int = 100, seed: int = 0, run: Path | str | None = None, device: str = "auto"
 ) -> Verified:
-    """Make `count` fakes of a set again (all, if it holds fewer), chosen at random by `seed`, and compare: pixels of PNGs,
-    bytes of JPEGs. Compare also all files there are with those that the manifest lists.
+    """Regenerate `count` fakes of a set (all, if it has fewer), chosen at random by `seed`, and compare pixels of PNGs and
+    bytes of JPEGs. Also compare the files on disk with those in the manifest.
 
-    `place` is a set, or a run with its set. The run is looked for beside the set and above it unless `run` says where.
-    "auto" is the kind of device that made the set, where there is one. Raises UserError when `place` is no finished set,
-    holds no fakes of a run, or that run's checkpoint cannot be found.
+    `place` is a set, or a run with a set. `run` is the run that made the set, by default searched for beside and above it.
+    "auto" uses the kind of device that made the set, if available. Raises UserError if `place` is not a finished set or
+    has no fakes of a run, or that run's checkpoint is not found.
     """
     place = Path(place)
     found = read_imageset(place / "set" if is_imageset(place / "set") else place)
@@ -75,19 +71,19 @@ def verify(
     origin_device = str(found.info["origin"].get("device", ""))
     if device == "auto" and origin_device.startswith("cpu"):
         device = "cpu"
-    home = _find_run(found.root, sample[0], Path(run) if run else None)
+    source = _find_run(found.root, sample[0], Path(run) if run else None)
     missing, surplus = _compare_listing(found)
-    gone = set(missing)
-    present = [record for record in sample if record.file_name not in gone]
-    different = list(_compare(found, present, home, device))
+    absent = set(missing)
+    present = [record for record in sample if record.file_name not in absent]
+    different = list(_compare(found, present, source, device))
     notes = _differences(found, device_name(choose_device(device)))
-    return Verified(found.root, home.path, len(present), different, missing, surplus, notes)
+    return Verified(found.root, source.path, len(present), different, missing, surplus, notes)
 
 
 def _find_run(root: Path, record: ImageRecord, given: Path | None) -> Run:
-    """The run whose checkpoint made `record`: the one given, or else the first one near the set that has it."""
+    """Return the run whose checkpoint made `record`: the `given` one, or the first near the set that has the checkpoint."""
     root = root.resolve()
-    name, sha256 = record.run or "", record.checkpoint_sha256 or ""  # every fake has them
+    name, sha256 = record.run or "", record.checkpoint_sha256 or ""  # every fake has both
     near = [root.parent, root.parent / name, root.parent.parent / name, root.parent / "runs" / name]
     places = [given] if given else near
     for place in places:
@@ -105,7 +101,7 @@ def _find_run(root: Path, record: ImageRecord, given: Path | None) -> Run:
 
 
 def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) -> Iterator[dict]:
-    """Make the sample again, block by block, and tell of those that differ."""
+    """Regenerate the sample block by block, and yield {"file_name", "reason"} for each fake that differs."""
     blocks: dict[tuple, list[ImageRecord]] = defaultdict(list)
     for record in sample:
         blocks[record.epoch, record.checkpoint_sha256, record.latent_seed, record.index // BLOCK].append(record)
@@ -139,12 +135,12 @@ def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) 
 
 
 def _difference(found: ImageSet, record: ImageRecord, image: np.ndarray, by_bytes: bool) -> str | None:
-    """How what is on disk differs from `image`, uint8 (C, R, R); None when it does not."""
+    """Describe how the image on disk differs from `image`, uint8 (C, R, R), or return None."""
     try:
         data = found.read(record)
         if by_bytes:
             return None if data == encode_jpeg(image, "fake") else "its bytes differ"
-        pixels = decode_image(data).transpose(2, 0, 1)  # (3, R, R), a grey one with three equal channels
+        pixels = decode_image(data).transpose(2, 0, 1)  # (3, R, R); grey images have three equal channels
     except ImageError as error:
         return f"{error.status}: {error}"
     if pixels.shape[1:] != image.shape[1:]:
@@ -154,14 +150,14 @@ def _difference(found: ImageSet, record: ImageRecord, image: np.ndarray, by_byte
 
 
 def _compare_listing(found: ImageSet) -> tuple[list[str], list[str]]:
-    """(listed, but not on disk; on disk, but not listed)."""
+    """Return (file_names in the manifest but not on disk, file_names on disk but not in the manifest)."""
     listed = {record.file_name for record in found.records}
     present = set(_present(found))
     return sorted(listed - present), sorted(present - listed)
 
 
 def _present(found: ImageSet) -> Iterator[str]:
-    """The file_names of all images in the folders of the splits, those in shards included."""
+    """Yield the file_names of all images in the split folders, including those in shards."""
     shards = {in_shard(record.file_name)[0] for record in found.records if in_shard(record.file_name)[1]}
     for split in SPLITS:
         for path in walk_files(found.root / split, []):
@@ -172,16 +168,16 @@ def _present(found: ImageSet) -> Iterator[str]:
             try:
                 members = member_places(path)
             except (OSError, tarfile.TarError):
-                continue  # all that it should hold is then missing
+                continue  # then all of its images are missing
             yield from (f"{name}/{member}" for member in members if not member.endswith(".json"))
 
 
 def _differences(found: ImageSet, here: str) -> list[str]:
-    """What is other here than where the set was made, a line each."""
+    """Return one line for each difference between this machine and the one that made the set."""
     made, now = found.info.get("versions", {}), versions()
     notes = [
         f"made with {name} {made[name]}, this machine has {now.get(name, 'none')}: the last bits may differ"
-        for name in DECIDING
+        for name in PACKAGES
         if name in made and made[name] != now.get(name)
     ]
     device = found.info["origin"].get("device")

@@ -1,4 +1,4 @@
-"""The table, the curves and the page of a sweep, from what its runs left on disk."""
+"""The table, the plot and the HTML report of a sweep, made from its run folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fakecore.runs.grid import Swept, write_sweep_page, write_table
 from fakegen.quality.records import best_of, read_quality
 from fakegen.runs.run import Run, open_run
 
-LAST_SHARE = 0.1  # of the steps: over which a final value is averaged, since single steps jump
+FINAL_FRACTION = 0.1  # of the steps: final values are means over these, since single steps are noisy
 QUALITY_COLUMNS = (
     "frechet_last",
     "frechet_best",
@@ -35,9 +35,9 @@ COLUMNS = (
 
 
 def write_sweep_report(out: Path, cells: Sequence, failed: dict[str, str]) -> Swept:
-    """Write sweep.csv, curves.png and sweep.html into `out`; a row of the table for each of `cells` (PresetCell), in order.
+    """Write sweep.csv, curves.png and sweep.html into `out`, with one table row for each of `cells` (PresetCell), in order.
 
-    `failed` says why runs could not be trained or measured; they keep their row.
+    `failed` maps the names of failed runs to their errors, which stand in their rows.
     """
     varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
     runs = {cell.name: out / "runs" / cell.name for cell in cells}
@@ -71,7 +71,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _last_values(run: Run) -> dict[str, float]:
     lines = read_jsonl(run.path / "metrics.jsonl")
-    last = lines[-max(1, round(len(lines) * LAST_SHARE)) :]
+    last = lines[-max(1, round(len(lines) * FINAL_FRACTION)) :]
     if not last:
         return {}
 
@@ -105,7 +105,7 @@ def _quality(run: Run) -> dict[str, Any]:
 
 
 def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
-    """D's accuracy, both losses and the distance to held-out reals, every run a line in each."""
+    """Plot D's accuracy, both losses and the distance to held-out reals, one line per run."""
     import seaborn as sns
     from matplotlib.figure import Figure
 
@@ -157,11 +157,11 @@ def _write_page(out: Path, columns: list[str], rows: list[dict[str, Any]], train
     measured = [row for row in rows if row["frechet_best"] != ""]
     best = min(measured, key=lambda row: row["frechet_best"]) if measured else None
     space = read_quality(open_run(trained[best["run"]]))[-1].comparable if best else None
-    lines = [(row is best, [_told(row[name]) for name in shown]) for row in rows]
+    lines = [(row is best, [_format(row[name]) for name in shown]) for row in rows]
     headers = [name.replace("_", " ") for name in shown]
     return write_sweep_page(out, "fakegen.sweeps", headers, lines, best=best, comparable=space, mosaics=mosaics)
 
 
-def _told(value: Any) -> tuple[str, bool]:
-    """A value as the page's table shows it, and whether it is a number."""
+def _format(value: Any) -> tuple[str, bool]:
+    """Return a value as text for the HTML table, and whether it is a number."""
     return (f"{value:.4g}" if isinstance(value, float) else str(value)), isinstance(value, (int, float))

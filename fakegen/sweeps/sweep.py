@@ -1,4 +1,4 @@
-"""Grids of runs: every combination of settings trained one after another or side by side, and compared in one table."""
+"""Sweeps: train every combination of presets and settings, and compare the runs in one table."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SWEEP_VERSION = 1
 
 @dataclass(frozen=True)
 class PresetCell(Cell):
-    """A run of a sweep: of which preset."""
+    """A run of a sweep, with its preset."""
 
     preset: str
 
 
 @dataclass(frozen=True)
 class Request:
-    """What all runs of a sweep have in common."""
+    """The settings that all runs of a sweep share."""
 
     real: str | None
     changes: dict[str, str]
@@ -52,15 +52,15 @@ def sweep(
 ) -> Swept:
     """Train every preset under every combination of `over`'s values, and write sweep.csv, curves.png and sweep.html.
 
-    Called again with the same settings it goes on where it was stopped. `count` fakes and as many reals are written for
-    each run: a sweep compares runs, `sample` makes more of the one that was chosen. Raises UserError, before anything is
-    trained, for settings that do not exist or a folder that holds another sweep.
+    Repeat the call with the same settings to resume a sweep that was stopped. Each run's set has `count` fakes and as many
+    reals; `sample` makes more. Raises UserError before training for settings that do not exist, or a folder with another
+    sweep.
     """
     out, over, changes = Path(out), over or {}, changes or {}
     cells = plan(presets, over, changes)
     check_grid(cells, over, changes, jobs)
-    told = {name: str(value) for name, value in changes.items()}
-    request = Request(real, told, count, seed, device, str(data_root) if data_root else None)
+    as_text = {name: str(value) for name, value in changes.items()}
+    request = Request(real, as_text, count, seed, device, str(data_root) if data_root else None)
     asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
     with claimed(out, asked):
         failed = work_off(cells, partial(_train_cell, out, request), jobs)
@@ -68,7 +68,7 @@ def sweep(
 
 
 def plan(presets: list[str], over: dict[str, list[str]], changes: dict[str, Any]) -> list[PresetCell]:
-    """The runs of a sweep, in order: presets outermost, the last field of `over` innermost.
+    """Return the runs of a sweep, in order: presets outermost, the last field of `over` innermost.
 
     Raises UserError for a preset, field or value that does not exist.
     """
@@ -83,7 +83,7 @@ def plan(presets: list[str], over: dict[str, list[str]], changes: dict[str, Any]
 
 
 def _train_cell(out: Path, request: Request, cell: PresetCell) -> None:
-    """Train and measure a run, or go on with it."""
+    """Train and measure a run, or resume it."""
     folder = out / "runs" / cell.name
     common: dict[str, Any] = {
         "real": request.real,

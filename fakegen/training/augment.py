@@ -1,4 +1,4 @@
-"""What D sees instead of the plain images: noise, and DiffAugment. Reals and fakes alike, and G learns through it."""
+"""Augmentation of D's inputs, reals and fakes alike: noise and DiffAugment. Differentiable, so that G learns through it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ CUTOUT = 1 / 2  # of the side
 
 
 def add_noise(images: torch.Tensor, deviation: float) -> torch.Tensor:
-    """Gaussian noise on images (B, C, R, R); Sonderby et al. 2017 (arXiv 1610.04490), section 3."""
+    """Add Gaussian noise of standard `deviation` to images (B, C, R, R); Sonderby et al. 2017 (arXiv 1610.04490), section 3."""
     return images + deviation * torch.randn_like(images) if deviation > 0 else images
 
 
 def diff_augment(images: torch.Tensor) -> torch.Tensor:
-    """Colour, translation and cutout, each drawn anew for every image; (B, C, R, R) to the same, differentiable.
+    """Change colour, translate and cut out, at random for every image: float (B, C, R, R) -> (B, C, R, R).
 
     Zhao et al. 2020 (arXiv 2006.10738), section 4: brightness within half the range, saturation 0 to 2, contrast 0.5 to
-    1.5, a shift of up to an eighth of the side, and a square of half the side blanked, which may hang over the edge.
+    1.5, a shift of up to an eighth of the side, and a zero square of half the side, which may extend over the edge.
     """
     return _cutout(_translate(_recolour(images)))
 
@@ -33,7 +33,7 @@ def _recolour(images: torch.Tensor) -> torch.Tensor:
 
 
 def _translate(images: torch.Tensor) -> torch.Tensor:
-    """What comes in over an edge is 0, the middle of the range."""
+    """Shift each image; the uncovered margin is 0, the middle of [-1, 1]."""
     batch, _, side, _ = images.shape
     reach = round(side * SHIFT)
     rows, columns = _window(
@@ -56,7 +56,7 @@ def _cutout(images: torch.Tensor) -> torch.Tensor:
 
 
 def _window(side: int, down: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column numbers of each image's window after a shift, (B, R, 1) and (B, 1, R)."""
+    """Return the row and column numbers of each image after a shift, (B, R, 1) and (B, 1, R)."""
     places = torch.arange(side, device=down.device)
     return (places + down[:, None])[:, :, None], (places + right[:, None])[:, None, :]
 

@@ -1,4 +1,4 @@
-"""The training reals, batch by batch, in an order that follows from the seed alone."""
+"""Batches of the training reals, in an order that depends only on the seed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fakegen.runs.reals import Reals
 
 
 class Batches:
-    """Shuffled batches of the training reals, uint8. On a GPU all of them live there, where they fit, so that a step
-    copies nothing; on a CPU they stay in the memory-mapped cache, which may be larger than memory. Of each batch, a process
-    of several gets only its `part`.
+    """Shuffled batches of the training reals, uint8. If they fit, a GPU holds all of them, so that a step copies no images;
+    on a CPU they stay in the memory-mapped cache, which may be larger than memory. In a job of several processes, each
+    process gets its `part` of every batch.
     """
 
     def __init__(self, reals: Reals, batch: int, seed: int, device: torch.device, world: World = ALONE):
@@ -27,19 +27,20 @@ class Batches:
         self._pass = -1
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The reals of `step`, counted from 0 over all passes: uint8 (part, C, R, R) and class numbers int64 (part,), on
-        the device. Each pass has its own order, and leaves out what does not fill a batch.
+        """Return the reals of `step`, counted from 0: uint8 (part, C, R, R) and class numbers, int64 (part,), on the device.
+
+        Each pass has its own order, and drops the last incomplete batch.
         """
         number, place = divmod(step, self.images // self._batch)
         if number != self._pass:
             self._pass = number
             order = np.random.default_rng(derive_seed(self._seed, "order", number)).permutation(len(self._rows))
             self._order = torch.from_numpy(order)
-            self._order_there = self._order.to(self._device)
+            self._order_on_device = self._order.to(self._device)
         span = slice(place * self._batch + self.part.start, place * self._batch + self.part.stop)
         labels = self._labels[self._order[span]].to(self._device)
         if self._resident is not None:
-            return self._resident[self._order_there[span]], labels
+            return self._resident[self._order_on_device[span]], labels
         return torch.from_numpy(self._images[self._rows[self._order[span]]]).to(self._device), labels
 
     def _fits(self) -> bool:

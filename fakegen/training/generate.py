@@ -1,4 +1,4 @@
-"""`generate`: train a GAN, draw its plots, write its matched set; each part goes on where it was stopped."""
+"""`generate`: train a GAN, draw its plots and write its matched set. Each part can be resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from fakegen.training.plots import plot_run
 
 @dataclass(frozen=True)
 class Generated:
-    """What `train` leaves behind."""
+    """The result of `train`."""
 
     run: Path
     set: Path
@@ -56,10 +56,11 @@ def train(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Generated:
-    """Train a GAN from a named preset and write its run folder, matched set included.
+    """Train a GAN from a preset, and write its run folder with the matched set.
 
-    `real` is a source (see fakecore.sets.sources), `changes` overrides fields of the preset, `count` fakes are written
-    (default: as many as there are reals). Raises UserError when the request is wrong, Interrupted when stopped.
+    `real` is a source (see fakecore.sets.sources), `changes` overrides fields of the preset, `count` is the number of fakes
+    (default: that of the reals), `split` the percentages of train, val and test. Raises UserError for a wrong request,
+    Interrupted when stopped.
     """
     out, place = Path(out), choose_device(device)
     world = join_world(place)
@@ -79,7 +80,7 @@ def train(
         _check_reals(reals, chosen)
     if not chosen.epochs and not chosen.steps:
         say("note: with 0 epochs the GAN is not trained; the fakes come from the untrained generator")
-    asked = {
+    request = {
         "seed": seed,
         "split": list(split),
         "count": count if count is not None else len(reals.images),
@@ -89,16 +90,16 @@ def train(
         "processes": world.size,
     }
 
-    def begin() -> Run:
+    def start() -> Run:
         if not world.is_main:
             return open_run(out, writes=False)
-        _refuse_used(out)  # another job may have taken it while images were decoded
-        run = create_run(out, chosen, reals, asked)
+        _refuse_used(out)  # another job may have used it while this one decoded images
+        run = create_run(out, chosen, reals, request)
         append_jsonl(out / "unused.jsonl", reals.unused)
         return run
 
     with world.first(locked(out)), _resumable(out):
-        return _work(world.after_first(begin), reals, device, world)
+        return _train_and_write(world.after_first(start), reals, device, world)
 
 
 def resume(
@@ -113,38 +114,38 @@ def resume(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Generated:
-    """Go on with a run: train to its last epoch (or to more, if `changes` says so), then finish its set.
+    """Resume a run: train to its last epoch (or further, with `changes`), then finish its set.
 
-    Whatever is given must be what the run was begun with. Raises UserError naming the differences.
+    Other settings, if given, must equal those of the run. Raises UserError that names the differences.
     """
     out, place = Path(out), choose_device(device)
     world = join_world(place)
     with world.together():
-        open_run(out)  # before a lock is laid into what is no run
+        open_run(out)  # before a lock file is created: `out` may not be a run
     with world.first(locked(out)), _resumable(out):
         with world.together():
             run = open_run(out, writes=world.is_main)
             wanted = _wanted_preset(run, preset, changes or {})
             _check_shares(wanted, world)
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "seed": run.facts["seed"] if seed is None else seed,
             "split": list(split or run.facts["split"]),
         }
         source: dict[str, Any] = {
             "resolution": wanted.resolution,
-            "shares": tuple(asked["split"]),
-            "seed": asked["seed"],
+            "shares": tuple(request["split"]),
+            "seed": request["seed"],
         }
         spec = run.facts["source"]["spec"] if real is None else real
         reals = world.after_first(lambda: load_reals(spec, **source, data_root=data_root))
         with world.together():
-            check_same_settings(run, wanted, reals, asked)
-            _note_other_machine(run, place, world)
+            check_same_settings(run, wanted, reals, request)
+            _note_other_hardware(run, place, world)
             _extend(run, wanted, count)
-        return _work(run, reals, device, world)
+        return _train_and_write(run, reals, device, world)
 
 
-def _work(run: Run, reals: Reals, device: str, world: World) -> Generated:
+def _train_and_write(run: Run, reals: Reals, device: str, world: World) -> Generated:
     run.save(status="running")
     try:
         train_gan(run, reals, device, world)
@@ -191,8 +192,8 @@ def _check_shares(preset: Preset, world: World) -> None:
         )
 
 
-def _note_other_machine(run: Run, place: torch.device, world: World) -> None:
-    """Say when a resumed run will not end with the bytes it would have ended with, and go by the new number of processes."""
+def _note_other_hardware(run: Run, place: torch.device, world: World) -> None:
+    """Print a note if a resumed run will give slightly different results, and record the new number of processes."""
     if place.type != run.facts["device"]:
         say(f"note: the run started on {run.facts['device']} and resumes on {place.type}: the last digits will differ")
     before = run.facts.get("processes", 1)
@@ -204,7 +205,7 @@ def _note_other_machine(run: Run, place: torch.device, world: World) -> None:
 
 
 def _check_reals(reals: Reals, preset: Preset) -> None:
-    """Raise UserError when a preset cannot learn from these reals; say what differs from what it was made for."""
+    """Raise UserError if a preset cannot be trained on these reals; print a note if their channels are not its source's."""
     images = len(reals.train_rows())
     if images < preset.batch:
         raise UserError(
@@ -238,7 +239,7 @@ def _check_reals(reals: Reals, preset: Preset) -> None:
             expected="a folder with one sub-folder per class, or cifar10, mnist, svhn, digits",
             remedy="Or train without classes: --set conditional=false.",
         )
-    if preset.init_g or preset.init_d:  # weights that do not fit are refused before there is a run
+    if preset.init_g or preset.init_d:  # refuse unsuitable weights before the run exists
         build_pair(preset, reals.channels, len(reals.class_names) * preset.conditional, torch.device("cpu"), seed=0)
     if reals.channels != source_channels_of(preset):
         kinds = {1: "grey", 3: "colour"}
@@ -254,7 +255,7 @@ def _wanted_preset(run: Run, preset: str | None, changes: dict[str, Any]) -> Pre
 
 
 def _extend(run: Run, wanted: Preset, count: int | None) -> None:
-    """More epochs or images than first asked for: the set must then be made of the new last epoch."""
+    """Record more epochs or fakes than before. Raises UserError if a set already exists, or the run has trained longer."""
     images = run.facts["source"]["images"]["train"]
     done = max(run.facts["step"], run.state_step())  # a killed run's state is ahead of run.json
     if wanted.last_step(images) < done:

@@ -1,4 +1,4 @@
-"""What training says of itself: metrics.jsonl, TensorBoard events, and the guard against numbers that are not finite.
+"""The log of a training: metrics.jsonl and TensorBoard events; a loss that is not finite stops the training.
 
 Values stay on the device until a flush, so that logging costs no synchronisation per step.
 """
@@ -15,11 +15,11 @@ from fakecore.errors import UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl
 
 NAMES = ("loss_d", "loss_g", "d_real", "d_fake_1", "d_fake_2", "acc_real", "acc_fake")
-FLUSH_EVERY = 25  # steps: how long a non-finite loss can go unnoticed; its step is named exactly all the same
+FLUSH_EVERY = 25  # steps: a non-finite loss is detected within these; the error names its exact step
 
 
 class TrainLog:
-    """Collects one row of values a step; call `flush` before anything is saved, so that nothing bad ever is."""
+    """Collects one row of values per step. Call `flush` before saving weights, so that non-finite ones are never saved."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class TrainLog:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        # Lines from beyond the point that is resumed from belong to a future that is about to be lived again.
+        # Drop lines after the step that training resumes from: it writes them again.
         lines = read_jsonl(self._path)
         cut_jsonl(self._path, keep=sum(line["step"] <= first_step for line in lines))
         self._events = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1, flush_secs=30)
 
     def add(self, loss_d, loss_g, real_logits, fake_logits_1, fake_logits_2) -> None:
-        """Values of the step just done: losses (), logits (B,)."""
+        """Add the values of a finished step: losses (), logits (B,)."""
         with torch.no_grad():
             row = [
                 loss_d.float(),
@@ -63,22 +63,22 @@ class TrainLog:
             self.flush()
 
     def flush(self) -> dict | None:
-        """Write the collected rows; the last of them as a dict. Raises UserError naming the step of a non-finite loss."""
+        """Write the collected rows; return the last one. Raises UserError, naming the step, for a loss that is not finite."""
         if not self._rows:
             return None
         rows = self._world.mean(torch.stack(self._rows).cpu())  # (steps, 7)
         now = time.perf_counter()
         rate = len(rows) * self._batch / max(now - self._since, 1e-9)
         self._since = now
-        bad = (~torch.isfinite(rows[:, :2])).any(dim=1).nonzero()
-        good = int(bad[0]) if len(bad) else len(rows)
+        bad_rows = (~torch.isfinite(rows[:, :2])).any(dim=1).nonzero()
+        good = int(bad_rows[0]) if len(bad_rows) else len(rows)
         lines = [self._line(self._first + i, row, rate) for i, row in enumerate(rows[:good].tolist())]
-        kept = [line for line in lines if line["step"] % self._log_every == 0 or line["step"] == 1]
+        logged = [line for line in lines if line["step"] % self._log_every == 0 or line["step"] == 1]
         if self._world.is_main:
-            self._write(kept)
+            self._write(logged)
         if good < len(rows):
             if not self._world.is_main:
-                raise PeerLost  # the first process says which step it was
+                raise PeerLost  # the first process reports the step
             step = self._first + good
             values = dict(zip(NAMES, rows[good].tolist(), strict=True))
             raise UserError(
@@ -91,11 +91,11 @@ class TrainLog:
         return lines[-1]
 
     def add_snapshot(self, sheet, step: int) -> None:
-        """A snapshot, uint8 (C, H, W), for TensorBoard."""
+        """Add a snapshot, uint8 (C, H, W), to TensorBoard."""
         self._events.add_image("snapshot", sheet, step)
 
     def restart_clock(self) -> None:
-        """Leave what was not training (checkpoints, snapshots) out of images_per_s."""
+        """Exclude the time since the last flush (checkpoints, snapshots) from images_per_s."""
         self._since = time.perf_counter()
 
     def close(self) -> None:
@@ -114,5 +114,5 @@ class TrainLog:
             "step": step,
             "epoch": (step - 1) // self._steps_per_epoch + 1,
             **values,
-            "images_per_s": float(f"{rate:.4g}"),  # slow runs make less than one
+            "images_per_s": float(f"{rate:.4g}"),  # significant digits: slow runs make less than one
         }

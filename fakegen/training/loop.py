@@ -1,11 +1,11 @@
 """The adversarial loop, in the order of the algorithm.
 
-Each step's random numbers follow from (seed, step), and each pass's order from (seed, pass), so a run that is stopped
-anywhere and resumed ends with the same weights as one that was not: exactly so on a CPU.
+The random numbers of a step depend on (seed, step), and the order of a pass on (seed, pass), so a run that is stopped
+and resumed ends with the same weights as an uninterrupted one: on a CPU, bit for bit.
 
-Several processes take equal parts of each batch, and their gradients' mean is that of the whole: `batch` is the joined
-batch. Two things are each process's own: what is drawn for single images (dropout, augmentation, noise), and the
-statistics of batch normalisation, which see a process's part only. The first process keeps the books.
+Several processes take equal parts of each batch of size `batch`, and average their gradients. Two things differ between
+processes: random numbers for single images (dropout, augmentation, noise), and the statistics of batch normalisation,
+which see only the part of a process. The first process writes the files.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from fakegen.training.augment import add_noise, diff_augment
 from fakegen.training.batches import Batches
 from fakegen.training.log import TrainLog
 from fakegen.training.losses import discriminator_loss, generator_loss, r1_penalty
-from fakegen.training.monitor import QualityWatch
+from fakegen.training.monitor import QualityMonitor
 from fakegen.training.pair import Pair, build_pair
 
-STATE_EVERY_S = 60.0  # a kill loses at most this much of an epoch
+STATE_EVERY_S = 60.0  # a killed run loses at most this much training
 
 
 def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> None:
-    """Train the run to its preset's last step, from wherever its state stands; with the other processes of `world`.
+    """Train a run from its latest state to the last step of its preset, together with the other processes of `world`.
 
-    Raises Interrupted after Ctrl-C or SIGTERM (the state is saved), UserError when a loss is no longer finite.
+    Raises Interrupted after Ctrl-C or SIGTERM, when the state is saved, and UserError if a loss is not finite.
     """
     preset, seed = run.preset, run.facts["seed"]
     keep_freed_memory()
@@ -69,10 +69,10 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     )
     try:
         with lost_peers():
-            _adversarial_loop(run, pair, batches, log, QualityWatch(run, reals, device), fabric, world, step)
+            _adversarial_loop(run, pair, batches, log, QualityMonitor(run, reals, device), fabric, world, step)
     except UserError:
         run.wait()
-        _keep_last_state(run, per_epoch)
+        _checkpoint_last_state(run, per_epoch)
         raise
     finally:
         log.close()
@@ -80,14 +80,14 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
 
 
 def _adversarial_loop(
-    run: Run, pair: Pair, batches: Batches, log: TrainLog, watch: QualityWatch, fabric, world: World, step: int
+    run: Run, pair: Pair, batches: Batches, log: TrainLog, monitor: QualityMonitor, fabric, world: World, step: int
 ) -> None:
     preset, seed = run.preset, run.facts["seed"]
     generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
     discriminator, optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
-    shares = torch.tensor(list(run.classes.values()), device=fabric.device)
+    class_fractions = torch.tensor(list(run.classes.values()), device=fabric.device)
     per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)
-    saved_at = began = time.perf_counter()
+    saved_at = started = time.perf_counter()
     before = run.facts["timings"]["train_s"]
     title = f"training {preset.name}"
     with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
@@ -95,18 +95,19 @@ def _adversarial_loop(
             torch.manual_seed(derive_seed(seed, "step", step))
             pixels, labels = batches[step]
             z = draw_latents(preset, fabric.device)[batches.part]
-            # Where a preset has no classes, networks take images or latents alone.
+            # Labels are passed only to conditional networks.
             of_reals = (labels,) if run.classes else ()
-            of_fakes = (torch.multinomial(shares, preset.batch, replacement=True)[batches.part],) if run.classes else ()
+            drawn = torch.multinomial(class_fractions, preset.batch, replacement=True) if run.classes else None
+            of_fakes = (drawn[batches.part],) if drawn is not None else ()
             if not world.alone:
                 torch.manual_seed(derive_seed(seed, "step", step, world.rank))
             real = _mirrored(from_pixels(pixels.to(memory_format=torch.channels_last), run.value_range), preset)
-            fake = generator(z, *of_fakes)  # (B, C, R, R), as the reals are
+            fake = generator(z, *of_fakes)  # (B, C, R, R)
             noise = _noise(preset, step / per_epoch)
 
-            # D learns to tell the two apart.
+            # Update D: tell reals from fakes.
             pair.discriminator.requires_grad_(True)
-            seen_real, seen_fake = _shown(real, preset, noise), _shown(fake.detach(), preset, noise)
+            seen_real, seen_fake = _augmented(real, preset, noise), _augmented(fake.detach(), preset, noise)
             if preset.mixed_batch:
                 of_both = tuple(torch.cat(pieces) for pieces in zip(of_reals, of_fakes, strict=True))
                 real_logits, fake_logits = discriminator(torch.cat([seen_real, seen_fake]), *of_both).chunk(2)
@@ -121,9 +122,9 @@ def _adversarial_loop(
             _clip(pair.discriminator, preset)
             optimiser_d.step()
 
-            # G learns to pass for real. D's weights need no gradients here: a third of its backward pass.
+            # Update G: be classified as real. D's weights need no gradients, which saves a third of D's backward pass.
             pair.discriminator.requires_grad_(False)
-            fake_logits_2 = discriminator(_shown(fake, preset, noise), *of_fakes)
+            fake_logits_2 = discriminator(_augmented(fake, preset, noise), *of_fakes)
             loss_g = generator_loss(fake_logits_2, preset.loss)
             optimiser_g.zero_grad()
             fabric.backward(loss_g)
@@ -131,7 +132,7 @@ def _adversarial_loop(
             optimiser_g.step()
 
             step += 1
-            _average(pair.averaged, pair.generator, preset.ema, step)
+            _update_average(pair.averaged, pair.generator, preset.ema, step)
             log.add(
                 loss_d.detach(), loss_g.detach(), real_logits.detach(), fake_logits.detach(), fake_logits_2.detach()
             )
@@ -141,8 +142,8 @@ def _adversarial_loop(
             stopping, is_due = world.any(stop.asked, time.perf_counter() - saved_at > STATE_EVERY_S)
             if at_epoch_end or stopping or is_due:
                 log.flush()
-                run.facts["timings"]["train_s"] = round(before + time.perf_counter() - began, 2)
-                _save_progress(run, pair, log, watch, world, step, stopping)
+                run.facts["timings"]["train_s"] = round(before + time.perf_counter() - started, 2)
+                _save_progress(run, pair, log, monitor, world, step, stopping)
                 log.restart_clock()
                 saved_at = time.perf_counter()
             if stopping:
@@ -152,27 +153,27 @@ def _adversarial_loop(
 
 
 def _save_progress(
-    run: Run, pair: Pair, log: TrainLog, watch: QualityWatch, world: World, step: int, stopping: bool
+    run: Run, pair: Pair, log: TrainLog, monitor: QualityMonitor, world: World, step: int, stopping: bool
 ) -> None:
-    """The state, and at the end of an epoch what the preset keeps of it; a stop leaves a checkpoint wherever it comes."""
+    """Save the state; at the end of an epoch also its files, and a measurement; when stopping also a checkpoint."""
     images = run.facts["source"]["images"]["train"]
     per_epoch, is_last = run.preset.steps_per_epoch(images), step == run.preset.last_step(images)
     epoch = -(-step // per_epoch)
     if step % per_epoch == 0 or is_last:
-        to_measure = watch.due(epoch, is_last=is_last)
-        # A stop amid this epoch left a checkpoint of its part: the whole epoch takes that one's place.
+        to_measure = monitor.due(epoch, is_last=is_last)
+        # A checkpoint of the unfinished epoch, left by an earlier stop, is replaced.
         keep = to_measure or stopping or epoch in run.epochs_on_disk()
         _save_epoch(run, pair, log, epoch, step, is_last=is_last, keep=keep)
         if to_measure and world.is_main:
-            watch.measure(epoch)
-        run.facts = world.share(run.facts)  # a collapse is then known to all
+            monitor.measure(epoch)
+        run.facts = world.share(run.facts)  # every process learns of a collapse
     elif stopping:
         run.save_checkpoint(epoch, step, pair.weights())
     run.save_state(step, pair.state())
 
 
 def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
-    """A batch of latents, float32 (batch, z_dim), from torch's own random state."""
+    """Draw a batch of latents, float32 (batch, z_dim), from torch's random state."""
     if preset.latent == "uniform":
         return torch.rand(preset.batch, preset.z_dim, device=device) * 2 - 1
     return torch.randn(preset.batch, preset.z_dim, device=device)
@@ -186,13 +187,13 @@ def _mirrored(images: torch.Tensor, preset: Preset) -> torch.Tensor:
 
 
 def _noise(preset: Preset, epoch: float) -> float:
-    """The deviation of D's noise at a moment, counted in epochs."""
-    left = max(0.0, 1 - epoch / preset.noise_epochs) if preset.noise_epochs else 1.0
-    return preset.noise * left
+    """Return the standard deviation of D's noise at `epoch`, which may be fractional."""
+    remaining = max(0.0, 1 - epoch / preset.noise_epochs) if preset.noise_epochs else 1.0
+    return preset.noise * remaining
 
 
-def _shown(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
-    """What D sees of them: alike for reals and fakes, or D would learn the difference."""
+def _augmented(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
+    """Return D's inputs. Reals and fakes need the same augmentation, or D would learn the difference."""
     images = add_noise(images, noise)
     return diff_augment(images) if preset.augment else images
 
@@ -205,7 +206,7 @@ def _flips(preset: Preset, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def _r1(discriminator: nn.Module, images: torch.Tensor, labels: tuple, preset: Preset, step: int, device):
-    """The weighted penalty on steps that have one, else 0. In fp32: what is fast in bf16 has no second derivative."""
+    """Return the weighted R1 penalty, or 0 on steps without. In fp32: the fast bf16 path has no second derivative."""
     if not preset.r1 or step % preset.r1_every:
         return torch.zeros((), device=device)
     images = images.detach().requires_grad_(True)
@@ -220,21 +221,21 @@ def _clip(network: nn.Module, preset: Preset) -> None:
 
 
 @torch.no_grad()
-def _average(averaged: nn.Module | None, current: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of weights and of BN's statistics, ramped up so that a short run is not mostly its start."""
+def _update_average(averaged: nn.Module | None, current: nn.Module, decay: float, step: int) -> None:
+    """Update the moving average of weights and BN statistics; the decay rises from 0, so that early steps do not dominate."""
     if averaged is None:
         return
     decay = min(decay, step / (step + 10.0))
-    ours, theirs = averaged.state_dict(), current.state_dict()
-    names = [name for name, tensor in ours.items() if tensor.is_floating_point()]
-    torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - decay)
+    average, latest = averaged.state_dict(), current.state_dict()
+    names = [name for name, tensor in average.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([average[name] for name in names], [latest[name] for name in names], 1 - decay)
 
 
 def _save_epoch(
     run: Run, pair: Pair, log: TrainLog | None, epoch: int, step: int, is_last: bool = False, keep: bool = False
 ) -> None:
-    """Checkpoint and snapshot of an epoch, where the preset asks for them; 0 is the untrained network. `keep` wants the
-    checkpoint in any case.
+    """Write the checkpoint and snapshot of an epoch if the preset schedules them; epoch 0 is the untrained network. `keep`
+    writes the checkpoint in any case.
     """
     preset = run.preset
     is_end = epoch == 0 or is_last
@@ -248,8 +249,8 @@ def _save_epoch(
     run.save(epoch=epoch, step=step, status="running")
 
 
-def _keep_last_state(run: Run, per_epoch: int) -> None:
-    """Make a checkpoint of the latest state on disk, which is sound where what came after it was not."""
+def _checkpoint_last_state(run: Run, per_epoch: int) -> None:
+    """Write a checkpoint of the latest state on disk, the last one before a loss became non-finite."""
     if saved := run.load_state():
         step, state = saved
         epoch = -(-step // per_epoch)
@@ -260,7 +261,7 @@ def _keep_last_state(run: Run, per_epoch: int) -> None:
 
 @torch.inference_mode()
 def snapshot(run: Run, network: nn.Module) -> np.ndarray:
-    """Fakes from the same latents every time, as one sheet, uint8 (C, H, W): side x side, or a row for each class."""
+    """Return a grid of fakes from fixed latents, uint8 (C, H, W): side x side images, or one row per class."""
     preset, classes = run.preset, len(run.classes)
     columns = preset.snapshot_side
     rows = classes or columns

@@ -1,11 +1,11 @@
-"""The adversarial losses, on logits: D's logit is high for real. No label constants here."""
+"""The adversarial losses, on logits: D's logit is high for real."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import relu, softplus
 
-# What each loss is, as plots say it.
+# (loss of D, loss of G), for plots.
 FORMULAS = {
     "logistic": ("D: −log D(x) − log(1 − D(G(z)))", "G: −log D(G(z))"),
     "hinge": ("D: max(0, 1 − D(x)) + max(0, 1 + D(G(z)))", "G: −D(G(z))"),
@@ -19,11 +19,11 @@ def discriminator_loss(
     smoothing: float = 0.0,
     flipped: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Means over (B,) logits of how wrong D is about reals plus how wrong about fakes.
+    """Return D's loss: the mean over real logits (B,) plus the mean over fake logits (B,).
 
     "logistic": Goodfellow et al. 2014 (arXiv 1406.2661), equation 1: -log D(x) - log(1 - D(G(z))).
-    "hinge": Lim and Ye 2017 (arXiv 1705.02894). `smoothing` s counts a real as (1 - s) real and s fake (Salimans et al.
-    2016, 3.4); `flipped`, two bool (B,) for reals and fakes, says which are to be called by the other's name.
+    "hinge": Lim and Ye 2017 (arXiv 1705.02894). `smoothing` s makes the target of reals 1 - s (Salimans et al. 2016,
+    3.4); `flipped`, two bool (B,) for reals and fakes, marks the images whose label is flipped.
     """
     on_real = (1 - smoothing) * as_real(real_logits, kind) + smoothing * as_fake(real_logits, kind)
     on_fake = as_fake(fake_logits, kind)
@@ -34,28 +34,27 @@ def discriminator_loss(
 
 
 def generator_loss(fake_logits: torch.Tensor, kind: str = "logistic") -> torch.Tensor:
-    """Mean over (B,) logits. "logistic" is the non-saturating form, Goodfellow et al. 2014, section 3: -log D(G(z));
-    "hinge" is -D(G(z)).
+    """Return G's loss, the mean over fake logits (B,). "logistic" is the non-saturating form, -log D(G(z)), Goodfellow et
+    al. 2014, section 3; "hinge" is -D(G(z)).
     """
     return -fake_logits.mean() if kind == "hinge" else as_real(fake_logits, kind).mean()
 
 
 def as_real(logits: torch.Tensor, kind: str) -> torch.Tensor:
-    """D's loss per image where real is right, (B,)."""
+    """Return D's loss per image, (B,), for the label real."""
     return relu(1 - logits) if kind == "hinge" else softplus(-logits)  # softplus(-l) = -log(sigmoid(l))
 
 
 def as_fake(logits: torch.Tensor, kind: str) -> torch.Tensor:
-    """D's loss per image where fake is right, (B,)."""
+    """Return D's loss per image, (B,), for the label fake."""
     return relu(1 + logits) if kind == "hinge" else softplus(logits)  # softplus(l) = -log(1 - sigmoid(l))
 
 
 def r1_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Mean squared norm of D's gradient at the reals: Mescheder et al. 2018 (arXiv 1801.04406), equation 9, without its
-    weight of half gamma.
+    """Return the mean squared norm of D's gradient at the reals: Mescheder et al. 2018 (arXiv 1801.04406), equation 9,
+    without the factor gamma / 2.
 
-    `images` (B, C, R, R) must require a gradient and `logits` (B,) come from them, through layers that can be
-    differentiated twice.
+    `images` (B, C, R, R) must require gradients; `logits` (B,) are D's outputs for them, through twice differentiable layers.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()

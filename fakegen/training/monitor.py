@@ -1,4 +1,4 @@
-"""Quality while a run trains: measured at chosen epochs, the best one named, a collapse noticed and said."""
+"""Quality monitoring during training: measure chosen epochs, record the best, and detect a collapse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fakecore.progress import say
 from fakegen.quality.plots import plot_quality
 from fakegen.quality.records import (
     DEFAULT_COUNT,
-    LEAST_COUNT,
+    MIN_COUNT,
     Collapse,
     Reference,
     best_of,
@@ -20,23 +20,24 @@ from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run
 
 
-class QualityWatch:
-    """Measures the checkpoints that `due` names, against features of the held-out reals that are computed at the first."""
+class QualityMonitor:
+    """Measures checkpoints against the held-out reals, whose features are computed at the first measurement."""
 
     def __init__(self, run: Run, reals: Reals, device: str):
         self._run, self._reals, self._device = run, reals, device
         self._every = run.preset.measure_every
         self._reference: Reference | None = None
         held_out = int((reals.splits != "train").sum())
-        if self._every and held_out < LEAST_COUNT:
+        if self._every and held_out < MIN_COUNT:
             say(f"note: {held_out} held-out images are too few to measure the fakes against")
             self._every = 0
 
     def due(self, epoch: int, is_last: bool) -> bool:
+        """Return whether `epoch` is to be measured."""
         return self._every > 0 and epoch > 0 and (is_last or epoch % self._every == 0)
 
     def measure(self, epoch: int) -> str | None:
-        """Measure the checkpoint of `epoch`, which must be on its way to disk; what is wrong if the run has collapsed."""
+        """Measure the checkpoint of `epoch`, once it is written, and record it; describe the collapse if there is one."""
         run = self._run
         run.wait()
         if self._reference is None:
@@ -46,10 +47,10 @@ class QualityWatch:
         rows = read_quality(run, settings_of(self._reference, DEFAULT_COUNT))
         plot_quality(run, rows)
         best = best_of(rows)
-        told = "" if best.epoch == epoch else f"; best: {best.frechet:.4g} at epoch {best.epoch}"
+        detail = "" if best.epoch == epoch else f"; best: {best.frechet:.4g} at epoch {best.epoch}"
         if len(rows) == 1:
-            told = f", training reals {quality.floor:.4g} (features: {quality.features})"
-        say(f"epoch {epoch}: Frechet distance {quality.frechet:.4g}{told}")
+            detail = f", training reals {quality.floor:.4g} (features: {quality.features})"
+        say(f"epoch {epoch}: Frechet distance {quality.frechet:.4g}{detail}")
         collapse = Collapse().notice([row for row in rows if row.epoch <= epoch])
         if collapse and not run.facts.get("collapse"):
             say(f"note: {collapse}")

@@ -1,4 +1,4 @@
-"""The two networks, the averaged generator and their optimisers: what a checkpoint and a state are made of."""
+"""The two networks, the averaged generator and the optimisers: the content of checkpoints and training states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fakegen.runs.run import open_run
 
 @dataclass
 class Pair:
-    """G and D in training, the average of G (None without), and an optimiser for each."""
+    """G and D in training, the moving average of G (None if ema is 0), and an optimiser for each."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -33,12 +33,14 @@ class Pair:
     optimiser_d: torch.optim.Optimizer
 
     def weights(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of a checkpoint, named generator.*, discriminator.* and generator_ema.*."""
         parts = {"generator": self.generator, "discriminator": self.discriminator}
         if self.averaged is not None:
             parts["generator_ema"] = self.averaged
         return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
 
     def state(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of a training state: the weights, optimiser_g.* and optimiser_d.*."""
         return {
             **self.weights(),
             **optimiser_tensors(self.optimiser_g, "optimiser_g."),
@@ -46,6 +48,7 @@ class Pair:
         }
 
     def restore(self, state: dict[str, torch.Tensor], what: str) -> None:
+        """Load the tensors of a training state. Raises UserError that names `what` if they do not fit."""
         load_into(self.generator, _part(state, "generator."), what)
         load_into(self.discriminator, _part(state, "discriminator."), what)
         if self.averaged is not None:
@@ -54,14 +57,14 @@ class Pair:
         restore_optimiser(self.optimiser_d, _part(state, "optimiser_d."))
 
     def sampler(self) -> nn.Module:
-        """The generator that samples are made with: the averaged one where there is one."""
+        """Return the generator to sample from: the averaged one if there is one."""
         return self.averaged if self.averaged is not None else self.generator
 
 
 def build_pair(preset: Preset, channels: int, classes: int, device: torch.device, seed: int) -> Pair:
-    """Networks and optimisers before the first step: weights are a function of the seed, or another run's.
+    """Build networks and optimisers, with weights that depend on the seed, or those of `init_g` and `init_d`.
 
-    Raises UserError when `init_g` or `init_d` name weights that are not there or of another architecture.
+    Raises UserError if `init_g` or `init_d` name weights that are missing or of another architecture.
     """
     torch.manual_seed(derive_seed(seed, "weights"))
     of_g, of_d = generator_arguments(preset, channels, classes), discriminator_arguments(preset, channels, classes)
@@ -96,7 +99,7 @@ def _optimiser(preset: Preset, network: nn.Module, lr: float) -> torch.optim.Opt
 
 
 def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any]) -> None:
-    """Fill a network, built as `wanted` says, with the weights of `part` in a run or a checkpoint."""
+    """Load the weights of `part` of a run or checkpoint into a network, which was built with the arguments `wanted`."""
     checkpoint = source.with_suffix("") if source.suffix in (".safetensors", ".json") else source
     if source.is_dir():
         run = open_run(source)
@@ -108,9 +111,11 @@ def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any
     if facts.get("kind") != "gan" or not tensors:
         raise UserError(f"{checkpoint} contains no {part}", expected="a run, or a checkpoint of a run")
     built = {"architecture": facts.get("architecture"), **facts.get(part, {})}
-    others = [f"{name}={built[name]}, here {wanted.get(name)}" for name in built if built[name] != wanted.get(name)]
-    other = f"It was built with {'; '.join(others)}. " if others else ""
-    remedy = f"{other}Start from a run with the same preset and sizes, or set this run's fields to match with --set."
+    changed = [f"{name}={built[name]}, here {wanted.get(name)}" for name in built if built[name] != wanted.get(name)]
+    difference = f"It was built with {'; '.join(changed)}. " if changed else ""
+    remedy = (
+        f"{difference}Start from a run with the same preset and sizes, or set this run's fields to match with --set."
+    )
     load_into(network, tensors, str(checkpoint), remedy)
 
 

@@ -16,7 +16,7 @@ COLOURS = {"d": "#4C72B0", "g": "#DD8452", "real": "#55A868", "fake": "#C44E52",
 
 
 def plot_run(run: Run, reals: Reals) -> None:
-    """Draw RUN/plots from metrics.jsonl and the last snapshot. Does nothing for a run without a logged step."""
+    """Draw RUN/plots from metrics.jsonl and the last snapshot; no curves for a run without a logged step."""
     lines = read_jsonl(run.path / "metrics.jsonl")
     if lines:
         columns = {name: np.array([line[name] for line in lines], dtype=float) for name in lines[0]}
@@ -31,13 +31,13 @@ def _plot_curves(run: Run, log: dict[str, np.ndarray]) -> None:
     outputs = [
         ("d_real", "D(x), reals", "real"),
         ("d_fake_1", "D(G(z)), before D's update", "fake"),
-        ("d_fake_2", "D(G(z)), after it", "fake_after"),
+        ("d_fake_2", "D(G(z)), after D's update", "fake_after"),
     ]
     accuracy = [("acc_real", "reals classified as real", "real"), ("acc_fake", "fakes classified as fake", "fake")]
     plots = run.path / "plots"
     _curves(plots / "losses.png", log, losses, f"Losses: {title}", "loss (nats)", None)
     _curves(plots / "d-outputs.png", log, outputs, f"D's outputs: {title}", "mean probability of real", 0.5)
-    _curves(plots / "accuracy.png", log, accuracy, f"D's accuracy: {title}", "share of the batch", 0.5)
+    _curves(plots / "accuracy.png", log, accuracy, f"D's accuracy: {title}", "fraction of the batch", 0.5)
 
 
 def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: str, guide: float | None) -> None:

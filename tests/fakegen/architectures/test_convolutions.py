@@ -19,7 +19,7 @@ def gradients(layer, images, forward):
 
 @pytest.mark.parametrize(("c_in", "c_out"), SHAPES)
 @pytest.mark.parametrize("kind", [Halving, Doubling])
-def test_the_fast_path_computes_what_torch_computes(kind, c_in, c_out):
+def test_the_fast_path_equals_torch(kind, c_in, c_out):
     torch.manual_seed(0)
     layer = kind(c_in, c_out).to(memory_format=torch.channels_last)
     images = torch.randn(4, c_in, 8, 12).to(memory_format=torch.channels_last)
@@ -34,13 +34,13 @@ def test_the_fast_path_computes_what_torch_computes(kind, c_in, c_out):
 
 
 @pytest.mark.parametrize("kind", [Halving, Doubling])
-def test_without_autocast_nothing_is_different(kind):
+def test_without_autocast_the_layers_equal_torch_exactly(kind):
     layer, images = kind(5, 3), torch.randn(2, 5, 8, 8)
     plain = conv2d if kind is Halving else conv_transpose2d
     assert torch.equal(layer(images), plain(images, layer.weight, stride=2, padding=1))
 
 
-def test_the_fast_path_is_taken(monkeypatch):
+def test_the_fast_path_is_used(monkeypatch):
     import fakegen.architectures.convolutions as module
 
     def refuse(*_):
@@ -51,7 +51,7 @@ def test_the_fast_path_is_taken(monkeypatch):
         Halving(3, 8)(torch.randn(1, 3, 8, 8))
 
 
-def test_a_shuffled_convolution_is_the_doubling_to_the_last_digit():
+def test_a_shuffled_convolution_equals_the_doubling():
     weight, images = torch.randn(6, 3, 4, 4).double(), torch.randn(2, 6, 5, 7).double()
     shuffled = torch.nn.functional.pixel_shuffle(conv2d(images, shuffling_weight(weight), padding=1), 2)
     torch.testing.assert_close(shuffled, conv_transpose2d(images, weight, stride=2, padding=1), rtol=1e-12, atol=1e-12)

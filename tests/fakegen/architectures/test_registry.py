@@ -39,7 +39,7 @@ def preset(request):
 
 @pytest.mark.parametrize("resolution", [16, 32, 64, 128, 256])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_power_of_two_comes_out_at_its_resolution(resolution, channels):
+def test_dcgan_makes_every_power_of_two(resolution, channels):
     generator = build_generator("dcgan", {"resolution": resolution, "channels": channels, "z_dim": 6, "width": 2})
     discriminator = build_discriminator("dcgan", {"resolution": resolution, "channels": channels, "width": 2})
     images = generator(torch.randn(3, 6))
@@ -53,7 +53,7 @@ def test_every_power_of_two_comes_out_at_its_resolution(resolution, channels):
     [("dense", 17), ("dense", 64), ("upsampling", 36), ("stack", 48), ("digit", 28), ("digit", 32), ("digit", 40)],
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_other_architectures_make_the_sides_that_they_claim(architecture, resolution, channels):
+def test_other_architectures_make_their_supported_resolutions(architecture, resolution, channels):
     preset = get_preset(
         {"dense": "dense-1", "upsampling": "upsample-faces", "stack": "celeba-128", "digit": "mnist-digit"}[
             architecture
@@ -73,12 +73,12 @@ def test_other_architectures_make_the_sides_that_they_claim(architecture, resolu
         ("digits-32", {"resolution": 48}, "power of two"),
         ("mnist-digit", {"resolution": 30}, "multiple of 4"),
         ("celeba-128", {"resolution": 40}, "multiple of 16"),
-        ("dense-1", {"g_upsampling": "nearest"}, "dense-1 has no g_upsampling to set"),
+        ("dense-1", {"g_upsampling": "nearest"}, "dense-1 does not use the field g_upsampling"),
         ("mnist-digit", {"g_width": 3}, "no such field"),
         ("dense-1", {"conditional": True}, "takes no labels"),
     ],
 )
-def test_what_an_architecture_cannot_do_is_refused(name, changes, words):
+def test_unsupported_fields_are_refused(name, changes, words):
     with pytest.raises(UserError) as caught:
         check_architecture(get_preset(name, changes), set(changes))
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -112,14 +112,14 @@ def test_the_dense_networks_end_in_120000_values():
     ]
 
 
-def test_the_stacks_of_system_e_have_their_16_and_13_layers():
+def test_the_stacks_of_system_e_have_16_and_13_layers():
     with torch.device("meta"):
         generator, discriminator, _ = networks(get_preset("celeba-128"))
     assert len(generator.layers) == 16
     assert len(discriminator.layers) == 13
 
 
-def test_same_padding_is_that_of_keras():
+def test_same_padding_equals_keras():
     """Where an odd total must be split, Keras puts the larger part at the bottom and the right."""
     from fakegen.architectures.layers import SamePadding
 
@@ -170,7 +170,7 @@ def test_every_preset_can_be_differentiated_twice(preset):
     assert gradients[0].abs().sum() > 0
 
 
-def test_labels_change_what_both_networks_say():
+def test_labels_change_the_outputs_of_both_networks():
     generator, discriminator, _ = networks(get_preset("conditional-32", {"g_width": 8, "d_width": 8}))
     z, images = torch.randn(1, 100).repeat(3, 1), torch.rand(1, 3, 32, 32).repeat(3, 1, 1, 1)
     labels = torch.arange(3)
@@ -179,7 +179,7 @@ def test_labels_change_what_both_networks_say():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_rewritten_generator_computes_the_same(preset, channels):
+def test_the_folded_generator_makes_the_same_images(preset, channels):
     torch.manual_seed(1)
     generator, _, _ = networks(preset, channels)
     labels = (torch.arange(32) % CLASSES,) if preset.conditional else ()

@@ -21,13 +21,13 @@ SMALL = {"dcgan": 16, "digit": 28, "dense": 16, "upsampling": 16, "stack": 16}
 
 @pytest.fixture(autouse=True)
 def _without_plots(monkeypatch):
-    """Plots take longer than these trainings, and test_generate looks at them."""
+    """Plots take longer than these trainings, and test_generate checks them."""
     monkeypatch.setattr(generate, "plot_run", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """Crops of the two photographs that come with scikit-learn, a folder for each: real pictures, two classes."""
+    """Crops of the two photographs that come with scikit-learn, a folder for each: real images of two classes."""
     folder = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
     for name, photo in zip(("temple", "flower"), load_sample_images().images, strict=True):
@@ -50,7 +50,7 @@ def small(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_it_trains_saves_reloads_and_samples_identically(name, photos, tmp_path):
+def test_every_preset_trains_saves_reloads_and_samples_identically(name, photos, tmp_path):
     real = "digits:3" if source_channels_of(PRESETS[name]) == 1 else str(photos)
     made = fakegen.train(name, out=tmp_path / "run", real=real, changes=small(name), count=12, device="cpu")
     facts = json.loads((made.run / "run.json").read_text())
@@ -68,10 +68,10 @@ def test_it_trains_saves_reloads_and_samples_identically(name, photos, tmp_path)
             on_disk, np.repeat(expected, 3, axis=2)
         )
     first = load_generator(made.run / "checkpoints" / "epoch-0000", "cpu").block(facts["seed"], 0)
-    assert not np.array_equal(first, block)  # it has learned something
+    assert not np.array_equal(first, block)  # training changed it
 
 
-def test_a_conditional_run_knows_its_classes(photos, tmp_path):
+def test_a_conditional_run_records_and_samples_its_classes(photos, tmp_path):
     made = fakegen.train(
         "conditional-32",
         out=tmp_path / "run",
@@ -95,7 +95,7 @@ def test_a_conditional_run_knows_its_classes(photos, tmp_path):
     assert sheet.shape[0] < sheet.shape[1]  # a row for each of two classes, eight columns
 
 
-def test_a_generator_without_classes_cannot_be_asked_for_one(run, tmp_path):
+def test_an_unconditional_generator_refuses_a_class(run, tmp_path):
     with pytest.raises(UserError, match="is not conditional"):
         fakegen.sample(run, tmp_path / "x", count=3, only="3")
 
@@ -107,7 +107,7 @@ def test_a_conditional_preset_refuses_a_source_without_classes(photos, tmp_path)
         )
 
 
-def test_small_images_are_enlarged_only_if_asked(photos, tmp_path):
+def test_small_images_are_enlarged_only_on_request(photos, tmp_path):
     changes = {"resolution": 128, "batch": 4, "steps": 1, "g_width": 2, "d_width": 2}
     with pytest.raises(UserError, match="--set upscale=true"):
         fakegen.train("dcgan-64", out=tmp_path / "x", real=str(photos), changes=changes)
@@ -157,11 +157,11 @@ def _last_losses(changes: dict, folder) -> tuple:
 
 
 @pytest.mark.parametrize("field", sorted(OPTIONS))
-def test_every_option_changes_what_is_learned(field, plain, tmp_path):
+def test_every_option_changes_the_weights(field, plain, tmp_path):
     assert _last_losses({field: OPTIONS[field]}, tmp_path) != plain
 
 
-def test_noise_fades():
+def test_noise_decreases_to_zero():
     from fakegen.training.loop import _noise
 
     preset = fakegen.get_preset("digits-32", {"noise": 0.4, "noise_epochs": 10})
@@ -174,16 +174,16 @@ def test_a_run_starts_from_the_weights_of_another(run, tiny, tmp_path):
     made = fakegen.train("digits-32", out=tmp_path / "run", real="digits:5", changes=changes, count=3, device="cpu")
     from fakecore.runs.checkpoint import load_checkpoint
 
-    begun, _ = load_checkpoint(made.run / "checkpoints" / "epoch-0000")
+    initial, _ = load_checkpoint(made.run / "checkpoints" / "epoch-0000")
     last, _ = load_checkpoint(run / "checkpoints" / "epoch-0002")
     first, _ = load_checkpoint(run / "checkpoints" / "epoch-0001")
-    for name, tensor in begun.items():
+    for name, tensor in initial.items():
         source = first if name.startswith("discriminator.") else last
         part = "generator." + name.partition(".")[2] if name.startswith("generator") else name
         assert tensor.equal(source[part]), name
 
 
-def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, tmp_path):
+def test_weights_of_another_architecture_are_refused(run, tiny, tmp_path):
     with pytest.raises(UserError, match=r"layers\.0\.weight") as caught:
         fakegen.train(
             "digits-32",
@@ -197,7 +197,7 @@ def test_weights_of_another_architecture_are_refused_with_the_layers(run, tiny, 
     assert not (tmp_path / "x").exists()
 
 
-def test_weights_that_are_not_there_are_named(tiny, tmp_path):
+def test_missing_weights_are_named(tiny, tmp_path):
     with pytest.raises(UserError, match="no run or checkpoint") as caught:
         changes = {**tiny, "init_d": str(tmp_path / "nowhere")}
         fakegen.train("digits-32", out=tmp_path / "x", real="digits:5", changes=changes, count=3)

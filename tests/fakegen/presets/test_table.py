@@ -19,7 +19,7 @@ def test_every_preset_is_within_its_own_ranges():
         assert get_preset(name, values) == preset
 
 
-def test_a_flag_overrides_the_row():
+def test_set_overrides_a_preset_field():
     assert get_preset("dcgan-64", {"resolution": "32", "lr": "1e-3"}).resolution == 32
 
 
@@ -37,7 +37,7 @@ def test_a_flag_overrides_the_row():
         ("digits-32", {"name": "other"}, "cannot be set"),
     ],
 )
-def test_a_wrong_request_is_one_clear_line(name, changes, words):
+def test_a_wrong_request_gives_a_one_line_error(name, changes, words):
     with pytest.raises(UserError) as caught:
         get_preset(name, changes)
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -54,7 +54,7 @@ def test_the_catalogue_counts_parameters():
     assert (rows["dense-1"]["epochs"], rows["dense-1"]["steps"]) == (None, 20_000)
 
 
-def test_every_presets_layers_add_up_to_what_the_table_says():
+def test_the_layers_of_every_preset_add_up_to_its_parameters_in_the_table():
     for row in catalogue():
         found = layers(PRESETS[row["name"]])
         for network, params in (("generator", "params_g"), ("discriminator", "params_d")):
@@ -79,7 +79,7 @@ def test_steps_and_epochs_count_the_same_way():
     assert (own_epochs.steps_per_epoch(104), own_epochs.last_step(104)) == (7, 28)
 
 
-def test_asking_for_epochs_undoes_a_number_of_steps():
+def test_epochs_replace_a_number_of_steps():
     by_steps = get_preset("digits-32", {"steps": 25})
     assert change_preset(by_steps, {"epochs": 2}).steps == 0
     assert change_preset(by_steps, {"epochs": 2, "steps": 9}).steps == 9

@@ -28,7 +28,7 @@ def test_frechet_is_the_closed_form_for_gaussians():
     assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
 
 
-def test_frechet_is_right_when_there_are_fewer_images_than_dimensions():
+def test_frechet_is_correct_with_fewer_images_than_dimensions():
     a, b = normal(60, 200, 0), normal(80, 200, 1, mean=0.3)
     # Tr (S S')^1/2 is the sum of the singular values of A B^T, where S = A^T A: exact, whatever the ranks.
     left, right = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
@@ -72,7 +72,7 @@ def test_the_standard_error_is_the_spread_of_repeated_measurements():
     assert np.mean(errors) == pytest.approx(values.std(ddof=1), rel=0.3)
 
 
-def test_precision_and_recall_are_what_plain_loops_find():
+def test_precision_and_recall_equal_a_loop_implementation():
     reals, fakes = normal(40, 2, 0), normal(30, 2, 1, mean=0.7, scale=0.6)
 
     def share_among(asked, members, k=3):
@@ -84,7 +84,7 @@ def test_precision_and_recall_are_what_plain_loops_find():
     assert precision > recall  # fakes are in the reals' midst and cover only that: the swap would show
 
 
-def test_known_answers_of_torch_fidelity():
+def test_torch_fidelity_gives_the_same_values():
     """torch-fidelity 0.4.0 on the same float64 arrays: fid_statistics_to_metric, and prc_features_to_metric with k = 3."""
     reals, fakes = normal(400, 6, 10), normal(500, 6, 11, mean=0.5, scale=0.8)
     assert frechet_distance(reals, fakes) == pytest.approx(FIDELITY_FRECHET, rel=1e-6)

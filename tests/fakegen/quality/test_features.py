@@ -14,7 +14,7 @@ from fakegen.runs.reals import load_reals
 
 
 @pytest.fixture(autouse=True)
-def _no_weights_at_hand(monkeypatch, tmp_path):
+def _no_find_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
@@ -98,7 +98,7 @@ def test_grey_is_the_same_as_three_equal_channels():
     assert torch.allclose(network(grey), network(grey.expand(-1, 3, -1, -1)), atol=1e-6)
 
 
-def test_every_space_says_that_its_numbers_are_not_published_fid(spaces):
+def test_every_space_says_that_it_is_not_comparable_with_published_fid(spaces):
     for space in spaces.values():
         assert space.comparable.startswith("Not comparable with published FID")
     assert (
@@ -106,14 +106,14 @@ def test_every_space_says_that_its_numbers_are_not_published_fid(spaces):
     )
 
 
-def test_the_network_of_the_classes_is_learned_once_and_kept(reals, spaces, monkeypatch):
+def test_the_class_network_is_trained_once_and_cached(reals, spaces, monkeypatch):
     monkeypatch.setattr("fakegen.quality.classifier._train", lambda *_: pytest.fail("it was learned again"))
     again = open_features("classes", reals, device="cpu")
     images = np.array(reals.images[:10])
     assert again.key == spaces["classes"].key and np.array_equal(again(images), spaces["classes"](images))
 
 
-def test_a_damaged_network_of_the_classes_is_learned_again(reals, spaces, monkeypatch, tmp_path):
+def test_a_damaged_class_network_is_trained_again(reals, spaces, monkeypatch, tmp_path):
     shutil.copytree(cache_home() / "features", tmp_path / "features")
     monkeypatch.setenv("FAKELAB_CACHE", str(tmp_path))
     kept = tmp_path / "features" / f"{spaces['classes'].key}.safetensors"
@@ -123,7 +123,7 @@ def test_a_damaged_network_of_the_classes_is_learned_again(reals, spaces, monkey
     assert len(kept.read_bytes()) > 1000
 
 
-def test_learning_classes_leaves_the_random_numbers_of_training_alone(reals, monkeypatch, tmp_path):
+def test_training_the_class_network_leaves_the_random_state_unchanged(reals, monkeypatch, tmp_path):
     monkeypatch.setenv("FAKELAB_CACHE", str(tmp_path))
     monkeypatch.setattr("fakegen.quality.classifier._STEPS", 2)
     torch.manual_seed(5)
@@ -133,7 +133,7 @@ def test_learning_classes_leaves_the_random_numbers_of_training_alone(reals, mon
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_auto_takes_classes_where_there_are_some_and_random_where_not(reals, spaces):
+def test_auto_uses_classes_if_there_are_some_else_random(reals, spaces):
     assert open_features("auto", reals, device="cpu").name == "classes"
     one_class = load_reals("digits:3", resolution=16, shares=(80, 10, 10), seed=0)
     assert open_features("auto", one_class, device="cpu").name == "random"
@@ -147,13 +147,13 @@ def test_auto_takes_classes_where_there_are_some_and_random_where_not(reals, spa
         ("random", {"weights": "x.pth"}, "--features inception"),
     ],
 )
-def test_a_wrong_request_is_one_clear_line(name, options, words):
+def test_a_wrong_request_gives_a_one_line_error(name, options, words):
     one_class = load_reals("digits:3", resolution=16, shares=(80, 10, 10), seed=0)
     with pytest.raises(UserError, match=words):
         open_features(name, one_class, device="cpu", **options)
 
 
-def test_a_run_of_one_class_is_measured_in_features_that_learned_others(reals, spaces):
+def test_a_run_of_one_class_uses_features_of_other_classes(reals, spaces):
     one_class = load_reals("digits:3", resolution=32, shares=(60, 20, 20), seed=0)
     borrowed = open_features("auto", one_class, device="cpu", classes_from=reals)
     assert borrowed.key == spaces["classes"].key

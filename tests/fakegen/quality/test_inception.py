@@ -1,4 +1,4 @@
-"""Inception-v3 with made-up weights: nothing is downloaded. Where torch-fidelity is installed, it is the judge."""
+"""Inception-v3 with random weights, compared with torch-fidelity where it is installed. Nothing is downloaded."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from torch import nn
 from fakecore.errors import UserError
 from fakegen.quality.features import open_features
 from fakegen.quality.inception import InceptionFeatures, open_inception, resize_like_tensorflow
-from fakegen.quality.inceptionweights import FILES, weights_at_hand
+from fakegen.quality.inceptionweights import FILES, find_weights
 from fakegen.runs.reals import load_reals
 
 
 def made_up(classes: int) -> dict[str, torch.Tensor]:
-    """A state dict of Inception-v3 as its files hold it, with weights that keep signals alive through 94 layers."""
+    """A state dict of Inception-v3 as in its files, with weights that keep signals finite and nonzero through 94 layers."""
     torch.manual_seed(0)
     network = InceptionFeatures(tensorflow=classes == 1008)
     for module in network.modules():
@@ -41,7 +41,7 @@ def hub(monkeypatch, tmp_path):
     return folder
 
 
-def test_the_features_are_those_of_torch_fidelity(of_2015):
+def test_features_equal_those_of_torch_fidelity(of_2015):
     fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     theirs = fidelity.FeatureExtractorInceptionV3("inception", ["2048"], str(of_2015))(images)[0]
@@ -76,22 +76,22 @@ def test_the_two_networks_are_not_the_same(of_2015, tmp_path):
     assert (ours - theirs).abs().max() > 0.01 * ours.abs().max()
 
 
-def test_weights_named_on_the_command_line_make_a_space_of_2048(of_2015):
+def test_weights_from_a_file_give_2048_features(of_2015):
     reals = load_reals("digits:3", resolution=16, shares=(80, 10, 10), seed=0)
     space = open_features("auto", reals, device="cpu", weights=of_2015)
     features = space(np.array(reals.images[:2]))
     assert (space.name, space.dims, features.shape) == ("inception", 2048, (2, 2048))
 
 
-def test_weights_in_the_cache_are_taken_best_first(hub):
-    assert weights_at_hand() is None
+def test_the_best_weights_in_the_cache_are_used(hub):
+    assert find_weights() is None
     (hub / FILES[2]).touch()
-    assert weights_at_hand() == hub / FILES[2]
+    assert find_weights() == hub / FILES[2]
     (hub / FILES[0]).touch()
-    assert weights_at_hand() == hub / FILES[0]
+    assert find_weights() == hub / FILES[0]
 
 
-def test_no_network_says_what_is_missing_and_how_to_put_it_there(hub, monkeypatch):
+def test_a_failed_download_says_which_file_to_put_where(hub, monkeypatch):
     def no_network(url, *_, **__):
         raise OSError("Network is unreachable")
 

@@ -17,7 +17,7 @@ def own_run(run, tmp_path):
     return tmp_path / "run"
 
 
-def test_measure_writes_numbers_a_picture_and_the_best_epoch(own_run):
+def test_measure_writes_numbers_a_plot_and_the_best_epoch(own_run):
     found = fakegen.measure(own_run, count=60, features="random", device="cpu")
     assert [row.epoch for row in found.rows] == found.fresh == [0, 1, 2]
     lines = read_jsonl(own_run / "quality.jsonl")
@@ -58,7 +58,7 @@ def test_real_images_that_changed_are_refused(own_run):
     assert not (own_run / "quality.jsonl").exists()
 
 
-def test_a_stopped_measuring_goes_on(own_run, monkeypatch):
+def test_a_stopped_measurement_is_resumed(own_run, monkeypatch):
     import fakegen.quality.records
     from fakecore.errors import Interrupted
     from fakecore.interrupt import StopRequest
@@ -70,7 +70,7 @@ def test_a_stopped_measuring_goes_on(own_run, monkeypatch):
     assert fakegen.measure(own_run, count=60, features="random", device="cpu").fresh == [1, 2]
 
 
-def test_few_reals_are_remarked_on(own_run):
+def test_a_remark_says_that_reals_are_few(own_run):
     found = fakegen.measure(own_run, epochs="last", count=60, features="random", device="cpu")
     assert any("Only 36 images for 192 dimensions" in line for line in found.remarks)
 
@@ -78,7 +78,7 @@ def test_few_reals_are_remarked_on(own_run):
 @pytest.mark.parametrize(
     ("text", "expected"), [("all", [0, 5, 10]), ("last", [10]), ("0, last", [0, 10]), ("10,5,5", [5, 10])]
 )
-def test_epochs_are_read(text, expected):
+def test_epochs_are_parsed(text, expected):
     assert parse_epochs(text, [0, 5, 10]) == expected
 
 
@@ -95,7 +95,7 @@ def test_epochs_are_read(text, expected):
         ({"weights": "nowhere.pth"}, "no file nowhere.pth"),
     ],
 )
-def test_a_wrong_request_is_one_clear_line(own_run, options, words):
+def test_a_wrong_request_gives_a_one_line_error(own_run, options, words):
     with pytest.raises(UserError, match=words):
         fakegen.measure(own_run, **{"count": 60, **options}, device="cpu")
 
@@ -119,7 +119,7 @@ def test_the_command_prints_a_table_and_json(own_run, fakelab):
     assert "Traceback" not in done.stderr
 
 
-def test_a_collapse_is_said(own_run):
+def test_a_collapse_is_reported(own_run):
     found = fakegen.measure(own_run, count=60, features="random", device="cpu")
     assert found.collapse is None
     lines = read_jsonl(own_run / "quality.jsonl")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fakecore.errors import UserError
-from fakegen.quality.nearcopies import LOOSEST, TrainingImages, copy_threshold, near_copies
+from fakegen.quality.nearcopies import MAX_THRESHOLD, TrainingImages, copy_threshold, near_copies
 from fakegen.runs.reals import load_reals
 
 
@@ -40,7 +40,7 @@ def test_repeated_training_images_are_found_even_with_noise(reals, training, hel
     assert share_of_copies(training, held_out, changed(copies, np.random.default_rng(0))) > 0.95
 
 
-def test_training_images_that_were_saved_or_resized_again_are_found(reals, training, held_out):
+def test_recompressed_and_resized_training_images_are_found(reals, training, held_out):
     def again(image, quality, side):
         stored = io.BytesIO()
         Image.fromarray(image[0]).resize((side, side), Image.Resampling.BICUBIC).save(stored, "JPEG", quality=quality)
@@ -52,11 +52,11 @@ def test_training_images_that_were_saved_or_resized_again_are_found(reals, train
         assert share_of_copies(training, held_out, copies) > 0.95, (quality, side)
 
 
-def test_images_that_are_new_are_not_called_copies(training, held_out):
+def test_new_images_are_not_near_copies(training, held_out):
     assert share_of_copies(training, held_out, held_out) <= 0.012
 
 
-def test_noise_blobs_and_mean_images_are_not_called_copies(training, held_out):
+def test_noise_blobs_and_mean_images_are_not_near_copies(training, held_out):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (50, 1, 32, 32), dtype=np.uint8)
     grey = np.full((50, 1, 32, 32), 128, np.uint8) + random.integers(0, 5, (50, 1, 32, 32), dtype=np.uint8)
@@ -65,20 +65,20 @@ def test_noise_blobs_and_mean_images_are_not_called_copies(training, held_out):
         assert share_of_copies(training, held_out, images) == 0
 
 
-def test_a_grey_cloud_is_no_copy_of_the_palest_training_image():
+def test_a_grey_blob_is_not_a_copy_of_a_low_contrast_training_image():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (200, 3, 16, 16), dtype=np.uint8)
     images[7] = 128 + random.integers(-6, 7, (3, 16, 16))  # far nearer to any grey cloud than all the others
     training = TrainingImages(images, np.arange(200))
     clouds = np.full((10, 3, 16, 16), 128, np.uint8) + random.integers(0, 3, (10, 3, 16, 16), dtype=np.uint8)
     found = training.neighbours(clouds)
-    assert (found.rows == 7).all() and (found.shares > LOOSEST).all()
+    assert (found.rows == 7).all() and (found.ratios > MAX_THRESHOLD).all()
 
 
-def test_the_nearest_training_image_is_named_by_its_row(reals, training):
+def test_neighbours_have_the_row_of_the_nearest_training_image(reals, training):
     rows = reals.train_rows()[[3, 50, 7]]
     found = training.neighbours(np.array(reals.images[rows]))
-    assert found.rows.tolist() == rows.tolist() and np.allclose(found.shares, 0, atol=1e-3)
+    assert found.rows.tolist() == rows.tolist() and np.allclose(found.ratios, 0, atol=1e-3)
 
 
 def test_copies_come_nearest_first(reals, training, held_out):
@@ -87,18 +87,18 @@ def test_copies_come_nearest_first(reals, training, held_out):
     assert near_copies(training.neighbours(images), 0.2).tolist() == [11, 5]
 
 
-def test_chunks_do_not_change_what_is_found(training, held_out, monkeypatch):
+def test_chunks_do_not_change_the_neighbours(training, held_out, monkeypatch):
     whole = training.neighbours(held_out[:40])
     monkeypatch.setattr("fakegen.quality.nearcopies._CHUNK", 37)
     parts = training.neighbours(held_out[:40])
-    assert (parts.rows == whole.rows).all() and np.allclose(parts.shares, whole.shares, atol=1e-4)
+    assert (parts.rows == whole.rows).all() and np.allclose(parts.ratios, whole.ratios, atol=1e-4)
 
 
-def test_the_threshold_is_never_looser_than_half_way():
+def test_the_threshold_is_at_most_one_half():
     random = np.random.default_rng(0)
     training = TrainingImages(random.integers(0, 256, (300, 1, 16, 16), dtype=np.uint8), np.arange(300))
-    strangers = training.neighbours(random.integers(0, 256, (100, 1, 16, 16), dtype=np.uint8))
-    assert strangers.shares.min() > 0.7 and copy_threshold(strangers) == LOOSEST
+    unrelated = training.neighbours(random.integers(0, 256, (100, 1, 16, 16), dtype=np.uint8))
+    assert unrelated.ratios.min() > 0.7 and copy_threshold(unrelated) == MAX_THRESHOLD
 
 
 def test_a_set_of_one_training_image_is_refused():

@@ -8,7 +8,7 @@ from fakegen.runs.reals import load_reals
 from fakegen.runs.run import create_run
 
 
-def test_a_run_says_how_the_faces_that_it_learns_from_were_cut(tmp_path):
+def test_a_run_records_how_its_faces_were_cropped(tmp_path):
     root, random = tmp_path / "faces", np.random.default_rng(0)
     (root / "train" / "real").mkdir(parents=True)
     names = [f"train/real/{number:06d}.png" for number in range(6)]

@@ -1,4 +1,4 @@
-"""A run folder that lost or damaged something says what, and what to do about it."""
+"""Errors about missing or damaged files of a run folder say what is wrong and what to do."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ NEEDED = ("version", "preset", "source", "seed", "split", "count", "precision", 
 
 
 @pytest.mark.parametrize("name", [*NEEDED, "timings", "preset.name", "source.fingerprint", "timings.train_s"])
-def test_a_field_that_run_json_lacks_is_named_by_every_command(copy, tmp_path, name):
+def test_every_command_names_a_field_missing_in_run_json(copy, tmp_path, name):
     outer, _, inner = name.partition(".")
     altered(copy / "run.json", lambda facts: facts[outer].pop(inner) if inner else facts.pop(outer))
     for text in (refused(fakegen.resume, copy), refused(fakegen.sample, copy, tmp_path / "set", count=3)):
@@ -53,7 +53,7 @@ def test_a_field_that_run_json_lacks_is_named_by_every_command(copy, tmp_path, n
         ({"version": 2}, "another format version (got 2; expected 1)"),
     ],
 )
-def test_a_field_of_another_kind_is_named(copy, change, words):
+def test_a_field_of_the_wrong_type_is_named(copy, change, words):
     altered(copy / "run.json", lambda facts: facts.update(change))
     assert words in refused(open_run, copy)
 
@@ -62,20 +62,20 @@ def test_a_field_of_another_kind_is_named(copy, change, words):
     ("change", "words"),
     [({"g_wdth": 8}, "no field 'g_wdth'"), ({"resolution": "large"}, "resolution could not be read")],
 )
-def test_a_preset_that_cannot_be_used_is_said_to_be_of_run_json(copy, change, words):
+def test_an_invalid_preset_in_run_json_is_reported_with_its_file(copy, change, words):
     altered(copy / "run.json", lambda facts: facts["preset"].update(change))
     text = refused(open_run, copy)
     assert "run.json: preset" in text and words in text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_run_json_that_is_none_is_named_in_plain_words(copy, content):
+def test_an_invalid_run_json_is_reported(copy, content):
     (copy / "run.json").write_bytes(content)
     assert "run.json" in refused(open_run, copy)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
-def test_a_checkpoint_that_lost_a_half_is_refused_by_name_and_not_passed_over(copy, tmp_path, suffix):
+def test_an_incomplete_checkpoint_is_refused_not_skipped(copy, tmp_path, suffix):
     lost = copy / "checkpoints" / f"epoch-0002{suffix}"
     lost.unlink()
     text = refused(fakegen.sample, copy, tmp_path / "set", count=3)
@@ -83,7 +83,7 @@ def test_a_checkpoint_that_lost_a_half_is_refused_by_name_and_not_passed_over(co
     assert fakegen.sample(copy, tmp_path / "set", count=3, epoch=1)["origin"]["epoch"] == 1
 
 
-def test_a_checkpoint_that_was_cut_short_is_one_line_with_another_epoch_to_take(copy, tmp_path):
+def test_a_truncated_checkpoint_is_a_one_line_error_with_another_epoch(copy, tmp_path):
     weights = copy / "checkpoints" / "epoch-0002.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     text = refused(fakegen.sample, copy, tmp_path / "set", count=3)
@@ -91,23 +91,23 @@ def test_a_checkpoint_that_was_cut_short_is_one_line_with_another_epoch_to_take(
 
 
 @pytest.mark.parametrize("name", ["kind", "architecture", "generator", "value_range", "precision", "epoch", "sha256"])
-def test_a_field_that_a_checkpoints_json_lacks_is_named(copy, tmp_path, name):
+def test_a_field_missing_in_a_checkpoint_json_is_named(copy, tmp_path, name):
     altered(copy / "checkpoints" / "epoch-0002.json", lambda facts: facts.pop(name))
     assert f"epoch-0002.json: {name} is missing" in refused(fakegen.sample, copy, tmp_path / "set", count=3)
 
 
 @pytest.mark.parametrize("name", ["resolution", "channels", "z_dim", "width"])
-def test_an_argument_that_the_generator_lacks_is_named(copy, tmp_path, name):
+def test_a_missing_generator_argument_is_named(copy, tmp_path, name):
     altered(copy / "checkpoints" / "epoch-0002.json", lambda facts: facts["generator"].pop(name))
     assert f"generator.{name} is missing" in refused(fakegen.sample, copy, tmp_path / "set", count=3)
 
 
-def test_an_argument_that_the_generator_does_not_take_is_named(copy, tmp_path):
+def test_an_unknown_generator_argument_is_named(copy, tmp_path):
     altered(copy / "checkpoints" / "epoch-0002.json", lambda facts: facts["generator"].update(depth=3))
     assert "generator.depth is unknown" in refused(fakegen.sample, copy, tmp_path / "set", count=3)
 
 
-def test_a_run_without_a_checkpoint_says_how_to_go_on(copy, tmp_path):
+def test_a_run_without_a_checkpoint_says_how_to_resume(copy, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     assert f"generate --resume --out {copy}" in refused(fakegen.sample, copy, tmp_path / "set", count=3)
 
@@ -119,7 +119,7 @@ def further(copy, **options):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "missing", "another file"])
-def test_a_damaged_state_gives_way_to_the_one_before_and_the_end_is_the_same(run, copy, damage, capsys, tmp_path):
+def test_a_damaged_state_is_replaced_by_the_previous_one_with_the_same_result(run, copy, damage, capsys, tmp_path):
     whole = further(shutil.copytree(run, tmp_path / "whole")).run
     latest = copy / "state" / "latest.safetensors"
     if damage == "cut short":
@@ -135,7 +135,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_and_the_end_is_the_same(run
         assert (made.run / end).read_bytes() == (whole / end).read_bytes()
 
 
-def test_with_both_states_damaged_the_way_out_is_named_and_works(run, copy):
+def test_with_both_states_damaged_the_remedy_works(run, copy):
     for path in (copy / "state").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
     shutil.rmtree(copy / "set")
@@ -147,7 +147,7 @@ def test_with_both_states_damaged_the_way_out_is_named_and_works(run, copy):
     assert (copy / end).read_bytes() == (run / end).read_bytes()
 
 
-def test_a_last_checkpoint_that_is_damaged_before_the_set_was_written_can_be_made_again(run, copy):
+def test_a_last_checkpoint_damaged_before_the_set_is_written_can_be_remade(run, copy):
     weights = copy / "checkpoints" / "epoch-0002.safetensors"
     weights.write_bytes(b"")
     shutil.rmtree(copy / "set")
@@ -157,8 +157,8 @@ def test_a_last_checkpoint_that_is_damaged_before_the_set_was_written_can_be_mad
     assert weights.read_bytes() == (run / "checkpoints" / "epoch-0002.safetensors").read_bytes()
 
 
-def test_a_run_from_before_a_field_existed_is_resumed_with_its_default(run, tmp_path):
-    """Otherwise every new field would lock people out of their older runs."""
+def test_a_run_older_than_a_field_is_resumed_with_its_default(run, tmp_path):
+    """Otherwise no older run could be read after a new field is added."""
     import shutil
 
     import fakegen

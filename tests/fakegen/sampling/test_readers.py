@@ -1,4 +1,4 @@
-"""Sets as the programs of the field read them: torchvision, Hugging Face datasets, the webdataset library."""
+"""Other libraries read our sets: torchvision, Hugging Face datasets and webdataset."""
 
 import json
 import os

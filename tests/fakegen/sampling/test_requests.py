@@ -1,4 +1,4 @@
-"""What `sample --resume` refuses, so that no set mixes images of two kinds and nobody's folder is written into."""
+"""`sample --resume` refuses to mix images of different settings, and to write into other folders."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from fakecore.sets.imageset import read_imageset
 
 
 @pytest.fixture
-def begun(run, tmp_path):
+def existing(run, tmp_path):
     """A set of five fakes."""
     fakegen.sample(run, tmp_path / "set", count=5)
     return tmp_path / "set"
@@ -32,23 +32,23 @@ def begun(run, tmp_path):
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
-def test_what_was_made_otherwise_is_refused_in_one_line(run, begun, options, words, finished):
+def test_other_settings_are_refused_in_one_line(run, existing, options, words, finished):
     if not finished:
-        (begun / "imageset.json").unlink()
-    before = (begun / "metadata.jsonl").read_bytes()
+        (existing / "imageset.json").unlink()
+    before = (existing / "metadata.jsonl").read_bytes()
     with pytest.raises(UserError) as caught:
-        fakegen.sample(run, begun, resume=True, **options)
+        fakegen.sample(run, existing, resume=True, **options)
     assert words in str(caught.value)
-    assert (begun / "metadata.jsonl").read_bytes() == before and len(list(begun.rglob("*.*g"))) == 5
+    assert (existing / "metadata.jsonl").read_bytes() == before and len(list(existing.rglob("*.*g"))) == 5
 
 
 @pytest.mark.parametrize("count", [5, 6])
-def test_as_many_or_more_are_gone_on_with(run, begun, count):
-    fakegen.sample(run, begun, count=count, resume=True)
-    assert len(read_imageset(begun).records) == count
+def test_a_set_is_resumed_with_the_same_or_a_larger_count(run, existing, count):
+    fakegen.sample(run, existing, count=count, resume=True)
+    assert len(read_imageset(existing).records) == count
 
 
-def test_a_folder_that_is_no_set_is_not_written_into(run, tmp_path):
+def test_a_folder_without_a_set_is_not_written_into(run, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (9, 9)).save(photos / "a.png")
@@ -63,18 +63,18 @@ def test_the_matched_set_of_a_run_is_not_added_to(run, tmp_path):
         fakegen.sample(copy, copy / "set", count=900, seed=0, resume=True)
 
 
-def test_a_set_that_was_killed_before_its_first_image_was_listed_is_gone_on_with(run, begun):
+def test_a_set_without_a_listed_image_is_resumed(run, existing):
     for name in ("metadata.jsonl", "imageset.json"):
-        (begun / name).unlink()
-    fakegen.sample(run, begun, count=5, resume=True)
-    assert len(read_imageset(begun).records) == 5
+        (existing / name).unlink()
+    fakegen.sample(run, existing, count=5, resume=True)
+    assert len(read_imageset(existing).records) == 5
 
 
-def test_a_damaged_list_names_its_line(run, begun):
-    text = (begun / "metadata.jsonl").read_text()
-    (begun / "metadata.jsonl").write_text(text.replace('"fake"', '"fkae"', 1))
+def test_a_damaged_manifest_line_is_named(run, existing):
+    text = (existing / "metadata.jsonl").read_text()
+    (existing / "metadata.jsonl").write_text(text.replace('"fake"', '"fkae"', 1))
     with pytest.raises(UserError, match=r"metadata\.jsonl, line 1"):
-        fakegen.sample(run, begun, count=9, resume=True)
+        fakegen.sample(run, existing, count=9, resume=True)
 
 
 def test_a_seed_below_0_is_refused_before_anything_is_made(tmp_path):

@@ -55,7 +55,7 @@ def test_value_range_maps_to_pixels_and_back():
     assert to_pixels(torch.tensor([-9.0, 9.0]), (-1, 1)).tolist() == [0, 255]
 
 
-def test_sample_writes_what_the_generator_draws_and_needs_no_data(run, tmp_path, generator):
+def test_sample_writes_the_images_of_the_generator_without_data(run, tmp_path, generator):
     facts = fakegen.sample(run, tmp_path / "set", count=130, seed=3)
     found = read_imageset(tmp_path / "set")
     assert sum(part["fake"] for part in facts["counts"].values()) == len(found.records) == 130
@@ -71,7 +71,7 @@ def test_sample_differs_from_the_runs_own_set_by_default(run, tmp_path):
     assert facts["origin"]["latent_seed"] == 1  # the run's own was 0
 
 
-def test_jpeg_is_written_when_asked_for(run, tmp_path):
+def test_jpeg_is_written_on_request(run, tmp_path):
     facts = fakegen.sample(run, tmp_path / "set", count=3, image_format="jpeg")
     assert facts["writer"]["format"] == "jpeg"
     files = list((tmp_path / "set").rglob("*.jpg"))
@@ -86,7 +86,7 @@ def test_jpeg_is_written_when_asked_for(run, tmp_path):
         ({"image_format": "pgn"}, "Did you mean 'png'"),
     ],
 )
-def test_a_wrong_request_is_one_clear_line(run, tmp_path, options, words):
+def test_a_wrong_request_gives_a_one_line_error(run, tmp_path, options, words):
     with pytest.raises(UserError, match=words):
         fakegen.sample(run, tmp_path / "set", **{"count": 3, **options})
 

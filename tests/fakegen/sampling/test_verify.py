@@ -1,4 +1,4 @@
-"""`verify` must notice whatever was done to a set, and nothing that was not."""
+"""`verify` detects every change of a set, and reports nothing else."""
 
 import json
 import shutil
@@ -57,19 +57,19 @@ def change(root, record):
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_a_set_as_it_was_made_is_found_so(made, image_format):
+def test_an_unchanged_set_is_verified(made, image_format):
     found = fakegen.verify(made[image_format], count=50)
     assert found.as_made and found.checked == 50 and not found.notes
     assert fakegen.verify(made[image_format], count=10_000).checked == 200
 
 
-def test_a_run_stands_for_its_set_reals_and_all(run):
+def test_a_run_can_be_given_for_its_set(run):
     found = fakegen.verify(run, count=1000)
     assert found.as_made and found.checked == 150
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_one_changed_image_is_named_and_no_other(copy, image_format):
+def test_only_the_changed_image_is_named(copy, image_format):
     root = copy(image_format)
     victim = read_imageset(root).records[77]
     change(root, victim)
@@ -78,7 +78,7 @@ def test_one_changed_image_is_named_and_no_other(copy, image_format):
     assert not found.as_made and found.checked == 200
 
 
-def test_two_images_that_changed_places_are_both_named(copy):
+def test_two_swapped_images_are_both_named(copy):
     root = copy("png")
     records = [record for record in read_imageset(root).records if record.split == "train"]
     one, other = (root / record.file_name for record in (records[3], records[50]))
@@ -90,7 +90,7 @@ def test_two_images_that_changed_places_are_both_named(copy):
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "larger"])
-def test_a_file_that_is_no_such_image_is_named(copy, damage):
+def test_a_damaged_file_is_named(copy, damage):
     root = copy("png")
     victim = read_imageset(root).records[0]
     larger = encode_png(np.zeros((1, 20, 20), np.uint8), "fake")
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_such_image_is_named(copy, damage):
     assert {"empty": "unreadable", "text": "unsupported", "larger": "20x20"}[damage] in line["reason"]
 
 
-def test_missing_and_surplus_files_are_found_whatever_the_sample(copy):
+def test_missing_and_surplus_files_are_found_in_any_sample(copy):
     root = copy("png")
     gone = read_imageset(root).records[199]
     (root / gone.file_name).unlink()
@@ -127,15 +127,15 @@ def test_the_sample_follows_its_seed(copy):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_manifest_that_was_altered_is_found_out(copy):
-    """The claim of another latent seed is as wrong as other pixels."""
+def test_an_altered_manifest_is_detected(copy):
+    """Another latent seed in the manifest is reported like changed pixels."""
     root = copy("png")
     lines = (root / "metadata.jsonl").read_text().replace('"latent_seed": 1', '"latent_seed": 2')
     (root / "metadata.jsonl").write_text(lines)
     assert len(fakegen.verify(root, count=20).different) == 20
 
 
-def test_the_classes_of_a_conditional_run_are_made_again_too(tmp_path):
+def test_the_classes_of_a_conditional_run_are_verified(tmp_path):
     small = {"resolution": 16, "g_width": 8, "d_width": 8, "batch": 8, "steps": 2, "upscale": True, "measure_every": 0}
     made = fakegen.train("conditional-32", out=tmp_path / "run", real="digits", changes=small, count=90, device="cpu")
     fakegen.sample(made.run, tmp_path / "threes", count=90, only="3")
@@ -147,7 +147,7 @@ def test_the_classes_of_a_conditional_run_are_made_again_too(tmp_path):
     assert line["reason"] == "its class is 3, not 5"
 
 
-def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
+def test_other_versions_and_devices_give_notes_not_failures(copy):
     root = copy("png")
     info = json.loads((root / "imageset.json").read_text())
     info["versions"]["torch"], info["origin"]["device"] = "1.0", "cuda, NVIDIA H200"
@@ -158,7 +158,7 @@ def test_other_versions_and_devices_are_said_and_do_not_fail(copy):
     assert any("made on cuda, NVIDIA H200" in note and "here is" not in note for note in found.notes)
 
 
-def test_the_run_is_found_near_the_set_or_where_it_is_said_to_be(made, run, tmp_path):
+def test_the_run_is_found_near_the_set_or_given(made, run, tmp_path):
     root = shutil.copytree(made["png"], tmp_path / "far" / "away" / "png")
     with pytest.raises(UserError, match=rf"epoch 2 of the run {run.name}.*Use --run RUN"):
         fakegen.verify(root)
@@ -177,7 +177,7 @@ def test_a_checkpoint_of_another_training_is_refused(made, run, tiny, tmp_path):
         fakegen.verify(root)
 
 
-def test_a_folder_that_is_no_set_or_holds_no_fakes_is_refused(tmp_path, made):
+def test_a_folder_without_a_set_of_fakes_is_refused(tmp_path, made):
     with pytest.raises(UserError, match="not a set"):
         fakegen.verify(tmp_path)
     with pytest.raises(UserError, match="1 or more"):
@@ -190,7 +190,7 @@ def test_a_folder_that_is_no_set_or_holds_no_fakes_is_refused(tmp_path, made):
         fakegen.verify(tmp_path)
 
 
-def test_the_command_answers_with_its_exit_code(copy, fakelab):
+def test_the_exit_code_reports_the_result(copy, fakelab):
     root = copy("jpeg")
     good = fakelab("verify", root, "--count", 20)
     assert good.returncode == 0 and "20 of 20 regenerated fakes are identical" in good.stdout

@@ -26,7 +26,7 @@ TINY = {
 }
 
 
-def test_a_plan_is_every_combination_in_order():
+def test_a_plan_has_every_combination_in_order():
     cells = plan(["digits-32"], {"lr": ["1e-4", "2e-4"], "batch": ["16", "32"]}, {})
     assert [cell.name for cell in cells] == [
         "lr=1e-4_batch=16",
@@ -49,7 +49,7 @@ def test_presets_can_be_swept_too():
         (["digits-32"], {"lr": ["fast"]}, {}, "a number"),
         (["digits-32"], {"lr": ["1e-4", "1e-4"]}, {}, "same run twice"),
         (["digits-32"], {"lr": ["1e-4"]}, {"lr": "2e-4"}, "given to both --over and --set"),
-        (["dense-1"], {"g_upsampling": ["nearest"]}, {}, "no g_upsampling"),
+        (["dense-1"], {"g_upsampling": ["nearest"]}, {}, "does not use the field g_upsampling"),
         (["digits-32", "digits-32"], {}, {}, "same run twice"),
     ],
 )
@@ -81,14 +81,14 @@ def test_the_table_has_a_row_for_every_run(swept):
     assert len({row["frechet_last"] for row in rows}) == 2
 
 
-def test_the_page_carries_the_table_the_curves_and_every_mosaic(swept):
+def test_the_report_has_the_table_the_curves_and_every_mosaic(swept):
     page = swept.report.read_text()
     assert page.count("data:image/png;base64,") == 1 + 2
     assert "http" not in page.replace("http-equiv", "")
     assert all(row["run"] in page for row in swept.rows)
 
 
-def test_again_it_trains_nothing(swept):
+def test_a_finished_sweep_trains_nothing_again(swept):
     before = {p: p.stat().st_mtime_ns for p in swept.folder.rglob("metrics.jsonl")}
     over = {"lr": ["1e-3", "1e-4"]}
     again = sweep(
@@ -104,12 +104,12 @@ def test_again_it_trains_nothing(swept):
     assert {p: p.stat().st_mtime_ns for p in swept.folder.rglob("metrics.jsonl")} == before
 
 
-def test_another_sweep_does_not_enter_the_folder(swept):
+def test_a_folder_of_another_sweep_is_refused(swept):
     with pytest.raises(UserError, match="sweep with other settings"):
         sweep(["digits-32"], out=swept.folder, over={"lr": ["1e-3"]}, real="digits:3")
 
 
-def test_a_run_that_fails_keeps_its_row_and_the_others_run_beside_it(tmp_path):
+def test_a_failed_run_has_a_row_and_the_others_are_trained(tmp_path):
     options = {"real": "digits:3", "changes": TINY, "count": 6, "device": "cpu"}
     made = sweep(["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, jobs=2, **options)
     assert made.failed == ["batch=5000"]
@@ -118,12 +118,12 @@ def test_a_run_that_fails_keeps_its_row_and_the_others_run_beside_it(tmp_path):
 
 
 def results(folder):
-    """The rows of a sweep's table without what time alone decides."""
+    """Return the rows of a sweep's table without timings."""
     with (folder / "sweep.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in ("train_s", "images_per_s")} for row in csv.DictReader(file)]
 
 
-def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(swept, tmp_path, fakelab):
+def test_a_killed_sweep_resumes_to_the_same_table(swept, tmp_path, fakelab):
     words = ["sweep", "generate", "digits-32", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
     words += [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
     words += ["--set", "batch=16", "--device", "cpu", "--out", str(tmp_path / "sweep")]
@@ -141,5 +141,5 @@ def test_a_killed_sweep_ends_with_the_table_of_one_that_was_not(swept, tmp_path,
     assert results(tmp_path / "sweep") == results(swept.folder)
 
 
-def test_it_is_a_verb_of_the_package_too():
+def test_the_package_exports_sweep():
     assert fakegen.sweep is sweep

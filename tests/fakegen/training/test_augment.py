@@ -3,14 +3,14 @@ import torch
 from fakegen.training.augment import add_noise, diff_augment
 
 
-def test_noise_has_the_deviation_asked_for():
+def test_noise_has_the_requested_deviation():
     torch.manual_seed(0)
     images = torch.zeros(8, 3, 32, 32)
     assert abs(add_noise(images, 0.3).std().item() - 0.3) < 0.01
     assert add_noise(images, 0.0) is images
 
 
-def test_augmentation_keeps_shape_and_lets_gradients_through():
+def test_augmentation_keeps_the_shape_and_is_differentiable():
     torch.manual_seed(0)
     images = torch.rand(16, 3, 32, 32, requires_grad=True)
     seen = diff_augment(images)
@@ -19,7 +19,7 @@ def test_augmentation_keeps_shape_and_lets_gradients_through():
     assert images.grad.abs().sum(dim=(1, 2, 3)).min() > 0
 
 
-def test_every_image_is_changed_in_its_own_way():
+def test_every_image_is_augmented_differently():
     torch.manual_seed(0)
     seen = diff_augment(torch.rand(1, 3, 32, 32).repeat(6, 1, 1, 1))
     assert len({image.sum().item() for image in seen}) == 6

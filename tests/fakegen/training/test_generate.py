@@ -57,7 +57,7 @@ def test_the_set_is_matched_and_balanced(run):
             assert (image.size, image.mode, image.format) == ((16, 16), "L", "PNG")
 
 
-def test_neither_chunks_nor_their_sizes_tell_reals_from_fakes(run):
+def test_png_chunks_do_not_separate_reals_from_fakes(run):
     found = read_imageset(run / "set")
     kinds = {label: set() for label in ("real", "fake")}
     for record in found.records:
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, tmp_pa
     assert read_json(tmp_path / "run" / "run.json")["status"] == "failed"
 
 
-def test_a_batch_that_two_processes_cannot_share_equally_is_refused():
+def test_a_batch_that_is_not_a_multiple_of_the_processes_is_refused():
     from fakegen.training.generate import _check_shares
 
     preset = fakegen.get_preset("digits-32", {"batch": 17})
@@ -141,7 +141,7 @@ def test_a_batch_that_two_processes_cannot_share_equally_is_refused():
 
 
 def _diverge(tmp_path, tiny):
-    """Put a NaN into the momentum of a stopped run: the next step spoils the weights, and the one after cannot be finite."""
+    """Put a NaN into the momentum of a stopped run: the next step makes the weights NaN, and the one after the loss."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -215,7 +215,7 @@ def test_a_folder_in_use_is_never_overwritten(run, tmp_path):
         fakegen.train("digits-32", out=tmp_path, real="digits:3")
 
 
-def test_resume_with_other_settings_names_them(run):
+def test_resume_names_changed_settings(run):
     with pytest.raises(UserError, match="g_width: 8 -> 9"):
         fakegen.resume(run, changes={"g_width": 9})
     with pytest.raises(UserError, match="seed: 0 -> 4"):

@@ -1,4 +1,4 @@
-"""Real processes, really killed: what comes out must be what would have come out."""
+"""Processes that are killed and resumed give the same result as uninterrupted ones."""
 
 import json
 import signal
@@ -36,9 +36,7 @@ def uninterrupted(fakelab, tmp_path_factory):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_stopped_and_resumed_ends_with_the_bytes_of_an_uninterrupted_run(
-    sent, fakelab, start_fakelab, tmp_path, uninterrupted
-):
+def test_a_resumed_run_has_the_bytes_of_an_uninterrupted_run(sent, fakelab, start_fakelab, tmp_path, uninterrupted):
     run = tmp_path / "run"
     process = start_fakelab(*TRAIN, "--out", run)
     wait_for(lambda: (run / "checkpoints" / "epoch-0005.json").exists(), process)
@@ -83,7 +81,7 @@ def test_sampling_killed_twice_and_resumed_gives_the_same_set(
         for line in listed:
             assert (killed / in_shard(line["file_name"])[0]).stat().st_size > 0
         with manifest.open("ab") as file:
-            file.write(b'{"file_name": "train/fa')  # as a kill amid a write leaves it
+            file.write(b'{"file_name": "train/fa')  # as after a kill during a write
 
     again = fakelab(*words, "--out", killed)
     assert again.returncode == 2 and "--resume" in again.stderr
@@ -93,7 +91,7 @@ def test_sampling_killed_twice_and_resumed_gives_the_same_set(
     assert [record.index for record in read_imageset(killed).records] == list(range(count))
 
 
-def test_a_set_killed_while_it_is_written_is_finished_by_resume(fakelab, start_fakelab, tmp_path, uninterrupted):
+def test_resume_finishes_a_set_whose_writer_was_killed(fakelab, start_fakelab, tmp_path, uninterrupted):
     run = tmp_path / "run"
     words = [*TRAIN, "--out", run]
     words[words.index("--epochs") + 1], words[words.index("--count") + 1] = 1, 3000

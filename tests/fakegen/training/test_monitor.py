@@ -1,4 +1,4 @@
-"""While a run trains: chosen epochs are measured, the best is named, a collapse is reported and, if asked, ends the run."""
+"""Monitoring of a training run: chosen epochs are measured, the best is recorded, a collapse is reported."""
 
 import json
 
@@ -21,7 +21,7 @@ def measured(tiny, tmp_path_factory):
     return trained(tmp_path_factory.mktemp("measured"), tiny).run
 
 
-def test_chosen_epochs_are_measured_and_kept(measured):
+def test_chosen_epochs_are_measured_and_have_checkpoints(measured):
     rows = read_jsonl(measured / "quality.jsonl")
     assert [row["epoch"] for row in rows] == [2, 4]
     assert {row["n_fake"] for row in rows} == {1000} and all(row["comparable"] for row in rows)
@@ -30,33 +30,33 @@ def test_chosen_epochs_are_measured_and_kept(measured):
     assert (measured / "plots" / "quality.png").is_file()
 
 
-def test_the_best_epoch_is_named(measured):
+def test_the_best_epoch_is_recorded(measured):
     rows = read_jsonl(measured / "quality.jsonl")
     best = json.loads((measured / "run.json").read_text())["best"]
     assert best["epoch"] == min(rows, key=lambda row: row["frechet"])["epoch"]
     assert best["n_real"] == rows[0]["n_real"] and best["features"] == rows[0]["features"]
 
 
-def test_measuring_changes_nothing_that_is_learned(measured, tiny, tmp_path):
+def test_measuring_does_not_change_the_weights(measured, tiny, tmp_path):
     plain = trained(tmp_path, tiny, measure_every=0).run
     name = f"checkpoints/epoch-{EPOCHS:04d}.safetensors"
     assert (plain / name).read_bytes() == (measured / name).read_bytes()
     assert not (plain / "quality.jsonl").exists()
 
 
-def test_a_collapse_is_said_and_ends_the_run_if_asked(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: it is one picture")
+def test_a_collapse_is_reported_and_stops_the_run_if_requested(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: all fakes are equal")
     made = trained(tmp_path, tiny, epochs=8, stop_on_collapse=True)
     facts = json.loads((made.run / "run.json").read_text())
-    assert "collapse: it is one picture" in capsys.readouterr().err
-    assert (facts["collapse"], facts["epoch"], facts["status"]) == ("collapse: it is one picture", 2, "done")
+    assert "collapse: all fakes are equal" in capsys.readouterr().err
+    assert (facts["collapse"], facts["epoch"], facts["status"]) == ("collapse: all fakes are equal", 2, "done")
     origin = json.loads((made.set / "imageset.json").read_text())["origin"]
     assert origin["epoch"] == facts["best"]["epoch"] == 2
     again = fakegen.resume(made.run)
     assert again.epochs == 2
 
 
-def test_a_collapse_alone_does_not_end_a_run(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: it is one picture")
+def test_a_collapse_does_not_stop_a_run_by_default(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(Collapse, "notice", lambda self, rows: "collapse: all fakes are equal")
     made = trained(tmp_path, tiny)
     assert made.epochs == EPOCHS

@@ -1,4 +1,4 @@
-"""torchrun, for real: two processes at one job must leave what one would have left, and never hang."""
+"""Two processes under torchrun give the result of one, and never hang."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def start(*arguments):
-    """Start `torchrun --nproc-per-node 2 cli.py ...`; each process on one thread, as torchrun itself would have it."""
+    """Start `torchrun --nproc-per-node 2 cli.py ...`; each process on one thread, torchrun's default."""
     command = [*TORCHRUN, str(ROOT / "cli.py"), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -82,7 +82,7 @@ def whole(run, tmp_path_factory, fakelab):
     return {path.name: files_of(path) for path in folder.iterdir()}
 
 
-def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, whole):
+def test_two_processes_sample_the_same_bytes_as_one(run, tmp_path, whole):
     done = torchrun("sample", run, "--count", COUNT, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert files_of(tmp_path / "two") == whole["png"]
@@ -90,9 +90,7 @@ def test_two_processes_sample_the_set_of_one_byte_for_byte(run, tmp_path, whole)
 
 
 @pytest.mark.parametrize(("image_format", "victim"), [("png", "torchrun"), ("webdataset", 1)])
-def test_killed_processes_leave_none_hanging_and_one_process_resumes(
-    run, tmp_path, fakelab, whole, image_format, victim
-):
+def test_after_a_kill_no_process_hangs_and_one_process_resumes(run, tmp_path, fakelab, whole, image_format, victim):
     words = ("sample", run, "--count", COUNT, "--format", image_format)
     killed = tmp_path / "killed"
     process = start(*words, "--out", killed)
@@ -118,7 +116,7 @@ def test_ctrl_c_stops_both_with_one_line(run, tmp_path):
     assert errors.count("interrupted: stopped") == 1 and not (tmp_path / "set" / "imageset.json").exists()
 
 
-def test_a_wrong_request_is_said_once_and_ends_both(run, tmp_path, fakelab):
+def test_a_wrong_request_is_reported_once_and_stops_both(run, tmp_path, fakelab):
     out = tmp_path / "set"
     fakelab("sample", run, "--count", 3, "--out", out)
     done = torchrun("sample", run, "--count", 5, "--out", out, timeout=90)
@@ -136,7 +134,7 @@ PLAIN += ["--set", "precision=fp32", "--set", "measure_every=0", "--count", "200
 
 
 def averages(run):
-    """What Adam keeps of the gradients: {name: exp_avg}, (1 - beta1) of the gradient after one step."""
+    """Return {name: exp_avg} of Adam: (1 - beta1) times the gradient after one step."""
     from safetensors.torch import load_file
 
     return {name: t for name, t in load_file(run / "state" / "latest.safetensors").items() if "exp_avg" in name}
@@ -171,7 +169,7 @@ def trained_by_two(tmp_path_factory):
     return run, done
 
 
-def test_two_processes_leave_one_run_and_one_voice(trained_by_two):
+def test_two_processes_write_one_run_and_one_output(trained_by_two):
     run, done = trained_by_two
     facts = json.loads((run / "run.json").read_text())
     assert (facts["status"], facts["epoch"], facts["processes"], facts["threads"]) == (
@@ -188,7 +186,7 @@ def test_two_processes_leave_one_run_and_one_voice(trained_by_two):
     assert verify(run, count=150).as_made
 
 
-def test_a_run_of_two_of_which_one_was_killed_goes_on_to_the_same_end(trained_by_two, tmp_path):
+def test_a_run_of_two_processes_is_resumed_after_one_was_killed(trained_by_two, tmp_path):
     whole, _ = trained_by_two
     run = tmp_path / "run"
     process = start("generate", *TRAIN, "--out", run)

@@ -1,4 +1,4 @@
-"""What a run that was stopped leaves to look at: a checkpoint of where it stood, and plain words where there is none."""
+"""The checkpoint of a stopped run, and notes and errors about runs without one."""
 
 import shutil
 
@@ -8,13 +8,13 @@ import fakegen
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json
 from fakegen.runs.run import open_run
-from fakegen.sampling.requests import say_how_far
+from fakegen.sampling.requests import note_unfinished
 
 PER_EPOCH = 4  # steps, of digits:3 in batches of 32
 
 
 class StopAfter:
-    """In place of StopRequest: the wish to stop comes after so many steps."""
+    """Replaces StopRequest: requests a stop after a number of steps."""
 
     def __init__(self, steps):
         self.left = steps
@@ -36,7 +36,7 @@ class StopAfter:
 
 @pytest.fixture
 def stop(monkeypatch, tiny, tmp_path):
-    """A function: train three epochs, of which none but the last is kept, and stop within step `steps + 1`."""
+    """A function: train three epochs with a checkpoint of the last only, and stop within step `steps + 1`."""
 
     def stopped(steps):
         changes = {**tiny, "epochs": 3, "checkpoint_every": 100}
@@ -56,9 +56,9 @@ def weights(run, epoch):
     return run.checkpoint(epoch).with_suffix(".safetensors").read_bytes()
 
 
-def test_a_stop_amid_an_epoch_leaves_a_checkpoint_which_the_whole_epoch_replaces(stop, run, tmp_path, capsys):
-    stopped, said = stop(5)
-    assert "stopped at step 6 of 12" in said and "a checkpoint of the unfinished epoch 2" in said
+def test_a_stop_within_an_epoch_writes_a_checkpoint_that_the_complete_epoch_replaces(stop, run, tmp_path, capsys):
+    stopped, message = stop(5)
+    assert "stopped at step 6 of 12" in message and "a checkpoint of the unfinished epoch 2" in message
     assert stopped.epochs_on_disk() == [0, 2] and step_of(stopped, 2) == 6
     assert fakegen.sample(stopped.path, tmp_path / "set", count=3)["origin"]["epoch"] == 2
     assert "epoch 2 is unfinished: its checkpoint was saved at step 6 of 8" in capsys.readouterr().err
@@ -70,19 +70,19 @@ def test_a_stop_amid_an_epoch_leaves_a_checkpoint_which_the_whole_epoch_replaces
     assert "note" not in capsys.readouterr().err
 
 
-def test_a_stop_at_the_end_of_an_epoch_leaves_that_epochs_checkpoint(stop, run):
+def test_a_stop_at_the_end_of_an_epoch_writes_its_checkpoint(stop, run):
     stopped, _ = stop(PER_EPOCH - 1)
     assert stopped.epochs_on_disk() == [0, 1] and weights(stopped, 1) == weights(open_run(run), 1)
 
 
-def test_a_resumed_run_may_keep_other_epochs_and_ends_the_same(stop, run):
+def test_a_resumed_run_may_schedule_other_checkpoints_with_the_same_result(stop, run):
     stopped, _ = stop(1)
     fakegen.resume(stopped.path, changes={"checkpoint_every": 2, "snapshot_every": 3, "epochs": 2}, device="cpu")
     assert weights(stopped, 2) == weights(open_run(run), 2)
     assert open_run(stopped.path).preset.checkpoint_every == 2
 
 
-def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatch, run, tiny, tmp_path):
+def test_a_failed_run_writes_a_checkpoint_of_its_last_valid_state(monkeypatch, run, tiny, tmp_path):
     from fakegen.training import loop as training
 
     given = []
@@ -100,9 +100,9 @@ def test_a_run_that_fails_leaves_a_checkpoint_of_its_last_sound_state(monkeypatc
     assert failed.epochs_on_disk() == [0, 1] and weights(failed, 1) == weights(open_run(run), 1)
 
 
-def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
+def test_a_killed_run_cannot_be_shortened_below_its_state(stop):
     stopped, _ = stop(PER_EPOCH + 1)
-    stopped.save(step=PER_EPOCH, epoch=1)  # as a kill amid the second epoch leaves it
+    stopped.save(step=PER_EPOCH, epoch=1)  # as after a kill within the second epoch
     with pytest.raises(
         UserError, match=r"already trained longer than requested \(got 4 steps; expected 6 or more: .* 1 epoch\)"
     ):
@@ -110,14 +110,14 @@ def test_a_killed_run_is_not_ended_before_where_it_stands(stop):
     assert open_run(stopped.path).preset.epochs == 3
 
 
-def test_a_run_that_came_further_than_its_last_checkpoint_says_how_to_get_one(run, tmp_path, capsys):
-    """As one that was killed, or is still at work."""
+def test_a_run_beyond_its_last_checkpoint_says_how_to_save_one(run, tmp_path, capsys):
+    """As for a run that was killed, or is still training."""
     killed = shutil.copytree(run, tmp_path / "killed")
     for half in (killed / "checkpoints").glob("epoch-0002.*"):
         half.unlink()
     fakegen.sample(killed, tmp_path / "set", count=3)
-    said = capsys.readouterr().err
-    assert "is at epoch 2, but its last checkpoint is epoch 1" in said
-    assert f"generate --resume --out {killed}" in said
-    say_how_far(open_run(killed), [0])  # asked for by its number: nothing to be taken for another
+    message = capsys.readouterr().err
+    assert "is at epoch 2, but its last checkpoint is epoch 1" in message
+    assert f"generate --resume --out {killed}" in message
+    note_unfinished(open_run(killed), [0])  # an explicit epoch needs no note
     assert capsys.readouterr().err == ""
