@@ -141,4 +141,4 @@ def test_lines_are_told_right_to_several_threads_at_once(tmp_path):
     with Crops(tmp_path, 16) as crops, ThreadPoolExecutor(8) as pool:
         for number in range(3000):
             crops.add(np.zeros((16, 16, 3), np.uint8), {"input": "a", "person": "b", "frame": number})
-        assert [line["frame"] for line in pool.map(crops._told, range(3000))] == list(range(3000))
+        assert [line["frame"] for line in pool.map(crops._facts, range(3000))] == list(range(3000))

@@ -9,7 +9,7 @@ import pytest
 import fakedetect
 from fakedetect.data.degrade import GRID, parse_degradation
 from fakedetect.evaluation import plots
-from fakedetect.evaluation.robustness import degraded_outputs, in_words, measure_robustness
+from fakedetect.evaluation.robustness import degraded_outputs, measure_robustness, summarise
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,12 @@ def test_words_go_from_gentle_to_harsh_and_name_the_first_reason():
 
     cells = [cell("none", 0), cell("jpeg", 30, "breaks", "b"), cell("jpeg", 50, "breaks", "a"), cell("jpeg", 95)]
     cells += [cell("resize", 2), cell("resize", 0.5, "unclear", "c"), cell("resize", 0.75)]
-    assert in_words(cells) == [
+    assert summarise(cells) == [
         "JPEG of quality: holds at 95; breaks at 50 (a) and 30.",
         "Shrinking, and back, to: holds at 0.75; may break at 0.5 (c).",
         "Enlarging, and back, to: holds at 2.",
     ]
-    assert in_words([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
+    assert summarise([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
 
 
 def test_order_and_neighbours_make_no_difference(detector, small_data):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fakedetect.faces.finder import Face
-from fakedetect.faces.tracks import Tracker, difference, meeting
+from fakedetect.faces.tracks import Tracker, difference, generalised_iou
 
 
 def face(x, y=100.0, side=60.0) -> Face:
@@ -83,8 +83,8 @@ def test_an_empty_film_has_no_tracks():
 
 def test_meeting_and_difference_are_what_they_say():
     one = np.array([0.0, 0, 10, 10])
-    assert meeting(one, one) == 1
-    assert meeting(one, one + np.array([10, 0, 10, 0])) == 0  # side by side
-    assert meeting(one, np.array([0.0, 0, 10, 5])) == 0.5
-    assert meeting(one, one + 1000) < -0.9
+    assert generalised_iou(one, one) == 1
+    assert generalised_iou(one, one + np.array([10, 0, 10, 0])) == 0  # side by side
+    assert generalised_iou(one, np.array([0.0, 0, 10, 5])) == 0.5
+    assert generalised_iou(one, one + 1000) < -0.9
     assert difference(np.array([0.5, 0.5, 0]), np.array([0, 0.5, 0.5])) == 0.5

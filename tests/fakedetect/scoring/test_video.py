@@ -14,7 +14,7 @@ from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
 from fakedetect.scoring.files import COLUMNS, ResultsFile
-from fakedetect.scoring.trackscores import KEPT, TrackSeen
+from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 
 SIZE = 16  # pixels: a face's side in these films, as the detector wants it
 
@@ -286,9 +286,9 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
 def test_pictures_of_a_long_track_are_spread_over_it_and_few():
     track = TrackSeen(1)
     for number in range(1000):
-        track.judge(number / 5, 0.0, picture=b"picture")
-    places = [place for place, _ in track.pictures]
-    assert KEPT <= len(places) < 2 * KEPT
+        track.add_score(number / 5, 0.0, image_jpeg=b"jpeg")
+    places = [place for place, _ in track.thumbnails]
+    assert THUMBNAILS <= len(places) < 2 * THUMBNAILS
     assert len(set(np.diff(places))) == 1 and places[-1] > 900
 
 
@@ -355,7 +355,7 @@ def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
 def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
     track = TrackSeen(1)
     for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
-        track.see(time_s, np.array([left, 0, left + 20, 20]))
+        track.add_frame(time_s, np.array([left, 0, left + 20, 20]))
     assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
         [0, 0, 5, 10, 50]
     )
