@@ -23,13 +23,13 @@ from fakedetect.commands import attributes, audit, evaluate, explain, export, fa
 from fakegen.commands import generate, measure, presets, sample, verify
 from fakelab.commands import benchmark, demo, sweep
 
-BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
 PROGRAM, COMPLETION = "fakelab", "_FAKELAB_COMPLETE"
 GROUPS = ("Make fakes", "Catch fakes", "Measure", "Share")
 
 
 class GroupedCommands(TyperGroup):
-    """A list of commands under the headings of GROUPS, in the order in which they are added."""
+    """List commands in `--help` under the headings of GROUPS, in the order in which they are added."""
 
     def list_commands(self, ctx) -> list[str]:
         return list(self.commands)
@@ -94,9 +94,9 @@ _add("Share", "export", export.export)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits 0 done, 1 some inputs could not be used, 2 wrong request, 130 interrupted.
+    """Run the command line and exit: 0 done, 1 some inputs could not be used, 2 invalid request or error, 130 interrupted.
 
-    Of several processes that torchrun started, the first alone prints results.
+    Of the processes started by torchrun, only the first prints results.
     """
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
@@ -108,14 +108,14 @@ def main(arguments: list[str] | None = None) -> None:
         code, line = _explain(error)
         with contextlib.suppress(OSError):
             print(line, end="\n" if line else "", file=sys.stderr, flush=True)
-    _let_go_of_output()
+    _discard_unwritable_output()
     sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
-    """What typer's own main does, less its handling of signals, closed pipes and errors, of which it says nothing."""
+    """Run a command and return its exit code, like typer's main but without its handling of signals, pipes and errors."""
     parser = typer.main.get_command(app)
-    parser._main_shell_completion({}, PROGRAM, COMPLETION)  # exits where a shell asks for completions
+    parser._main_shell_completion({}, PROGRAM, COMPLETION)  # exits if a shell asks for completions
     try:
         with parser.make_context(command(), list(arguments) or ["--help"]) as context:
             return parser.invoke(context) or 0
@@ -124,23 +124,23 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    """The exit code for an error, and the one line to print."""
+    """Return the exit code for an error, and the one line to print."""
     if rank() and isinstance(error, (BadRequest, Interrupted, KeyboardInterrupt, PeerLost)):
-        return 2, ""  # the first process says it
+        return 2, ""  # the first process prints it
     if isinstance(error, (Interrupted, KeyboardInterrupt)):
-        # Where a command says nothing it had begun nothing that could be gone on with.
+        # Without a message the command has saved nothing that could be resumed.
         return 130, f"interrupted: {str(error) or 'what was finished is kept; the same command starts again'}"
-    if isinstance(error, BrokenPipeError):  # the reader of our output went away, as with `| head`
+    if isinstance(error, BrokenPipeError):  # the reader of the output has closed it, as with `| head`
         return 0, ""
     if isinstance(error, BadRequest):
         context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
         return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
-    speaker = f" in process {rank()}" if rank() else ""
-    return 2, f"error{speaker}: {explain_os_error(error) if isinstance(error, OSError) else error}"
+    process = f" in process {rank()}" if rank() else ""
+    return 2, f"error{process}: {explain_os_error(error) if isinstance(error, OSError) else error}"
 
 
-def _let_go_of_output() -> None:
-    """Send what can no longer be written nowhere: Python would complain of it at exit, and change the exit code."""
+def _discard_unwritable_output() -> None:
+    """Redirect closed streams to the null device; otherwise Python reports an error at exit and changes the exit code."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

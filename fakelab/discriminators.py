@@ -1,7 +1,7 @@
-"""`--model discriminator`: the GAN's own D, asked for the answer as system C asked it. It joins
-fakedetect through the entry-point group `fakelab.detectors`.
+"""`--model discriminator`: the GAN's own discriminator D as a detector (system C).
 
-It stands here because it joins the two siblings: fakegen knows the network, fakedetect judges with it.
+It is in this package because it needs the network from fakegen and the model registry of fakedetect, which finds it through
+the entry-point group `fakelab.detectors`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ _RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value
 
 
 class DiscriminatorNetwork(nn.Module):
-    """A D as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake, where D's own are high for real.
+    """A discriminator as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake: those of D with the sign reversed.
 
-    A conditional D is asked about every class, and believed where it is most convinced: an image is fake when it passes
-    for none.
+    For a conditional D, the class with the highest logit of D counts: an image is fake if it looks real for no class.
     """
 
     def __init__(
@@ -46,18 +45,18 @@ class DiscriminatorNetwork(nn.Module):
         if not self.classes:
             return -self.discriminator(x).float()
         labels = torch.arange(self.classes, device=x.device)
-        asked = [self.discriminator(x, label.expand(len(x))).float() for label in labels]
-        return -torch.stack(asked).amax(dim=0)
+        per_class = [self.discriminator(x, label.expand(len(x))).float() for label in labels]
+        return -torch.stack(per_class).amax(dim=0)
 
 
 def open_discriminator(request: Request) -> Opened:
-    """D of the run that the model's suffix names, else of the run trained on, at checkpoint `settings.checkpoint`.
+    """Return D of the run in the model's suffix, or else of the run trained on, at checkpoint `settings.checkpoint`.
 
-    Raises UserError where there is no such run or checkpoint.
+    Raises UserError if there is no such run or checkpoint.
     """
     run = request.suffix or request.place
     if run is None:
-        what = "the discriminator of which run?"
+        what = "the run of the discriminator is missing"
         raise UserError(what, expected="detect-train RUN --model discriminator, or --model discriminator:RUN")
     opened = open_run(Path(run), writes=False)
     network, about = load_discriminator(opened, request.settings.checkpoint)
@@ -67,12 +66,12 @@ def open_discriminator(request: Request) -> Opened:
         network,
         trained=True,
         facts={"discriminator": about},
-        seen=(_shown(opened),),
+        seen=(_training_reals(opened),),
     )
 
 
 def load_discriminator(run: Run, checkpoint: str) -> tuple[DiscriminatorNetwork, dict]:
-    """D of an epoch, or of the `last`, as a detector, and what detector.json says of it. Raises UserError if it has none."""
+    """Return D of an epoch or of the `last` one, and its facts for detector.json. Raises UserError if it is missing."""
     on_disk = run.epochs_on_disk()
     wanted = str(on_disk[-1]) if checkpoint == "last" and on_disk else checkpoint
     if not wanted.isdecimal() or int(wanted) not in on_disk:
@@ -86,8 +85,8 @@ def load_discriminator(run: Run, checkpoint: str) -> tuple[DiscriminatorNetwork,
     return network, {"run": run.path.name, "epoch": int(wanted), "checkpoint_sha256": facts["sha256"]}
 
 
-def _shown(run: Run) -> bytes | None:
-    """The list of the reals that D was trained on; None where they have gone or changed since, and so are not known."""
+def _training_reals(run: Run) -> bytes | None:
+    """Return the list of the reals that D was trained on, or None if their source is missing or has changed."""
     source = run.facts["source"]
     try:
         reals = reals_from(run, source["spec"])
@@ -99,7 +98,7 @@ def _shown(run: Run) -> bytes | None:
 
 
 DISCRIMINATOR = Model(
-    "the D of the run's own GAN, with a temperature and thresholds (system C)",
+    "the discriminator of the run's own GAN, with a temperature and thresholds (system C)",
     DiscriminatorNetwork,
     kinds={"architecture": TEXT, "discriminator": OBJECT, "value_range": _RANGE},
     open=open_discriminator,

@@ -1,4 +1,4 @@
-"""The real images of a race's runs: from the source that each was trained on, from where that stands now, or from its set."""
+"""Find the real images that a run was trained on: in its source, in another place, or in its set."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fakegen.runs.run import Run, check_same_settings
 
 
 def reals_of(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
-    """The reals that `run` was trained on, with its splits. `places` are sources to look for them in, instead of the run's.
+    """Return the reals that `run` was trained on, with its splits. `places` are sources to read instead of the run's own.
 
-    Where nothing is named and the source has gone or changed, the matched reals of RUN/set stand in, and that is said.
-    Raises UserError where no place holds the run's own images.
+    Without `places`, if the source is missing or changed, the matched reals of RUN/set are used and a note says so.
+    Raises UserError if the run's images are in none of these.
     """
     if places:
-        return _named(run, places, data_root)
+        return _from_places(run, places, data_root)
     try:
         reals = reals_from(run, run.facts["source"]["spec"], data_root)
         check_same_settings(run, run.preset, reals, {})
@@ -32,16 +32,16 @@ def reals_of(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
     except UserError as error:
         own = _from_set(run)
         if own is None:
-            remedy = "Say where they stand now: --real FOLDER."
-            raise UserError(f"the real images of {run.path} are not to be had: {error.what}", remedy=remedy) from None
+            remedy = "Give their folder with --real FOLDER."
+            raise UserError(f"the real images of {run.path} cannot be found: {error.what}", remedy=remedy) from None
         asked, there = _count(run), len(own.images)
         part = "all of them" if there == asked else f"{there:,} of {asked:,}"
         say(f"note: {error.what}; the matched reals in {run.path}/set are used, {part}")
         return own
 
 
-def _named(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
-    """The source among `places` whose images are the run's. Raises UserError for one that cannot be read, or if none is."""
+def _from_places(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
+    """Return the images of the run from the source in `places` that has them. Raises UserError if unreadable or none has."""
     source, found = run.facts["source"], []
     for place in places:
         reals = reals_from(run, place, data_root)
@@ -49,10 +49,10 @@ def _named(run: Run, places: Sequence[str], data_root: Path | None) -> Reals:
             return reals
         found.append(f"{place}: {len(reals.images):,} images, fingerprint {reals.fingerprint[:12]}")
     raise UserError(
-        f"--real holds other images than those that {run.path} was trained on",
+        f"--real has other images than those that {run.path} was trained on",
         got="; ".join(found),
         expected=f"{_count(run):,} images of {source['spec']}, fingerprint {source['fingerprint'][:12]}",
-        remedy="Name the folder where they stand now; of several runs that of each, with a --real of its own.",
+        remedy="Give the folder where they are now; for several runs, repeat --real for each.",
     )
 
 
@@ -61,23 +61,23 @@ def _count(run: Run) -> int:
 
 
 def reals_from(run: Run, spec: str, data_root: Path | None = None) -> Reals:
-    """The images of a source, prepared and split as `run` does. Raises UserError where they cannot be read."""
+    """Return the images of a source, prepared and split as for `run`. Raises UserError if they cannot be read."""
     shape: dict[str, Any] = {"resolution": run.preset.resolution, "shares": tuple(run.facts["split"])}
     return load_reals(spec, seed=run.facts["seed"], data_root=data_root, **shape)
 
 
 def _from_set(run: Run) -> Reals | None:
-    """The matched reals in RUN/set: the very pixels that the GAN was shown. None where there is no such set."""
+    """Return the matched reals in RUN/set, the same pixels that the GAN was trained on; None if there is no such set."""
     if not is_imageset(run.path / "set"):
         return None
     try:
         found = read_imageset(run.path / "set")
-    except UserError:  # what is wrong with the source is the better advice
+    except UserError:  # the error about the source is reported instead
         return None
     source = found.info["origin"].get("source")
     if not isinstance(source, dict) or source.get("fingerprint") != run.facts["source"]["fingerprint"]:
         return None
-    # In the order of the source, so that whoever has all of them deals them out alike.
+    # In the order of the source, so that seeded splits are the same as with the source.
     records = sorted((record for record in found.records if record.label == "real"), key=lambda record: record.index)
     if len(records) < 3 or any(record.source_sha256 is None for record in records):
         return None

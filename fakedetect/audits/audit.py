@@ -293,17 +293,17 @@ def _weigh(examined: dict[int, FileFacts], labels: np.ndarray, names: list[str],
     def cue(name: str, values: list, places: list[int], how: Folds) -> Cue:
         return weigh_cue(name, values, [names[place] for place in places], how)
 
-    of_files, of_pictures = folds(stored), folds(shown)
+    of_containers, of_pixels = folds(stored), folds(shown)
     facts = {name: [getattr(found[place].container, name) for place in stored] for name in CONTAINER_FACTS}
     containers: list[Any] = [found[place].container for place in stored]
     sizes = [one.bytes_per_pixel for one in containers]
-    pixel_cues = [cue("bytes_per_pixel", sizes, stored, of_files)] if stored else []
+    pixel_cues = [cue("bytes_per_pixel", sizes, stored, of_containers)] if stored else []
     traces: list[Any] = [found[place].traces for place in shown]
     for name in traces[0] if traces else ():
-        pixel_cues.append(cue(name, [one[name] for one in traces], shown, of_pictures))
+        pixel_cues.append(cue(name, [one[name] for one in traces], shown, of_pixels))
     return {
-        "metadata": weigh_all(facts, of_files) if stored else Strength(None, None),
-        "cues": [cue(name, values, stored, of_files) for name, values in facts.items()] if stored else [],
+        "metadata": weigh_all(facts, of_containers) if stored else Strength(None, None),
+        "cues": [cue(name, values, stored, of_containers) for name, values in facts.items()] if stored else [],
         "pixel_cues": pixel_cues,
         "notes": notes,
     }

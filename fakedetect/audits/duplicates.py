@@ -81,12 +81,12 @@ class DuplicateFinder:
         first: dict[tuple, int] = {}
         for row, key in enumerate(zip(digests, self._labels.tolist(), strict=True)):
             first.setdefault(key, row)
-        kept = np.array(sorted(first.values()))
+        unique = np.array(sorted(first.values()))
         found = []
         for rows, across in (
-            (kept[self._labels[kept] == REAL], False),
-            (kept[self._labels[kept] == FAKE], False),
-            (kept, True),
+            (unique[self._labels[unique] == REAL], False),
+            (unique[self._labels[unique] == FAKE], False),
+            (unique, True),
         ):
             pairs = rows[near_pairs(small[rows])]
             wanted = [

@@ -15,7 +15,7 @@ CUES_NAMED = 4  # in one sentence
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence; `kind` is "metadata" for facts of a file, "pictures", "duplicates" or "groups"."""
+    """One sentence; `kind` is "metadata" for facts of a file, "pixels", "duplicates" or "groups"."""
 
     kind: str
     text: str
@@ -43,7 +43,7 @@ class Audit:
 
     @property
     def leaks(self) -> list[Finding]:
-        """What must be fixed: a detector could use it to pass a test without learning what a fake looks like."""
+        """Findings that must be fixed: a detector could use it to pass a test without learning what a fake looks like."""
         found = []
         telling = _by_strength(self.cues)
         if self.metadata.alarming or telling:
@@ -55,10 +55,10 @@ class Audit:
 
     @property
     def warnings(self) -> list[Finding]:
-        """What may come from the content or the generator, and should be checked."""
+        """Findings that may come from the content or the generator, and should be checked."""
         found = [
             Finding(
-                _of_picture(cue),
+                _kind_of(cue),
                 f"{cue.name} separates reals from fakes, {describe_strength(cue.strength)}: {describe_cue(cue)}",
             )
             for cue in _by_strength(self.pixel_cues)
@@ -157,8 +157,8 @@ def describe_duplicates(one: Duplicates) -> str:
     return ", ".join([name, " and ".join(one.labels), *([" and ".join(splits)] if splits else [])])
 
 
-def _of_picture(cue: Cue) -> str:
-    return "metadata" if cue.name == "bytes_per_pixel" else "pictures"
+def _kind_of(cue: Cue) -> str:
+    return "metadata" if cue.name == "bytes_per_pixel" else "pixels"
 
 
 def _by_strength(cues: list[Cue]) -> list[Cue]:

@@ -98,7 +98,7 @@ class Folds:
         with threadpool_limits(1, "openmp"):  # more threads are slower on such small tables
             for train, test in self.parts:
                 model = _classifier(len(train), table.shape[1]).fit(table[train], self.labels[train])
-                # Subtract the class share of the training folds, so that scores of all folds are comparable.
+                # Subtract the fraction of fakes in the training folds, so that scores of all folds are comparable.
                 scores[test] = model.predict_proba(table[test])[:, FAKE] - self.labels[train].mean()
         scores = scores.round(6)
         held_out = np.concatenate([test for _, test in self.parts])
@@ -118,7 +118,7 @@ def auroc_parts(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarr
     if not n_fake or not n_real:
         return float("nan"), np.zeros(len(labels))
     ranks = rankdata(scores)
-    won = np.empty(len(scores))  # share of reals below a fake, or of fakes above a real
+    won = np.empty(len(scores))  # fraction of reals below a fake, or of fakes above a real
     won[fake] = (ranks[fake] - rankdata(scores[fake])) / n_real
     won[~fake] = 1 - (ranks[~fake] - rankdata(scores[~fake])) / n_fake
     auroc = float(won[fake].mean())

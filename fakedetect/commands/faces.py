@@ -32,7 +32,7 @@ def faces(
     every: Annotated[int | None, typer.Option(help="Analyse every N-th frame; 1 for all.")] = None,
     start: Annotated[float, typer.Option(help="Start time in the video, in seconds.")] = 0.0,
     end: Annotated[float | None, typer.Option(help="End time in the video, in seconds.")] = None,
-    margin: Annotated[float, typer.Option(help="Margin around a face, as a share of its side.")] = 0.2,
+    margin: Annotated[float, typer.Option(help="Margin around a face, as a fraction of its side.")] = 0.2,
     size: Annotated[int, typer.Option(help="Resolution of the crops, in pixels.")] = 128,
     align: Annotated[bool, typer.Option("--align", help="Rotate faces upright, by their landmarks.")] = False,
     group: Annotated[str, typer.Option(help="Group that must share a split: video or track.")] = "video",

@@ -46,7 +46,7 @@ def score(
     min_face: Annotated[float, typer.Option(help="Video: smallest face to find, in pixels.")] = 60,
     margin: Annotated[
         float | None,
-        typer.Option(help="Video: margin around a face, as a share of its side. Default: as in training, else 0.2."),
+        typer.Option(help="Video: margin around a face, as a fraction of its side. Default: as in training, else 0.2."),
     ] = None,
     whole_frame: Annotated[
         bool, typer.Option("--whole-frame", help="Video: score whole frames instead of faces.")
@@ -113,7 +113,7 @@ def print_scores(
         refuse_video(drawn, len(inputs), out)
     detector = Detector.load(detector_path, device)
     results = ResultsFile(out, detector) if out and not page else None
-    before = _judged_before(inputs, results, options) if results else {}
+    before = _scored_before(inputs, results, options) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
         say(f"{len(before):,} of {len(inputs):,} are already in {out}")
@@ -125,7 +125,7 @@ def print_scores(
         def on_progress(path: str, analysed: int, expected: int) -> None:
             bar.note(f"{Path(path).name}: {analysed:,} of {counted(expected, 'frame')}")
             if stop.asked:
-                raise Interrupted(_kept(results))
+                raise Interrupted(_resume_hint(results))
 
         videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
         for rows in score_files(todo, detector, videos):
@@ -142,12 +142,12 @@ def print_scores(
             sys.stdout.flush()
             bar.advance(len(rows))
             if stop.asked:
-                raise Interrupted(_kept(results))
+                raise Interrupted(_resume_hint(results))
     if page:
         write_score_page(page, on_page, videos.shown, detector)
     if drawn:
         _draw(inputs[0][0], drawn, videos)
-    return _sum_up(counts, out, page)
+    return _print_counts(counts, out, page)
 
 
 def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
@@ -160,7 +160,7 @@ def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
         say("note: there is nothing to draw: no video was scored")
 
 
-def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:
+def _print_counts(counts: Counter, out: Path | None, page: Path | None) -> int:
     """Print the count of each verdict and where the results are; return 1 if some input could not be scored, else 0."""
     counted_verdicts = (
         ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none scored"
@@ -176,11 +176,11 @@ def _sum_up(counts: Counter, out: Path | None, page: Path | None) -> int:
     return 1 if lost else 0
 
 
-def _kept(results: ResultsFile | None) -> str:
+def _resume_hint(results: ResultsFile | None) -> str:
     return "the rows in --out are complete; the same command resumes" if results else ""
 
 
-def _judged_before(
+def _scored_before(
     inputs: list[tuple[str, str | None]], results: ResultsFile, options: VideoOptions
 ) -> dict[str, dict]:
     """Return path -> row of the inputs whose rows in the file are still valid. Drop the rows of files that changed since,

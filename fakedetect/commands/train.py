@@ -79,7 +79,7 @@ def detect_train(
     else:
         if place is None and real is None and fake is None:
             place = newest_run()
-        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_plain(changes.get('model', 'cnn'))}")
+        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_folder_part(changes.get('model', 'cnn'))}")
     shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
     made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
     if as_json:
@@ -90,7 +90,7 @@ def detect_train(
     return report_unused(made.unused_by_option)
 
 
-def _plain(model: str) -> str:
+def _folder_part(model: str) -> str:
     """Return a model's name as used in folder names: "timm:vit_tiny" -> "timm-vit_tiny", "ensemble:a,b" -> "ensemble"."""
     name, _, rest = model.partition(":")
     return f"{name}-{rest}" if name == "timm" else name

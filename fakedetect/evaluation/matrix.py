@@ -28,8 +28,8 @@ from fakedetect.evaluation.robustness import degraded_outputs
 from fakedetect.models.calibration import probability
 from fakedetect.models.detector import Detector
 
-_KEPT = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
-OWN_SHARE = 0.5  # share of a set's training fakes; a detector trained on more of them was trained on that set
+_METRICS = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
+OWN_FRACTION = 0.5  # of a set's training fakes; a detector trained on more of them was trained on that set
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class _Sets:
 def _cell(row: dict, detector: Detector | None, sets: _Sets, number: int, degradation: Degradation) -> dict:
     """Test one detector on one set; return the results or the error. `blame` names its source, "detector" or "set"."""
     column = sets.columns[number]
-    empty = dict.fromkeys((*_KEPT, "own", "seen"))
+    empty = dict.fromkeys((*_METRICS, "own", "seen"))
     cell = {"detector": row["name"], "set": column["name"], **empty, "error": row["error"], "blame": None}
     if detector is None:
         return {**cell, "blame": "detector"}
@@ -157,7 +157,7 @@ def _cell(row: dict, detector: Detector | None, sets: _Sets, number: int, degrad
 
 def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: Degradation) -> dict:
     rows = data.rows("test")
-    seen, own = _known(path, detector, data)
+    seen, own = _overlap(path, detector, data)
     plain = degradation.kind == NONE
     if plain:
         logits, outside = detector.outputs(data.images, rows)
@@ -168,10 +168,10 @@ def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: 
     p_fake = probability(logits, detector.facts["temperature"])
     groups = [data.groups[row] for row in rows]
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=groups, seen=seen, outside=outside)
-    return {**{name: metrics[name] for name in _KEPT}, "own": own, "seen": seen}
+    return {**{name: metrics[name] for name in _METRICS}, "own": own, "seen": seen}
 
 
-def _known(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | None, bool | None]:
+def _overlap(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | None, bool | None]:
     """Return how many test images the detector was trained or tuned on, and whether it was trained on this set.
 
     The fakes decide the second: sets of two generators can share their reals. None is unknown.
@@ -184,13 +184,13 @@ def _known(path: Path, detector: Detector, data: LabelledImages) -> tuple[int | 
         return known(data.rows("test")), True
     fakes = data.rows("train", FAKE)
     seen = known(fakes)
-    return known(data.rows("test")), None if seen is None else bool(seen > OWN_SHARE * len(fakes))
+    return known(data.rows("test")), None if seen is None else bool(seen > OWN_FRACTION * len(fakes))
 
 
-def _attempt(work: Callable) -> tuple:
-    """Return (result of `work`, None) or (None, error), so that an error in one cell does not stop the matrix."""
+def _attempt(call: Callable) -> tuple:
+    """Return (result of `call`, None) or (None, error), so that an error in one cell does not stop the matrix."""
     try:
-        return work(), None
+        return call(), None
     except UserError as error:
         return None, str(error)
     except OSError as error:

@@ -40,8 +40,8 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
     after = int(np.argmax(gap >= 0))
     if after == 0 or gap[after] == gap[after - 1]:
         return float(fpr[after])
-    share = -gap[after - 1] / (gap[after] - gap[after - 1])
-    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
+    fraction = -gap[after - 1] / (gap[after] - gap[after - 1])
+    return float(fpr[after - 1] + fraction * (fpr[after] - fpr[after - 1]))
 
 
 def verdict_metrics(

@@ -17,7 +17,7 @@ _GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 
 
 def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
-    """ROC with AUROC and its interval; the dot is the chosen threshold."""
+    """Plot the ROC curve with AUROC and its interval; the dot is the chosen threshold."""
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE)
@@ -32,13 +32,12 @@ def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
 
 def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
-    """Precision against recall of `fake`, and the share of fakes, the precision of chance."""
+    """Plot precision against recall of `fake`, and the fraction of fakes, which is the precision of chance."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(labels, p_fake, pos_label=FAKE)
     figure, axes = _figure(_SQUARE)
-    share = float((labels == FAKE).mean())
-    axes.axhline(share, color="0.6", linestyle="--", linewidth=1, label="chance")
+    axes.axhline(float((labels == FAKE).mean()), color="0.6", linestyle="--", linewidth=1, label="chance")
     axes.plot(recall, precision, color=NEUTRAL, linewidth=2.2, label=f"AP {_with_interval(metrics, 'ap')}")
     axes.set(title="Precision and recall of “fake”", xlabel="recall", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
@@ -47,18 +46,18 @@ def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
 
 def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
-    """Counts of each verdict for reals and fakes."""
+    """Plot the counts of each verdict for reals and fakes."""
     import seaborn as sns
 
     order = ("real", "unsure", "fake")
     counts = np.array([[metrics["verdicts"][truth][verdict] for verdict in order] for truth in ("real", "fake")])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     text = np.array(
-        [[f"{n:,}\n{share:.1%}" for n, share in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
+        [[f"{n:,}\n{part:.1%}" for n, part in zip(*row, strict=True)] for row in zip(counts, fractions, strict=True)]
     )
     figure, axes = _figure(_SQUARE)
     sns.heatmap(
-        shares, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=False, linewidths=2, ax=axes,
+        fractions, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=False, linewidths=2, ax=axes,
         annot_kws={"fontsize": 12}, xticklabels=order, yticklabels=("real", "fake"),
     )  # fmt: skip
     axes.set(xlabel="verdict", ylabel="truth")
@@ -69,13 +68,13 @@ def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
 
 
 def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
-    """p_fake against the observed share of fakes; the bars below show the number of images per bin."""
+    """Plot p_fake against the observed fraction of fakes; the bars below show the number of images per bin."""
     table = reliability(labels, p_fake)
     figure, (axes, below) = _figure(_SQUARE, rows=2, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="perfect calibration")
     stated, found = [row["mean_p"] for row in table], [row["share_fake"] for row in table]
     axes.plot(stated, found, "o-", color=NEUTRAL, linewidth=2, label=f"ECE {metrics['ece']:.3f}")
-    axes.set(title="Calibration", ylabel="observed share of fakes", ylim=(-0.03, 1.03))
+    axes.set(title="Calibration", ylabel="observed fraction of fakes", ylim=(-0.03, 1.03))
     axes.legend(loc="upper left", frameon=True)
     edges = np.linspace(0, 1, 21)
     below.hist(p_fake[labels != FAKE], bins=edges, color=REAL_COLOUR, alpha=0.7, label="real")
@@ -94,7 +93,7 @@ def history_plot(
     validation: str = "Validation",
     accuracy: str = "accuracy at logit 0",
 ) -> bytes:
-    """Learning curves: losses on the left, validation AUROC and accuracy on the right; the selected epoch is marked. The
+    """Plot learning curves: losses on the left, validation AUROC and accuracy on the right; the selected epoch is marked. The
     text arguments are the labels of a curve, the right plot and the accuracy.
     """
     epochs = [line["epoch"] for line in history]
@@ -104,7 +103,7 @@ def history_plot(
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     right.plot(epochs, [line["val_auroc"] for line in history], "o-", color=NEUTRAL, label="AUROC")
     right.plot(epochs, [line["val_accuracy"] for line in history], "o-", color=REAL_COLOUR, label=accuracy)
-    right.set(title=validation, xlabel="epoch", ylabel="share")
+    right.set(title=validation, xlabel="epoch", ylabel="AUROC, accuracy")
     right.set_ylim(min(0.5, *(line["val_accuracy"] for line in history)) - 0.02, 1.02)
     for axes in (left, right):
         axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"best epoch: {best_epoch}")
@@ -126,8 +125,8 @@ class Learned:
 
 
 def comparison_plot(learned: list[Learned]) -> bytes:
-    """Learning curves of several networks, each in its own colour: validation loss, accuracy and AUROC, with a dot at the
-    selected epoch, and the ROC curves of the networks that have one.
+    """Plot the learning curves of several networks (validation loss, accuracy and AUROC, with a dot at the selected epoch),
+    and the ROC curves of those that have one. Each network has its own colour.
     """
     import seaborn as sns
     from matplotlib.lines import Line2D
@@ -174,7 +173,7 @@ def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
 
 
 def robustness_plot(cells: list[dict]) -> bytes:
-    """Heat map of the robustness results; columns: degradations, rows: AUROC, TPR and FPR. Blue is good."""
+    """Plot a heat map of the robustness results; columns: degradations, rows: AUROC, TPR and FPR. Blue is good."""
     import seaborn as sns
 
     values = np.array([[cell[name] for cell in cells] for name in ("auroc", "tpr", "fpr")])
@@ -192,7 +191,7 @@ def robustness_plot(cells: list[dict]) -> bytes:
 
 
 def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], tested: list[str], title: str) -> bytes:
-    """Heat map of AUROC (rows, columns), NaN for no result; rows: detectors, columns: test sets."""
+    """Plot a heat map of AUROC (rows, columns), NaN for no result; rows: detectors, columns: test sets."""
     import seaborn as sns
 
     rows, columns = auroc.shape
@@ -214,7 +213,7 @@ def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], t
 
 
 def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold: float, real_below: float) -> bytes:
-    """p_fake over the time of a video. `tracks` are (number, times in s, p_fakes); the first, drawn bold, decides."""
+    """Plot p_fake over the time of a video. `tracks` are (number, times in s, p_fakes); the first, drawn bold, decides."""
     figure, axes = _figure((10.4, 3.6))
     axes.axhspan(threshold, 1.1, color=FAKE_COLOUR, alpha=0.07, linewidth=0)
     axes.axhline(threshold, color=FAKE_COLOUR, linestyle="--", linewidth=1.4, label=f"fake from {threshold:.3g}")

@@ -27,15 +27,15 @@ ROWS = (
     ("auroc", "AUROC", "probability that a fake scores above a real; 0.5 is chance"),
     ("ap", "Average precision", "area under precision and recall of “fake”"),
     ("eer", "Equal error rate", "error rate at which FPR equals 1 - TPR; lower is better"),
-    ("tpr_at_fpr1", "TPR at 1 % FPR", "fakes caught when 1 in 100 reals may be called fake"),
-    ("tpr_at_fpr5", "TPR at 5 % FPR", "fakes caught when 1 in 20 reals may be called fake"),
+    ("tpr_at_fpr1", "TPR at 1 % FPR", "fakes called fake if 1 in 100 reals may be called fake"),
+    ("tpr_at_fpr5", "TPR at 5 % FPR", "fakes called fake if 1 in 20 reals may be called fake"),
     ("fpr", "False-positive rate", "reals called fake at the chosen threshold; lower is better"),
     ("tpr", "True-positive rate", "fakes called fake at the chosen threshold"),
     ("balanced_accuracy", "Balanced accuracy", "mean of both classes' accuracy at the chosen threshold"),
     (
         "ece",
         "Calibration error (ECE)",
-        "mean difference between p_fake and the observed share of fakes; lower is better",
+        "mean difference between p_fake and the observed fraction of fakes; lower is better",
     ),
     ("brier_loss", "Brier loss", "mean squared error of p_fake; lower is better"),
 )
@@ -49,7 +49,7 @@ CELL_COLUMNS = (
 
 @dataclass(frozen=True)
 class Judged:
-    """The images of a report: `rows` of `data`, with their p_fake (N,), and metrics of them."""
+    """The images of a report: `rows` of `data`, their p_fake (N,) and their metrics."""
 
     data: LabelledImages
     rows: np.ndarray
@@ -115,21 +115,21 @@ def write_report(
 
 
 def headline(metrics: dict) -> str:
-    """The one sentence that a reader takes away, computed from the numbers. `metrics["seen"]` counts images that the
+    """Return the result in one sentence. `metrics["seen"]` counts images that the
     detector was trained or tuned on; a fair test has none. None is unknown.
     """
     seen = metrics["seen"]
     if seen is None:
-        unseen = "though whether it was trained on any of them is unknown"
+        unseen = "it is unknown whether it was trained on any of them"
     elif seen:
-        unseen = f"but it was trained or tuned on {seen:,} of these images"
+        unseen = f"it was trained or tuned on {seen:,} of these images"
     else:
-        unseen = "and none of these very files was in its training"
-    caught, accused = metrics["tpr"], metrics["fpr"]
-    n_real, n_fake = f"{metrics['n_real']:,}", f"{metrics['n_fake']:,}"
-    return (
-        f"It calls {caught:.1%} of {n_fake} fakes fake, and wrongly accuses {accused:.1%} of {n_real} reals, {unseen}."
+        unseen = "none of these files was used in its training"
+    fakes, reals = (
+        f"{metrics['tpr']:.1%} of {metrics['n_fake']:,} fakes",
+        f"{metrics['fpr']:.1%} of {metrics['n_real']:,} reals",
     )
+    return f"It calls {fakes} and {reals} fake; {unseen}."
 
 
 def _from_scratch(facts: dict) -> str | None:
@@ -152,7 +152,7 @@ def caution(metrics: dict) -> str | None:
         known = f"{metrics['seen']:,} of these {n_real + n_fake:,} images"
         return f"This is not a fair test: the detector was trained or tuned on {known}."
     if metrics["auroc"] == 1 and min(n_real, n_fake) > 3:
-        # The rule of three: none in n leaves a rate of up to 3 / n possible, with 95 % confidence.
+        # Rule of three: with no error in n images, the upper 95 % confidence limit of the rate is 3 / n.
         return (
             f"With so few images, a test without errors still allows wrong verdicts for up to {3 / n_real:.1%} of reals and "
             f"{3 / n_fake:.1%} of fakes; a bootstrap interval cannot show that."
@@ -216,10 +216,10 @@ def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dic
         row = int(judged.rows[np.flatnonzero(judged.labels == number)[0]])
         image, key = judged.data.images[row], judged.data.sha256[row]
         images = np.stack([parse_degradation(name).apply(image, key) for name in names])
-        said = [one.p_fake for one in detector.judge(detector.logits(images))]
+        p_fakes = [one.p_fake for one in detector.judge(detector.logits(images))]
         thumbnails = [_thumbnail(one, label) for one in images]
         keys = ("degradation", "p_fake", "picture")
-        shown[label] = [dict(zip(keys, one, strict=True)) for one in zip(names, said, thumbnails, strict=True)]
+        shown[label] = [dict(zip(keys, one, strict=True)) for one in zip(names, p_fakes, thumbnails, strict=True)]
     return shown
 
 

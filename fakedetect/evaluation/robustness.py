@@ -64,7 +64,7 @@ def measure_robustness(
             p_fake = probability(logits, detector.facts["temperature"])
             found = all_metrics(labels, p_fake, detector.thresholds, groups=groups, outside=outside)
             cells.append(_cell(degradation, found, metrics))
-    return Robustness(cells, in_words(cells))
+    return Robustness(cells, summarise(cells))
 
 
 def degraded_outputs(
@@ -88,7 +88,7 @@ def degraded_outputs(
     return np.concatenate(logits), None if outside[0] is None else np.concatenate(outside)
 
 
-def in_words(cells: Sequence[dict]) -> list[str]:
+def summarise(cells: Sequence[dict]) -> list[str]:
     """Return a sentence for each kind of degradation: what holds and what breaks, from weak to strong."""
     described = []
     if cells[0]["auroc"] < BLIND:
@@ -96,16 +96,14 @@ def in_words(cells: Sequence[dict]) -> list[str]:
             f"Even on the original images it hardly separates fakes from reals (AUROC {cells[0]['auroc']:.2f}): "
             "robustness to degradations then means little."
         )
-    families = sorted(cells[1:], key=lambda cell: (list(_LABELS).index(_family(cell)), _harshness(cell)))
+    families = sorted(cells[1:], key=lambda cell: (list(_LABELS).index(_family(cell)), _severity(cell)))
     for family, own in groupby(families, key=_family):
         states: dict[str, list[str]] = {"holds": [], "unclear": [], "breaks": []}
         for cell in own:
             why = f" ({cell['why']})" if cell["why"] and not states[cell["state"]] else ""
             states[cell["state"]].append(f"{cell['amount']:g}{why}")
         parts = [
-            f"{'may break' if state == 'unclear' else state} at {_listed(all_)}"
-            for state, all_ in states.items()
-            if all_
+            f"{'may break' if state == 'unclear' else state} at {_join(all_)}" for state, all_ in states.items() if all_
         ]
         described.append(f"{_LABELS[family]}: {'; '.join(parts)}.")
     return described
@@ -118,7 +116,7 @@ def _cell(degradation: Degradation, found: dict, original: dict) -> dict:
         "tpr": (original["tpr"] - found["tpr"], found["tpr_interval"][1] < original["tpr"]),
         "fpr": (found["fpr"] - original["fpr"], found["fpr_interval"][0] > original["fpr"]),
     }
-    # Losses beyond the tolerance, and whether they are beyond chance too.
+    # Losses larger than the tolerance, and whether they are statistically significant.
     lost = {name: surely for name, (loss, surely) in worse.items() if loss > TOLERANCE + 1e-9}
     state = "breaks" if any(lost.values()) else "unclear" if lost else "holds"
     why = [
@@ -142,9 +140,9 @@ def _family(cell: dict) -> str:
     return cell["kind"]
 
 
-def _harshness(cell: dict) -> float:
+def _severity(cell: dict) -> float:
     return -cell["amount"] if _family(cell) in ("jpeg", "shrink", "crop") else cell["amount"]
 
 
-def _listed(words: list[str]) -> str:
+def _join(words: list[str]) -> str:
     return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]

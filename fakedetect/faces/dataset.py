@@ -96,8 +96,8 @@ class Crops:
 
     def pixels(self, indices: range) -> np.ndarray:
         """Return crops as uint8 (n, 3, size, size), for the set writer."""
-        kept = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self), *self._shape))
-        return np.ascontiguousarray(kept[indices.start : indices.stop].transpose(0, 3, 1, 2))
+        stored = np.memmap(self._file, dtype=np.uint8, mode="r", shape=(len(self), *self._shape))
+        return np.ascontiguousarray(stored[indices.start : indices.stop].transpose(0, 3, 1, 2))
 
     def write(self, root: Path, label: Label, group_by: str, shares: tuple[int, int, int], origin: dict) -> dict:
         """Write all crops as a set of one label at `root`; return imageset.json. Crops of equal `group_by` share a split."""
@@ -107,7 +107,7 @@ class Crops:
 
         def records(indices: range, file_name: Callable) -> list[ImageRecord]:
             return [
-                FaceRecord(file_name(splits[i], label, i), label, splits[i], i, group=groups[i], facts=self._told(i))
+                FaceRecord(file_name(splits[i], label, i), label, splits[i], i, group=groups[i], facts=self._facts(i))
                 for i in indices
             ]
 
@@ -132,7 +132,7 @@ class Crops:
             return ["train"] * len(groups)
         return split_groups(np.array([names[name] for name in groups]), shares, seed=0).tolist()
 
-    def _told(self, index: int) -> dict:
+    def _facts(self, index: int) -> dict:
         with self._reading:  # the threads of the writer share the file position
             self._lines.seek(self._starts[index])
             line = self._lines.readline()
@@ -156,7 +156,7 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
             row |= _crop_video(path, finder, cut, crops, bar)
         else:
             faces = finder.find([pixels])[0]
-            _keep(
+            _add_faces(
                 crops, pixels, faces, cut, [{"photo": path, "person": f"{path}#{n}"} for n in range(1, len(faces) + 1)]
             )
             row["frames"] = 1
@@ -190,12 +190,12 @@ def _crop_batch(path: str, batch: list[Frame], finder, tracker: Tracker, cut: Cu
         tracks = tracker.update(frame.index, frame.time_s, faces, frame.pixels)
         where = {"video": path, "frame": frame.index, "time_s": round(frame.time_s, 4)}
         lines = [{**where, "track": track, "person": f"{path}#{track}"} for track in tracks]
-        _keep(crops, frame.pixels, faces, cut, lines)
+        _add_faces(crops, frame.pixels, faces, cut, lines)
         bar.advance()
     return len(batch)
 
 
-def _keep(crops: Crops, pixels: np.ndarray, faces: list[Face], cut: Cut, lines: list[dict]) -> None:
+def _add_faces(crops: Crops, pixels: np.ndarray, faces: list[Face], cut: Cut, lines: list[dict]) -> None:
     for face, line in zip(faces, lines, strict=True):
         facts = {
             "box": [round(float(value), 1) for value in face.box],

@@ -25,9 +25,9 @@ SHARPNESS_SIDE = 96  # pixels: sharpness is measured at this size, so that it do
 # The first network searches for faces slightly below the minimum size, because its boxes vary by as much. A value of 2/3
 # finds no more faces of 60 pixels in faces-1080p.mp4, and takes a quarter longer.
 _REACH = 0.8
-MARGIN = 0.2  # around a face, as a share of its side: chin, ears and hair, where pasted faces end
+MARGIN = 0.2  # around a face, as a fraction of its side: chin, ears and hair, where pasted faces end
 _TAKEN = 0.9  # the box of a face varies by a tenth between frames; this must not interrupt its track
-# Where a face's landmarks lie in an aligned crop without margin, as shares of its side (ArcFace's 112x112 template).
+# Where a face's landmarks lie in an aligned crop without margin, as fractions of its side (ArcFace's 112x112 template).
 _TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]]) / 112
 
 
@@ -46,7 +46,7 @@ class Face:
 
 
 class FaceFinder:
-    """Finds faces whose longer side is `min_face` pixels or more (faces down to nine tenths of it are kept too).
+    """Finds faces whose longer side is `min_face` pixels or more (or slightly less: nine tenths of it).
 
     Raises UserError for a size below SMALLEST, and if facenet-pytorch is not installed.
     """
@@ -89,16 +89,18 @@ class FaceFinder:
         return results
 
 
-def between(one: Face, other: Face, share: float) -> Face:
-    """Interpolate a face between `one` (`share` 0) and `other` (`share` 1)."""
-    box, landmarks = ((1 - share) * a + share * b for a, b in ((one.box, other.box), (one.landmarks, other.landmarks)))
+def between(one: Face, other: Face, fraction: float) -> Face:
+    """Interpolate a face between `one` (`fraction` 0) and `other` (`fraction` 1)."""
+    box, landmarks = (
+        (1 - fraction) * a + fraction * b for a, b in ((one.box, other.box), (one.landmarks, other.landmarks))
+    )
     return Face(box, landmarks, min(one.confidence, other.confidence))
 
 
 def crop(frame: np.ndarray, face: Face, *, margin: float = MARGIN, size: int = 128, align: bool = False) -> np.ndarray:
     """Crop a face from `frame`, uint8 RGB (H, W, 3), and resize it, as for all images, to uint8 RGB (size, size, 3).
 
-    `margin` is added on each side, as a share of the face's longer side. With `align` the face is rotated and moved to
+    `margin` is added on each side, as a fraction of the face's longer side. With `align` the face is rotated and moved to
     a common position of the landmarks. Outside the frame, its border is repeated.
     """
     matrix, side = _aligned(face, margin) if align else _upright(frame, face, margin)
@@ -112,7 +114,7 @@ def crop(frame: np.ndarray, face: Face, *, margin: float = MARGIN, size: int = 1
 def check_margin(margin: float) -> None:
     """Raise UserError for an invalid margin."""
     if not 0 <= margin <= 2:
-        raise UserError("--margin cannot be used", got=margin, expected="0 to 2, as a share of the face's side")
+        raise UserError("--margin cannot be used", got=margin, expected="0 to 2, as a fraction of the face's side")
 
 
 def sharpness(frame: np.ndarray, face: Face) -> float:

@@ -1,8 +1,8 @@
 """MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878), with the three networks and weights of facenet-pytorch.
 
-Its own `detect_face` reduces every full frame in float once for each scale, and cuts candidates out one by one in torch.
-Here the first network sees a pyramid that begins where the smallest wanted face is just large enough for it, reduced from
-bytes; the candidates of a whole batch are cut from the full frames by OpenCV and judged together.
+The `detect_face` of facenet-pytorch resizes every full frame in float once per scale, and crops candidates one by one in
+torch. Here the pyramid starts at the scale where the smallest wanted face fills the input of P-Net and is computed in uint8;
+OpenCV crops the candidates of all frames of a batch, and they pass through R-Net and O-Net together.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import torch
 
 from fakecore.errors import UserError
 
-# For P-, R- and O-Net. facenet-pytorch's own, but for O-Net's 0.7: of the boxes between that and 0.8 most are shoulders, hands
-# and hair (docs/lab/videos.md).
+# For P-, R- and O-Net. Those of facenet-pytorch, except O-Net's 0.7: most boxes between 0.7 and 0.8 are shoulders, hands and
+# hair (docs/lab/videos.md).
 THRESHOLDS = (0.6, 0.7, 0.8)
-FACTOR = 0.709  # between scales of the pyramid: half the area
-_CELL, _STRIDE = 12, 2  # P-Net looks at 12x12 pixels, every second one
-# Candidates that go through a network together, the last of them with black ones. On a CPU oneDNN makes and keeps code for
-# each size of batch that it meets, which takes as long as using it, and a megabyte or more: of every size up to 160, 320 MB.
+FACTOR = 0.709  # between scales of the pyramid: about half the area
+_CELL, _STRIDE = 12, 2  # pixels: P-Net has a 12x12 input and a stride of 2
+# Candidates per batch of R-Net and O-Net; the last batch is padded with black images. On a CPU, oneDNN compiles and caches
+# code for each batch size, which takes as long as the inference itself and a megabyte or more: 320 MB for all sizes up to 160.
 _AT_ONCE, _AT_ONCE_GPU = 32, 512
 
 
 class Cascade:
-    """The three networks on a device. Weights come with facenet-pytorch; nothing is downloaded."""
+    """The three networks on a device. The weights are part of facenet-pytorch; nothing is downloaded.
+
+    Raises UserError if facenet-pytorch is not installed.
+    """
 
     def __init__(self, device: torch.device):
         try:
@@ -43,8 +46,8 @@ class Cascade:
 
     @torch.inference_mode()
     def find(self, frames: Sequence[np.ndarray], min_face: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Frames of one size, uint8 RGB (H, W, 3) -> per frame boxes with confidence (n, 5), xyxy, and landmarks (n, 5, 2),
-        float32, in pixels, not clipped. Faces below `min_face` pixels are seldom among them.
+        """Return for each frame, uint8 RGB (H, W, 3), all of one size: boxes with confidence (n, 5), xyxy, and landmarks
+        (n, 5, 2), float32, in pixels, not clipped. Few faces smaller than `min_face` pixels are found.
         """
         return self.refine(frames, *self._propose(frames, min_face))
 
@@ -52,17 +55,17 @@ class Cascade:
     def refine(
         self, frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`find` from candidates: `boxes` float32 (n, 4), each in the frame whose number `owners` (n,) has."""
+        """Return the result of `find` for given candidates: `boxes` float32 (n, 4), `owners` (n,) their frame numbers."""
         boxes, owners = _inside(_squares(boxes), owners, frames)
-        shifts, scores = self._judge(self._r, frames, boxes, owners, 24)[:2]
+        shifts, scores = self._run_network(self._r, frames, boxes, owners, 24)[:2]
         keep = np.flatnonzero(scores > THRESHOLDS[1])
         keep = keep[_suppress(boxes[keep], scores[keep], owners[keep], 0.7)]
-        return self._last(frames, _shifted(boxes[keep], shifts[keep]), owners[keep])
+        return self._run_o_net(frames, _shifted(boxes[keep], shifts[keep]), owners[keep])
 
-    def _last(self, frames, boxes: np.ndarray, owners: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """O-Net: final boxes and landmarks, by frame."""
+    def _run_o_net(self, frames, boxes: np.ndarray, owners: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the final boxes and landmarks of each frame, from O-Net."""
         boxes, owners = _inside(_squares(boxes), owners, frames)
-        shifts, scores, points = self._judge(self._o, frames, boxes, owners, 48)
+        shifts, scores, points = self._run_network(self._o, frames, boxes, owners, 48)
         keep = np.flatnonzero(scores > THRESHOLDS[2])
         boxes, owners, scores, points, shifts = (x[keep] for x in (boxes, owners, scores, points, shifts))
         sides = boxes[:, None, 2:] - boxes[:, None, :2] + 1  # (n, 1, 2)
@@ -71,36 +74,34 @@ class Cascade:
         found = []
         for number in range(len(frames)):
             own = np.flatnonzero(owners == number)
-            own = own[_not_within(boxes[own], scores[own], 0.7)]
+            own = own[_suppress_nested(boxes[own], scores[own], 0.7)]
             found.append((np.column_stack([boxes[own], scores[own]]), landmarks[own]))
         return found
 
     def _propose(self, frames: Sequence[np.ndarray], min_face: float) -> tuple[np.ndarray, np.ndarray]:
-        """P-Net over the pyramid: candidates (n, 4) of all frames, and the number of each one's frame (n,)."""
+        """Return the candidates (n, 4) of all frames, from P-Net on the pyramid, and their frame numbers (n,)."""
         height, width = frames[0].shape[:2]
         found = [(np.empty((0, 5), dtype=np.float32), np.empty(0, dtype=np.int64))]
         scale, levels = _CELL / min_face, list(frames)
         while min(height, width) * scale >= _CELL:
             size_wh = (int(width * scale + 1), int(height * scale + 1))
-            levels = [
-                _reduced(level, size_wh) for level in levels
-            ]  # each from the one before: a quarter of the reading
-            shifts, scores = self._through_p(levels)
+            levels = [_reduced(level, size_wh) for level in levels]  # from the previous level, which is smaller to read
+            shifts, scores = self._run_p_net(levels)
             found.append(_grid_boxes(shifts, scores[:, 1], scale))
             scale *= FACTOR
         boxes, owners = (np.concatenate(parts) for parts in zip(*found, strict=True))
         keep = _suppress(boxes[:, :4], boxes[:, 4], owners, 0.7)
         return boxes[keep, :4], owners[keep]
 
-    def _through_p(self, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """P-Net's shifts (n, 4, h, w) and scores (n, 2, h, w); on a CPU image by image, so that there is one size of batch."""
-        each = len(images) if self.device.type != "cpu" else 1
+    def _run_p_net(self, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return P-Net's shifts (n, 4, h, w) and scores (n, 2, h, w); on a CPU one image at a time."""
+        each = len(images) if self.device.type != "cpu" else 1  # a single batch size: see _AT_ONCE
         parts = [self._p(self._tensor(np.stack(images[i : i + each]))) for i in range(0, len(images), each)]
         shifts, scores = zip(*parts, strict=True)
         return torch.cat(shifts), torch.cat(scores)
 
-    def _judge(self, network, frames, boxes: np.ndarray, owners: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
-        """Candidates, whole pixels within their frames, through R- or O-Net: shifts (n, 4), scores (n,), points (n, 10)."""
+    def _run_network(self, network, frames, boxes: np.ndarray, owners: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
+        """Return shifts (n, 4), scores (n,) and points (n, 10) from R-Net or O-Net; `boxes` are whole pixels in the frames."""
         results = []
         for start in range(0, len(boxes), self._at_once):
             count = min(self._at_once, len(boxes) - start)
@@ -114,17 +115,17 @@ class Cascade:
         if not results:
             return np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 10), np.float32)
         parts = [np.concatenate(part) for part in zip(*results, strict=True)]
-        points = parts[1] if len(parts) == 3 else np.empty((len(parts[0]), 0), np.float32)  # R-Net finds none
+        points = parts[1] if len(parts) == 3 else np.empty((len(parts[0]), 0), np.float32)  # R-Net has no landmarks
         return parts[0], parts[-1][:, 1], points
 
     def _tensor(self, images: np.ndarray) -> torch.Tensor:
-        """uint8 (n, H, W, 3) -> float32 (n, 3, H, W), [-1, 1], as the networks were trained."""
+        """Return uint8 (n, H, W, 3) as float32 (n, 3, H, W) in [-1, 1], the input range of the networks."""
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return (pixels.float() - 127.5) * 0.0078125
 
 
 def _reduced(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """As `_resized`, by halves as far as it goes, for which OpenCV is ten times faster."""
+    """Resize like `_resized`, by halving as long as possible, which is ten times faster in OpenCV."""
     height, width = image.shape[:2]
     while width >= 2 * size_wh[0] and height >= 2 * size_wh[1]:
         width, height = width // 2, height // 2
@@ -137,7 +138,7 @@ def _resized(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _grid_boxes(shifts: torch.Tensor, scores: torch.Tensor, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """P-Net's answers at one scale -> boxes with scores (n, 5), moved as it says, and frame numbers (n,)."""
+    """Return boxes with scores (n, 5) from P-Net's output at one scale, its shifts applied, and their frame numbers (n,)."""
     frames, rows, columns = (scores >= THRESHOLDS[0]).nonzero(as_tuple=True)
     score = scores[frames, rows, columns].cpu().numpy()
     shift = shifts[frames, :, rows, columns].cpu().numpy()  # (n, 4)
@@ -151,33 +152,33 @@ def _grid_boxes(shifts: torch.Tensor, scores: torch.Tensor, scale: float) -> tup
 
 
 def _suppress(boxes: np.ndarray, scores: np.ndarray, owners: np.ndarray, most: float) -> np.ndarray:
-    """Row numbers of the best boxes, among which none of a frame overlap by more than `most` (IoU)."""
+    """Return the rows of the best boxes, so that no two of one frame overlap by more than `most` (IoU)."""
     from torchvision.ops import batched_nms
 
     parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (boxes.astype(np.float32), scores, owners))
     return batched_nms(*parts, most).numpy()
 
 
-def _not_within(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
-    """Row numbers of the best boxes, of which none has more than `most` of the smaller one's area in common."""
-    kept: list[int] = []
+def _suppress_nested(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
+    """Return the rows of the best boxes, so that no two share more than `most` of the area of the smaller one."""
+    selected: list[int] = []
     areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
     for row in np.argsort(-scores, kind="stable").tolist():
-        overlap = np.minimum(boxes[kept, 2:], boxes[row, 2:]) - np.maximum(boxes[kept, :2], boxes[row, :2]) + 1
+        overlap = np.minimum(boxes[selected, 2:], boxes[row, 2:]) - np.maximum(boxes[selected, :2], boxes[row, :2]) + 1
         shared = np.prod(np.maximum(overlap, 0), axis=1)
-        if (shared <= most * np.minimum(areas[kept], areas[row])).all():
-            kept.append(row)
-    return np.array(kept, dtype=np.int64)
+        if (shared <= most * np.minimum(areas[selected], areas[row])).all():
+            selected.append(row)
+    return np.array(selected, dtype=np.int64)
 
 
 def _squares(boxes: np.ndarray) -> np.ndarray:
-    """Each box grown to a square around its middle."""
+    """Return each box enlarged to a square with the same centre."""
     middle, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     return np.concatenate([middle - side / 2, middle + side / 2], axis=1)
 
 
 def _inside(boxes: np.ndarray, owners: np.ndarray, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes cut at the frame's border to whole pixels, less those that lie outside it."""
+    """Return boxes clipped to whole pixels of the frame, without those outside it, and their frame numbers."""
     height, width = frames[0].shape[:2]
     boxes = np.trunc(boxes)
     boxes = np.concatenate([np.maximum(boxes[:, :2], 1), np.minimum(boxes[:, 2:], (width, height))], axis=1)

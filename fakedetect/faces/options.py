@@ -27,7 +27,7 @@ class VideoOptions:
     start_s: float = 0.0
     end_s: float | None = None
     min_face: float = 60  # pixels
-    margin: float | None = None  # around a face, as a share of its side; None: as in the detector's training
+    margin: float | None = None  # around a face, as a fraction of its side; None: as in the detector's training
     whole_frame: bool = False  # score whole frames like photos, without finding faces
     every_face: bool = False  # score every face of a track, not only selected ones
 

@@ -13,17 +13,17 @@ from fakedetect.faces.finder import Face
 
 MAX_GAP = 5  # searched frames without the face, after which a track ends
 MAX_GAP_S = 2.0  # seconds without the face, after which a track ends
-# Share of pixels that change colour between searched frames, [0, 1]. Within two test videos: at most 0.04; between them:
+# Fraction of pixels that change colour between searched frames, [0, 1]. Within two test videos: at most 0.04; between them:
 # at least 0.58; in an image that becomes a fifth darker: 0.24.
 CUT = 0.35
 # Minimum generalised IoU of a face and its expected box. A person who crosses the image moves by two box sides in a fifth
 # of a second: -0.5. After a gap too long to predict motion, boxes must overlap.
-_MIN_MEET, _MIN_MEET_FAR = -0.5, 0.2
+_MIN_GIOU, _MIN_GIOU_FAR = -0.5, 0.2
 _FAR_S = 1.0
 _MAX_GROWTH, _MAX_GROWTH_APART = 1.8, 1.4  # maximum ratio of sides; the second for boxes that do not touch
 # If several tracks match, prefer one of similar size that was found recently. Penalties in GIoU: for a face e times as
 # large, and for each searched frame without the face.
-_SIZE_COUNTS, _MISSED_COUNTS = 0.5, 0.1
+_SIZE_PENALTY, _MISSED_PENALTY = 0.5, 0.1
 _SHADES = 8  # of each colour
 _AROUND_S = 0.25  # a box is shown this long before its first sighting and after its last
 
@@ -87,7 +87,7 @@ class Tracker:
                 self._open = []
                 self.cuts.append(time_s)
             self._colours = colours
-        self._open = [track for track in self._open if self._may_go_on(track, time_s)]
+        self._open = [track for track in self._open if self._is_open(track, time_s)]
         owners: list[Track | None] = [None] * len(faces)
         for place, track in self._matches(faces, time_s):
             owners[place] = track
@@ -105,7 +105,7 @@ class Tracker:
             numbers.append(owner.number)
         return numbers
 
-    def _may_go_on(self, track: Track, time_s: float) -> bool:
+    def _is_open(self, track: Track, time_s: float) -> bool:
         return track.missed <= MAX_GAP and (not track.missed or time_s - track.end_s <= MAX_GAP_S)
 
     def _matches(self, faces: list[Face], time_s: float) -> list[tuple[int, Track]]:
@@ -114,18 +114,18 @@ class Tracker:
 
         if not faces or not self._open:
             return []
-        meet = np.empty((len(faces), len(self._open)))
+        matches = np.empty((len(faces), len(self._open)))
         for column, track in enumerate(self._open):
             box, side = track.expected(time_s), track.last.face.side
-            least = _MIN_MEET if time_s - track.end_s <= _FAR_S else _MIN_MEET_FAR
+            least = _MIN_GIOU if time_s - track.end_s <= _FAR_S else _MIN_GIOU_FAR
             for row, face in enumerate(faces):
                 growth = max(face.side, side) / max(min(face.side, side), 1e-9)
-                value = meeting(face.box, box)
+                value = generalised_iou(face.box, box)
                 most = _MAX_GROWTH if value > 0 else _MAX_GROWTH_APART
-                likely = value - _SIZE_COUNTS * math.log(growth) - _MISSED_COUNTS * track.missed
-                meet[row, column] = likely if value >= least and growth <= most else -9.0
-        rows, columns = linear_sum_assignment(-meet)
-        return [(r, self._open[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if meet[r, c] > -9]
+                match = value - _SIZE_PENALTY * math.log(growth) - _MISSED_PENALTY * track.missed
+                matches[row, column] = match if value >= least and growth <= most else -9.0
+        rows, columns = linear_sum_assignment(-matches)
+        return [(r, self._open[c]) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if matches[r, c] > -9]
 
 
 def box_at(
@@ -143,12 +143,12 @@ def box_at(
     passed = times[after] - before_s
     if passed > MAX_GAP_S:
         return boxes[after - 1] if time_s - before_s <= around_s else None
-    share = (time_s - before_s) / passed
-    return (1 - share) * boxes[after - 1] + share * boxes[after]
+    fraction = (time_s - before_s) / passed
+    return (1 - fraction) * boxes[after - 1] + fraction * boxes[after]
 
 
-def meeting(one: np.ndarray, other: np.ndarray) -> float:
-    """Generalised IoU of two boxes (Rezatofighi et al., 2019): 1 the same, 0 about touching, towards -1 far apart."""
+def generalised_iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the generalised IoU of two boxes (Rezatofighi et al., 2019): 1 if equal, about 0 if touching, towards -1 apart."""
     shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
     union = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared
     around = np.prod(np.maximum(one[2:], other[2:]) - np.minimum(one[:2], other[:2]))
@@ -158,7 +158,7 @@ def meeting(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the distance of two histograms that sum to 1, [0, 1]: the share that differs."""
+    """Return the distance of two histograms that sum to 1, [0, 1]: the fraction that differs."""
     return float(np.abs(one - other).sum() / 2)
 
 

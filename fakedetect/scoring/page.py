@@ -15,7 +15,7 @@ from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
 TRACKS_SHOWN = 12  # per video
-PHOTOS_SHOWN = 200  # with pictures; the most likely fakes first
+PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
 LOST_SHOWN = 200
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
@@ -102,13 +102,13 @@ def _track(decides: bool, track: TrackSeen, judgement: Judgement, p_fakes: list[
         if len(track.times) > 1
         else f"{track.times[0]:.1f} s",
         "frames": _counts(track),
-        "pictures": [
+        "thumbnails": [
             {
                 "src": picture(data, "jpeg"),
                 "time": f"{track.judged_times[place]:.1f} s",
                 "p_fake": format_short(p_fakes[place]),
             }
-            for place, data in _spread(track.pictures)
+            for place, data in _spread(track.thumbnails)
         ],
     }
 
@@ -119,11 +119,11 @@ def _counts(track: TrackSeen) -> str:
     return seen if judged == len(track.times) else f"{seen}, {judged:,} scored"
 
 
-def _spread(pictures: list, most: int = 12) -> list:
-    """Return at most `most` pictures, including the first and the last."""
-    if len(pictures) <= most:
-        return pictures
-    return [pictures[round(place * (len(pictures) - 1) / (most - 1))] for place in range(most)]
+def _spread(images: list, most: int = 12) -> list:
+    """Return at most `most` images, including the first and the last."""
+    if len(images) <= most:
+        return images
+    return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
 def _photo(path: str) -> str | None:

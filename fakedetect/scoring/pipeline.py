@@ -39,12 +39,12 @@ class Pipeline:
     def __init__(
         self, detector: Detector, finder: FaceFinder | None, *, keep: bool, margin: float | None, every_face: bool
     ):
-        """Without a `finder`, whole frames are scored. With `keep`, tracks keep boxes and pictures."""
+        """Without a `finder`, whole frames are scored. With `keep`, tracks store boxes and thumbnails."""
         self._detector, self._finder, self._keep = detector, finder, keep
         trained = MARGIN if detector.face_margin is None else detector.face_margin
         self._margin = trained if margin is None else margin
         self._every_face = every_face
-        self._judging = _Judging(detector)
+        self._scorer = _Scorer(detector)
         on_cpu = detector.device.type == "cpu"
         self._at_once, self._ahead = (PART, min(os.cpu_count() or 1, _AHEAD)) if on_cpu else (BATCH, 1)
         self._searching = ThreadPoolExecutor(self._ahead)
@@ -67,7 +67,7 @@ class Pipeline:
 
     def __exit__(self, *_) -> None:
         self._searching.shutdown(cancel_futures=True)
-        self._judging.close()
+        self._scorer.close()
 
     @property
     def note(self) -> str | None:
@@ -81,7 +81,7 @@ class Pipeline:
         """Queue this frame for the face search; track and score the faces of earlier frames meanwhile."""
         self.frames += 1
         if self._finder is None:
-            self._see_whole(frame)
+            self._add_whole_frame(frame)
             return
         self._batch.append(frame)
         if len(self._batch) == self._at_once:
@@ -93,7 +93,7 @@ class Pipeline:
         search = self._searching.submit(self._find, [frame.pixels for frame in searched])
         self._searches.append((batch, searched, search))
         if len(self._searches) > self._ahead:
-            self._follow(*self._searches.popleft())
+            self._track_faces(*self._searches.popleft())
 
     def _find(self, pixels: list[np.ndarray]) -> list[list[Face]]:
         assert self._finder, "whole frames are scored without a search"
@@ -106,22 +106,22 @@ class Pipeline:
         if self._batch:
             self._search()
         while self._searches:
-            self._follow(*self._searches.popleft())
+            self._track_faces(*self._searches.popleft())
         if self._between:
             last = self._between.pop()
-            self._follow([last], [last], self._searching.submit(self._find, [last.pixels]))
+            self._track_faces([last], [last], self._searching.submit(self._find, [last.pixels]))
         for chosen in self._chosen.values():
-            self._judging.add(chosen)
-        self._judging.finish()
+            self._scorer.add(chosen)
+        self._scorer.finish()
 
-    def _see_whole(self, frame: Frame) -> None:
+    def _add_whole_frame(self, frame: Frame) -> None:
         self._frame_note = self._frame_note or self._detector.note_on(frame.pixels)
         height, width = frame.pixels.shape[:2]
         track = self._track(_WHOLE)
-        track.see(frame.time_s, np.array([0, 0, width - 1, height - 1]) if self._keep else None)
-        picture = thumbnail(frame.pixels) if self._keep else None
+        track.add_frame(frame.time_s, np.array([0, 0, width - 1, height - 1]) if self._keep else None)
+        image_jpeg = thumbnail(frame.pixels) if self._keep else None
         prepared = self._detector.prepare(frame.pixels)
-        self._judging.add(_Chosen(track, frame.time_s, 0.0, frame.time_s, prepared, picture))
+        self._scorer.add(_Chosen(track, frame.time_s, 0.0, frame.time_s, prepared, image_jpeg))
 
     def _to_search(self, batch: list[Frame]) -> list[Frame]:
         """Return the frames of a batch to search for faces: all but those too soon after a searched one."""
@@ -135,7 +135,7 @@ class Pipeline:
                 self._searched_s, self._since_search = frame.time_s, 0
         return searched
 
-    def _follow(self, batch: list[Frame], searched: list[Frame], search: Future) -> None:
+    def _track_faces(self, batch: list[Frame], searched: list[Frame], search: Future) -> None:
         """Add the faces to tracks, in the order of time. In frames between two searches, the box of a face found in both is
         interpolated.
         """
@@ -146,33 +146,33 @@ class Pipeline:
                 continue
             faces = next(found)
             now = dict(zip(self._tracker.update(frame.index, frame.time_s, faces, frame.pixels), faces, strict=True))
-            for held in self._between:
-                share = (held.time_s - self._last_s) / (frame.time_s - self._last_s)
+            for earlier in self._between:
+                fraction = (earlier.time_s - self._last_s) / (frame.time_s - self._last_s)
                 for number, face in now.items():
                     if number in self._last:
-                        self._see(number, held, between(self._last[number], face, share))
+                        self._add_face(number, earlier, between(self._last[number], face, fraction))
             for number, face in now.items():
-                self._see(number, frame, face)
+                self._add_face(number, frame, face)
             self._between, self._last, self._last_s = [], now, frame.time_s
         for number in [number for number, one in self._chosen.items() if one.until_s <= self._last_s]:
-            self._judging.add(self._chosen.pop(number))
+            self._scorer.add(self._chosen.pop(number))
 
-    def _see(self, number: int, frame: Frame, face: Face) -> None:
+    def _add_face(self, number: int, frame: Frame, face: Face) -> None:
         """Add a face to its track; select it for scoring if it is the sharpest of its period so far."""
         side = self._detector.resolution
         self._faces += 1
         self._enlarged += face.side * (1 + 2 * self._margin) < side
         track = self._track(number)
-        track.see(frame.time_s, face.box if self._keep else None)
+        track.add_frame(frame.time_s, face.box if self._keep else None)
         chosen, sharp = self._chosen.get(number), sharpness(frame.pixels, face)
         if chosen and chosen.until_s <= frame.time_s:
-            self._judging.add(self._chosen.pop(number))
+            self._scorer.add(self._chosen.pop(number))
             chosen = None
         if chosen is None or sharp > chosen.sharpness:
             until_s = chosen.until_s if chosen else frame.time_s + self._period_s(track)
             prepared = self._detector.prepare(self._cut(frame, face, side))
-            picture = thumbnail(self._cut(frame, face, THUMBNAIL)) if self._keep else None
-            self._chosen[number] = _Chosen(track, until_s, sharp, frame.time_s, prepared, picture)
+            image_jpeg = thumbnail(self._cut(frame, face, THUMBNAIL)) if self._keep else None
+            self._chosen[number] = _Chosen(track, until_s, sharp, frame.time_s, prepared, image_jpeg)
 
     def _period_s(self, track: TrackSeen) -> float:
         """Return the period, in seconds, that the next scored face of a track represents, minus a rounding error."""
@@ -198,10 +198,10 @@ class _Chosen:
     sharpness: float
     time_s: float
     prepared: np.ndarray  # uint8 (C, R, R)
-    picture: bytes | None
+    image_jpeg: bytes | None
 
 
-class _Judging:
+class _Scorer:
     """Scores images on its own threads. Batches have the same size on every machine, so that rounding is the same too."""
 
     def __init__(self, detector: Detector):
@@ -216,21 +216,21 @@ class _Judging:
         """Queue a face; score when a batch is full. Waits while many batches are pending, to limit memory."""
         self._waiting.append(chosen)
         if len(self._waiting) == self._part:
-            self._begin()
+            self._submit()
         while len(self._pending) > 4 * self._threads:
-            self._end()
+            self._collect()
 
     def finish(self) -> None:
         """Score the rest; then all tracks have their scores."""
         if self._waiting:
-            self._begin()
+            self._submit()
         while self._pending:
-            self._end()
+            self._collect()
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _begin(self) -> None:
+    def _submit(self) -> None:
         part, self._waiting = self._waiting, []
         self._pending.append((part, self._pool.submit(self._outputs, np.stack([one.prepared for one in part]))))
 
@@ -238,12 +238,12 @@ class _Judging:
         with one_thread():
             return self._detector.outputs(prepared)
 
-    def _end(self) -> None:
+    def _collect(self) -> None:
         part, judged = self._pending.popleft()
         logits, outside = judged.result()
         for place, one in enumerate(part):
             far = None if outside is None else bool(outside[place])
-            one.track.judge(one.time_s, float(logits[place]), far, one.picture)
+            one.track.add_score(one.time_s, float(logits[place]), far, one.image_jpeg)
 
 
 def thumbnail(image: np.ndarray) -> bytes:

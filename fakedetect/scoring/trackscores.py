@@ -10,13 +10,13 @@ from fakedetect.models.detector import Detector, Judgement
 
 # Among many short tracks, the highest score is high by chance; false detections of the face finder rarely last.
 MIN_TRACK_S = 0.5
-KEPT = 12  # pictures per track; up to twice as many during the analysis
+THUMBNAILS = 12  # per track; up to twice as many during the analysis
 
 
 @dataclass
 class TrackSeen:
     """One face over time, or the whole frame. `times` has an entry for each frame that shows the face. Some of its faces
-    are scored; some of those have a picture.
+    are scored; some of those have a thumbnail.
     """
 
     number: int
@@ -25,22 +25,24 @@ class TrackSeen:
     judged_times: list[float] = field(default_factory=list)
     logits: list[float] = field(default_factory=list)
     outside: list[bool | None] = field(default_factory=list)
-    pictures: list[tuple[int, bytes]] = field(default_factory=list)  # (index among the scored faces, JPEG)
+    thumbnails: list[tuple[int, bytes]] = field(default_factory=list)  # (index among the scored faces, JPEG)
     chosen: int = 0  # faces selected for scoring
     _every: int = 1
 
-    def see(self, time_s: float, box: np.ndarray | None = None) -> None:
+    def add_frame(self, time_s: float, box: np.ndarray | None = None) -> None:
         """Add a frame that shows the face; with `box`, keep its box."""
         self.times.append(time_s)
         if box is not None:
             self.boxes.append(np.array(box, np.float32))  # a copy, so that the larger array can be freed
 
-    def judge(self, time_s: float, logit: float, outside: bool | None = None, picture: bytes | None = None) -> None:
+    def add_score(
+        self, time_s: float, logit: float, outside: bool | None = None, image_jpeg: bytes | None = None
+    ) -> None:
         """Add the score of one of its faces."""
-        if picture and len(self.logits) % self._every == 0:
-            self.pictures.append((len(self.logits), picture))
-            if len(self.pictures) == 2 * KEPT:  # keep them spread evenly over the track
-                self.pictures, self._every = self.pictures[::2], 2 * self._every
+        if image_jpeg and len(self.logits) % self._every == 0:
+            self.thumbnails.append((len(self.logits), image_jpeg))
+            if len(self.thumbnails) == 2 * THUMBNAILS:  # keep them spread evenly over the track
+                self.thumbnails, self._every = self.thumbnails[::2], 2 * self._every
         self.judged_times.append(time_s)
         self.logits.append(logit)
         self.outside.append(outside)

@@ -80,9 +80,9 @@ class VideoJudge:
         if not found.tracks:
             why = f"no face of at least {options.min_face:g} pixels in {counted(found.frames, 'frame')}"
             return facts | {"status": "no_face", "error": why}, None
-        return self._weigh(path, found, facts)
+        return self._verdict(path, found, facts)
 
-    def _weigh(self, path: str, found: Pipeline, facts: dict) -> tuple[dict, Judgement]:
+    def _verdict(self, path: str, found: Pipeline, facts: dict) -> tuple[dict, Judgement]:
         """Return tracks, timeline and the video's verdict: that of the worst long track, or of any if none is long."""
         detector = self._detector
         judged = [(track, track.judged(detector), track.p_fakes(detector)) for track in found.tracks.values()]

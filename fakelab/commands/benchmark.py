@@ -101,7 +101,7 @@ def _print(made: Raced) -> None:
         print(table(("epoch", *names), lines) + "\n")
     print(f"{counted(len(made.rows), 'row')} in {sum(made.seconds.values()):.0f} s")
     print(f"  table     {made.out / 'results.csv'}")
-    print(f"  page      {made.out / 'report.html'}")
+    print(f"  report    {made.out / 'report.html'}")
 
 
 def _words(text: str) -> list[str]:

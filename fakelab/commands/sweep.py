@@ -18,7 +18,7 @@ Over = Annotated[list[str] | None, typer.Option(help="field=value,value...; repe
 Jobs = Annotated[
     int,
     typer.Option(
-        help="Trainings in parallel. They share the CPU threads, whose number can change the last digits of results."
+        help="Trainings in parallel. They divide the CPU threads, whose number can change the last digits of results."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
@@ -61,7 +61,7 @@ def sweep_generate(
     columns = ("run", "frechet_best", "best_epoch", "frechet_last", "d_accuracy", "train_s")
     lines = [[row[name] for name in columns] for row in made.rows]
     legend = f"{counted(len(made.rows), 'run')}; frechet: distance to held-out real images, lower is better"
-    return _tell(made, columns, lines, legend, as_json)
+    return _print_result(made, columns, lines, legend, as_json)
 
 
 @commands.command("detect-train")
@@ -98,10 +98,10 @@ def sweep_detect_train(
     shared |= {"device": device, "data_root": data_root}
     made = sweep(place, over=parse_over(over or []), changes=parse_assignments(sets or []), **shared)
     columns = table_columns(made.rows, narrow=True)
-    return _tell(made, columns, [format_row(row, columns) for row in made.rows], LEGEND, as_json)
+    return _print_result(made, columns, [format_row(row, columns) for row in made.rows], LEGEND, as_json)
 
 
-def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -> int:
+def _print_result(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -> int:
     """Print the results of a sweep; return the exit code, 1 if a training failed."""
     from fakecore.report.tables import table
 
@@ -114,7 +114,7 @@ def _tell(made: Swept, columns, lines: list[list], legend: str, as_json: bool) -
         for remark in made.remarks:
             print(f"  note      {remark}")
         print(f"  table     {made.table}")
-        print(f"  page      {made.report}")
+        print(f"  report    {made.report}")
     for row in made.rows:
         if row["error"]:
             print(f"failed: {row['run']}: {row['error']}", file=sys.stderr)

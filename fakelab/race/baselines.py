@@ -1,6 +1,6 @@
-"""What no detector should be proud of: a coin, a look at everything but the pixels, and a look at a single pixel.
+"""Baselines of a race: a random score, a score from file metadata, and a score from one pixel.
 
-They are tested on a race's own images, so that its numbers mean something: a matched set must leave the first two at 0.5.
+They are tested on the race's own images. On a matched set the first two have an AUROC of 0.5; if not, the set leaks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from fakecore.media.pixels import encode_png
 COIN, METADATA, PIXEL = "coin", "metadata", "one-pixel"
 BASELINES = {
     COIN: "a random number for each image",
-    METADATA: "format, size, colour mode and chunks of the files that a set would hold, but not what the chunks say",
-    PIXEL: "the value of the one pixel that parts reals and fakes best in training",
+    METADATA: "format, size, colour mode and chunk sizes of the files of a set, without the content of the chunks",
+    PIXEL: "the value of the one pixel that separates reals and fakes best in training",
 }
-_FILES = 100  # of either kind: written alike, they all look alike, and more would say the same
+_FILES = 100  # of each class: files from one encoder have the same metadata, so more would not change the result
 
 
 def baseline_scores(
     reals: tuple[np.ndarray, np.ndarray], fakes: tuple[np.ndarray, np.ndarray], seed: int | str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scores of the test images, (reals (n,), fakes (m,)), by the name of the baseline.
+    """Return scores of the test images, (reals (n,), fakes (m,)), by baseline name; higher is more likely fake.
 
     `reals` and `fakes` are (training, test) images, uint8 (N, C, R, R).
     """
@@ -45,14 +45,14 @@ def _by_pixel(reals, fakes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_metadata(reals, fakes) -> tuple[np.ndarray, np.ndarray]:
-    """For each test image, the share of fakes among training images whose files look like its own."""
-    met: dict[tuple, list[int]] = {}
+    """Return for each test image the fraction of fakes among training images with the same file metadata; 0.5 if none."""
+    labels_of: dict[tuple, list[int]] = {}
     for label, images in ((REAL, reals), (FAKE, fakes)):
         for image in images[0][:_FILES]:
-            met.setdefault(_file_facts(image, label), []).append(label)
+            labels_of.setdefault(_file_facts(image, label), []).append(label)
 
     def scores(label: int, images) -> np.ndarray:
-        return np.array([np.mean(met.get(_file_facts(image, label), [0.5])) for image in images[1][:_FILES]])
+        return np.array([np.mean(labels_of.get(_file_facts(image, label), [0.5])) for image in images[1][:_FILES]])
 
     return scores(REAL, reals), scores(FAKE, fakes)
 

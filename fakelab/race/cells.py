@@ -1,4 +1,4 @@
-"""What a race has worked out so far, on disk by content: a killed one goes on, and a larger one computes what is new."""
+"""Results of a race on disk, named by what they depend on: a stopped race resumes, a larger one computes only what is new."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import torch
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, save_checkpoint
 
-CELLS_VERSION = 1  # raise it when what a cell holds, or how it is computed, changes: older cells are then made anew
+CELLS_VERSION = (
+    1  # increase it when the content of a cell or its computation changes: older cells are then computed again
+)
 
 
 def key_of(kind: str, **facts: Any) -> str:
-    """A name for what follows from `facts` alone: the same facts, the same name. `kind` leads it, for people."""
+    """Return the name of a result that depends on `facts` alone: `kind`, then a hash of the facts."""
     text = json.dumps({"version": CELLS_VERSION, **facts}, sort_keys=True, default=_plain)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def load_cell(folder: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """The tensors and facts kept under `key` in BENCH/cells; None where there are none, or they are damaged."""
+    """Return the tensors and facts stored under `key`; None if there are none or they are damaged."""
     if not (folder / f"{key}.json").is_file():
         return None
     try:
@@ -34,12 +36,12 @@ def load_cell(folder: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str
 
 
 def save_cell(folder: Path, key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Keep tensors and facts under `key`, each file whole or not at all."""
+    """Store tensors and facts under `key`. Each file is written atomically."""
     save_checkpoint(folder / key, tensors, facts)
 
 
 def digest_of(array: np.ndarray) -> str:
-    """Changes when the array does, in values, shape or dtype."""
+    """Return a hash of an array's values, shape and dtype."""
     head = f"{array.dtype}{array.shape}".encode()
     return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()[:24]
 

@@ -1,4 +1,4 @@
-"""Training one detector of a race, and its logits of every set of test images: what a process of its own is given."""
+"""Train one detector of a race and compute its logits for all test images: the work of one process."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from fakelab.race.sets import Pool
 
 
 @dataclass(frozen=True)
-class Share:
-    """Rows of a pool that one training sees: to train on, and to choose by."""
+class PoolSplit:
+    """Rows of a pool used by one training: for training and for validation."""
 
     pool: Pool
     train: np.ndarray
@@ -44,8 +44,8 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Test images: some rows of a pool, after a degradation."""
+class TestImages:
+    """Test images: rows of a pool, after a degradation."""
 
     pool: Pool
     rows: np.ndarray
@@ -58,22 +58,22 @@ class Exam:
 
 @dataclass(frozen=True)
 class Training:
-    """One detector to be trained: on the reals of one share, and the fakes of one or several."""
+    """A detector to train: on reals of one pool and fakes of one or several."""
 
     settings: DetectorSettings
     seed: int
-    reals: Share
-    fakes: tuple[Share, ...]
+    reals: PoolSplit
+    fakes: tuple[PoolSplit, ...]
 
     @property
     def key(self) -> str:
-        shares = [[one.pool.key, one.train, one.val] for one in (self.reals, *self.fakes)]
-        return key_of("trained", settings=asdict(self.settings), seed=self.seed, shares=shares)
+        rows = [[one.pool.key, one.train, one.val] for one in (self.reals, *self.fakes)]
+        return key_of("trained", settings=asdict(self.settings), seed=self.seed, shares=rows)
 
 
 @dataclass(frozen=True)
-class Own:
-    """A GAN's own D, as one checkpoint has it: there is nothing to train."""
+class OwnDiscriminator:
+    """A GAN's own D from one checkpoint; it is not trained."""
 
     run: Path
     epoch: int
@@ -84,57 +84,63 @@ class Own:
         return key_of("discriminator", checkpoint=self.checkpoint_sha256)
 
 
-Job = Training | Own
+Job = Training | OwnDiscriminator
 
 
-def work(job: Job, exams: list[Exam], cells: Path, device: torch.device) -> None:
-    """Train the detector unless its cell is there, and save its logits of those `exams` that have none yet.
+def train_and_score(job: Job, tests: list[TestImages], cells: Path, device: torch.device) -> None:
+    """Train the detector unless its cell exists, and save its logits for those `tests` that have none yet.
 
-    On a CPU it is one thread's work: its result does not depend on how many are at work, nor on the machine's size.
+    On a CPU it uses one thread, so that its result does not depend on the number of processes or cores.
     """
-    with contextlib.redirect_stderr(io.StringIO()), one_thread(), threadpool_limits(1):  # the race has a bar of its own
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        one_thread(),
+        threadpool_limits(1),
+    ):  # the race shows its own progress bar
         if isinstance(job, Training) and load_cell(cells, job.key) is None:
             _train(job, cells, device)
-        if not exams or not (missing := absent(job, exams, cells)):
+        if not tests or not (missing := missing_tests(job, tests, cells)):
             return
-        network, found = open_network(job, cells, device), {}
-        for exam in missing:
-            found[exam.key] = network_logits(network, exam.pool.degraded(exam.degrade, exam.rows), device)
-        add_logits(job, found, cells)
+        network, found = load_network(job, cells, device), {}
+        for test in missing:
+            found[test.key] = network_logits(network, test.pool.degraded(test.degrade, test.rows), device)
+        save_logits(job, found, cells)
 
 
-def absent(job: Job, exams: list[Exam], cells: Path) -> list[Exam]:
-    """Those `exams` of which a detector's logits are not kept yet."""
-    done = logits_of(job.key, cells)
-    return [exam for exam in exams if exam.key not in done]
+def missing_tests(job: Job, tests: list[TestImages], cells: Path) -> list[TestImages]:
+    """Return those `tests` for which the detector has no logits on disk."""
+    done = load_logits(job.key, cells)
+    return [test for test in tests if test.key not in done]
 
 
-def logits_of(key: str, cells: Path) -> dict[str, np.ndarray]:
-    """All logits that are kept of the detector called `key`, float64 (n,) by the exam's key."""
-    kept = load_cell(cells, f"logits-{key}")
-    return {} if kept is None else {name: tensor.numpy() for name, tensor in kept[0].items()}
+def load_logits(key: str, cells: Path) -> dict[str, np.ndarray]:
+    """Return all logits on disk of the detector `key`: float64 (n,), by the key of the test images."""
+    cell = load_cell(cells, f"logits-{key}")
+    return {} if cell is None else {name: tensor.numpy() for name, tensor in cell[0].items()}
 
 
-def add_logits(job: Job, found: dict[str, np.ndarray], cells: Path) -> None:
-    """Keep logits beside those that are kept already. Raises UserError for logits that are not finite."""
+def save_logits(job: Job, found: dict[str, np.ndarray], cells: Path) -> None:
+    """Add logits to those on disk. Raises UserError for logits that are not finite."""
     if any(not np.isfinite(one).all() for one in found.values()):
-        raise UserError(f"the logits of {told_job(job)} are not finite", remedy="Leave that detector out.")
-    whole = logits_of(job.key, cells) | found
-    save_cell(cells, f"logits-{job.key}", {name: torch.from_numpy(one) for name, one in whole.items()}, {})
+        raise UserError(
+            f"the logits of {describe_job(job)} are not finite", remedy="Leave this detector out of --detectors."
+        )
+    merged = load_logits(job.key, cells) | found
+    save_cell(cells, f"logits-{job.key}", {name: torch.from_numpy(one) for name, one in merged.items()}, {})
 
 
-def told_job(job: Job) -> str:
-    """What a message calls a detector."""
+def describe_job(job: Job) -> str:
+    """Return the name of a detector for messages."""
     return job.settings.model if isinstance(job, Training) else f"the discriminator of {job.run}, epoch {job.epoch}"
 
 
-def open_network(job: Job, cells: Path, device: torch.device) -> nn.Module:
-    """The network of a job whose cell is there, ready to judge."""
+def load_network(job: Job, cells: Path, device: torch.device) -> nn.Module:
+    """Return the trained network of a job, on `device` and in evaluation mode. Raises UserError if its cell is missing."""
     network: nn.Module
-    if isinstance(job, Own):
+    if isinstance(job, OwnDiscriminator):
         network, _ = load_discriminator(open_run(job.run, writes=False), str(job.epoch))
     else:
-        # Weights that the cell does not hold are those of a frozen backbone, which the seed does not decide.
+        # Weights that are not in the cell belong to a frozen backbone and do not depend on the seed.
         opened = open_untrained(job)
         network = opened.network
         trained = opened.network.head if trains_on_features(job.settings) else network
@@ -143,12 +149,12 @@ def open_network(job: Job, cells: Path, device: torch.device) -> nn.Module:
 
 
 def open_untrained(job: Training) -> Opened:
-    """The network of a training as it begins."""
-    return open_new(job.settings, _labelled([], [], job.reals.pool.images()), job.seed)
+    """Return the network of a training before its first step."""
+    return open_new(job.settings, _as_set([], [], job.reals.pool.images()), job.seed)
 
 
-def open_heads(jobs: list[Training], extractor: Any, cells: Path) -> list[nn.Module]:
-    """The heads of detectors on the same features, whose cells are there."""
+def load_heads(jobs: list[Training], extractor: Any, cells: Path) -> list[nn.Module]:
+    """Return the trained heads of detectors on the same features."""
     heads = []
     for job in jobs:
         head = HEADS[job.settings.probe_in_use()](extractor.dims)
@@ -158,14 +164,14 @@ def open_heads(jobs: list[Training], extractor: Any, cells: Path) -> list[nn.Mod
 
 
 def _tensors_of(cells: Path, key: str) -> dict[str, torch.Tensor]:
-    """The tensors of a cell. Raises UserError where another process removed or damaged it."""
+    """Return the tensors of a cell. Raises UserError if another process removed or damaged it."""
     if (cell := load_cell(cells, key)) is None:
         raise UserError(f"{cells}/{key} is missing or damaged", remedy="Repeat the command: it is computed again.")
     return cell[0]
 
 
 def pool_features(extractor: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """Features of a whole pool, float32 (N, dims): computed once, for every training and test that wants some of them."""
+    """Return the features of all images of a pool, float32 (N, dims); computed once and cached for all trainings and tests."""
     return KeptFeatures(extractor, device)(images, np.arange(len(images)))
 
 
@@ -174,22 +180,22 @@ def _train(job: Training, cells: Path, device: torch.device) -> None:
         network, seconds, chosen = _train_head(job, device)
         tensors = network.head.state_dict()
     else:
-        network, seconds, chosen = _train_whole(job, cells, device)
+        network, seconds, chosen = _train_network(job, cells, device)
         tensors = network.state_dict()
     save_cell(cells, job.key, tensors, {"model": job.settings.model, "seed": job.seed, "fit_s": seconds, **chosen})
 
 
 def _train_head(job: Training, device: torch.device) -> tuple[Any, float, dict]:
     settings, opened = job.settings, open_untrained(job)
-    if settings.copies_in_use() or settings.limit is not None:  # features of images that this training alone sees
+    if settings.copies_in_use() or settings.limit is not None:  # features of augmented or fewer images cannot be shared
         began = time.perf_counter()
         fitted = fit_probe(opened.network, _data(job), settings, seed=job.seed, device=device)
         return fitted.network, time.perf_counter() - began, fitted.chosen
-    shares = (job.reals, *job.fakes)
+    parts = (job.reals, *job.fakes)
     extractor = opened.network.features.to(device)
-    pools = [pool_features(extractor, share.pool.images(), device) for share in shares]
+    pools = [pool_features(extractor, part.pool.images(), device) for part in parts]
     features = {
-        split: np.concatenate([own[getattr(share, split)] for own, share in zip(pools, shares, strict=True)])
+        split: np.concatenate([own[getattr(part, split)] for own, part in zip(pools, parts, strict=True)])
         for split in ("train", "val")
     }
     labels = {split: _labels(job, split) for split in features}
@@ -201,20 +207,20 @@ def _train_head(job: Training, device: torch.device) -> tuple[Any, float, dict]:
     return fitted.network, time.perf_counter() - began, fitted.chosen
 
 
-def _train_whole(job: Training, cells: Path, device: torch.device) -> tuple[nn.Module, float, dict]:
+def _train_network(job: Training, cells: Path, device: torch.device) -> tuple[nn.Module, float, dict]:
     data = _data(job)
-    folder = cells / f"begun-{job.key}"  # an epoch's state stands here: a killed training goes on from it
-    begun = folder.exists()
+    folder = cells / f"begun-{job.key}"  # holds the state after the last epoch, from which a killed training resumes
+    resumes = folder.exists()
     try:
-        return _fit_whole(job, data, folder, device)
+        return _fit_network(job, data, folder, device)
     except UserError:
-        if not begun:
+        if not resumes:
             raise
-        shutil.rmtree(folder)  # what it was to go on from may be damaged; it can be made again
-        return _fit_whole(job, data, folder, device)
+        shutil.rmtree(folder)  # the state may be damaged: train from the start
+        return _fit_network(job, data, folder, device)
 
 
-def _fit_whole(
+def _fit_network(
     job: Training, data: LabelledImages, folder: Path, device: torch.device
 ) -> tuple[nn.Module, float, dict]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,16 +234,16 @@ def _fit_whole(
 
 
 def _data(job: Training) -> LabelledImages:
-    """What a training sees, as a set: reals and fakes, to train on and to choose by."""
+    """Return the images of a training as a set: reals and fakes, with the splits train and val."""
     images, labels, splits = [], [], []
-    for share, label in ((job.reals, REAL), *((one, FAKE) for one in job.fakes)):
-        pool = share.pool.images()
+    for part, label in ((job.reals, REAL), *((one, FAKE) for one in job.fakes)):
+        pool = part.pool.images()
         for split in ("train", "val"):
-            rows = getattr(share, split)
+            rows = getattr(part, split)
             images.append(pool[rows])
             labels += [label] * len(rows)
             splits += [split] * len(rows)
-    return _labelled(labels, splits, np.concatenate(images))
+    return _as_set(labels, splits, np.concatenate(images))
 
 
 def _labels(job: Training, split: str) -> np.ndarray:
@@ -245,15 +251,13 @@ def _labels(job: Training, split: str) -> np.ndarray:
     return np.array([REAL] * reals + [FAKE] * fakes, dtype=np.int64)
 
 
-def _labelled(labels: list[int], splits: list[str], images: np.ndarray) -> LabelledImages:
-    """Images without files: what has to do with paths and origins stays empty."""
+def _as_set(labels: list[int], splits: list[str], images: np.ndarray) -> LabelledImages:
+    """Return images without files as a set; its fields about paths and origins are empty."""
     return LabelledImages(images, np.array(labels, dtype=np.int64), np.array(splits), [], [], [], {}, [])
 
 
 def prepare_worker() -> None:
-    """Make this process a good worker: one thread, silent, deaf to a Ctrl-C meant for the first process, and never left
-    behind when that is killed.
-    """
+    """Set up a worker process: one thread, no output, Ctrl-C left to the parent, and exit when the parent is killed."""
     import signal
     import sys
 

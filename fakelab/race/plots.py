@@ -1,4 +1,4 @@
-"""The pictures of a race: curves over epochs, matrices of training and test epochs, and of generators."""
+"""Plots of a race: curves over epochs, and matrices of training against test epochs and of generators."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from fakecore.media.pixels import mosaic
 from fakecore.report.logaxis import logarithmic_y
 from fakelab.race.baselines import PIXEL
-from fakelab.race.numbers import ALL, FIXED, chosen, over_seeds, same_epoch
+from fakelab.race.numbers import ALL, CROSS, FIXED, cross_name, over_seeds, same_epoch, select_rows
 
 _DISTANCE, _PRECISION, _RECALL = "0.25", "#8172B3", "#CCB974"
-# As in fakedetect.evaluation.plots: from a coin's 0.5, red, by way of 0.75, pale, to 1, blue.
+# As in fakedetect.evaluation.plots: from 0.5, chance, in red, over 0.75, pale, to 1 in blue.
 _GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 _MOST_NUMBERS = 12  # epochs up to which a matrix has room for a number in each cell
 
 
 @dataclass(frozen=True)
 class Track:
-    """What is drawn of one run: its epochs in order, distances by epoch, and a few fakes of each, uint8 (n, C, R, R)."""
+    """Data of one run to plot: its epochs in order, distances by epoch, and a few fakes of each, uint8 (n, C, R, R)."""
 
     run: str
     epochs: list[int]
@@ -30,10 +30,10 @@ class Track:
 
 
 def curves_plot(
-    rows: Sequence[dict], tracks: Sequence[Track], detectors: Sequence[str], degrades, pictures: bool
+    rows: Sequence[dict], tracks: Sequence[Track], detectors: Sequence[str], degrades, snapshots: bool
 ) -> bytes:
-    """For each run, a column: AUROC of detectors trained on the same epoch, of those trained on all or before, and how far the
-    fakes are from the reals. With `pictures`, the same few fakes of every epoch stand above.
+    """Return a PNG with a column for each run: AUROC of detectors trained on the same epoch, AUROC of those trained on all
+    epochs or before the race, and the distance of fakes to reals. With `snapshots`, fakes of every epoch are shown above.
     """
     import seaborn as sns
     from matplotlib.figure import Figure
@@ -41,35 +41,35 @@ def curves_plot(
     colours = dict(zip(detectors, sns.color_palette("deep", len(detectors)), strict=True))
     broad = [max(6.4, min(11.0, 0.62 * len(track.epochs) + 2.0)) for track in tracks]
     tall = max(0.8 * (broad[0] - 1.0) / max(len(track.epochs) for track in tracks), 0.5)
-    heights = ([tall] if pictures else []) + [3.3, 2.7, 2.2]
+    heights = ([tall] if snapshots else []) + [3.3, 2.7, 2.2]
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
         figure = Figure(figsize=(sum(broad), sum(heights) + 1.6), layout="constrained")
         axes = figure.subplots(len(heights), len(tracks), squeeze=False, height_ratios=heights, width_ratios=broad)
     for place, track in enumerate(tracks):
         column = list(axes[:, place])
-        if pictures:
+        if snapshots:
             _mosaics(column.pop(0), track)
         same, other, far = column
         _same_epoch(same, rows, track, colours, degrades)
         _other(other, rows, track, colours)
         _distance(far, track)
-        far.set_xlabel("epoch of the GAN (evenly spaced, whatever lies between)", fontsize=10)
+        far.set_xlabel("epoch of the GAN (not to scale)", fontsize=10)
         for one in (same, other):
             one.axhline(0.5, color="0.5", linestyle="--", linewidth=1)
         for one in column:
             one.set_xlim(-0.5, len(track.epochs) - 0.5)
             one.set_xticks(range(len(track.epochs)), [str(epoch) for epoch in track.epochs])
         axes[0, place].set_title(track.run, fontweight="bold")
-    for line in axes[-3:-1]:  # what stands side by side has one scale
+    for line in axes[-3:-1]:  # plots of one row have the same scale
         lowest = min(0.48, *(one.dataLim.y0 for one in line))
         for one in line:
             one.set_ylim(lowest - 0.02, 1.02)
-    _legend(figure, axes[1 if pictures else 0, 0], axes[2 if pictures else 1, 0])
+    _legend(figure, axes[1 if snapshots else 0, 0], axes[2 if snapshots else 1, 0])
     return _png(figure)
 
 
 def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) -> bytes:
-    """AUROC of detectors trained on the epochs down, and on all of them, tested on the epochs across; a panel for each run."""
+    """Return a PNG with the AUROC of one detector, a panel for each run: rows are training epochs, columns are test epochs."""
     from matplotlib.figure import Figure
 
     most = max(len(track.epochs) for track in tracks)
@@ -79,11 +79,11 @@ def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) ->
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(tracks), squeeze=False)[0]
     for axes, track in zip(panels, tracks, strict=True):
-        own = chosen(rows, run=track.run, detector=detector, degrade="none")
+        own = select_rows(rows, run=track.run, detector=detector, degrade="none")
         trained = [one for one in (*track.epochs, ALL, FIXED) if any(row["train_epoch"] == one for row in own)]
         values = np.full((len(trained), len(track.epochs)), np.nan)
         for (down, across), _ in np.ndenumerate(values):
-            found = over_seeds(chosen(own, train_epoch=trained[down], test_epoch=track.epochs[across]))
+            found = over_seeds(select_rows(own, train_epoch=trained[down], test_epoch=track.epochs[across]))
             values[down, across] = found["mean"] if found else np.nan
         numbers = most <= _MOST_NUMBERS
         _heat(axes, values, numbers=numbers)
@@ -99,12 +99,12 @@ def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) ->
 def cross_plot(
     rows: Sequence[dict], tracks: Sequence[Track], detectors: Sequence[str], degrades: Sequence[str]
 ) -> bytes:
-    """AUROC of detectors of the run down, tested on the fakes of the run across, each run's last epoch; a panel for each
-    detector, and a line of panels for each degradation.
+    """Return a PNG with the AUROC across runs at each run's last epoch: rows are the runs trained on, columns those tested on;
+    a panel for each detector and a row of panels for each degradation.
     """
     from matplotlib.figure import Figure
 
-    shown = [name for name in detectors if any(row["detector"] == name and " > " in row["run"] for row in rows)]
+    shown = [name for name in detectors if any(row["detector"] == name and CROSS in row["run"] for row in rows)]
     side = max(2.3, 1.15 * len(tracks))
     size = ((side + 0.5) * len(shown) + 2.2, (side + 0.8) * len(degrades) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
@@ -112,7 +112,7 @@ def cross_plot(
     for (line, place), axes in np.ndenumerate(panels):
         values = np.full((len(tracks), len(tracks)), np.nan)
         for (down, across), _ in np.ndenumerate(values):
-            found = crossed(rows, tracks[down], tracks[across], shown[place], degrades[line])
+            found = cross_auroc(rows, tracks[down], tracks[across], shown[place], degrades[line])
             values[down, across] = found["mean"] if found else np.nan
         _heat(axes, values, numbers=True)
         names = [f"{track.run}\n{track.epochs[-1]}" for track in tracks]
@@ -127,11 +127,11 @@ def cross_plot(
     return _png(figure)
 
 
-def crossed(rows: Sequence[dict], home: Track, away: Track, detector: str, degrade: str) -> dict | None:
-    """AUROC of a detector of the last epoch of `home` on the fakes of the last epoch of `away`, over seeds."""
-    run = home.run if home.run == away.run else f"{home.run} > {away.run}"
+def cross_auroc(rows: Sequence[dict], home: Track, away: Track, detector: str, degrade: str) -> dict | None:
+    """Return the AUROC, over seeds, of a detector trained on the last epoch of `home` and tested on that of `away`."""
+    run = home.run if home.run == away.run else cross_name(home.run, away.run)
     last = {"train_epoch": home.epochs[-1], "test_epoch": away.epochs[-1]}
-    return over_seeds(chosen(rows, run=run, detector=detector, degrade=degrade, **last))
+    return over_seeds(select_rows(rows, run=run, detector=detector, degrade=degrade, **last))
 
 
 def _mosaics(axes, track: Track) -> None:
@@ -139,9 +139,9 @@ def _mosaics(axes, track: Track) -> None:
     for place, epoch in enumerate(track.epochs):
         sheet = mosaic(track.fakes[epoch][: columns**2], columns, gap=1).transpose(1, 2, 0)
         grey = sheet.shape[2] == 1
-        picture = sheet[..., 0] if grey else sheet
+        image = sheet[..., 0] if grey else sheet
         extent = (place - 0.46, place + 0.46, 0, 1)
-        axes.imshow(picture, extent=extent, aspect="auto", cmap="gray" if grey else None, interpolation="nearest")
+        axes.imshow(image, extent=extent, aspect="auto", cmap="gray" if grey else None, interpolation="nearest")
     axes.set(xlim=(-0.5, len(track.epochs) - 0.5), ylim=(0, 1), xticks=[], yticks=[])
     axes.grid(visible=False)
     for spine in axes.spines.values():
@@ -167,11 +167,13 @@ def _same_epoch(axes, rows, track: Track, colours: dict, degrades: Sequence[str]
 def _other(axes, rows, track: Track, colours: dict) -> None:
     early = track.epochs[1] if len(track.epochs) > 2 else None
     for name, colour in colours.items():
-        own = chosen(rows, run=track.run, detector=name, degrade="none")
+        own = select_rows(rows, run=track.run, detector=name, degrade="none")
         for trained, style in ((ALL, "s-"), (early, "v:"), (FIXED, "P-.")):
-            tested = {k: over_seeds(chosen(own, train_epoch=trained, test_epoch=e)) for k, e in enumerate(track.epochs)}
-            told = f"{name}, finished before" if trained == FIXED else None
-            _band(axes, tested, colour, style, told, band=trained != early, wide=_width(colours, name))
+            tested = {
+                k: over_seeds(select_rows(own, train_epoch=trained, test_epoch=e)) for k, e in enumerate(track.epochs)
+            }
+            label = f"{name}, trained before" if trained == FIXED else None
+            _band(axes, tested, colour, style, label, band=trained != early, wide=_width(colours, name))
     for style, label in (("s-", "trained on all epochs"), ("v:", f"on epoch {early} alone")):
         if early is not None:
             axes.plot([], [], style, color="0.3", markersize=4, label=label)
@@ -179,7 +181,7 @@ def _other(axes, rows, track: Track, colours: dict) -> None:
 
 
 def _width(colours: dict, name: str) -> float:
-    """The first lines are the widest: where several lie upon each other, all are seen."""
+    """Return a line width that decreases with each detector, so that overlapping lines are all visible."""
     below = len(colours) - 1 - list(colours).index(name)
     return 1.8 + below * min(1.6, 4.8 / max(len(colours) - 1, 1))
 
@@ -205,17 +207,17 @@ def _distance(axes, track: Track) -> None:
     axes.axhline(track.distances[track.epochs[0]]["floor"], color=_DISTANCE, linestyle=":", linewidth=1)
     logarithmic_y(axes)
     axes.set_ylabel("distance of the\nfakes to the reals")
-    shares = axes.twinx()
+    fractions = axes.twinx()
     for name, colour in (("precision", _PRECISION), ("recall", _RECALL)):
         values = [track.distances[epoch][name] for epoch in track.epochs]
-        shares.plot(places, values, "D-", color=colour, markersize=3.5, linewidth=1.3, label=f"{name} (right)")
-    shares.set(ylim=(-0.04, 1.04), ylabel="share")
-    shares.grid(visible=False)
-    for spine in shares.spines.values():
+        fractions.plot(places, values, "D-", color=colour, markersize=3.5, linewidth=1.3, label=f"{name} (right)")
+    fractions.set(ylim=(-0.04, 1.04), ylabel="fraction")
+    fractions.grid(visible=False)
+    for spine in fractions.spines.values():
         spine.set_color("0.8")
-    for one in (axes, shares):
+    for one in (axes, fractions):
         one.tick_params(which="both", length=0)
-    handles = axes.get_legend_handles_labels(), shares.get_legend_handles_labels()
+    handles = axes.get_legend_handles_labels(), fractions.get_legend_handles_labels()
     axes.legend(
         handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=8, ncols=3, frameon=False,
         loc="lower center", bbox_to_anchor=(0.5, 0.98),
@@ -232,7 +234,7 @@ def _legend(figure, same, other) -> None:
 def _heat(axes, values: np.ndarray, *, numbers: bool) -> None:
     import seaborn as sns
 
-    axes.set_facecolor("0.9")  # what a cell without a value shows
+    axes.set_facecolor("0.9")  # colour of a cell without a value
     sns.heatmap(values, linewidths=1, ax=axes, cbar=False, square=True, **_GOODNESS)
     for (row, column), value in np.ndenumerate(values):
         if numbers and np.isfinite(value):
@@ -243,7 +245,7 @@ def _heat(axes, values: np.ndarray, *, numbers: bool) -> None:
 
 def _colour_bar(figure, panels) -> None:
     bar = figure.colorbar(panels.flat[0].collections[0], ax=list(panels.flat), shrink=0.8, pad=0.02)
-    bar.set_label("AUROC: 0.5 is a coin")
+    bar.set_label("AUROC (0.5: chance)")
 
 
 def _png(figure) -> bytes:

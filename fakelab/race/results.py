@@ -1,4 +1,4 @@
-"""What a race leaves behind, for its callers and its report."""
+"""The results of a race."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 @dataclass
 class Raced:
-    """What `race` leaves behind. `rows` are those of results.csv; `problems` names what could not be used."""
+    """Results of `run_race`. `rows` are those of results.csv; `problems` lists checkpoints and detectors that were left out."""
 
     out: Path
     rows: list[dict]
     headline: str
     correlations: list[dict]
     problems: list[dict]
-    seconds: dict[str, float] = field(default_factory=dict)  # of this call, by what was done
-    fresh: dict[str, int] = field(default_factory=dict)  # cells computed now, by kind; the others were there
+    seconds: dict[str, float] = field(default_factory=dict)  # of this call, by phase
+    fresh: dict[str, int] = field(default_factory=dict)  # cells computed by this call, by kind

@@ -1,4 +1,4 @@
-"""How many images a second a detector judges, as a race's table tells it."""
+"""Measure how many images per second a detector scores, for the table of a race."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fakedetect.models.detector import SCORE_BATCH
 _LEAST_S, _LEAST_BATCHES = 0.2, 5
 
 
-def images_per_s(judge: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
-    """Images a second from decoded pixels, uint8 (N, C, R, R), to logits in memory, features included; a CPU works on it
+def images_per_s(score: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
+    """Return the images per second from decoded pixels, uint8 (N, C, R, R), to logits in memory, features included; on a CPU
     with one thread.
 
-    `judge` takes a batch of test images at a time, a new one each time, until a fifth of a second has passed. The median of
-    the batches counts: on a shared machine some wait for other work, which a mean would lay at the detector's door.
+    `score` is timed on batches of different test images for at least 0.2 s. The result is from the median batch: on a
+    shared machine other processes slow some batches, which would bias a mean.
     """
     size = min(SCORE_BATCH, 4 * len(images))
     taken: list[float] = []
     first = 0
     with one_thread():
-        judge(images[:1].repeat(size, axis=0))  # what is set up once is not counted
+        score(images[:1].repeat(size, axis=0))  # warm-up, not timed
         while len(taken) < _LEAST_BATCHES or sum(taken) < _LEAST_S:
             batch = images.take(range(first, first + size), axis=0, mode="wrap")
             began = time.perf_counter()
-            judge(batch)
+            score(batch)
             taken.append(time.perf_counter() - began)
             first += size
     return size / statistics.median(taken)

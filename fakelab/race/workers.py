@@ -1,4 +1,4 @@
-"""The processes that train a race's detectors: started when the first is needed, and kept for all that follow."""
+"""Processes that train the detectors of a race: started when needed and reused for all later detectors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import torch
 from fakecore.errors import UserError
 from fakecore.progress import progress_bar
 from fakedetect.models.registry import trains_on_features
-from fakelab.race.fits import Exam, Job, Training, prepare_worker, work
+from fakelab.race.fits import Job, TestImages, Training, prepare_worker, train_and_score
 
-START_S = 8.0  # until the first processes are at work; of a race of dct, measured on two cores
+START_S = 8.0  # until the first processes work; measured in a race of dct on two cores
 
 
 class Workers:
-    """Works on jobs, several at a time on a CPU; each saves its own cells. A context manager: no process outlives it."""
+    """Run jobs, several in parallel on a CPU; each saves its own cells. A context manager that ends all its processes."""
 
     def __init__(self, cells: Path, device: torch.device, jobs: int | None):
         self._cells, self._device = cells, device
         self._at_once = (jobs or os.cpu_count() or 1) if device.type == "cpu" else 1
         self._pool: ProcessPoolExecutor | None = None
-        self._longest_s = 0.0  # of the jobs that were done here
+        self._longest_s = 0.0  # of the jobs run in this process
 
     def __enter__(self) -> Workers:
         return self
@@ -38,41 +38,41 @@ class Workers:
     def __exit__(self, kind, error, trace) -> None:
         if self._pool is None:
             return
-        with _deaf_to_ctrl_c():  # a second one would leave processes behind, for which Python waits when it ends
+        with _ignore_sigint():  # a second Ctrl-C would leave processes, and Python waits for them at exit
             if kind is not None:
-                # Every cell is whole or absent, so they may be stopped at any point; of SIGTERM a training would make a
-                # wish to stop at its next step, and then ask for more work.
+                # Cells are written atomically, so killing is safe. On SIGTERM a training would stop at its next step, and the
+                # process would then take the next job.
                 for process in active_children():
                     process.kill()
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(self, title: str, wanted: Sequence[tuple[Job, list[Exam]]]) -> None:
-        """Train each job's detector, if need be, and score its exams. Raises UserError where a process was killed."""
+    def __call__(self, title: str, wanted: Sequence[tuple[Job, list[TestImages]]]) -> None:
+        """Train each job's detector if its cell is missing, and score its tests. Raises UserError if a process was killed."""
         self._longest_s = 0.0
         with progress_bar(title, len(wanted), "detectors") as bar:
             left = list(wanted)
-            while left and not self._worth_it(left):
+            while left and not self._use_processes(left):
                 began = time.perf_counter()
-                work(*left.pop(0), self._cells, self._device)
+                train_and_score(*left.pop(0), self._cells, self._device)
                 self._longest_s = max(self._longest_s, time.perf_counter() - began)
                 bar.advance()
             if not left:
                 return
-            if self._pool is None:  # those of one detector serve the next
+            if self._pool is None:  # the next detectors use the same processes
                 self._pool = ProcessPoolExecutor(self._at_once, get_context("spawn"), prepare_worker)
-            waiting = [self._pool.submit(work, job, exams, self._cells, self._device) for job, exams in left]
+            waiting = [self._pool.submit(train_and_score, job, tests, self._cells, self._device) for job, tests in left]
             try:
                 for future in as_completed(waiting):
                     future.result()
                     bar.advance()
             except BrokenProcessPool:
                 raise UserError(
-                    "a process that trained a detector was killed, most likely for lack of memory",
-                    remedy="Repeat the command with --jobs 1: what was finished is kept.",
+                    "a process that trained a detector was killed, probably because memory ran out",
+                    remedy="Repeat the command with --jobs 1: finished trainings are not repeated.",
                 ) from None
 
-    def _worth_it(self, left: list[tuple[Job, list[Exam]]]) -> bool:
-        """Whether processes would end sooner than this one: heads may take a second each, as long as a process to start."""
+    def _use_processes(self, left: list[tuple[Job, list[TestImages]]]) -> bool:
+        """Return whether processes would finish sooner than this one: a linear head takes less time than starting a process."""
         if min(self._at_once, len(left)) <= 1:
             return False
         job = left[0][0]
@@ -82,7 +82,7 @@ class Workers:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

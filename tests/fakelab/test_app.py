@@ -1,4 +1,4 @@
-"""The command line as its users meet it: exit codes, streams, one line for each mistake."""
+"""The command line: exit codes, streams, one line per error."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "
 
 @pytest.fixture(scope="module")
 def loop(fakelab_process, tmp_path_factory):
-    """generate, detect-train, in a folder of their own, with no names given where none are needed."""
+    """generate and detect-train in a new folder, with default names."""
     home = tmp_path_factory.mktemp("home")
     made = fakelab_process("generate", "digits-32", "--real", "digits:3", "--epochs", 4, *SMALL, "--json", cwd=home)
     assert made.returncode == 0, made.stderr
@@ -25,7 +25,7 @@ def loop(fakelab_process, tmp_path_factory):
     return home, json.loads(made.stdout), json.loads(trained.stdout)
 
 
-def test_the_three_commands_need_no_names(loop, fakelab_process):
+def test_three_commands_work_with_default_names(loop, fakelab_process):
     home, made, trained = loop
     assert made["run"] == "runs/digits-32" and trained["detector"] == "runs/digits-32-cnn"
     assert (home / trained["report"]).is_file()
@@ -53,7 +53,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(loop, fakelab_process):
     assert f"{len(lines)} files" in scored.stderr and "\r" not in scored.stderr  # no progress bar into a pipe
 
 
-def test_a_detector_learns_from_shards_too(loop, fakelab):
+def test_a_detector_trains_on_shards(loop, fakelab):
     home, *_ = loop
     made = fakelab("sample", "runs/digits-32", "--count", 200, "--format", "webdataset", "--out", "shards", cwd=home)
     assert made.returncode == 0 and (home / "shards" / "train" / "fake-000000.tar").is_file(), made.stderr
@@ -90,7 +90,7 @@ def test_the_tables_of_presets_are_readable_in_80_columns(fakelab, monkeypatch):
         assert len(line) <= 80
 
 
-def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab):
+def test_a_preset_is_listed_with_every_field_its_value_and_reason(fakelab):
     from dataclasses import asdict, fields
 
     from fakegen import PRESETS, Preset
@@ -112,19 +112,19 @@ def test_one_preset_is_listed_with_every_field_its_value_and_its_reason(fakelab)
     assert layers["generator"][-1]["output"] == "1 x 32 x 32"
 
 
-def test_fields_that_a_preset_has_no_use_for_are_not_listed(fakelab):
+def test_fields_that_a_preset_does_not_use_are_not_listed(fakelab):
     assert "g_upsampling" not in fakelab("presets", "mnist-digit").stdout
 
 
 @pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["presets"], ["presets", "digits"]])
-def test_help_and_tables_begin_at_their_first_line(fakelab, words):
+def test_help_and_tables_start_on_the_first_line(fakelab, words):
     assert fakelab(*words).stdout.splitlines()[0].strip()
 
 
 @pytest.mark.parametrize("words", ["--help", "presets", "presets nothing"])
 @pytest.mark.parametrize("reader", ["| true", "2>&1 | true", "| head -c 1 > /dev/null", ">&-", "> /dev/full"])
-def test_a_reader_that_goes_away_is_no_error(tmp_path, words, reader):
-    """The exit code is that of the command; only a disk that is full is a mistake to tell of."""
+def test_a_closed_output_is_no_error(tmp_path, words, reader):
+    """The exit code is that of the command; only a full disk is an error."""
     script = f"{sys.executable} {ROOT / 'cli.py'} {words} {reader}; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
     expected = 2 if words == "presets nothing" or reader == "> /dev/full" else 0
@@ -169,12 +169,12 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["score"], "PATH"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_exit_code_2(fakelab, tmp_path, words, expected):
+def test_an_invalid_request_is_one_line_and_exit_code_2(fakelab, tmp_path, words, expected):
     done = fakelab(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == "" and expected in done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
-    assert not list(tmp_path.iterdir())  # nothing was left behind
+    assert not list(tmp_path.iterdir())  # nothing was written
 
 
 def test_no_command_prints_help(fakelab):
@@ -195,9 +195,7 @@ def test_images_that_cannot_be_used_give_exit_code_1_and_a_line_each(fakelab, tm
     assert (tmp_path / "run" / "set" / "imageset.json").is_file()
 
 
-def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_is_said_to_be_on_disk(
-    fakelab, tmp_path
-):
+def test_at_most_ten_unused_files_are_printed_and_all_are_in_unused_jsonl(fakelab, tmp_path):
     source = tmp_path / "photos"
     source.mkdir()
     random = np.random.default_rng(0)
@@ -216,7 +214,7 @@ def test_no_more_than_ten_of_what_was_not_used_are_shown_each_once_and_the_rest_
     assert len(listed) == 15 and all(Path(path).parent == source for path in listed)
 
 
-def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
+def test_a_run_of_zero_epochs_is_called_not_trained(fakelab, tmp_path):
     done = fakelab(
         "generate", "digits-32", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", tmp_path / "run"
     )
@@ -226,7 +224,7 @@ def test_a_run_that_trained_nothing_says_so(fakelab, tmp_path):
     assert all((tmp_path / "run" / "plots" / name).is_file() for name in plots)
 
 
-def test_one_of_a_thing_is_no_plural(fakelab, tmp_path):
+def test_a_count_of_one_is_singular(fakelab, tmp_path):
     run = tmp_path / "run"
     done = fakelab("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 3, *SMALL, "--out", run)
     assert f"{run}: 1 epoch in " in done.stdout
@@ -241,7 +239,7 @@ def test_the_demo_refuses_a_used_folder_before_it_trains(fakelab, tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_after(fakelab, fakelab_process, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(fakelab, fakelab_process, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(

@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 
 import cv2
 import numpy as np
@@ -27,7 +26,7 @@ def run(request, tmp_path_factory):
     return out
 
 
-def test_a_discriminator_judges_as_it_did_in_its_run(run, tmp_path):
+def test_a_discriminator_has_the_logits_of_its_run(run, tmp_path):
     found = fakedetect.train(run, out=tmp_path / "d", changes={"model": "discriminator"}, device="cpu")
     detector = Detector.load(found.detector, "cpu")
     assert detector.facts["discriminator"]["epoch"] == 2 and detector.domain is None
@@ -44,8 +43,8 @@ def test_a_discriminator_judges_as_it_did_in_its_run(run, tmp_path):
     assert heat.method == "hirescam" and heat.maps.shape == (4, 16, 16)
 
 
-def test_the_reals_of_its_own_run_are_known_to_it_wherever_they_are_met(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["fakedetect.training.train"], "write_report", lambda *_, **__: None)
+def test_the_training_reals_of_its_run_count_as_seen(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fakedetect.training.train.write_report", lambda *_, **__: None)
     random, images = np.random.default_rng(0), {kind: str(tmp_path / kind) for kind in ("real", "fake")}
     for kind, most in (("real", 120), ("fake", 255)):
         (tmp_path / kind).mkdir()
@@ -64,13 +63,11 @@ def test_the_reals_of_its_own_run_are_known_to_it_wherever_they_are_met(run, tmp
     facts["source"]["spec"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(facts))
     fakedetect.train(out=tmp_path / "e", **images, changes={**changes, "model": f"discriminator:{moved}"}, device="cpu")
-    assert not (tmp_path / "e" / "seen.npy").exists()  # what it was shown is not to be had
+    assert not (tmp_path / "e" / "seen.npy").exists()  # its training reals are unknown
 
 
-def test_an_earlier_checkpoint_is_another_detector(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        sys.modules["fakedetect.training.train"], "write_report", lambda *_, **__: None
-    )  # two would take longest
+def test_checkpoints_give_different_detectors(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fakedetect.training.train.write_report", lambda *_, **__: None)  # for speed
     changes = {"model": f"discriminator:{run}"}
     logits = []
     for epoch in ("1", "last"):
@@ -84,12 +81,12 @@ def test_an_earlier_checkpoint_is_another_detector(run, tmp_path, monkeypatch):
     ("changes", "words"),
     [({"checkpoint": "7"}, "no checkpoint 7.*0, 1, 2"), ({"resolution": 32}, "own size.*got 32; expected 16")],
 )
-def test_a_wrong_request_is_one_clear_line(run, changes, words, tmp_path):
+def test_an_invalid_request_is_one_line(run, changes, words, tmp_path):
     with pytest.raises(UserError, match=words):
         fakedetect.train(run, out=tmp_path / "d", changes={"model": "discriminator", **changes}, device="cpu")
 
 
-def test_without_a_run_it_is_asked_for():
+def test_a_missing_run_is_an_error():
     settings = fakedetect.DetectorSettings(model="discriminator")
-    with pytest.raises(UserError, match="of which run"):
+    with pytest.raises(UserError, match="run of the discriminator is missing"):
         discriminators.open_discriminator(Request("", settings, None, Detector.load))

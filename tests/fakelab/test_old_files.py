@@ -1,4 +1,4 @@
-"""What version 0.1.0 left on disk is read, resumed and scored with. The files were made by that version."""
+"""Files written by version 0.1.0 can be read, resumed and used for scoring."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def test_a_results_file_is_resumed(fakelab, old):
     assert (old / "scores.csv").read_text() == before
 
 
-def test_a_run_is_sampled_from_verified_and_trained_on(fakelab, old):
+def test_a_run_can_be_sampled_verified_and_trained_on(fakelab, old):
     assert fakelab("sample", "run", "--count", 3, "--out", "more", cwd=old).returncode == 0
     assert fakelab("verify", "run", "--count", 5, cwd=old).returncode == 0
     assert fakelab("detect-train", "run", "--model", "dct", "--out", "again", cwd=old).returncode == 0

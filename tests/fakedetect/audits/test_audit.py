@@ -18,7 +18,7 @@ from fakedetect.audits.findings import Audit
 from fakedetect.data.loading import load_labelled
 
 
-def told(found: Audit) -> str:
+def leak_texts(found: Audit) -> str:
     return " | ".join(finding.text for finding in found.leaks)
 
 
@@ -28,7 +28,7 @@ def named(cues) -> set[str]:
 
 @pytest.fixture
 def folders(tmp_path, pictures):
-    """A function: 40 reals and 40 fakes of one kind of picture in two folders, each saved by a function of its own."""
+    """A function that writes 40 reals and 40 fakes of the same kind to two folders, each with its own encoder."""
 
     def png(image: np.ndarray) -> bytes:
         return encode_png(image, "real")
@@ -45,26 +45,26 @@ def folders(tmp_path, pictures):
     return write
 
 
-def test_reals_as_jpeg_against_fakes_as_png_are_caught_by_name(folders):
+def test_jpeg_reals_and_png_fakes_are_a_leak(folders):
     found = fakedetect.audit(**folders(real=lambda image: encode_jpeg(image, "real")))
     assert found.metadata.auroc == 1 and found.metadata.alarming
     assert {"format", "extension", "jpeg_quality", "subsampling"} <= named(found.cues)
-    assert "format (real: JPEG; fake: PNG)" in told(found)
+    assert "format (real: JPEG; fake: PNG)" in leak_texts(found)
     cue = next(cue for cue in found.cues if cue.name == "format")
     assert cue.examples["real"][0].endswith(".jpg: JPEG") and cue.examples["fake"][0].endswith(".png: PNG")
 
 
-def test_other_sizes_are_caught_by_name_and_on_the_right_side(folders):
+def test_different_sizes_are_a_leak(folders):
     found = fakedetect.audit(**folders(fake=lambda image: encode_png(image[:, :28], "fake")))
     assert named(found.cues) == {"height", "aspect"}
-    assert "height (real: 32; fake: 28)" in told(found)
+    assert "height (real: 32; fake: 28)" in leak_texts(found)
     assert {cue.name: cue.higher_in for cue in found.cues if cue.name in ("height", "aspect")} == {
         "height": "real",
         "aspect": "fake",
     }
 
 
-def test_equal_files_pass_and_what_depends_on_pictures_is_a_warning_alone(folders):
+def test_equal_encodings_pass_and_cues_in_pixels_are_only_warnings(folders):
     def noisy(image):
         return encode_png(
             (image ^ np.random.default_rng(int(image.sum())).integers(0, 16, image.shape, np.uint8)), "fake"
@@ -76,7 +76,7 @@ def test_equal_files_pass_and_what_depends_on_pictures_is_a_warning_alone(folder
     assert any("bytes_per_pixel" in warning.text for warning in found.warnings)
 
 
-def test_a_jpeg_past_is_a_warning_by_name(folders):
+def test_an_earlier_jpeg_compression_is_a_warning(folders):
     def once_jpeg(image):
         buffer = io.BytesIO()
         Image.fromarray(as_rgb(image)).save(buffer, "JPEG", quality=30)
@@ -89,7 +89,7 @@ def test_a_jpeg_past_is_a_warning_by_name(folders):
 
 @pytest.fixture(scope="module")
 def matched(tmp_path_factory, pictures):
-    """A function: a set as fakelab itself writes it, of pictures in which nothing is planted."""
+    """A function that writes a set as fakelab does, without differences between the classes."""
 
     def write(image_format: str):
         root = tmp_path_factory.mktemp("matched") / "set"
@@ -123,7 +123,7 @@ def test_a_matched_set_passes(matched, image_format):
     assert "No leak found: metadata does not separate reals from fakes" in found.headline
 
 
-def test_planted_copies_and_a_straddling_person_are_caught_by_name(tmp_path, write_set):
+def test_copies_and_a_group_in_two_splits_are_found(tmp_path, write_set):
     root = write_set(tmp_path / "set", reals=40, fakes=40)
     shutil.copy(root / "train/real/000000.png", root / "test/real/000033.png")  # across splits
     pixels = np.asarray(Image.open(root / "train/real/000001.png"))
@@ -134,15 +134,15 @@ def test_planted_copies_and_a_straddling_person_are_caught_by_name(tmp_path, wri
             line["group"] = "Ann_Example"
     (root / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = fakedetect.audit(root)
-    text = told(found)
+    text = leak_texts(found)
     assert (
         "1 identical image in more than one split, for example train/real/000000.png and test/real/000033.png" in text
     )
     assert "labelled both real and fake, for example train/real/000001.png and train/fake/000001.png" in text
     assert "1 group in more than one split: Ann_Example, with train/real/000005.png and test/real/000034.png" in text
-    assert found.metadata.auroc == 0.5  # and nothing else
+    assert found.metadata.auroc == 0.5  # no other leak
     quick = quick_audit({"place": str(root)}, load_labelled(root), ("train", "val", "test"))
-    assert told(quick) == text and not quick.near_searched
+    assert leak_texts(quick) == text and not quick.near_searched
 
 
 def test_one_class_alone_is_refused(tmp_path, write_set, finish_set):
@@ -153,22 +153,22 @@ def test_one_class_alone_is_refused(tmp_path, write_set, finish_set):
         fakedetect.audit(root)
 
 
-def test_of_three_images_no_auroc_is_claimed_and_copies_are_still_named(tmp_path, write_folder):
+def test_three_images_have_no_auroc_but_copies_are_found(tmp_path, write_folder):
     real, fake = write_folder(tmp_path / "real", 3, "real"), write_folder(tmp_path / "fake", 3, "fake")
     shutil.copy(real / "0000.png", fake / "again.png")
     found = fakedetect.audit(real=str(real), fake=str(fake))
     assert found.metadata.auroc is None and "3 real, 4 fake" in found.too_few
-    assert "labelled both real and fake" in told(found)
+    assert "labelled both real and fake" in leak_texts(found)
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_pixels_that_are_no_files_have_no_container_and_it_is_said(tmp_path, write_folder):
+def test_pixels_in_memory_have_no_container_and_a_note_says_so(tmp_path, write_folder):
     fake = write_folder(tmp_path / "fake", 12, "fake", side=16)
     found = fakedetect.audit(real="digits:3", fake=str(fake))
     assert found.metadata.auroc is None and any("pixels in memory" in note for note in found.notes)
 
 
-def test_the_page_shows_the_offenders(tmp_path, folders):
+def test_the_report_shows_the_files_found(tmp_path, folders):
     places = folders(real=lambda image: encode_jpeg(image, "real"))
     shutil.copy(tmp_path / "real/000.jpg", tmp_path / "fake/<b>.jpg")
     page = tmp_path / "page.html"
@@ -181,7 +181,7 @@ def test_the_page_shows_the_offenders(tmp_path, folders):
         fakedetect.audit(**places, out=tmp_path / "page.pdf")
 
 
-def test_a_first_look_says_leaks_and_strict_refuses_them(folders, capsys):
+def test_a_quick_audit_prints_leaks_and_strict_stops(folders, capsys):
     places = {"place": None, **folders(real=lambda image: encode_jpeg(image, "real")), "data_root": None}
     data = load_labelled(**places, all_test=True)
     summary = audit_first(places, data, ("test",), strict=False, equalised=False)
@@ -193,7 +193,7 @@ def test_a_first_look_says_leaks_and_strict_refuses_them(folders, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_first_look_takes_a_sample_of_the_splits_asked_for(small_set, small_data, monkeypatch):
+def test_a_quick_audit_samples_the_given_splits(small_set, small_data, monkeypatch):
     found = quick_audit({"place": str(small_set)}, small_data, ("test",))
     assert found.total == {"real": 20, "fake": 20} and QUICK_FILES == 2000
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ def saved(kind: str, pixels: np.ndarray = PIXELS, **options) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_content_decides_the_format_and_a_name_that_disagrees_is_noticed():
+def test_the_format_is_read_from_the_content_and_compared_with_the_name():
     facts = read_container(saved("PNG"), "a/b.JPG")
     assert (facts.format, facts.extension, facts.extension_agrees) == ("PNG", "jpg", False)
     assert read_container(saved("JPEG"), "b.jpeg").extension_agrees
@@ -29,12 +29,12 @@ def test_size_is_width_then_height():
 
 
 @pytest.mark.parametrize("quality", [1, 30, 50, 75, 90, 95, 100])
-def test_jpeg_quality_is_read_off_the_tables(quality):
+def test_jpeg_quality_is_computed_from_the_tables(quality):
     facts = read_container(saved("JPEG", quality=quality), "a.jpg")
     assert (facts.jpeg_quality, facts.jpeg_tables) == (quality, "libjpeg")
 
 
-def test_tables_of_another_maker_are_near_some_quality_and_said_to_be_its_own():
+def test_other_tables_have_the_nearest_quality_and_are_called_own():
     facts = read_container(saved("JPEG", qtables=[[7] * 64, [9] * 64]), "a.jpg")
     assert facts.jpeg_tables == "own" and 1 <= facts.jpeg_quality <= 100
 
@@ -62,7 +62,7 @@ def test_bits_are_those_of_a_channel():
     assert read_container(saved("TIFF", PIXELS[..., 0].astype(np.uint16)), "a.tif").bits == 16
 
 
-def test_chunks_are_named_and_weighed():
+def test_chunks_have_names_and_sizes():
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", "diffuser")
     exif = Image.Exif()
@@ -75,13 +75,13 @@ def test_chunks_are_named_and_weighed():
 
 
 @pytest.mark.parametrize("encode", [encode_png, encode_jpeg])
-def test_the_label_that_fakelab_writes_does_not_count(encode):
+def test_the_label_written_by_fakelab_is_not_counted(encode):
     real, fake = (read_container(encode(PIXELS.transpose(2, 0, 1), origin), "x") for origin in ("real", "fake"))
     assert real == fake  # chunks, their bytes, and bytes a pixel too
     assert real.chunks == ("none" if encode is encode_png else "JFIF")
 
 
-def test_bytes_a_pixel_leave_chunks_out():
+def test_bytes_per_pixel_exclude_chunks():
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", "x" * 5000)
     plain, chatty = (read_container(saved("PNG", pnginfo=info), "a.png").bytes_per_pixel for info in (None, text))
@@ -89,6 +89,6 @@ def test_bytes_a_pixel_leave_chunks_out():
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n1234", b"\xff\xd8\xff"])
-def test_what_is_no_image_is_an_error(data):
+def test_a_file_that_is_no_image_is_an_error(data):
     with pytest.raises(ImageError):
         read_container(data, "a.png")

@@ -28,7 +28,7 @@ def test_auroc_is_that_of_the_library_ties_included(random):
     assert np.sqrt((parts**2).sum()) == pytest.approx(spread, rel=0.25)
 
 
-def test_words_that_differ_are_a_perfect_cue_and_say_which_side_has_which(folds):
+def test_different_texts_are_a_perfect_cue(folds):
     cue = weigh_cue("format", ["JPEG"] * N + ["PNG"] * N, FILES, folds)
     assert cue.strength.auroc == 1 and cue.strength.alarming and (cue.real, cue.fake) == ("JPEG", "PNG")
     assert all(line.startswith("real/") and line.endswith("JPEG") for line in cue.examples["real"])
@@ -36,27 +36,27 @@ def test_words_that_differ_are_a_perfect_cue_and_say_which_side_has_which(folds)
 
 
 @pytest.mark.parametrize(("shift", "side"), [(30, "fake"), (-30, "real")])
-def test_a_number_says_where_it_is_higher(folds, random, shift, side):
+def test_a_number_has_the_class_in_which_it_is_higher(folds, random, shift, side):
     cue = weigh_cue("jpeg_quality", list(random.integers(40, 60, 2 * N) + shift * LABELS), FILES, folds)
     assert cue.strength.auroc == 1 and cue.higher_in == side
 
 
-def test_one_size_among_many_is_caught_though_neither_side_is_larger(folds, random):
+def test_a_single_value_of_one_class_is_found(folds, random):
     cue = weigh_cue("width", list(random.integers(156, 357, N)) + [256] * N, FILES, folds)
     assert cue.strength.auroc > 0.9 and cue.fake == "256"
 
 
-def test_what_is_missing_on_one_side_is_a_cue(folds):
+def test_values_missing_in_one_class_are_a_cue(folds):
     cue = weigh_cue("jpeg_quality", [75] * N + [None] * N, FILES, folds)
     assert cue.strength.auroc == 1 and cue.fake == "none"
 
 
-def test_a_fact_that_all_share_is_none(folds):
+def test_a_constant_is_no_cue(folds):
     cue = weigh_cue("format", ["PNG"] * 2 * N, FILES, folds)
     assert (cue.strength.auroc, cue.strength.alarming, cue.varies, cue.examples["real"]) == (0.5, False, False, [])
 
 
-def test_noise_raises_no_alarm(random):
+def test_noise_is_not_alarming(random):
     alarms = 0
     for seed in range(20):
         folds = Folds(LABELS, [None] * 2 * N, seed)
@@ -66,14 +66,14 @@ def test_noise_raises_no_alarm(random):
     assert alarms <= 1
 
 
-def test_two_facts_that_tell_nothing_alone_tell_all_together(folds, random):
+def test_two_facts_can_separate_only_together(folds, random):
     first = random.integers(0, 2, 2 * N)
     facts = {"a": first.tolist(), "b": (first ^ LABELS).tolist()}
     assert all(weigh_cue(name, values, FILES, folds).strength.auroc < 0.65 for name, values in facts.items())
     assert weigh_all(facts, folds).auroc > 0.9
 
 
-def test_a_weak_cue_is_no_alarm_until_there_are_files_enough(random):
+def test_a_weak_cue_is_alarming_only_with_many_files(random):
     def strength(n):
         labels = np.repeat([0, 1], n)
         values = [word for share in (0.35, 0.65) for word in random.choice(["a", "b"], n, p=[share, 1 - share])]
@@ -85,14 +85,14 @@ def test_a_weak_cue_is_no_alarm_until_there_are_files_enough(random):
 
 
 @pytest.mark.parametrize("n", [1, 3, 9])
-def test_of_too_few_files_nothing_is_said(n):
+def test_too_few_files_have_no_auroc(n):
     labels = np.repeat([0, 1], [n, 50])
     folds = Folds(labels, [None] * len(labels))
     cue = weigh_cue("format", ["JPEG"] * n + ["PNG"] * 50, ["f"] * len(labels), folds)
     assert cue.strength.auroc is None and not cue.strength.alarming and (cue.real, cue.fake) == ("JPEG", "PNG")
 
 
-def test_files_of_one_group_are_held_out_together_and_widen_the_interval(random):
+def test_files_of_a_group_share_a_fold_and_widen_the_interval(random):
     groups = [f"{label} {i // 10}" for label in "rf" for i in range(N)]
     held = Folds(LABELS, groups)
     for train, test in held.parts:
@@ -105,7 +105,7 @@ def test_files_of_one_group_are_held_out_together_and_widen_the_interval(random)
     assert Folds(LABELS, ["one video"] * N + [None] * N).parts == []
 
 
-def test_encoding_keeps_numbers_and_ranks_words_by_how_common_they_are():
+def test_encoding_keeps_numbers_and_ranks_texts_by_frequency():
     assert encode([3, 1.5, True]).tolist() == [3, 1.5, 1]
     assert encode(["b", "a", "b"]).tolist() == [0, 1, 0]
     assert np.isnan(encode([None, "a"])[0]) and np.isnan(encode([None, 2])[0])

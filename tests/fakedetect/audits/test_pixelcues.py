@@ -17,7 +17,7 @@ def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
 
 
-def test_the_grid_of_a_jpeg_is_seen_in_its_pixels_and_no_grid_where_there_was_none():
+def test_blockiness_finds_the_jpeg_grid_in_pixels():
     clean = [traces(photo(seed))["blockiness"] for seed in range(20)]
     once = [traces(as_jpeg(photo(seed), 50))["blockiness"] for seed in range(20)]
     assert min(once) > max(clean) and abs(np.mean(clean)) < 0.05 and np.mean(once) > 0.2
@@ -29,13 +29,13 @@ def test_coarser_compression_is_blockier():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_lines_across_either_axis_count(axis):
+def test_grid_lines_of_both_axes_count(axis):
     grey = np.zeros((64, 64), np.float32)
     grey += (np.arange(64) // 8 % 2 * 10).reshape((64, 1) if axis == 0 else (1, 64))
     assert blockiness(grey) > 0.5
 
 
-def test_flat_and_tiny_pictures_do_not_trip_it():
+def test_flat_and_tiny_images_have_finite_or_nan_values():
     assert traces(np.full((64, 64, 3), 9, np.uint8))["blockiness"] == 0
     assert np.isnan(traces(np.zeros((8, 8, 3), np.uint8))["blockiness"])
 

@@ -1,4 +1,4 @@
-"""attributes train, select and compare as their users meet them."""
+"""The commands attributes train, select and compare."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def picture(bright: bool, seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, fakelab) -> Path:
-    """faces/ with its list, fresh/ without one, and model/, trained through the command line."""
+    """faces/ with its labels, fresh/ without labels, and model/, trained by the command."""
     home = tmp_path_factory.mktemp("home")
     lines = ["90", "Bright Dull"]
     for folder, first, count in (("faces", 0, 90), ("fresh", 500, 24)):
@@ -121,14 +121,14 @@ def test_pixels_of_a_named_source_become_files(home, fakelab):
         (["nowhere/", "--out", "x"], "no folder 'nowhere/'"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_leaves_nothing(home, fakelab, words, says):
+def test_an_invalid_request_is_one_line_and_writes_nothing(home, fakelab, words, says):
     done = select(fakelab, home, *words)
     assert done.returncode == 2 and done.stdout == ""
     assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (home / "x").exists() and not (home / "fresh" / "x").exists()
 
 
-def test_groups_known_of_the_source_go_along(home, fakelab):
+def test_groups_of_the_source_are_copied(home, fakelab):
     shutil.copytree(home / "fresh", home / "grouped")
     lines = ["file_name,group", *(f"{number}.png,g{number // 4}" for number in range(500, 524) if number % 4)]
     (home / "grouped" / "metadata.csv").write_text("\n".join(lines) + "\n")
@@ -162,7 +162,7 @@ def test_compare_draws_several_models(home, fakelab):
     assert fakelab("attributes", "compare", "model", "short", "--out", "curves.png", cwd=home).returncode == 2
 
 
-def test_models_of_other_splits_are_said_not_to_be_comparable(home, fakelab):
+def test_models_of_other_splits_get_a_caution(home, fakelab):
     words = ["--data", "faces", "--labels", "list_attr_celeba.txt", "--targets", "Bright", "--set", "epochs=1"]
     assert fakelab("attributes", "train", *words, *QUICK, "--seed", 5, "--out", "other", cwd=home).returncode == 0
     done = fakelab("attributes", "compare", "model", "other", "--out", "mixed-up.png", cwd=home)

@@ -23,7 +23,7 @@ def test_a_matched_set_is_0_and_its_table_is_short(fakelab, small_set):
     assert "equal in all files: format PNG" in done.stdout and done.stderr == ""
 
 
-def test_leaks_are_told_an_unreadable_file_is_listed_and_strict_is_one_line(fakelab, leaking):
+def test_leaks_and_unreadable_files_are_printed_and_strict_is_one_line(fakelab, leaking):
     done = fakelab("audit", *leaking)
     assert done.returncode == 1 and "LEAK: metadata alone" in done.stdout
     assert "format" in done.stdout and "JPEG / PNG" in done.stdout
@@ -41,7 +41,7 @@ def test_json_is_one_object_with_the_alarm(fakelab, leaking, tmp_path):
     assert (tmp_path / "a.html").is_file()
 
 
-def test_training_and_testing_are_audited_and_strict_refuses_before_anything_is_written(fakelab, leaking, tmp_path):
+def test_training_and_testing_are_audited_and_strict_stops_before_writing(fakelab, leaking, tmp_path):
     quick = ("--set", "epochs=1", "--set", "blocks=1", "--device", "cpu")
     refused = fakelab("detect-train", *leaking, "--out", tmp_path / "no", "--strict", *quick)
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith("error: the audit found leaks")
@@ -57,7 +57,7 @@ def test_training_and_testing_are_audited_and_strict_refuses_before_anything_is_
     alike = fakelab("detect-train", *leaking, "--out", tmp_path / "alike", "--equalise", "--strict", *quick)
     assert alike.returncode == 1 and "LEAK" not in alike.stderr
     facts = json.loads((tmp_path / "alike/detector.json").read_text())
-    assert facts["audit"]["equalised"] is True and facts["preprocessing"]["equalise_jpeg"] == 95  # the reals' own
+    assert facts["audit"]["equalised"] is True and facts["preprocessing"]["equalise_jpeg"] == 95  # that of the reals
 
     refused = fakelab("evaluate", tmp_path / "det", *leaking, "--out", tmp_path / "report", "--strict")
     assert refused.returncode == 2 and not (tmp_path / "report").exists()
@@ -66,7 +66,7 @@ def test_training_and_testing_are_audited_and_strict_refuses_before_anything_is_
     assert "Leak: metadata alone" in (tmp_path / "report/report.html").read_text()
 
 
-def test_nothing_named_is_one_line(fakelab):
+def test_missing_arguments_are_one_line(fakelab):
     done = fakelab("audit")
     assert (
         done.returncode == 2 and done.stderr.startswith("error: no images are given") and done.stderr.count("\n") == 1

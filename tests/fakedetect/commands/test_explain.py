@@ -23,12 +23,12 @@ def explained(trained, write_folder, fakelab, tmp_path_factory):
     return home / "out", done
 
 
-def test_every_image_has_a_row_and_a_picture_and_a_bad_file_its_reason(explained):
+def test_every_image_has_a_row_and_a_png_and_a_bad_file_its_reason(explained):
     out, done = explained
     assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    assert told["page"] == str(out / "explanations.html") and told["caption"] == CAPTION
-    rows = told["images"]
+    facts = json.loads(done.stdout)
+    assert facts["page"] == str(out / "explanations.html") and facts["caption"] == CAPTION
+    rows = facts["images"]
     assert [row["status"] for row in rows] == ["ok", "ok", "unsupported", "ok"]
     for row in rows:
         if row["status"] == "ok":
@@ -42,9 +42,7 @@ def test_every_image_has_a_row_and_a_picture_and_a_bad_file_its_reason(explained
     }
 
 
-def test_p_fake_and_verdict_are_what_score_says_of_familiar_images_and_of_others(
-    trained, write_folder, fakelab, tmp_path
-):
+def test_p_fake_and_verdict_agree_with_score_in_and_out_of_domain(trained, write_folder, fakelab, tmp_path):
     folder = write_folder(tmp_path / "in", 2, "fake")
     noise = np.random.default_rng(0).integers(0, 2, (3, 16, 16), dtype=np.uint8) * 255
     (folder / "noise.png").write_bytes(encode_png(noise, "real"))
@@ -56,16 +54,16 @@ def test_p_fake_and_verdict_are_what_score_says_of_familiar_images_and_of_others
         assert [row[name] for row in explained] == [row[name] for row in scored]
 
 
-def test_the_page_is_captioned_as_attention_and_carries_its_pictures(explained):
+def test_the_report_has_the_caption_and_embeds_its_images(explained):
     page = (explained[0] / "explanations.html").read_text(encoding="utf-8").replace("&#39;", "'")
-    assert page.count(CAPTION) == 4  # once as its headline, once with each picture
+    assert page.count(CAPTION) == 4  # once as the headline, once with each image
     assert "on the last convolution: the brighter" in page and "Not scored" in page
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{0,30})""", page)
     assert len(links) == 3 and all(link.startswith("data:image/png;base64,") for link in links)
     assert "<b>$" not in page and "<i>.png" not in page
 
 
-def test_a_page_alone(trained, write_folder, fakelab, tmp_path):
+def test_a_report_without_a_folder(trained, write_folder, fakelab, tmp_path):
     folder, page = write_folder(tmp_path / "in", 2, "real"), tmp_path / "one.html"
     words = ("explain", folder, "--detector", trained.detector, "--out", page, "--device", "cpu")
     done = fakelab(*words)
@@ -77,7 +75,7 @@ def test_a_page_alone(trained, write_folder, fakelab, tmp_path):
     assert again.returncode == 2 and "never overwritten" in again.stderr
 
 
-def test_the_newest_detector_is_taken_where_none_is_named(trained, write_folder, fakelab, tmp_path):
+def test_the_default_is_the_newest_detector(trained, write_folder, fakelab, tmp_path):
     folder = write_folder(tmp_path / "in", 1, "real")
     done = fakelab("explain", folder, cwd=tmp_path)
     assert done.returncode == 2 and "there is no detector in runs/" in done.stderr
@@ -87,7 +85,7 @@ def test_the_newest_detector_is_taken_where_none_is_named(trained, write_folder,
     assert (tmp_path / "runs" / "mine" / "explanations" / "explanations.html").is_file()
 
 
-def test_requests_that_cannot_be_met_end_before_anything_is_written(trained, exported, write_folder, fakelab, tmp_path):
+def test_invalid_requests_stop_before_writing(trained, exported, write_folder, fakelab, tmp_path):
     folder = write_folder(tmp_path / "in", 1, "real")
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"

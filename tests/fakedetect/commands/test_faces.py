@@ -13,13 +13,13 @@ from fakedetect.faces.dataset import Crops
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory, write_film, draw_face):
-    """Four films, two of which have no face or none that can be read, a photo, and what is neither."""
-    root = tmp_path_factory.mktemp("films")
+def videos(tmp_path_factory, write_film, draw_face):
+    """Videos with two faces, one face, no face and no readable frame, a photo, and other files."""
+    root = tmp_path_factory.mktemp("videos")
     write_film(root / "a.mp4", [lambda n: (90 + 4 * n, 120, 110), lambda n: (250, 120, 90) if n < 10 else None])
     write_film(root / "b.mp4", [lambda n: (160, 120, 120, (150, 100, 70))], background=(60, 80, 60))
     write_film(root / "nobody.mp4", [])
-    (root / "text.mp4").write_text("no film")
+    (root / "text.mp4").write_text("no video")
     os.mkfifo(root / "pipe.mp4")
     photo = np.full((240, 320, 3), 180, dtype=np.uint8)
     draw_face(photo, 160, 120, 130, (240, 200, 180))
@@ -28,17 +28,17 @@ def films(tmp_path_factory, write_film, draw_face):
 
 
 @pytest.fixture(scope="module")
-def made(films, fakelab, tmp_path_factory):
+def made(videos, fakelab, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "set"
     words = ("--fps", 5, "--size", 64, "--label", "fake", "--json", "--device", "cpu")
-    return out, fakelab("faces", films, "--out", out, *words)
+    return out, fakelab("faces", videos, "--out", out, *words)
 
 
-def test_each_input_has_a_row_with_its_reason(made):
+def test_each_input_has_a_row_with_its_status(made):
     _, done = made
     assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    rows = {row["path"].rpartition("/")[2]: row for row in told["inputs"]}
+    facts = json.loads(done.stdout)
+    rows = {row["path"].rpartition("/")[2]: row for row in facts["inputs"]}
     assert {name: row["status"] for name, row in rows.items()} == {
         "a.mp4": "ok",
         "b.mp4": "ok",
@@ -50,22 +50,22 @@ def test_each_input_has_a_row_with_its_reason(made):
     assert [rows["a.mp4"][name] for name in ("frames", "faces", "tracks", "kind")] == [10, 15, 2, "video"]
     assert rows["pipe.mp4"]["kind"] == rows["text.mp4"]["kind"] == "video"
     assert rows["photo.png"]["faces"] == 1 and rows["photo.png"]["kind"] == "image"
-    assert told["faces"] == 26 and "10 frames" in rows["nobody.mp4"]["error"]
+    assert facts["faces"] == 26 and "10 frames" in rows["nobody.mp4"]["error"]
 
 
-def test_the_set_says_of_each_face_where_it_was(made, films):
+def test_the_set_records_the_position_of_each_face(made, videos):
     out, _ = made
     found = read_imageset(out)
     assert found.info["resolution"] == 64 and found.info["origin"]["faces"]["min_face"] == 60
     lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
     assert len(lines) == 26 and {line["label"] for line in lines} == {"fake"}
     first = lines[0]
-    assert first["video"] == first["group"] == str(films / "a.mp4") and first["frame"] == first["time_s"] == 0
-    assert {line["track"] for line in lines if line.get("video") == str(films / "a.mp4")} == {1, 2}
+    assert first["video"] == first["group"] == str(videos / "a.mp4") and first["frame"] == first["time_s"] == 0
+    assert {line["track"] for line in lines if line.get("video") == str(videos / "a.mp4")} == {1, 2}
     assert len(first["box"]) == 4 and np.shape(first["landmarks"]) == (5, 2)
     assert first["sharpness"] > 0 and 0.7 <= first["confidence"] <= 1
     photo = next(line for line in lines if "photo" in line)
-    assert photo["group"] == str(films / "photo.png") and "track" not in photo and "time_s" not in photo
+    assert photo["group"] == str(videos / "photo.png") and "track" not in photo and "time_s" not in photo
     assert read_image(out / first["file_name"]).shape == (64, 64, 3)
     splits = {}
     for line in lines:
@@ -73,7 +73,7 @@ def test_the_set_says_of_each_face_where_it_was(made, films):
     assert all(len(own) == 1 for own in splits.values()) and len(set.union(*splits.values())) == 3
 
 
-def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_splits(tmp_path, write_film, fakelab):
+def test_a_detector_trains_on_two_sets_of_faces_and_no_video_is_in_two_splits(tmp_path, write_film, fakelab):
     for label, skin in (("real", (224, 172, 138)), ("fake", (170, 120, 90))):
         folder = tmp_path / label
         folder.mkdir()
@@ -95,12 +95,12 @@ def test_faces_of_reals_and_of_fakes_feed_a_detector_and_no_film_straddles_split
     assert done.returncode == 0, done.stderr
     assert "cropped differently (margin 0.3, align False and margin 0.2, align False)" in done.stderr
     facts = json.loads((tmp_path / "det" / "detector.json").read_text())
-    assert facts["preprocessing"]["faces"] == {"margin": 0.3, "align": False}  # so `score` knows how to cut
+    assert facts["preprocessing"]["faces"] == {"margin": 0.3, "align": False}  # so that `score` crops in the same way
 
 
-def test_tracks_may_be_the_groups_and_few_of_them_are_all_train(films, fakelab, tmp_path):
+def test_tracks_can_be_groups_and_too_few_groups_are_all_train(videos, fakelab, tmp_path):
     words = ("--out", tmp_path / "set", "--group", "track", "--frames", 3, "--end", 0.9, "--align", "--device", "cpu")
-    done = fakelab("faces", films / "a.mp4", *words)
+    done = fakelab("faces", videos / "a.mp4", *words)
     assert done.returncode == 0 and "labelled real" in done.stderr and "all faces are in the train split" in done.stderr
     records = read_imageset(tmp_path / "set").records
     assert len(records) == 6
@@ -108,13 +108,13 @@ def test_tracks_may_be_the_groups_and_few_of_them_are_all_train(films, fakelab, 
     assert {record.split for record in records} == {"train"}
 
 
-def test_where_no_face_is_nothing_is_written(films, fakelab, tmp_path):
-    done = fakelab("faces", films / "nobody.mp4", "--out", tmp_path / "set", "--device", "cpu")
+def test_without_faces_nothing_is_written(videos, fakelab, tmp_path):
+    done = fakelab("faces", videos / "nobody.mp4", "--out", tmp_path / "set", "--device", "cpu")
     assert done.returncode == 1 and "no_face" in done.stdout and not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--label", "genuine"), "'real' or 'fake'"),
         (("--fps", 2, "--every", 3), "only one way"),
@@ -125,20 +125,20 @@ def test_where_no_face_is_nothing_is_written(films, fakelab, tmp_path):
         (("--split", "1,2"), "--split"),
     ],
 )
-def test_a_wrong_request_is_one_line(films, fakelab, tmp_path, words, told):
-    done = fakelab("faces", films / "a.mp4", "--out", tmp_path / "set", *words)
-    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") <= 2
+def test_an_invalid_request_is_one_line(videos, fakelab, tmp_path, words, expected):
+    done = fakelab("faces", videos / "a.mp4", "--out", tmp_path / "set", *words)
+    assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") <= 2
     assert not (tmp_path / "set").exists()
 
 
-def test_nothing_is_overwritten(made, films, fakelab):
+def test_nothing_is_overwritten(made, videos, fakelab):
     out, _ = made
-    done = fakelab("faces", films / "b.mp4", "--out", out)
+    done = fakelab("faces", videos / "b.mp4", "--out", out)
     assert done.returncode == 2 and "never overwritten" in done.stderr
 
 
-def test_lines_are_told_right_to_several_threads_at_once(tmp_path):
+def test_several_threads_can_read_lines(tmp_path):
     with Crops(tmp_path, 16) as crops, ThreadPoolExecutor(8) as pool:
         for number in range(3000):
             crops.add(np.zeros((16, 16, 3), np.uint8), {"input": "a", "person": "b", "frame": number})
-        assert [line["frame"] for line in pool.map(crops._told, range(3000))] == list(range(3000))
+        assert [line["frame"] for line in pool.map(crops._facts, range(3000))] == list(range(3000))

@@ -21,7 +21,7 @@ def score(*words: object) -> int:
     return ended.value.code
 
 
-def test_json_lines_and_exit_code_1_when_something_could_not_be_judged(start, trained, tmp_path, write_folder):
+def test_json_lines_and_exit_code_1_if_a_file_could_not_be_scored(start, trained, tmp_path, write_folder):
     folder = write_folder(tmp_path / "in", 3, "fake")
     (folder / "0001.png").write_bytes(b"")
     words = ("score", folder, tmp_path / "missing.png", "--json", "--detector", trained.detector)
@@ -40,7 +40,7 @@ def test_json_lines_and_exit_code_1_when_something_could_not_be_judged(start, tr
     assert b"Traceback" not in errors and b"4 files" in errors
 
 
-def test_exit_code_0_when_all_was_judged_and_2_when_the_request_was_wrong(trained, tmp_path, write_folder, capsys):
+def test_exit_code_0_if_all_files_are_scored_and_2_for_an_invalid_request(trained, tmp_path, write_folder, capsys):
     folder = write_folder(tmp_path / "in", 3, "fake")
     assert score(folder, "--detector", trained.detector) == 0
     shown = capsys.readouterr()
@@ -64,7 +64,7 @@ def test_text_has_one_line_per_image_even_for_odd_names(trained, tmp_path, pictu
     assert paths == {str(path) for path in folder.iterdir()}
 
 
-def test_a_second_call_with_the_same_out_judges_only_what_is_new(trained, tmp_path, write_folder, capsys):
+def test_a_second_call_with_the_same_out_scores_only_new_files(trained, tmp_path, write_folder, capsys):
     folder = write_folder(tmp_path / "in", 3, "fake")
     out = tmp_path / "out.csv"
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
@@ -78,9 +78,7 @@ def test_a_second_call_with_the_same_out_judges_only_what_is_new(trained, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_file_that_changed_since_is_judged_anew_and_has_one_row(
-    trained, tmp_path, write_folder, pictures, capsys, suffix
-):
+def test_a_changed_file_is_scored_again_and_has_one_row(trained, tmp_path, write_folder, pictures, capsys, suffix):
     folder, out = write_folder(tmp_path / "in", 3, "fake"), tmp_path / f"out{suffix}"
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     (folder / "0001.png").write_bytes(encode_png(pictures(1, "real", 9)[0], "real"))
@@ -103,7 +101,7 @@ def test_nothing_to_score_is_an_error_with_a_remedy(trained, tmp_path, capsys, h
     assert line.startswith("error: there is nothing to score") and line.count("\n") == 1 and "folders" in line
 
 
-def test_one_empty_folder_among_others_is_told_of(trained, tmp_path, write_folder, capsys):
+def test_an_empty_folder_among_others_is_reported(trained, tmp_path, write_folder, capsys):
     (tmp_path / "empty").mkdir()
     assert score(tmp_path / "empty", write_folder(tmp_path / "in", 2, "fake"), "--detector", trained.detector) == 0
     assert f"note: {tmp_path}/empty contains no files to score" in capsys.readouterr().err
@@ -115,12 +113,12 @@ def test_an_empty_path_is_not_the_current_folder(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("p_fake", "told"),
+    ("p_fake", "expected"),
     [(0.0, "<0.0001"), (0.00004, "<0.0001"), (0.0001, "0.0001"), (0.5, "0.5000"), (0.9999, "0.9999"), (1.0, ">0.9999")],
 )
-def test_text_never_states_a_certainty(p_fake, told):
+def test_text_never_states_a_certainty(p_fake, expected):
     row = {"path": "a.png", "status": "ok", "p_fake": p_fake, "verdict": "real", "note": None}
-    assert _line(row).split() == [told, "real", "a.png"]
+    assert _line(row).split() == [expected, "real", "a.png"]
 
 
 def test_text_states_the_note(trained, tmp_path, write_folder, capsys):
@@ -128,7 +126,7 @@ def test_text_states_the_note(trained, tmp_path, write_folder, capsys):
     assert "0000.png  (enlarged: its shorter side has 9 pixels" in capsys.readouterr().out
 
 
-def test_the_exit_code_of_a_second_call_still_tells_of_files_that_could_not_be_judged(trained, tmp_path, write_folder):
+def test_the_exit_code_of_a_second_call_includes_files_that_could_not_be_scored(trained, tmp_path, write_folder):
     folder = write_folder(tmp_path / "in", 3, "fake")
     (folder / "0001.png").write_bytes(b"")
     out = tmp_path / "out.jsonl"
@@ -136,7 +134,7 @@ def test_the_exit_code_of_a_second_call_still_tells_of_files_that_could_not_be_j
     assert codes == [1, 1]
 
 
-def test_results_kept_among_the_photos_are_not_judged_themselves(trained, tmp_path, write_folder):
+def test_a_results_file_in_the_folder_is_not_scored(trained, tmp_path, write_folder):
     folder = write_folder(tmp_path / "in", 3, "fake")
     out = folder / "results.csv"
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
@@ -156,7 +154,7 @@ def many(tmp_path_factory, pictures) -> Path:
     return root
 
 
-def test_killed_midway_and_run_again_the_results_equal_those_of_an_uninterrupted_run(start, trained, many, tmp_path):
+def test_results_after_a_kill_and_a_second_call_equal_those_of_one_call(start, trained, many, tmp_path):
     outs = [tmp_path / "killed.csv", tmp_path / "killed.jsonl"]
     words = ("score", many, "--detector", trained.detector, "--out")
     waiting = {out: start(*words, out) for out in outs}
@@ -170,7 +168,7 @@ def test_killed_midway_and_run_again_the_results_equal_those_of_an_uninterrupted
     for out in outs:
         assert 0 < out.read_bytes().count(b"\n") < 1600, "it was not killed midway"
         with out.open("ab") as file:
-            file.write(out.read_bytes().splitlines(keepends=True)[-1][:-9])  # as a kill amid a write leaves it
+            file.write(out.read_bytes().splitlines(keepends=True)[-1][:-9])  # as after a kill during a write
         whole = tmp_path / f"whole{out.suffix}"
         assert score(many, "--detector", trained.detector, "--out", out) == 1
         assert score(many, "--detector", trained.detector, "--out", whole) == 1

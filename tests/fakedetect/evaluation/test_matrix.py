@@ -1,4 +1,4 @@
-"""Two kinds of fakes, one bearing a checkerboard and one blurred: who was trained on the one fails on the other."""
+"""Two kinds of fakes, with a checkerboard and blurred: a detector trained on one fails on the other."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def of_blurred(tmp_path_factory, blurred_set, quick):
 
 @pytest.fixture(scope="module")
 def made(trained, of_blurred, small_set, blurred_set, tmp_path_factory):
-    """Both detectors on both sets, with a detector and a set that are not there."""
+    """Both detectors on both sets, and a detector and a set that do not exist."""
     folder = tmp_path_factory.mktemp("matrix")
     (folder / "broken").mkdir()
     (folder / "broken" / "detector.json").write_text("{")
@@ -46,7 +46,7 @@ def cell(made, detector, place):
     return found
 
 
-def test_a_detector_catches_its_own_kind_and_fails_on_the_other(made, small_set):
+def test_a_detector_detects_its_own_kind_of_fakes_and_not_the_other(made, small_set):
     own = small_set.parent.name if small_set.name == "set" else small_set.name
     assert cell(made, "tiny", own)["auroc"] > 0.9 and cell(made, "of-blurred", "blurred")["auroc"] > 0.9
     assert cell(made, "tiny", "blurred")["auroc"] < 0.7 and cell(made, "of-blurred", own)["auroc"] < 0.7
@@ -56,26 +56,26 @@ def test_a_detector_catches_its_own_kind_and_fails_on_the_other(made, small_set)
             assert low <= one["auroc"] <= high and (one["n_real"], one["n_fake"]) == (20, 20)
 
 
-def test_cells_on_the_set_of_the_training_are_marked_and_no_other(made):
+def test_only_cells_on_the_training_set_are_marked(made):
     marked = [(one["detector"], one["set"]) for one in made.cells if one["own"]]
     assert [detector for detector, _ in marked] == ["tiny", "of-blurred"] and marked[1][1] == "blurred"
     assert all(one["seen"] == 0 for one in made.cells if not one["error"])
     assert [marks(one) for one in made.cells if one["auroc"] is not None] == ["*", "", "", "*"]
 
 
-def test_what_cannot_be_used_is_a_row_or_column_with_its_reason(made):
+def test_an_unusable_detector_or_set_has_its_reason(made):
     assert [row["error"] is None for row in made.rows] == [True, False, True]
     assert [one["error"] is None for one in made.columns] == [True, False, True]
     assert "not valid JSON" in made.rows[1]["error"] and "there is no folder" in made.columns[1]["error"]
     lost = [one for one in made.cells if one["error"]]
     assert len(lost) == 5 and all(one["auroc"] is None for one in lost)
-    told = made.unused_by_option
-    assert [line["status"] for line in told] == ["detector", "set"]  # each once, not once a cell
+    done = made.unused_by_option
+    assert [line["status"] for line in done] == ["detector", "set"]  # each once, not once a cell
     page = (made.folder / "matrix.html").read_text()
     assert "there is no folder" in page and "not valid JSON" in page
 
 
-def test_csv_page_and_picture_hold_the_matrix(made):
+def test_csv_report_and_png_contain_the_matrix(made):
     with (made.folder / "matrix.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [(line["detector"], line["set"]) for line in lines] == [(one["detector"], one["set"]) for one in made.cells]
@@ -85,7 +85,7 @@ def test_csv_page_and_picture_hold_the_matrix(made):
     assert (made.folder / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_headline_sets_home_against_abroad(made):
+def test_the_headline_compares_own_and_other_sets(made):
     line = matrix_headline(made.cells)
     home = np.mean([one["auroc"] for one in made.cells if one["own"]])
     abroad = np.mean([one["auroc"] for one in made.cells if one["own"] is False])
@@ -118,7 +118,7 @@ def test_a_degraded_matrix_says_so_and_is_worse(made, trained, small_set, tmp_pa
     assert not (tmp_path / "n").exists()
 
 
-def test_nothing_usable_is_an_error_and_an_old_matrix_stays(made, trained, small_set, tmp_path):
+def test_nothing_usable_is_an_error_and_an_old_matrix_is_unchanged(made, trained, small_set, tmp_path):
     with pytest.raises(UserError, match=r"no detector can be used: .* is not a detector"):
         fakedetect.compare([tmp_path / "a"], [small_set], out=tmp_path / "m", device="cpu")
     with pytest.raises(UserError, match=r"no set can be used: .*, and no other of the 2"):
@@ -127,7 +127,7 @@ def test_nothing_usable_is_an_error_and_an_old_matrix_stays(made, trained, small
         fakedetect.compare([trained.detector], [small_set], out=made.folder, device="cpu")
 
 
-def test_one_folder_without_the_other_is_a_mistake_and_no_column(trained, small_set, tmp_path):
+def test_one_folder_without_the_other_is_an_error(trained, small_set, tmp_path):
     with pytest.raises(UserError, match="--fake is missing"):
         fakedetect.compare([trained.detector], [small_set], real=str(tmp_path), out=tmp_path / "m", device="cpu")
     with pytest.raises(UserError, match="no images are given"):
@@ -135,7 +135,7 @@ def test_one_folder_without_the_other_is_a_mistake_and_no_column(trained, small_
     assert not (tmp_path / "m").exists()
 
 
-def test_equal_names_are_told_apart_by_their_paths(trained, small_set, tmp_path):
+def test_equal_names_are_replaced_by_paths(trained, small_set, tmp_path):
     shutil.copytree(trained.detector, tmp_path / "other" / "tiny")
     detectors = [trained.detector, tmp_path / "other" / "tiny", trained.detector]
     found = fakedetect.compare(detectors, [small_set], out=tmp_path / "m", device="cpu")
@@ -159,9 +159,9 @@ def test_the_command_takes_several_detectors_and_sets(trained, of_blurred, small
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["matrix"] == str(out) and len(facts["cells"]) == 4 and {"rows", "columns"} <= facts.keys()
-    told = fakelab("evaluate", both, small_set, tmp_path / "no", "--out", tmp_path / "n", "--device", "cpu")
-    assert told.returncode == 1 and told.stderr.count("not used") == 1 and "there is no folder" in told.stderr
-    assert "trained / tested on" in told.stdout and "* the detector was trained on this set" in told.stdout
+    done = fakelab("evaluate", both, small_set, tmp_path / "no", "--out", tmp_path / "n", "--device", "cpu")
+    assert done.returncode == 1 and done.stderr.count("not used") == 1 and "there is no folder" in done.stderr
+    assert "trained / tested on" in done.stdout and "* the detector was trained on this set" in done.stdout
 
 
 def test_one_detector_and_one_set_stay_a_report(trained, blurred_set, fakelab, tmp_path):

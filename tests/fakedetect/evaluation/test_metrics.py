@@ -17,7 +17,7 @@ def overlapping(count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 
 def best_tpr(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float) -> float:
-    """By trying every threshold."""
+    """Return the best TPR over all thresholds."""
     tries = [np.inf, *np.unique(p_fake)]
     return max((p_fake[labels == 1] >= t).mean() for t in tries if (p_fake[labels == 0] >= t).mean() <= max_fpr)
 
@@ -35,7 +35,7 @@ def test_auroc_is_1_when_fakes_score_high_and_0_when_reals_do():
     assert ranking_metrics(labels, np.array([0.8, 0.9, 0.1, 0.2]))["auroc"] == 0
 
 
-def test_equal_error_rate_of_the_perfect_the_reversed_a_coin_and_by_hand():
+def test_equal_error_rate_of_known_cases():
     labels = np.repeat([0, 1], 2000)
     assert ranking_metrics(labels, labels * 1.0)["eer"] == 0
     assert ranking_metrics(labels, 1.0 - labels)["eer"] == 1
@@ -45,7 +45,7 @@ def test_equal_error_rate_of_the_perfect_the_reversed_a_coin_and_by_hand():
     assert ranking_metrics(np.repeat([0, 1], 4), scores)["eer"] == pytest.approx(0.25)
 
 
-def test_tpr_at_fpr_by_hand():
+def test_tpr_at_fpr_of_a_known_case():
     """Of 100 reals, five lie above 0.5; of ten fakes, one above all reals, eight more above all but five."""
     reals = np.concatenate([np.linspace(0, 0.4, 95), [0.6, 0.61, 0.62, 0.63, 0.9]])
     fakes = np.array([0.95, *[0.55] * 8, 0.01])
@@ -64,8 +64,8 @@ def test_tpr_at_fpr_is_the_best_of_all_thresholds_ties_or_not(decimals):
             assert found[name] == pytest.approx(best_tpr(labels, p_fake, limit)), (seed, name)
 
 
-def test_tpr_at_fpr_of_a_coin_is_the_fpr():
-    """Forty scores, each held by one real and one fake: at two reals in forty, two fakes in forty are caught."""
+def test_tpr_at_fpr_of_chance_is_the_fpr():
+    """Forty scores, each of one real and one fake: at an FPR of two in forty, the TPR is two in forty."""
     labels, p_fake = np.tile([0, 1], 40), np.repeat(np.linspace(0.1, 0.9, 40), 2)
     assert ranking_metrics(labels, p_fake)["tpr_at_fpr5"] == pytest.approx(0.05)
 
@@ -76,7 +76,7 @@ def test_one_class_alone_gives_nan(label):
     assert found and all(math.isnan(value) for value in found.values())
 
 
-def test_verdicts_and_confusion_by_hand_rows_truth_columns_call():
+def test_verdicts_and_confusion_of_a_known_case():
     labels = np.array([0, 0, 0, 1, 1, 1, 1])
     p_fake = np.array([0.1, 0.5, 0.6, 0.39, 0.4, 0.6, 0.9])
     found = verdict_metrics(labels, p_fake, LIMITS)
@@ -96,7 +96,7 @@ def test_verdict_metrics_agree_with_scikit_learn():
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, called))
 
 
-def test_intervals_hold_the_point_estimate_and_repeat_with_the_seed():
+def test_intervals_contain_the_estimate_and_depend_on_the_seed_only():
     labels, p_fake = overlapping(seed=1)
     found = all_metrics(labels, p_fake, LIMITS, seed=4)
     for name in ("auroc", "ap", "eer", "tpr", "fpr", "balanced_accuracy"):
@@ -122,7 +122,7 @@ def test_intervals_widen_when_images_come_in_groups():
     assert "groups" in all_metrics(labels, p_fake, LIMITS, groups=groups)["interval"]
 
 
-def test_images_without_a_group_count_one_by_one_beside_those_with_one():
+def test_images_without_a_group_are_resampled_individually():
     labels, p_fake = overlapping(60, seed=5)
     groups = [None if row % 2 else f"video-{row}" for row in range(60)]
     mixed = bootstrap_intervals(labels, p_fake, LIMITS, groups=groups)["auroc"]

@@ -26,10 +26,10 @@ def check_png(data: bytes) -> None:
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "PNG" and min(image.size) >= 300
         pixels = np.asarray(image.convert("L"))
-    assert pixels.std() > 5, "the picture is empty"
+    assert pixels.std() > 5, "the image is empty"
 
 
-def test_every_plot_is_a_png_with_something_in_it(judged):
+def test_every_plot_is_a_png_that_is_not_empty(judged):
     labels, p_fake, metrics = judged
     check_png(plots.roc_plot(labels, p_fake, metrics))
     check_png(plots.pr_plot(labels, p_fake, metrics))

@@ -14,7 +14,7 @@ EVIL = '"><script>alert("x")</script>&.png'
 
 @pytest.fixture(scope="module")
 def doubtful(small_data, detector):
-    """The test images with p_fake drawn blindly: many mistakes, an AUROC that is no round number, evil names."""
+    """The test images with random p_fake: many errors, an AUROC with many digits, names with HTML."""
     rows = small_data.rows("test")
     p_fake = np.random.default_rng(11).random(len(rows))
     data = replace(small_data, paths=[f"{number}{EVIL}" for number in range(len(small_data.paths))])
@@ -35,7 +35,7 @@ def page(written):
     return (written / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_report_carries_its_own_pictures_and_fetches_nothing(page):
+def test_the_report_embeds_its_images_and_loads_nothing(page):
     links = re.findall(r"""(?:src|href|srcset|poster|data|action)\s*=\s*["']?([^"'\s>]{0,30})""", page)
     assert len(links) > 5 and all(link.startswith("data:image/png;base64,") for link in links)
     for word in ("@import", "url(", "<link", "<script", "<iframe", "fetch("):
@@ -61,7 +61,7 @@ def test_the_report_names_its_thresholds_and_the_label_direction(page, detector)
     assert detector.id in page
 
 
-def test_the_worst_mistakes_come_first_and_their_names_are_escaped(page, doubtful, detector):
+def test_the_worst_errors_come_first_and_their_names_are_escaped(page, doubtful, detector):
     assert "<script" not in page and "alert(&#34;x&#34;)&lt;/script&gt;&amp;.png" in page
     assert "a &lt;b&gt; title" in page
     labels, p_fake = doubtful.labels, doubtful.p_fake
@@ -74,7 +74,7 @@ def test_the_worst_mistakes_come_first_and_their_names_are_escaped(page, doubtfu
     assert shown[:5] == [(("real", "fake")[labels[place]], f"{p_fake[place]:.3f}") for place in worst[:5]]
 
 
-def test_plots_lie_beside_the_report_as_png(written):
+def test_plots_are_also_png_files(written):
     for name in ("roc", "pr", "confusion", "calibration", "history"):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
@@ -84,12 +84,12 @@ def test_a_report_of_an_evaluation_has_no_learning_curves(doubtful, detector, tm
     assert not (tmp_path / "history.png").exists() and "Learning curves" not in (tmp_path / "report.html").read_text()
 
 
-def test_the_headline_says_fakes_caught_and_reals_accused(doubtful):
+def test_the_headline_states_tpr_and_fpr(doubtful):
     line = headline({**doubtful.metrics, "tpr": 0.875, "fpr": 0.125, "n_fake": 1234, "n_real": 56})
     assert re.search(r"87\.5\s?% of 1,234 fakes", line) and re.search(r"12\.5\s?% of 56 reals", line)
 
 
-def test_few_images_are_cautioned_against_on_the_terminal_too(doubtful, trained, capsys):
+def test_the_caution_about_few_images_is_printed(doubtful, trained, capsys):
     few = {**doubtful.metrics, "auroc": 1, "n_real": 1, "n_fake": 3}
     assert caution(few) == "Only one image of a class was tested: the intervals are wide."
     assert "up to 30.0% of reals" in caution({**few, "n_real": 10, "n_fake": 10})
@@ -98,7 +98,7 @@ def test_few_images_are_cautioned_against_on_the_terminal_too(doubtful, trained,
     assert "  caution   Only one image of a class was tested" in capsys.readouterr().out
 
 
-def test_training_leaves_a_whole_report(trained):
+def test_training_writes_a_complete_report(trained):
     folder = trained.detector / "report"
     names = {"metrics.json", "roc.png", "pr.png", "confusion.png", "calibration.png", "history.png", "report.html"}
     assert {path.name for path in folder.iterdir()} == names
@@ -106,13 +106,13 @@ def test_training_leaves_a_whole_report(trained):
     assert f"{trained.metrics['auroc']:.3f}" in (folder / "report.html").read_text()
 
 
-def test_the_worst_mistakes_have_heat_maps_captioned_as_attention(page):
+def test_the_worst_errors_have_heat_maps_with_the_caption(page):
     mistakes = page[page.index("Worst errors") :].replace("&#39;", "'")
     assert "Where the network's answer is most sensitive; not proof of manipulation." in mistakes
     assert mistakes.count('alt="heat map of that verdict"') == mistakes.count("with a wrong verdict") > 5
 
 
-def test_a_network_without_gradients_has_a_report_all_the_same(doubtful, detector, exported, tmp_path):
+def test_a_network_without_gradients_has_a_report_without_heat_maps(doubtful, detector, exported, tmp_path):
     from fakedetect.models.onnx import read_graph
 
     page = write_report(tmp_path, replace(detector, network=read_graph(exported.onnx)), doubtful, title="t").read_text()

@@ -1,4 +1,4 @@
-"""The grid of degradations: a detector of a checkerboard, which JPEG leaves and blur wipes out."""
+"""The grid of degradations, with a detector of a checkerboard, which JPEG keeps and blur removes."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import pytest
 import fakedetect
 from fakedetect.data.degrade import GRID, parse_degradation
 from fakedetect.evaluation import plots
-from fakedetect.evaluation.robustness import degraded_outputs, in_words, measure_robustness
+from fakedetect.evaluation.robustness import degraded_outputs, measure_robustness, summarise
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def cells(tested):
     return {cell["degradation"]: cell for cell in tested.metrics["robustness"]["cells"]}
 
 
-def test_the_grid_has_every_cell_and_none_is_the_test_itself(tested, cells):
+def test_the_grid_has_every_cell_and_none_equals_the_test(tested, cells):
     assert tuple(cells) == GRID
     for name in ("auroc", "auroc_interval", "tpr", "fpr", "n_real", "n_fake"):
         assert cells["none"][name] == tested.metrics[name]
@@ -45,7 +45,7 @@ def test_a_detector_of_high_frequencies_breaks_under_blur_in_the_expected_order(
     assert cells["jpeg95"]["state"] == "holds" and cells["jpeg95"]["why"] is None
 
 
-def test_the_words_say_where_it_holds_and_where_it_breaks(tested):
+def test_the_summary_says_where_it_holds_and_breaks(tested):
     words = tested.metrics["robustness"]["words"]
     assert len(words) == 6 and any(
         line.startswith("Blur of sigma (pixels): ") and "breaks at " in line for line in words
@@ -53,21 +53,21 @@ def test_the_words_say_where_it_holds_and_where_it_breaks(tested):
     assert any(line.startswith("Noise of sigma (grey levels): holds at 2") for line in words)
 
 
-def test_words_go_from_gentle_to_harsh_and_name_the_first_reason():
+def test_the_summary_goes_from_weak_to_strong_and_has_the_first_reason():
     def cell(kind, amount, state="holds", why=None):
         return {"kind": kind, "amount": amount, "state": state, "why": why, "auroc": 0.9}
 
     cells = [cell("none", 0), cell("jpeg", 30, "breaks", "b"), cell("jpeg", 50, "breaks", "a"), cell("jpeg", 95)]
     cells += [cell("resize", 2), cell("resize", 0.5, "unclear", "c"), cell("resize", 0.75)]
-    assert in_words(cells) == [
+    assert summarise(cells) == [
         "JPEG of quality: holds at 95; breaks at 50 (a) and 30.",
         "Shrinking, and back, to: holds at 0.75; may break at 0.5 (c).",
         "Enlarging, and back, to: holds at 2.",
     ]
-    assert in_words([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
+    assert summarise([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
 
 
-def test_order_and_neighbours_make_no_difference(detector, small_data):
+def test_results_do_not_depend_on_order_or_batch(detector, small_data):
     rows, noise = small_data.rows("test"), parse_degradation("noise20")
     once, _ = degraded_outputs(detector, small_data, rows, noise)
     assert np.allclose(degraded_outputs(detector, small_data, rows[::-1], noise)[0][::-1], once, atol=1e-5)
@@ -76,7 +76,7 @@ def test_order_and_neighbours_make_no_difference(detector, small_data):
     assert not np.allclose(detector.logits(small_data.images, rows), once, atol=1e-2)
 
 
-def test_what_is_unlike_anything_in_training_is_not_counted_as_accused(detector, small_data, tested):
+def test_out_of_domain_images_are_not_called_fake(detector, small_data, tested):
     class Far:
         def outside(self, features):
             return np.ones(len(features), bool)
@@ -95,7 +95,7 @@ def test_the_same_test_twice_gives_the_same_numbers(detector, small_data, tested
     assert once.cells == again.cells and [cell["degradation"] for cell in once.cells] == ["none", *names]
 
 
-def test_csv_json_plot_and_page_say_the_same(tested, cells):
+def test_csv_json_plot_and_report_agree(tested, cells):
     folder = tested.report.parent
     with (folder / "robustness.csv").open() as file:
         lines = {line["degradation"]: line for line in csv.DictReader(file)}

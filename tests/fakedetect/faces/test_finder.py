@@ -118,7 +118,7 @@ def test_real_faces_are_found(finder):
     assert 5 <= len(faces) <= 7
 
 
-def test_networks_see_one_size_of_batch_however_many_candidates_there_are(draw_face):
+def test_networks_get_one_batch_size_for_any_number_of_candidates(draw_face):
     cascade, sizes = Cascade(torch.device("cpu")), set()
 
     def spied(name, network):

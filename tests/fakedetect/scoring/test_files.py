@@ -41,7 +41,7 @@ def read_back(path: Path) -> list[dict]:
 
 @pytest.fixture
 def mixed(tmp_path, pictures):
-    """Bad files of every kind with good ones between them: {path: status}."""
+    """Bad files of every kind and good ones: {path: status}."""
     root = tmp_path / "mixed"
     (root / "sub" / "deep").mkdir(parents=True)
     good = pictures(3, "fake", 40)
@@ -60,7 +60,7 @@ def mixed(tmp_path, pictures):
     return {str(root / name): what for name, what in status.items()}
 
 
-def test_files_as_given_then_folders_walked_in_order_each_once(tmp_path, write_folder):
+def test_files_are_listed_as_given_and_folders_in_order_without_repeats(tmp_path, write_folder):
     write_folder(tmp_path / "d" / "b", 2, "real")
     write_folder(tmp_path / "d" / "a" / "deep", 2, "real")
     (tmp_path / "d" / ".hidden.png").write_bytes(b"")
@@ -70,7 +70,7 @@ def test_files_as_given_then_folders_walked_in_order_each_once(tmp_path, write_f
     assert names == [last, *(f"{folder}/{name}" for name in inside)]
 
 
-def test_each_bad_file_costs_one_row_and_the_good_ones_beside_it_are_scored(mixed, detector):
+def test_a_bad_file_is_one_row_and_the_others_are_scored(mixed, detector):
     rows = rows_of(mixed, detector)
     assert {row["path"]: row["status"] for row in rows} == mixed
     assert [row["path"] for row in rows] == list(mixed)
@@ -87,13 +87,13 @@ def test_each_bad_file_costs_one_row_and_the_good_ones_beside_it_are_scored(mixe
             assert row["error"] and "\n" not in row["error"]
 
 
-def test_a_row_names_the_bytes_that_were_judged(mixed, detector):
+def test_a_row_has_the_hash_of_the_scored_file(mixed, detector):
     for row in rows_of(mixed, detector):
         path = Path(row["path"])
         assert row["sha256"] == (hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None)
 
 
-def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_path, detector, pictures):
+def test_videos_have_their_own_kind_and_a_photo_named_mp4_is_scored(tmp_path, detector, pictures):
     image = pictures(1, "fake", 44)[0]
     (tmp_path / "photo.mp4").write_bytes(encode_png(image, "fake"))
     for name, code in (("a.mp4", "mp4v"), ("b.avi", "MJPG"), ("c.mkv", "mp4v"), ("d.mov", "mp4v")):
@@ -114,7 +114,7 @@ def test_videos_are_rows_of_their_own_kind_and_a_photo_called_so_is_judged(tmp_p
         assert set(row) > set(COLUMNS) and row["sha256"]
 
 
-def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_path, detector, pictures):
+def test_unreadable_videos_are_recognised_by_their_names(tmp_path, detector, pictures):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "link.mov").symlink_to(tmp_path / "nowhere")
     (tmp_path / "empty.MP4").write_bytes(b"")
@@ -122,8 +122,8 @@ def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_pa
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "folder.mp4" / "good.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real"))
     rows = rows_of([tmp_path, tmp_path / "gone.mkv", tmp_path / "gone.jpg", tmp_path / "pipe.mp4"], detector)
-    told = {Path(row["path"]).name: (row["status"], row["kind"], row["error"]) for row in rows}
-    assert told == {
+    found = {Path(row["path"]).name: (row["status"], row["kind"], row["error"]) for row in rows}
+    assert found == {
         "pipe.mp4": ("unreadable", "video", "not a regular file"),
         "link.mov": ("unreadable", "video", "a broken symbolic link"),
         "empty.MP4": ("unreadable", "video", "the file is empty"),
@@ -132,12 +132,12 @@ def test_films_that_cannot_be_read_at_all_are_called_films_by_their_names(tmp_pa
         "cut-photo.mp4": ("unreadable", "image", "truncated or damaged"),
         "good.png": ("ok", "image", None),
     }
-    films = [row for row in rows if row["kind"] == "video"]
-    assert all(row["tracks"] == row["timeline"] == [] and row["frames"] == 0 for row in films)
-    assert changed_since({row["path"]: row for row in films}) == set()
+    videos = [row for row in rows if row["kind"] == "video"]
+    assert all(row["tracks"] == row["timeline"] == [] and row["frames"] == 0 for row in videos)
+    assert changed_since({row["path"]: row for row in videos}) == set()
 
 
-def test_an_animation_is_told_how_to_be_judged_and_not_called_a_video(mixed, detector):
+def test_the_error_of_an_animation_says_how_to_score_it(mixed, detector):
     (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
     assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one frame as an image")
 
@@ -150,16 +150,16 @@ def test_small_and_long_images_are_refused_or_noted(tmp_path, detector):
     assert one["error"] == "1x1 pixels: too small to judge; at least 8x8 are needed"
     assert [row["status"] for row in (long, plain, small)] == ["ok"] * 3
     assert "only its middle 10%" in long["note"] and "enlarged" in small["note"]
-    assert plain["note"] in (None, OUTSIDE_NOTE)  # a single colour is like nothing in training, and that is all
+    assert plain["note"] in (None, OUTSIDE_NOTE)  # a single colour is out of domain
 
 
-def test_a_path_of_no_characters_is_refused():
+def test_an_empty_path_is_refused():
     with pytest.raises(UserError, match="a path is empty"):
         list_inputs(["a.png", ""])
 
 
-def test_bad_files_do_not_shift_scores_to_their_neighbours(tmp_path, detector, pictures):
-    """More than one batch, every third file bad: each score must be that of its own picture."""
+def test_bad_files_do_not_shift_the_scores_of_others(tmp_path, detector, pictures):
+    """More than one batch, every third file bad: each row must have the score of its own image."""
     (tmp_path / "in").mkdir()
     images = pictures(150, "fake", 41)
     images[::2] = pictures(75, "real", 41)
@@ -177,8 +177,8 @@ def test_bad_files_do_not_shift_scores_to_their_neighbours(tmp_path, detector, p
             assert row["status"] == "unsupported"
 
 
-def test_a_rows_own_numbers_give_its_verdict_even_next_to_the_threshold(detector, write_folder, tmp_path):
-    """The threshold lies just above the highest validation real that may pass: that very image must not read as fake."""
+def test_the_verdict_agrees_with_the_rows_numbers_next_to_the_threshold(detector, write_folder, tmp_path):
+    """The threshold is just above the highest accepted validation real: that image must not be called fake."""
     rows = rows_of([write_folder(tmp_path / "in", 20, "real", 42)], detector)
     full = [one.p_fake for one in detector.score([row["path"] for row in rows])]
     for p_fake in full:
@@ -204,7 +204,7 @@ def test_odd_names_survive_scoring_and_the_results_file(tmp_path, detector, pict
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_results_file_holds_its_rows_and_knows_what_it_has_seen(tmp_path, detector, mixed, suffix):
+def test_a_results_file_returns_its_rows(tmp_path, detector, mixed, suffix):
     out = tmp_path / "new" / f"out{suffix}"
     rows = rows_of(mixed, detector)
     first = ResultsFile(out, detector)
@@ -220,8 +220,8 @@ def test_a_results_file_holds_its_rows_and_knows_what_it_has_seen(tmp_path, dete
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_half_written_last_line_is_repaired_wherever_it_was_cut(tmp_path, detector, mixed, suffix):
-    """Cut at every byte of the last two rows, one of which has a line break in its name: what is kept is whole."""
+def test_an_incomplete_last_line_is_removed_wherever_it_is_cut(tmp_path, detector, mixed, suffix):
+    """Cut at every byte of the last two rows, one with a line break in its name: the remaining rows are complete."""
     rows = rows_of(mixed, detector)
     rows[-2]["path"] = "line\nbreak, in a name.png"
     whole = tmp_path / f"whole{suffix}"
@@ -240,7 +240,7 @@ def test_a_half_written_last_line_is_repaired_wherever_it_was_cut(tmp_path, dete
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_results_of_another_detector_are_refused_and_kept(tmp_path, detector, mixed, suffix):
+def test_results_of_another_detector_are_refused_and_unchanged(tmp_path, detector, mixed, suffix):
     out = tmp_path / f"out{suffix}"
     ResultsFile(out, detector).append(rows_of(mixed, detector))
     before = out.read_bytes()
@@ -251,7 +251,7 @@ def test_results_of_another_detector_are_refused_and_kept(tmp_path, detector, mi
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_rows_that_are_dropped_are_gone_and_the_others_keep_their_bytes(tmp_path, detector, mixed, suffix):
+def test_dropped_rows_are_removed_and_the_others_are_unchanged(tmp_path, detector, mixed, suffix):
     out, expected = tmp_path / f"out{suffix}", tmp_path / f"expected{suffix}"
     rows = rows_of(mixed, detector)
     ResultsFile(out, detector).append(rows)
@@ -263,7 +263,7 @@ def test_rows_that_are_dropped_are_gone_and_the_others_keep_their_bytes(tmp_path
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_path, detector, mixed, suffix, pictures):
+def test_rows_of_changed_new_or_deleted_files_are_found(tmp_path, detector, mixed, suffix, pictures):
     out = tmp_path / f"out{suffix}"
     ResultsFile(out, detector).append(rows_of(mixed, detector))
     assert changed_since(ResultsFile(out, detector).existing) == set()
@@ -271,8 +271,8 @@ def test_rows_of_files_that_changed_appeared_or_vanished_since_are_found(tmp_pat
         next(p for p in mixed if p.endswith(n)) for n in ("b-good.png", "d-good.jpg", "missing.png")
     )
     times = Path(good).stat()
-    Path(good).write_bytes(Path(good).read_bytes()[:-1] + b"x")  # as long as before,
-    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and as old
+    Path(good).write_bytes(Path(good).read_bytes()[:-1] + b"x")  # same size,
+    os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and same time
     Path(vanished).unlink()
     Path(appeared).write_bytes(encode_png(pictures(1, "fake", 45)[0], "fake"))
     assert changed_since(ResultsFile(out, detector).existing) == {good, vanished, appeared}
@@ -303,7 +303,7 @@ def test_a_folder_as_results_file_is_refused(tmp_path, detector):
         ("own.jsonl", '{\n  "notes": "years of work"\n}\n'),
     ],
 )
-def test_somebody_elses_file_is_refused_and_left_as_it_was(tmp_path, detector, name, text):
+def test_a_file_without_results_is_refused_and_unchanged(tmp_path, detector, name, text):
     out = tmp_path / name
     out.write_text(text)
     with pytest.raises(UserError):
@@ -311,7 +311,7 @@ def test_somebody_elses_file_is_refused_and_left_as_it_was(tmp_path, detector, n
     assert out.read_text() == text
 
 
-def test_an_empty_results_file_is_begun(tmp_path, detector, mixed):
+def test_an_empty_results_file_is_used(tmp_path, detector, mixed):
     for suffix in (".csv", ".jsonl"):
         out = tmp_path / f"out{suffix}"
         out.write_bytes(b"")

@@ -14,19 +14,19 @@ from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
 from fakedetect.scoring.files import COLUMNS, ResultsFile
-from fakedetect.scoring.trackscores import KEPT, TrackSeen
+from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 
-SIZE = 16  # pixels: a face's side in these films, as the detector wants it
+SIZE = 16  # pixels: the side of a face in these videos and of the detector's input
 
 
 @pytest.fixture
 def faces_of(pictures):
-    """Two pictures of the detector's own kind, real and fake, uint8 RGB (16, 16, 3)."""
+    """A real and a fake image as in the detector's training, uint8 RGB (16, 16, 3)."""
     return {label: pictures(1, label, 90)[0].transpose(1, 2, 0) for label in ("real", "fake")}
 
 
-def write_film(path, frames, fps=10):
-    """RGB frames (H, W, 3) as a film that keeps fine patterns: its codec loses nothing but colours."""
+def write_video(path, frames, fps=10):
+    """Write RGB frames (H, W, 3) as a video; the codec is lossless except for chroma."""
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), fps, (width, height))
     for frame in frames:
@@ -40,7 +40,7 @@ def grey(count=20, size_hw=(64, 96)):
 
 
 class KnownFaces:
-    """A face finder that knows: two faces side by side, one in the left corner and one 100 pixels further."""
+    """A face finder with known results: one face at the left edge and one 100 pixels to its right."""
 
     def __init__(self, *_):
         pass
@@ -59,14 +59,14 @@ class KnownFaces:
 
 @pytest.fixture
 def known_faces(monkeypatch):
-    """Known boxes, and crops without margin, so that the detector sees just what the test drew."""
+    """Known boxes, and crops without margin, so that the detector input is what the test draws."""
     monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
     bare = watching.crop
     monkeypatch.setattr(watching, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
 
 
 def drawn(faces, plan):
-    """Frames (16, 200, 3): `plan` has for each the (left, right) picture, None for black."""
+    """Return frames (16, 200, 3): `plan` has the (left, right) image of each, None for black."""
     frames = []
     for pair in plan:
         frame = np.zeros((SIZE, 200, 3), np.uint8)
@@ -77,13 +77,13 @@ def drawn(faces, plan):
     return frames
 
 
-def rows_of(path, detector, **look):
-    judge = VideoJudge(detector, VideoOptions(**look))
+def rows_of(path, detector, **options):
+    judge = VideoJudge(detector, VideoOptions(**options))
     return [row for rows in score_files(list_inputs([str(path)]), detector, judge) for row in rows]
 
 
-def test_a_film_without_faces_has_a_row_that_says_so_and_no_p_fake(tmp_path, detector):
-    (row,) = rows_of(write_film(tmp_path / "grey.avi", grey()), detector)
+def test_a_video_without_faces_has_a_reason_and_no_p_fake(tmp_path, detector):
+    (row,) = rows_of(write_video(tmp_path / "grey.avi", grey()), detector)
     assert (row["status"], row["kind"], row["p_fake"], row["verdict"]) == ("no_face", "video", None, None)
     assert (row["frames"], row["tracks"], row["timeline"]) == (10, [], [])
     assert row["duration_s"] == pytest.approx(2.0)
@@ -91,23 +91,21 @@ def test_a_film_without_faces_has_a_row_that_says_so_and_no_p_fake(tmp_path, det
 
 
 @pytest.mark.parametrize("label", ["real", "fake"])
-def test_whole_frames_are_judged_as_photos_are_and_need_no_face(tmp_path, detector, faces_of, label):
-    film = write_film(tmp_path / "film.avi", [faces_of[label]] * 10)
-    (row,) = rows_of(film, detector, whole_frame=True)
+def test_whole_frames_are_scored_like_photos_without_faces(tmp_path, detector, faces_of, label):
+    video = write_video(tmp_path / "video.avi", [faces_of[label]] * 10)
+    (row,) = rows_of(video, detector, whole_frame=True)
     (alone,) = detector.score([faces_of[label]])
     assert row["status"] == "ok" and row["verdict"] == alone.verdict == label
-    assert row["p_fake"] == pytest.approx(alone.p_fake, abs=0.1)  # a film's colours are coarser
+    assert row["p_fake"] == pytest.approx(alone.p_fake, abs=0.1)  # a video has subsampled colours
     (track,) = row["tracks"]
     assert (track["track"], track["frames"], track["start_s"], track["end_s"]) == (1, 5, 0.0, 0.8)
     assert [time for time, _ in row["timeline"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     assert row["note"] == "options: --whole-frame"
 
 
-def test_a_film_is_as_fake_as_its_worst_track_and_each_track_has_its_own_answer(
-    tmp_path, detector, faces_of, known_faces
-):
+def test_a_video_has_the_verdict_of_its_worst_track(tmp_path, detector, faces_of, known_faces):
     plan = [("real", None)] * 10 + [("real", "fake")] * 10
-    (row,) = rows_of(write_film(tmp_path / "two.avi", drawn(faces_of, plan)), detector)
+    (row,) = rows_of(write_video(tmp_path / "two.avi", drawn(faces_of, plan)), detector)
     real, fake = row["tracks"]
     assert (real["verdict"], real["start_s"], real["end_s"], real["frames"]) == ("real", 0.0, 1.8, 10)
     assert (fake["verdict"], fake["start_s"], fake["end_s"], fake["frames"]) == ("fake", 1.0, 1.8, 5)
@@ -117,72 +115,73 @@ def test_a_film_is_as_fake_as_its_worst_track_and_each_track_has_its_own_answer(
     assert len(before) == 3 and max(before) < row["threshold"] < min(after)
 
 
-def test_a_face_that_is_seen_for_a_moment_does_not_decide_unless_no_other_is(tmp_path, detector, faces_of, known_faces):
+def test_a_short_track_decides_only_if_there_is_no_other(tmp_path, detector, faces_of, known_faces):
     plan = [("real", "fake" if 8 <= number < 11 else None) for number in range(20)]
-    (row,) = rows_of(write_film(tmp_path / "glimpse.avi", drawn(faces_of, plan)), detector)
+    (row,) = rows_of(write_video(tmp_path / "glimpse.avi", drawn(faces_of, plan)), detector)
     assert row["verdict"] == "real" and row["note"] is None
     assert {track["verdict"] for track in row["tracks"]} == {"real", "fake"}
     assert max(p for _, p in row["timeline"]) < row["threshold"]
     (alone,) = rows_of(
-        write_film(tmp_path / "alone.avi", drawn(faces_of, [(None, pair[1]) for pair in plan])), detector
+        write_video(tmp_path / "alone.avi", drawn(faces_of, [(None, pair[1]) for pair in plan])), detector
     )
     assert alone["verdict"] == "fake" and alone["note"] == "no face is visible for 0.5 s"
 
 
-def test_a_few_bad_faces_do_not_turn_a_track(tmp_path, detector, faces_of, known_faces):
+def test_a_few_bad_faces_do_not_change_the_verdict_of_a_track(tmp_path, detector, faces_of, known_faces):
     plan = [("fake" if number in (4, 5, 10, 11) else "real", None) for number in range(20)]
-    (row,) = rows_of(write_film(tmp_path / "few.avi", drawn(faces_of, plan)), detector, every_face=True)
+    (row,) = rows_of(write_video(tmp_path / "few.avi", drawn(faces_of, plan)), detector, every_face=True)
     (track,) = row["tracks"]
     assert row["verdict"] == "real" and track["frames"] == track["judged"] == 10
     assert row["note"] == "options: --every-face"
     assert sum(p >= row["threshold"] for _, p in row["timeline"]) == 2
 
 
-def test_the_sharpest_face_of_each_while_is_judged_and_of_a_long_track_fewer(tmp_path, detector, faces_of, known_faces):
+def test_the_sharpest_face_of_each_period_is_scored_and_periods_get_longer(tmp_path, detector, faces_of, known_faces):
     blurred = {"soft": cv2.GaussianBlur(faces_of["real"], (0, 0), 2), **faces_of}
-    plan = [("fake" if number % 4 == 2 else "soft", None) for number in range(60)]  # one look of two is sharp, and fake
-    film = write_film(tmp_path / "film.avi", drawn(blurred, plan))
-    (row,) = rows_of(film, detector)
+    # The sharp face of each period is the fake one.
+    plan = [("fake" if number % 4 == 2 else "soft", None) for number in range(60)]
+    video = write_video(tmp_path / "video.avi", drawn(blurred, plan))
+    (row,) = rows_of(video, detector)
     (track,) = row["tracks"]
     starts = [*np.arange(FIRST) * EACH_S, *np.arange(FIRST * EACH_S, 6, LATER_S)]
     assert (track["frames"], track["judged"]) == (30, len(starts)) and row["verdict"] == "fake"
     for (time_s, p_fake), start in zip(row["timeline"], starts, strict=True):
         assert start <= time_s < start + LATER_S and round(10 * time_s) % 4 == 2 and p_fake > row["threshold"]
-    (every,) = rows_of(film, detector, every_face=True)
+    (every,) = rows_of(video, detector, every_face=True)
     assert every["tracks"][0]["judged"] == 30 and len(every["timeline"]) == 30
 
 
-def test_answers_do_not_depend_on_how_many_threads_there_are(tmp_path, detector, faces_of, known_faces, monkeypatch):
+def test_scores_do_not_depend_on_the_number_of_threads(tmp_path, detector, faces_of, known_faces, monkeypatch):
     plan = [("real", "fake")] * 5 + [("real", None)] * 30 + [("fake", "real")] * 20
-    film, rows = write_film(tmp_path / "film.avi", drawn(faces_of, plan)), []
+    video, rows = write_video(tmp_path / "video.avi", drawn(faces_of, plan)), []
     for processors in (1, 3):
         monkeypatch.setattr(watching.os, "cpu_count", lambda count=processors: count)
-        rows += rows_of(film, detector)
+        rows += rows_of(video, detector)
     assert rows[0] == rows[1] and len(rows[0]["tracks"]) == 3
 
 
-def test_what_is_mostly_unlike_training_is_unsure_and_graver_than_real(tmp_path, detector, faces_of, known_faces):
+def test_an_out_of_domain_track_is_unsure_and_ranks_above_real(tmp_path, detector, faces_of, known_faces):
     class Far:
         def outside(self, features):
-            return np.array([index % 2 == 1 for index in range(len(features))])  # every second face: the right one
+            return np.array([index % 2 == 1 for index in range(len(features))])  # every second face, the right one
 
     plan = [("real", "fake")] * 20
     strange = type(detector)(detector.network, detector.facts, detector.device, Far())
-    (row,) = rows_of(write_film(tmp_path / "two.avi", drawn(faces_of, plan)), strange)
+    (row,) = rows_of(write_video(tmp_path / "two.avi", drawn(faces_of, plan)), strange)
     assert [track["outside_domain"] for track in row["tracks"]] == [False, True]
     assert [track["verdict"] for track in row["tracks"]] == ["real", "unsure"]
     assert (row["verdict"], row["outside_domain"]) == ("unsure", True)
     assert "out of domain: unlike the training images" in row["note"]
 
 
-def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, detector, write_folder, faces_of):
+def test_a_bad_video_is_one_row_and_the_others_are_scored(tmp_path, detector, write_folder, faces_of):
     folder = write_folder(tmp_path / "in", 2, "fake")
-    whole = write_film(tmp_path / "whole.avi", [faces_of["fake"]] * 40)
+    whole = write_video(tmp_path / "whole.avi", [faces_of["fake"]] * 40)
     (folder / "0000-cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (folder / "0000-empty.mp4").write_bytes(b"")
-    (folder / "0000-text.mp4").write_text("no film, but called so")
+    (folder / "0000-text.mp4").write_text("text")
     (folder / "0000-head.avi").write_bytes(whole.read_bytes()[:300])
-    write_film(folder / "tiny.avi", grey(3, (2, 2)))
+    write_video(folder / "tiny.avi", grey(3, (2, 2)))
     rows = {row["path"].rpartition("/")[2]: row for row in rows_of(folder, detector, whole_frame=True)}
     assert list(rows) == sorted(rows) and len(rows) == 7
     status = {name: row["status"] for name, row in rows.items()}
@@ -199,21 +198,21 @@ def test_bad_films_cost_a_row_each_and_photos_beside_them_are_judged(tmp_path, d
         assert (row["p_fake"] is None) == (row["status"] != "ok") == (row["error"] is not None)
 
 
-def test_of_many_frames_faces_are_looked_for_in_every_second_and_carried_between(
+def test_at_high_frame_rates_every_second_frame_is_searched_and_boxes_are_interpolated(
     tmp_path, detector, faces_of, known_faces
 ):
     frames = []
-    for number in range(26):  # 25 a second; a face moves 2 pixels a frame, and is gone from frame 18 on
+    for number in range(26):  # 25 per second; a face moves 2 pixels per frame and is absent from frame 18 on
         frame = np.zeros((40, 200, 3), np.uint8)
         if number < 18:
             frame[:SIZE, 2 * number : 2 * number + SIZE] = faces_of["fake"]
         frames.append(frame)
-    looked = []
+    searched = []
 
     class Finder(KnownFaces):
         def _of(self, frame):
             (columns,) = np.nonzero(frame[SIZE // 2, :].max(axis=1) > 8)
-            looked.append(len(columns))
+            searched.append(len(columns))
             if not len(columns):
                 return []
             left = 2 * round(columns[0] / 2)
@@ -222,24 +221,26 @@ def test_of_many_frames_faces_are_looked_for_in_every_second_and_carried_between
 
     judge = VideoJudge(detector, VideoOptions(fps=25), keep=True)
     judge._finder = Finder()
-    film = write_film(tmp_path / "moving.avi", frames, fps=25)
-    row, judgement = judge.judge(str(film))
-    assert row["frames"] == 26 and len(looked) == 14  # at 0, 2, 4 ... 24, and in the last
-    ((track, _, p_fakes),) = judge.shown[str(film)].tracks
-    assert track.times == pytest.approx([number / 25 for number in range(17)])  # not beyond the last that saw it
+    video = write_video(tmp_path / "moving.avi", frames, fps=25)
+    row, judgement = judge.judge(str(video))
+    assert row["frames"] == 26 and len(searched) == 14  # at 0, 2, 4 ... 24, and in the last
+    ((track, _, p_fakes),) = judge.shown[str(video)].tracks
+    assert track.times == pytest.approx(
+        [number / 25 for number in range(17)]
+    )  # not after the last search that found it
     assert [box[0] for box in track.boxes] == pytest.approx([2 * number for number in range(17)])
-    assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the cuts lie on the face
+    assert judgement.verdict == "fake" and min(p_fakes) > judgement.threshold  # the crops are on the face
 
 
-def test_a_film_that_ends_between_two_looks_is_looked_at_to_its_end(tmp_path, detector, faces_of, known_faces):
-    film = write_film(tmp_path / "short.avi", drawn(faces_of, [("real", None)] * 13), fps=25)
-    (row,) = rows_of(film, detector, fps=25)
+def test_the_last_frame_of_a_video_is_searched(tmp_path, detector, faces_of, known_faces):
+    video = write_video(tmp_path / "short.avi", drawn(faces_of, [("real", None)] * 13), fps=25)
+    (row,) = rows_of(video, detector, fps=25)
     assert row["tracks"][0]["frames"] == 13 and row["tracks"][0]["end_s"] == pytest.approx(12 / 25, abs=0.001)
 
 
-def test_films_are_cut_as_the_training_images_were_unless_told_otherwise(tmp_path, detector, faces_of, monkeypatch):
+def test_faces_are_cropped_as_in_training_unless_an_option_differs(tmp_path, detector, faces_of, monkeypatch):
     monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
-    film, cuts = write_film(tmp_path / "a.avi", drawn(faces_of, [("real", None)] * 5)), []
+    video, cuts = write_video(tmp_path / "a.avi", drawn(faces_of, [("real", None)] * 5)), []
     bare = watching.crop
 
     def crop(frame, face, **cut):
@@ -249,27 +250,30 @@ def test_films_are_cut_as_the_training_images_were_unless_told_otherwise(tmp_pat
     monkeypatch.setattr(watching, "crop", crop)
     preprocessing = {**detector.facts["preprocessing"], "faces": {"margin": 0.45, "align": True}}
     trained = type(detector)(detector.network, {**detector.facts, "preprocessing": preprocessing}, detector.device)
-    rows = [rows_of(film, one, **look)[0] for one, look in ((detector, {}), (trained, {}), (trained, {"margin": 0.1}))]
+    rows = [
+        rows_of(video, one, **options)[0]
+        for one, options in ((detector, {}), (trained, {}), (trained, {"margin": 0.1}))
+    ]
     assert list(dict.fromkeys(cuts)) == [(0.2, False), (0.45, True), (0.1, True)]
     assert "--margin 0.1" in rows[2]["note"] and "--margin" not in (rows[1]["note"] or "")
 
 
 @pytest.mark.parametrize(
-    ("look", "times"),
+    ("options", "times"),
     [
         ({"count": 4}, [0.2, 0.7, 1.2, 1.7]),
         ({"fps": 2}, [0, 0.5, 1.0, 1.5]),
         ({"start_s": 0.5, "end_s": 1.0}, [0.5, 0.7, 0.9]),
     ],
 )
-def test_frames_are_chosen_as_asked(tmp_path, detector, look, times):
-    (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, whole_frame=True, **look)
+def test_options_select_frames(tmp_path, detector, options, times):
+    (row,) = rows_of(write_video(tmp_path / "a.avi", grey()), detector, whole_frame=True, **options)
     assert [time for time, _ in row["timeline"]] == pytest.approx(times, abs=0.11)
     assert row["frames"] == len(times)
 
 
-def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, detector):
-    (row,) = rows_of(write_film(tmp_path / "a.avi", grey()), detector, start_s=60)
+def test_a_start_after_the_end_and_invalid_options_are_errors(tmp_path, detector):
+    (row,) = rows_of(write_video(tmp_path / "a.avi", grey()), detector, start_s=60)
     assert (row["status"], row["error"]) == ("unsupported", "it has no frames after 60 s: it is shorter")
     for wrong in (
         {"fps": 0},
@@ -283,21 +287,21 @@ def test_nothing_after_the_end_and_choices_without_sense_are_told(tmp_path, dete
             VideoOptions(**wrong)
 
 
-def test_pictures_of_a_long_track_are_spread_over_it_and_few():
+def test_thumbnails_of_a_long_track_are_few_and_spread_evenly():
     track = TrackSeen(1)
     for number in range(1000):
-        track.judge(number / 5, 0.0, picture=b"picture")
-    places = [place for place, _ in track.pictures]
-    assert KEPT <= len(places) < 2 * KEPT
+        track.add_score(number / 5, 0.0, image_jpeg=b"jpeg")
+    places = [place for place, _ in track.thumbnails]
+    assert THUMBNAILS <= len(places) < 2 * THUMBNAILS
     assert len(set(np.diff(places))) == 1 and places[-1] > 900
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_films_are_kept_in_results_and_scored_again_when_the_options_differ(
+def test_videos_in_a_results_file_are_scored_again_if_the_options_differ(
     tmp_path, trained, detector, faces_of, fakelab, suffix
 ):
-    film, out = write_film(tmp_path / "film.avi", [faces_of["fake"]] * 10), tmp_path / f"results{suffix}"
-    words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--out", out, "--whole-frame")
+    video, out = write_video(tmp_path / "video.avi", [faces_of["fake"]] * 10), tmp_path / f"results{suffix}"
+    words = ("score", video, "--detector", trained.detector, "--device", "cpu", "--out", out, "--whole-frame")
     assert fakelab(*words).returncode == 0
     if suffix == ".csv":
         (line,) = csv.DictReader(out.open())
@@ -311,8 +315,8 @@ def test_films_are_kept_in_results_and_scored_again_when_the_options_differ(
     assert row["note"] == "options: --frames 2 --whole-frame"
 
 
-@pytest.mark.parametrize("start", ["options: ", "looked at with "])  # the second in results of earlier versions
-def test_notes_of_results_say_with_which_options_a_video_was_scored(start):
+@pytest.mark.parametrize("start", ["options: ", "looked at with "])  # the second: from earlier versions
+def test_notes_of_results_contain_the_options_of_a_video(start):
     chosen = VideoOptions(count=2, whole_frame=True)
     for before in ("", "out of domain: unlike the training images; "):
         assert chosen.matches(f"{before}{start}--frames 2 --whole-frame")
@@ -322,59 +326,59 @@ def test_notes_of_results_say_with_which_options_a_video_was_scored(start):
         assert VideoOptions().matches(plain) and not chosen.matches(plain)
 
 
-def test_the_command_line_tells_of_tracks_and_of_films_without_faces(tmp_path, trained, faces_of, fakelab):
-    film = write_film(tmp_path / "film.avi", [faces_of["fake"]] * 10)
-    words = ("score", film, "--detector", trained.detector, "--device", "cpu")
+def test_the_command_prints_tracks_and_videos_without_faces(tmp_path, trained, faces_of, fakelab):
+    video = write_video(tmp_path / "video.avi", [faces_of["fake"]] * 10)
+    words = ("score", video, "--detector", trained.detector, "--device", "cpu")
     good = fakelab(*words, "--whole-frame")
-    assert good.returncode == 0 and "film.avi: one track, 0.0 to 0.8 s" in good.stdout
+    assert good.returncode == 0 and "video.avi: one track, 0.0 to 0.8 s" in good.stdout
     none = fakelab(*words, "--json")
     assert none.returncode == 1 and json.loads(none.stdout)["status"] == "no_face"
     wrong = fakelab(*words, "--fps", 3, "--frames", 2)
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: only one way to choose frames can be given")
 
 
-def test_a_page_shows_films_tracks_photos_and_what_was_not_judged(
+def test_a_report_shows_videos_tracks_photos_and_unscored_files(
     tmp_path, trained, faces_of, known_faces, write_folder, fakelab
 ):
     folder = write_folder(tmp_path / "in <b>", 2, "real")
     plan = [("real", "fake")] * 10 + [("real", None)] * 10
-    write_film(folder / "two.avi", drawn(faces_of, plan))
+    write_video(folder / "two.avi", drawn(faces_of, plan))
     (folder / "empty.png").write_bytes(b"")
     out = tmp_path / "new" / "page.html"
     words = ("score", folder, "--detector", trained.detector, "--device", "cpu", "--out", out)
     made = fakelab(*words)
     assert made.returncode == 1 and f"report: {out}" in made.stderr and len(made.stdout.splitlines()) == 4
     page = out.read_text()
-    assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the one that decides first
+    assert page.index("<b>Track 2</b>") < page.index("<b>Track 1</b>")  # the deciding track is first
     assert page.count("data:image/jpeg") == 3 + 4 + 2 and page.count("data:image/png") == 1
     assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
     again = fakelab(*words)
     assert again.returncode == 2 and "already exists" in again.stderr
 
 
-def test_a_box_moves_from_sighting_to_sighting_and_is_gone_where_the_face_is():
+def test_a_box_is_interpolated_between_sightings_and_ends_with_the_face():
     track = TrackSeen(1)
     for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
-        track.see(time_s, np.array([left, 0, left + 20, 20]))
+        track.add_frame(time_s, np.array([left, 0, left + 20, 20]))
     assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
         [0, 0, 5, 10, 50]
     )
     assert [box_at(track.times, track.boxes, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
 
 
-def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
+def test_an_annotated_video_has_the_same_length_and_boxes_in_the_verdicts_colours(
     tmp_path, trained, faces_of, known_faces, fakelab
 ):
     plan = [("real", "fake")] * 20
     frames = [cv2.copyMakeBorder(one, 0, 45, 0, 1, cv2.BORDER_CONSTANT) for one in drawn(faces_of, plan)]
-    film, out = write_film(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
-    words = ("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    video, out = write_video(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
+    words = ("score", video, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
     made = fakelab(*words)
     assert made.returncode == 0 and f"annotated video: {out}" in made.stderr
     with av.open(str(out)) as container:
         (stream,) = container.streams
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.width, stream.height) == (200, 60)  # odd sides lose a pixel
+        assert (stream.width, stream.height) == (200, 60)  # odd sides are reduced by a pixel
         seen = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert len(seen) == 20 and float(container.duration) / 1e6 == pytest.approx(2.0, abs=0.11)
     labels = seen[10][2:10].astype(int)  # beside the faces, in the top of the boxes
@@ -382,12 +386,12 @@ def test_an_annotated_film_is_as_long_and_bears_the_boxes_of_its_verdicts(
     assert redder[18:60].mean() < -20 and redder[118:160].mean() > 20  # green for real, red for fake
     assert "already exists" in fakelab(*words).stderr
     out.unlink()
-    assert "takes exactly one video" in fakelab(*words, write_film(tmp_path / "other.avi", frames)).stderr
+    assert "takes exactly one video" in fakelab(*words, write_video(tmp_path / "other.avi", frames)).stderr
     assert "cannot be combined with a results file" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
 
 
-def test_a_film_without_an_answer_is_not_annotated(tmp_path, trained, fakelab):
+def test_a_video_without_a_score_is_not_annotated(tmp_path, trained, fakelab):
     out = tmp_path / "seen.mp4"
-    film = write_film(tmp_path / "grey.avi", grey())
-    made = fakelab("score", film, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
+    video = write_video(tmp_path / "grey.avi", grey())
+    made = fakelab("score", video, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
     assert made.returncode == 1 and not out.exists() and "nothing to draw" in made.stderr

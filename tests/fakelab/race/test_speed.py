@@ -5,16 +5,16 @@ from benchmarks.speed import race as speed_race
 from fakelab.race import speed as race_speed
 
 
-def test_the_rate_is_that_of_most_batches_and_every_image_has_its_turn(monkeypatch):
+def test_the_speed_is_from_the_median_batch_and_all_images_are_used(monkeypatch):
     now, seen = [0.0], []
 
-    def judge(images):
+    def score(images):
         seen.append(images)
-        now[0] += 5.0 if len(seen) in (1, 4) else 0.016  # what is set up once, and a wait for other work
+        now[0] += 5.0 if len(seen) in (1, 4) else 0.016  # the warm-up, and one slow batch
 
     monkeypatch.setattr(race_speed.time, "perf_counter", lambda: now[0])
     images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    assert race_speed.images_per_s(judge, images) == pytest.approx(64 / 0.016)
+    assert race_speed.images_per_s(score, images) == pytest.approx(64 / 0.016)
     assert {len(batch) for batch in seen} == {64}
     assert set(np.concatenate(seen[1:4]).flatten()) == set(range(100))
 
