@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import typer
@@ -12,6 +13,8 @@ from fakelab.app import app
 
 OUT = Path("build/docs")
 PACKAGES = ("fakegen", "fakedetect", "fakelab")
+LINE = 88  # a signature longer than this has one parameter per line
+COLUMNS = re.compile(r"\S {2,}\S|^ {2,}\S", re.MULTILINE)  # text laid out in columns, which Markdown would join
 
 
 def commands(command, path: str):
@@ -25,34 +28,66 @@ def commands(command, path: str):
 
 
 def command_line() -> str:
-    """The help text of every command, as Markdown."""
+    """Return the help text of every command, as Markdown."""
     parts = []
     for name, command in commands(typer.main.get_command(app), "fakelab"):
-        with command.context_class(command, info_name=name, terminal_width=100, max_content_width=100) as context:
+        with command.context_class(command, info_name=name, terminal_width=88, max_content_width=88) as context:
             parts.append(f"## {name.removeprefix('fakelab ')}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
 
-def signature(found) -> str:
-    """The signature of a class or function, or nothing where Python cannot tell it."""
+def parameter_text(parameter: inspect.Parameter) -> str:
+    """Return one parameter as source code: its annotation without quotes, `...` for a default that has no literal."""
+    text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
+    if parameter.annotation is not parameter.empty:
+        text += f": {annotation_text(parameter.annotation)}"
+    if parameter.default is not parameter.empty:
+        default = repr(parameter.default)
+        text += f" = {'...' if default.startswith('<') else default}"
+    return text
+
+
+def annotation_text(annotation) -> str:
+    """Return an annotation as it stands in the source; `from __future__ import annotations` makes it a string."""
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def signature_text(name: str, found) -> str:
+    """Return the signature of a class or function as source code; the bare name where Python has no signature."""
     try:
-        return str(inspect.signature(found)) if callable(found) else ""
+        signature = inspect.signature(found)
     except ValueError:
-        return ""
+        return name
+    parts: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
+            parts.append("*")
+        parts.append(parameter_text(parameter))
+    returns = signature.return_annotation
+    arrow = "" if inspect.isclass(found) or returns is signature.empty else f" -> {annotation_text(returns)}"
+    line = f"{name}({', '.join(parts)}){arrow}"
+    return line if len(line) <= LINE else "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){arrow}"])
+
+
+def docstring_text(docstring: str) -> str:
+    """Return a docstring as Markdown; a paragraph laid out in columns becomes a text block."""
+    paragraphs = docstring.split("\n\n")
+    return "\n\n".join(f"```text\n{part}\n```" if COLUMNS.search(part) else part for part in paragraphs)
 
 
 def python() -> str:
-    """Every public name of the packages with its signature and docstring, as Markdown."""
+    """Return every public name of the packages with its signature and docstring, as Markdown."""
     parts = []
     for package in PACKAGES:
         module = importlib.import_module(package)
         parts.append(f"## {package}\n\n{inspect.getdoc(module) or ''}\n")
         for name in sorted(getattr(module, "__all__", [])):
             found = getattr(module, name)
-            own = inspect.isclass(found) or inspect.isfunction(found)
-            shown = signature(found) if own else ""
-            text = (inspect.getdoc(found) or "") if own else f"A `{type(found).__name__}`."
-            parts.append(f"### {package}.{name}\n\n```text\n{name}{shown}\n\n{text}\n```\n")
+            if inspect.isclass(found) or inspect.isfunction(found):
+                body = f"```python\n{signature_text(name, found)}\n```\n\n{docstring_text(inspect.getdoc(found) or '')}"
+            else:
+                body = f"A `{type(found).__name__}`."
+            parts.append(f"### {package}.{name}\n\n{body}\n")
     return "\n".join(parts)
 
 
