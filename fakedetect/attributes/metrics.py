@@ -1,4 +1,4 @@
-"""How well attributes are told. Arrays in, numbers out; 1 is yes, 0 is no."""
+"""Metrics of attribute classifiers. Arrays in, numbers out; 1 is yes, 0 is no."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretrained networks as feature extractors, through timm; whatever they want of size, mean and range travels inside."""
+"""Pretrained networks as feature extractors, through timm; input size, mean and range are part of the module."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_into, read_tensors
 from fakedetect.models.fusion import join_convolutions
 
-RESNET50 = "resnet50.tv_in1k"  # torchvision's first ImageNet weights: trained as Keras' were, which system E took
-_HEAD = ("fc.", "head.", "classifier.", "head_dist.")  # a classifier's last layer, which is not used
+RESNET50 = "resnet50.tv_in1k"  # torchvision's first ImageNet weights, trained like those of Keras in system E
+_HEAD = ("fc.", "head.", "classifier.", "head_dist.")  # the last layer of a classifier, not used
 
 
 class TimmFeatures(nn.Module):
     """uint8 (B, channels, R, R) -> features (B, dims) of the backbone called `backbone`, without its classifier.
 
-    Images are enlarged or reduced to `input_size` (bicubic, antialiased) and normalised as the backbone was trained. With
-    `pool` avg its own pooling makes one vector; flatten keeps every place, as system E's head did.
+    Images are resized to `input_size` (bicubic, antialiased) and normalised as in the training of the backbone. `pool` avg
+    uses the pooling of the backbone; flatten keeps all positions, as in system E.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
     network: Any  # a timm model
 
-    precision = "auto"  # large products: bf16 where the processor is faster in it
+    precision = "auto"  # large matrix products: bf16 where it is faster
 
     def __init__(self, backbone: str, resolution: int, channels: int, input_size: int, pool: str):
         super().__init__()
@@ -58,8 +58,8 @@ class TimmFeatures(nn.Module):
         return self._features(x) if self._fast is None else self._fast(x.to(self._dtype)).float()
 
     def make_fast(self, dtype: torch.dtype) -> None:
-        """From now on compute in `dtype`, with BN folded into convolutions, and on a CPU ReLU and sums too: for scoring
-        alone. The first made resnet50 take 0.71 of autocast's time, the second 9 % faster still (docs/lab/measurements.md).
+        """Switch to inference in `dtype`, with BN folded into convolutions and, on a CPU, ReLU and sums too. For scoring only.
+        The first reduced the time of resnet50 to 0.71 of autocast's, the second by another 9 % (docs/lab/measurements.md).
         """
         from torch.fx import GraphModule
         from torch.fx.experimental.optimization import fuse
@@ -68,7 +68,7 @@ class TimmFeatures(nn.Module):
         whole: nn.Module = _Features(self).eval()
         try:
             whole = fuse(whole)
-        except (TraceError, RuntimeError, TypeError, AttributeError, KeyError):  # not every network can be traced
+        except (TraceError, RuntimeError, TypeError, AttributeError, KeyError):  # some networks cannot be traced
             whole = copy.deepcopy(whole)
         whole = to_device(whole, self.mean.device, dtype)
         self._fast, self._dtype = whole, dtype
@@ -79,12 +79,12 @@ class TimmFeatures(nn.Module):
 
     @torch.inference_mode()
     def _alike(self, one: nn.Module, other: nn.Module) -> bool:
-        """Whether both make the same, finite features of noise: the joined kernels turn NaN into 0, which would hide it."""
+        """Return whether both compute equal, finite features of noise: the joined kernels turn NaN into 0 and would hide it."""
         noise = torch.randn(2, 3, self.input_size, self.input_size, generator=torch.Generator().manual_seed(0))
         noise = noise.to(dtype=self._dtype, memory_format=torch.channels_last)
         try:
             expected, found = one(noise).float(), other(noise).float()
-        except RuntimeError:  # oneDNN has no such kernel in bf16 for this processor
+        except RuntimeError:  # oneDNN has no such bf16 kernel for this processor
             return False
         return bool(expected.isfinite().all()) and torch.allclose(
             found, expected, 0.05, 0.05 * float(expected.abs().max())
@@ -115,7 +115,7 @@ def _features_of(network: Any, pool: str, x: torch.Tensor) -> torch.Tensor:
 
 
 class _Features(nn.Module):
-    """A backbone's features as a forward pass of its own, so that the pass can be traced."""
+    """The features of a backbone as a forward pass of its own, so that it can be traced."""
 
     def __init__(self, features: TimmFeatures):
         super().__init__()
@@ -126,7 +126,7 @@ class _Features(nn.Module):
 
 
 def for_scoring(network: nn.Module, precision: str) -> nn.Module:
-    """`network` itself, or where backbones in it gain by it a copy that computes faster, and cannot be trained or saved."""
+    """Return `network`, or a faster copy for inference if it contains backbones; the copy cannot be trained or saved."""
     if precision != "bf16" or not any(isinstance(module, TimmFeatures) for module in network.modules()):
         return network
     faster = copy.deepcopy(network).eval()
@@ -137,7 +137,7 @@ def for_scoring(network: nn.Module, precision: str) -> nn.Module:
 
 
 def own_input_size(backbone: str) -> int:
-    """Pixels, the square side that a backbone was trained on. Raises UserError for a name that timm has not."""
+    """Return the input size, pixels, that a backbone was trained with. Raises UserError for a name unknown to timm."""
     import timm
 
     _require_known(backbone)
@@ -146,10 +146,10 @@ def own_input_size(backbone: str) -> int:
 
 
 def load_pretrained(features: TimmFeatures, backbone: str, weights: str | None) -> str:
-    """Fill a backbone with `weights` (safetensors, or a torch file of tensors alone), else with timm's own for it, from its
-    cache or the hub. Says in words what they are.
+    """Load `weights` (safetensors, or a torch file with tensors only) into a backbone, by default timm's from its cache or the
+    hub. Return a description of the weights.
 
-    Raises UserError when they cannot be had, or are of another architecture.
+    Raises UserError if they are not available or have another architecture.
     """
     if weights is not None:
         path = Path(weights)
@@ -191,7 +191,7 @@ def _cannot_be_had(backbone: str, error: Exception) -> UserError:
 
 
 def _require_hub(backbone: str) -> None:
-    """Raise UserError within seconds where the hub does not answer: its own client tries for a minute."""
+    """Raise UserError within seconds if the hub does not answer: its own client retries for a minute."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
@@ -199,7 +199,7 @@ def _require_hub(backbone: str) -> None:
         if constants.HF_HUB_OFFLINE:
             raise OSError("HF_HUB_OFFLINE is set")
         get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception as error:  # httpx' or requests' own kinds, by version
+    except Exception as error:  # errors of httpx or requests, depending on the version
         raise _cannot_be_had(backbone, error) from None
 
 
@@ -232,12 +232,12 @@ def _require_known(backbone: str) -> None:
         raise UserError(f"timm has no backbone {backbone!r}", expected=expected)
 
 
-_WANTED = "a whole safetensors file, or a torch file that holds tensors alone"
-_BY_SEVERAL = "module."  # before every name, where DataParallel trained
+_WANTED = "a complete safetensors file, or a torch file with tensors only"
+_BY_SEVERAL = "module."  # prefix of every name after training with DataParallel
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    """The named tensors of a file. Raises UserError for one that is missing, damaged, or holds anything else."""
+    """Return the named tensors of a file. Raises UserError if it is missing, damaged, or contains anything else."""
     what = f"--weights {path} could not be read"
     if not path.is_file():
         raise UserError(f"--weights: there is {'a folder' if path.is_dir() else 'no file'} {path}", expected="a file")
@@ -248,12 +248,12 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             raise UserError(f"--weights: {error.what}", got=error.got, expected=_WANTED, remedy=error.remedy) from None
     with path.open("rb") as file:
         start = file.read(4)
-    if not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip, as torch writes them, or a pickle, as it once did
-        got = f"a file that torch did not write, of {path.stat().st_size:,} bytes"
+    if not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip, as torch writes, or a pickle, as it used to write
+        got = f"not a file written by torch, {path.stat().st_size:,} bytes"
         raise UserError(what, got=got, expected=_WANTED)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's own kinds, and what a damaged file makes of them
+    except Exception as error:  # torch raises many kinds of errors for damaged files
         runs_code = type(error).__name__ == "UnpicklingError"
         got = (
             "a pickle of more than tensors, which could run code; it was not opened" if runs_code else "a damaged file"
@@ -270,7 +270,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _fill(network: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     own = network.state_dict()
     tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_HEAD)}
-    for name, tensor in own.items():  # older files lack BN's counter of batches
+    for name, tensor in own.items():  # older files lack the batch counter of BN
         if name.endswith("num_batches_tracked"):
             tensors.setdefault(name, tensor)
     load_into(network, tensors, f"--weights {path}", remedy="Give the weights of the backbone that --model names.")

@@ -1,4 +1,4 @@
-"""From logits to honest probabilities, and from those to verdicts: all chosen on validation data alone."""
+"""Calibrate logits to probabilities, and choose thresholds for verdicts, on validation data only."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ DECIMALS = 6
 
 @dataclass(frozen=True)
 class Thresholds:
-    """On p_fake. `fake` at `fake_from` and above, `real` below `real_below`, `unsure` between."""
+    """Thresholds of p_fake: `fake` from `fake_from` up, `real` below `real_below`, `unsure` between."""
 
     fake_from: float
     real_below: float
-    name: str  # how the first was chosen, such as "fpr<=5%"
+    name: str  # criterion of `fake_from`, such as "fpr<=5%"
     max_fpr: float
     max_fnr: float
-    chosen_on: str  # how many of what they were chosen on
+    chosen_on: str  # number and kind of images for the choice
 
     def to_json(self) -> dict:
         return asdict(self)
 
 
 def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
+    """Return p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
     return torch.special.expit(torch.as_tensor(np.asarray(logits, dtype=np.float64) / temperature)).numpy()
 
 
 def stated(p_fake: np.ndarray) -> np.ndarray:
-    """p_fake as results state it, to six decimals. Verdicts are decided on this, so that no row contradicts itself."""
+    """Return p_fake rounded to six decimals, as in results. Verdicts use the rounded value, so that each row is consistent."""
     return np.round(p_fake, DECIMALS)
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = True) -> float:
-    """The temperature, 0.05 to 20, that minimises the cross-entropy of validation logits (Guo et al. 2017, section 4.2).
+    """Return the temperature, 0.05 to 20, that minimises the cross-entropy of validation logits (Guo et al. 2017, section 4.2).
 
-    Classes weigh alike, so p_fake is meant for as many fakes as reals; unless `balanced`, images do. Targets are pulled in
-    by Platt's rule ((n + 1) / (n + 2), Platt 1999), so that a detector which makes no mistake on few images does not claim
+    Classes have equal weight, so p_fake assumes as many fakes as reals; unless `balanced`, images have equal weight. Targets
+    follow Platt's rule ((n + 1) / (n + 2), Platt 1999), so that a detector without errors on few images does not claim
     certainty.
     """
-    from scipy.optimize import minimize_scalar  # half a second, which scoring need not pay
+    from scipy.optimize import minimize_scalar  # its import takes half a second, which scoring avoids
 
     fakes = labels == FAKE
     n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
@@ -53,7 +53,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = 
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        # log(1 + e^x) - t x, in the form that does not overflow
+        # log(1 + e^x) - t x, without overflow
         return float((weights * (np.logaddexp(0, scaled) - targets * scaled)).sum())
 
     bounds = (np.log(0.05), np.log(20.0))
@@ -61,13 +61,14 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = 
 
 
 def choose_thresholds(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, max_fnr: float) -> Thresholds:
-    """Thresholds from validation data: at most `max_fpr` of its reals called fake, at most `max_fnr` of its fakes real.
+    """Return thresholds from validation data: at most `max_fpr` of the reals are called fake, and at most `max_fnr` of the
+    fakes real.
 
-    Where the classes overlap, what lies between the two is `unsure`. Where they do not, any threshold in the gap
-    keeps both promises; the one nearest to 0.5 is taken for both.
+    If the classes overlap, values between the two thresholds are `unsure`. Otherwise any threshold in the gap satisfies both
+    limits; the one nearest to 0.5 is used for both.
     """
     reals, fakes = (np.sort(stated(p_fake[labels == label])) for label in (REAL, FAKE))
-    allowed = int(np.floor(max_fpr * len(reals)))  # reals that may lie at or above fake_from
+    allowed = int(np.floor(max_fpr * len(reals)))  # reals allowed at or above fake_from
     highest_kept = reals[len(reals) - 1 - allowed]
     lowest_fake_from = round(float(highest_kept) + 10**-DECIMALS, DECIMALS)
     highest_real_below = float(fakes[int(np.floor(max_fnr * len(fakes)))])
@@ -80,7 +81,7 @@ def choose_thresholds(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, ma
 
 
 def reliability(labels: np.ndarray, p_fake: np.ndarray, bins: int = 10) -> list[dict]:
-    """Equal-width bins of p_fake: {"low", "high", "n", "mean_p", "share_fake"} for each that holds an image."""
+    """Return equal-width bins of p_fake: {"low", "high", "n", "mean_p", "share_fake"} of each non-empty bin."""
     place = np.minimum((p_fake * bins).astype(int), bins - 1)
     found = []
     for number in range(bins):
@@ -93,6 +94,7 @@ def reliability(labels: np.ndarray, p_fake: np.ndarray, bins: int = 10) -> list[
 
 
 def expected_calibration_error(labels: np.ndarray, p_fake: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between stated and found share of fakes over bins, weighted by images (Guo et al. 2017, section 2)."""
+    """Return the mean difference between predicted and observed fraction of fakes over bins, weighted by images (Guo et al.
+    2017, section 2)."""
     table = reliability(labels, p_fake, bins)
     return float(sum(row["n"] * abs(row["mean_p"] - row["share_fake"]) for row in table) / len(labels))

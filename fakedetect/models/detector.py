@@ -1,4 +1,4 @@
-"""A trained detector: network, preprocessing, temperature and thresholds, in one folder that explains itself."""
+"""A trained detector: network, preprocessing, temperature and thresholds, in one folder."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from fakedetect.models.onnx import KnownDistance, open_onnx
 from fakedetect.models.registry import build_network
 
 SCORE_BATCH = 64
-# Larger images go into smaller batches: on a GPU so that they do not fill its memory, on a CPU so that every core has some
-# to do, and what a layer makes of them is still near when the next one wants it.
+# Batches are smaller for larger images: on a GPU to limit memory, on a CPU to use all cores and to keep activations in the
+# cache.
 _BATCH_PIXELS = 16 * 224 * 224
 _BATCH_PIXELS_GPU = SCORE_BATCH * 256 * 256
-MIN_SHARE = 0.5  # of an image: when the centre crop keeps less, that is noted
+MIN_SHARE = 0.5  # of an image: if the centre crop keeps less, a note says so
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a detector says of one image. `p_fake` is calibrated, [0, 1], to six decimals."""
+    """The result for one image. `p_fake` is calibrated, [0, 1], rounded to six decimals."""
 
     p_fake: float
     verdict: str  # "real" | "fake" | "unsure"
     threshold: float  # the p_fake from which the verdict is "fake"
     real_below: float  # the p_fake below which it is "real"; equal to `threshold` where nothing is "unsure"
-    outside_domain: bool | None = None  # unlike anything in training, and so "unsure"; None where that is not known
+    outside_domain: bool | None = None  # unlike the training images, hence "unsure"; None if unknown
 
 
 @dataclass
 class Detector:
-    """`facts` is detector.json."""
+    """A trained detector. `facts` is the content of detector.json."""
 
     network: nn.Module
     facts: dict
     device: torch.device
-    domain: Domain | KnownDistance | None = None  # what its training images are like; None where that is not known
+    domain: Domain | KnownDistance | None = None  # model of the training images; None if unknown
 
     @staticmethod
     def load(path: Path | str, device: str = "auto") -> Detector:
-        """Load a detector's folder, or an .onnx file that `export` made of one.
+        """Load a detector from its folder, or from an .onnx file made by `export`.
 
-        Raises UserError when it is missing, damaged, or not a detector.
+        Raises UserError if it is missing, damaged, or not a detector.
         """
         path = Path(path)
         if path.suffix.lower() == ".onnx":
@@ -78,11 +78,11 @@ class Detector:
         load_into(network, tensors, str(path))
         place = choose_device(device)
         detector = Detector(to_device(network, place).eval(), facts, place, domain)
-        _ = detector._scoring  # now, once: threads that begin to score together would each make their own
+        _ = detector._scoring  # now: threads that start together would each create it
         return detector
 
     def save(self, path: Path) -> None:
-        """Write detector.safetensors, then detector.json, whose presence says that the detector is whole."""
+        """Write detector.safetensors, then detector.json, which marks the detector as complete."""
         self.facts["sha256"] = save_checkpoint(path / "detector", self._tensors(), self.facts)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -99,17 +99,17 @@ class Detector:
 
     @property
     def equalise_jpeg(self) -> int | None:
-        """The JPEG quality at which every image is saved once more before it is judged; None: it is not."""
+        """JPEG quality for compressing every image before scoring; None: no compression."""
         return self.facts["preprocessing"].get("equalise_jpeg")
 
     @property
     def face_margin(self) -> float | None:
-        """What the training images show around a face, as a share of its side, where `faces` cut them; else None."""
+        """Margin around faces in the training images, as a fraction of the side, if `faces` cropped them; else None."""
         return self.facts["preprocessing"].get("faces", {}).get("margin")
 
     @property
     def face_align(self) -> bool:
-        """Whether the faces of the training images were turned upright."""
+        """Whether the faces of the training images were aligned."""
         return self.facts["preprocessing"].get("faces", {}).get("align", False)
 
     @property
@@ -118,7 +118,7 @@ class Detector:
 
     @property
     def id(self) -> str:
-        """Twelve characters that stand for these weights in tables of results."""
+        """Twelve characters that identify these weights in tables of results."""
         if "sha256" not in self.facts:
             self.facts["sha256"] = hashlib.sha256(tensor_bytes(self._tensors())).hexdigest()
         return self.facts["sha256"][:12]
@@ -128,41 +128,41 @@ class Detector:
         return scoring_network(self.network, self.device)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came.
+        """Preprocess uint8 RGB (H, W, 3) like the training images: uint8 (C, R, R).
 
-        Raises ImageError for an image of which a side is shorter than 8 pixels: there is nothing in it to judge.
+        Raises ImageError for an image with a side shorter than 8 pixels.
         """
         refuse_tiny(image, "judge")
         fitted = fit_square(image, self.resolution, self.channels)
         return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 
     def note_on(self, image: np.ndarray) -> str | None:
-        """What to bear in mind of a judgement on this image, (H, W, 3): enlarged, mostly cropped away, or grey."""
+        """Return a caution about the result for this image, (H, W, 3): enlarged, mostly cropped, or grey; else None."""
         height, width = image.shape[:2]
         side, notes = min(height, width), []
         if side < self.resolution:
             notes.append(
-                f"enlarged: its shorter side has {side} pixels, the detector looks at {self.resolution}x{self.resolution}"
+                f"enlarged: its shorter side has {side} pixels, the detector input {self.resolution}x{self.resolution}"
             )
         if side < max(height, width) * MIN_SHARE:
-            notes.append(f"only its middle {side / max(height, width):.0%} was judged")
+            notes.append(f"only its middle {side / max(height, width):.0%} was scored")
         if self.channels == 3 and is_grey(image):
-            notes.append("grey, where the detector was trained on images in colour")
+            notes.append("grey, but the detector was trained on colour images")
         return "; ".join(notes) or None
 
     def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Prepared uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N,), high for fake."""
+        """Return float64 logits (N,), high for fake, of preprocessed uint8 (N, C, R, R), or of some `rows` of it."""
         return network_logits(self._scoring, images, self.device, rows)
 
     def outputs(self, images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """As `logits`, with bool (N,) that say which images are unlike anything in training; None where not known."""
+        """Return `logits`, and bool (N,) for images that are out of domain; None if unknown."""
         if self.domain is None:
             return self.logits(images, rows), None
         logits, features = network_outputs(self._scoring, images, self.device, rows)
         return logits, self.domain.outside(features)
 
     def judge(self, logits: np.ndarray, outside: np.ndarray | None = None) -> list[Judgement]:
-        """What `outputs` gave -> judgements, by the detector's own temperature and thresholds."""
+        """Return the results for the values of `outputs`, with the temperature and thresholds of the detector."""
         limits = self.thresholds
         p_fakes = stated(probability(logits, self.facts["temperature"]))
         found = []
@@ -173,8 +173,7 @@ class Detector:
         return found
 
     def score(self, images: Sequence[np.ndarray | Path | str]) -> list[Judgement]:
-        """Judge images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for what cannot be read
-        or is too small.
+        """Score images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for an unreadable or too small image.
 
         For folders, unreadable files and results on disk, see fakedetect.scoring.files.
         """
@@ -187,14 +186,14 @@ class Detector:
 def _no_detector(path: Path) -> UserError:
     if (path / "training.json").is_file():
         remedy = f"Finish it: {command('detect-train', '--resume', '--out', path)}"
-        return UserError(f"{path} holds a training that was stopped, and no detector yet", remedy=remedy)
+        return UserError(f"{path} contains an unfinished training, not a detector", remedy=remedy)
     got = None if path.exists() else "no such folder"
     expected = "a folder with detector.json, made by `detect-train`"
     return UserError(f"{path} is not a detector", got=got, expected=expected)
 
 
 def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
-    """`network`, once it is trained, as it scores: large ones as fast as the device can, see `for_scoring`."""
+    """Return a trained network prepared for scoring on the device, see `for_scoring`."""
     if device.type == "cpu":
         keep_freed_memory()
     return for_scoring(network, choose_precision(getattr(network, "precision", "fp32"), device))
@@ -203,7 +202,7 @@ def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
 def network_logits(
     network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """uint8 (N, C, R, R) -> float64 logits (N,), in batches: see `network_outputs`."""
+    """Return the float64 logits (N,) of uint8 (N, C, R, R), in batches, see `network_outputs`."""
     return np.concatenate(
         [logits for logits, _ in _in_batches(network, network, images, device, rows)] or [np.empty(0)]
     )
@@ -212,9 +211,9 @@ def network_logits(
 def network_outputs(
     network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (N, C, R, R) -> float64 logits (N,), and the features that decide them, float32 (N, dims).
+    """Return the float64 logits (N,) of uint8 (N, C, R, R), and the features before the last layer, float32 (N, dims).
 
-    `rows` chooses some of the images and their order; each batch is copied only when its turn comes.
+    `rows` selects images and their order; only one batch is copied at a time.
     """
     outputs: Any = network.outputs
     logits, features = zip(*_in_batches(network, outputs, images, device, rows), strict=True)
@@ -222,17 +221,17 @@ def network_outputs(
 
 
 def batch_size(network: nn.Module, resolution: int, device: torch.device) -> int:
-    """How many images of this resolution a network is given at once, at most SCORE_BATCH."""
+    """Return the batch size for images of this resolution, at most SCORE_BATCH."""
     side = getattr(network, "input_size", resolution)
     return max(1, min(SCORE_BATCH, (_BATCH_PIXELS if device.type == "cpu" else _BATCH_PIXELS_GPU) // side**2))
 
 
 @torch.inference_mode()
 def _in_batches(network: nn.Module, compute: Callable, images: np.ndarray, device: torch.device, rows) -> list[tuple]:
-    """What `compute` makes of each batch: (float64 logits (B,), float32 features (B, dims) or None)."""
+    """Return the results of `compute` per batch: (float64 logits (B,), float32 features (B, dims) or None)."""
     rows = np.arange(len(images)) if rows is None else rows
     size = batch_size(network, images.shape[2], device)
-    # Small networks in fp32, since a score should not depend on its neighbours; large ones as fast as can be.
+    # Small networks in fp32, so that a score does not depend on the batch; large ones in the fastest precision.
     precision = choose_precision(getattr(network, "precision", "fp32"), device)
     was_training = network.training
     network.eval()

@@ -1,4 +1,4 @@
-"""detector.json, and the same facts in an exported .onnx file: what they must say before a detector may judge."""
+"""Check detector.json, and the same facts in an exported .onnx file, before a detector is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = {
     "label_convention": OBJECT,
     "temperature": number(0.001, 1000),
     "thresholds": {
-        "fake_from": number(0, 1.000001),  # just above 1 where even a certain `fake` would accuse too many reals
+        "fake_from": number(0, 1.000001),  # just above 1 if even p_fake 1 would accuse too many reals
         "real_below": number(0, 1),
         "name": TEXT,
         "max_fpr": number(0, 1),
@@ -36,12 +36,12 @@ FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of
     "margin": number(0, 2),
     "align": Kind("true or false", lambda value: isinstance(value, bool)),
 }
-REMEDY = "Copy detector.json again, or train anew."
+REMEDY = "Copy detector.json again, or train again."
 
 
 def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
-    """Raise UserError unless `facts` (detector.json, or what an .onnx file carries of it) say, in values that can be, all
-    that judging and reporting rely on.
+    """Raise UserError unless `facts` (detector.json, or the metadata of an .onnx file) contain valid values of all fields that
+    scoring and reporting need.
     """
     if facts.get("kind") != "detector" or facts.get("version") != DETECTOR_VERSION:
         got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"

@@ -1,4 +1,4 @@
-"""Features of the frequency domain, where the upsampling of generators leaves its traces."""
+"""Features of the frequency domain, where the upsampling of generators leaves traces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 # Grey levels added before the logarithm. Rounding to whole levels is noise of 1 / sqrt(12) = 0.29 in every coefficient:
-# below that there is nothing to see, and the logarithm of nothing must not outweigh all else.
+# smaller coefficients carry no information, and their logarithm must not dominate.
 _FLOOR = 0.1
 
 
@@ -36,10 +36,10 @@ class DCTFeatures(nn.Module):
 
 
 class SpectrumFeatures(nn.Module):
-    """The power spectrum averaged over directions: uint8 (B, C, R, R) -> (B, bins), from the mean on to the corners.
+    """The power spectrum averaged over directions: uint8 (B, C, R, R) -> (B, bins), from the mean to the corners.
 
-    Durall et al. 2020 (arXiv 2003.01826), section 2.1: of the grey image, one number a radius, log-scaled. The Fourier
-    transform is two matrix products, so that exported networks need no operator for it.
+    Durall et al. 2020 (arXiv 2003.01826), section 2.1: of the grey image, one number per radius, log-scaled. The Fourier
+    transform is two matrix products, so that exported networks need no special operator.
     """
 
     cosines: torch.Tensor

@@ -1,7 +1,7 @@
-"""Convolutions joined with the ReLU and the shortcut that follow them, so that each result is written once: on a CPU, whose
-memory is slower than its arithmetic. Resnet50's scoring gained 9 % (docs/lab/measurements.md).
+"""Fuse convolutions with the following ReLU and shortcut, so that each result is written to memory once: faster on a CPU.
+Scoring with resnet50 became 9 % faster (docs/lab/measurements.md).
 
-The kernels are oneDNN's, by the operators that torch.compile uses for the same; it would need a compiler at run time.
+The kernels are those of oneDNN, through the operators that torch.compile uses too; that would need a compiler at run time.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch
 from torch import fx, nn
 
 _SUMS = (operator.add, operator.iadd, torch.add)
-_FRESH = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)  # what these give out is new, and nobody else's
+_FRESH = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)  # their outputs are new tensors without other readers
 
 
 def join_convolutions(network: fx.GraphModule) -> fx.GraphModule:
-    """`network` with every convolution that only a ReLU, a sum, or a sum and a ReLU follow as one step. For inference on a
-    CPU alone; where this build of torch lacks the kernels, `network` as it is.
+    """Return `network` with each convolution fused with a following ReLU, sum, or sum and ReLU. Only for inference on a CPU;
+    unchanged if this build of torch lacks the kernels.
     """
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise") or not torch.backends.mkldnn.is_available():
         return network
@@ -43,7 +43,7 @@ def join_convolutions(network: fx.GraphModule) -> fx.GraphModule:
 
 
 def _followed(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node | None, bool]:
-    """The last of the steps that may be joined to a convolution, what is added to it on the way, and whether ReLU is last."""
+    """Return the last step that can be fused with a convolution, the added tensor, and whether ReLU is last."""
     last: fx.Node = node
     other: fx.Node | None = None
     while len(last.users) == 1:
@@ -65,7 +65,7 @@ def _followed(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx
 
 
 def _is_free(shortcut: fx.Node, last: fx.Node, modules: dict[str, nn.Module], place: dict[fx.Node, int]) -> bool:
-    """Whether nothing needs a shortcut, or looks at its memory, once `last` is computed: then the sum may stand there."""
+    """Return whether nothing reads a shortcut after `last` is computed: then the sum can overwrite it."""
 
     def makes_new(node: fx.Node) -> bool:
         return node.op == "call_module" and isinstance(modules.get(str(node.target)), (*_FRESH, _Joined))
@@ -79,7 +79,7 @@ def _is_free(shortcut: fx.Node, last: fx.Node, modules: dict[str, nn.Module], pl
 
 
 class _Joined(nn.Module):
-    """A convolution, plus `other` where it is given, through ReLU where that is wanted."""
+    """A convolution, plus an optional `other`, with an optional ReLU."""
 
     def __init__(self, conv: nn.Conv2d, relu: bool, *, in_place: bool):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What sits on features and gives the logits, one or more: a linear probe, or system E's stack of three ReLU layers."""
+"""Heads, from features to one or more logits: a linear probe, or the three ReLU layers of system E."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DROPOUT = 0.5
 
 
 class LinearProbe(nn.Module):
-    """features (B, dims) -> (B, outputs): each feature standardised by the training set's mean and deviation, then weighed."""
+    """features (B, dims) -> (B, outputs): linear layer on features standardised by the training set."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -27,7 +27,7 @@ class LinearProbe(nn.Module):
 
 class TransferHead(nn.Sequential):
     """features (B, dims) -> (B, outputs): BN, then three times a ReLU layer (256, 128, 64 units), dropout 0.5 and BN, then the
-    output: the head of system E's transfer classifier, as its public notebook has it.
+    output: the head of the transfer classifier of system E, as in its public notebook.
     """
 
     def __init__(self, dims: int, outputs: int = 1):

@@ -1,4 +1,4 @@
-"""Detector networks. uint8 images in; one logit out, high for fake (fake = 1); the sigmoid happens at scoring."""
+"""Detector networks. uint8 images in; one logit out, high for fake (fake = 1); scoring applies the sigmoid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ScratchCNN(nn.Module):
         side = resolution // 2**blocks
         if side < 1:
             raise UserError(
-                "the images are too small for so many blocks",
+                "the images are too small for this number of blocks",
                 got=f"{blocks} blocks at {resolution}x{resolution}",
                 expected=f"at most {max(resolution.bit_length() - 1, 1)} blocks",
                 remedy="Use --set blocks=1, or a larger --set resolution.",
@@ -42,11 +42,11 @@ class ScratchCNN(nn.Module):
         self.head = nn.Linear(hidden, outputs)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the last layer weighs, (B, 256)."""
+        """Return the inputs of the last layer, (B, 256)."""
         return self.fully_connected(self.blocks(images.float() / 255))
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,) or (B, outputs), and the features (B, 256) that decide them."""
+        """Return logits (B,) or (B, outputs), and the features (B, 256) before the last layer."""
         features = self.features(images)
         return self.head(features).squeeze(1), features
 
@@ -68,7 +68,7 @@ class Probed(nn.Module):
         self.input_size = getattr(extractor, "input_size", None) or resolution
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,) or (B, outputs), and the features (B, dims) that decide them."""
+        """Return logits (B,) or (B, outputs), and the features (B, dims)."""
         features = self.features(images).float()
         return self.head(features).squeeze(1), features
 
@@ -77,16 +77,16 @@ class Probed(nn.Module):
 
 
 class LinearDCT(Probed):
-    """A linear probe on the DCT, whose weights say which frequencies it goes by."""
+    """A linear probe on the DCT, whose weights show which frequencies it uses."""
 
     def frequency_weights(self) -> torch.Tensor:
-        """(R, R), the coarsest frequency first: the mean absolute weight over channels."""
+        """Return the mean absolute weight over channels, (R, R), lowest frequency first."""
         side = self.input_size
         return self.head.linear.weight.detach().abs().view(-1, side, side).mean(dim=0)
 
 
 class Ensemble(nn.Module):
-    """The mean of its members' calibrated logits, (B,): each sees the images at its own size and in its own channels.
+    """The mean of the calibrated logits of its members, (B,); each gets the images in its own size and channels.
 
     `shapes` are the members' (channels, resolution). Calibrated logits are natural logarithms of odds, so their mean is
     the geometric mean of the members' odds.
@@ -100,7 +100,7 @@ class Ensemble(nn.Module):
         self.precision = "auto" if "auto" in wishes else "fp32"
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,), and the features of all members that have some, side by side: (B, sum of dims)."""
+        """Return logits (B,), and the concatenated features of all members that have some: (B, sum of dims)."""
         logits, features = [], [images.new_zeros((len(images), 0), dtype=torch.float32)]
         for member, shape, temperature in zip(self.members, self.shapes, self.temperatures, strict=True):
             seen = _reshaped(images, *shape)
@@ -114,7 +114,7 @@ class Ensemble(nn.Module):
         return self.outputs(images)[0]
 
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as images are read in grey
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in the conversion to grey
 
 
 def _reshaped(images: torch.Tensor, channels: int, resolution: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A detector that is one .onnx file, made by `export`: onnxruntime runs it, and its metadata says all that judging needs."""
+"""Load a detector from an .onnx file made by `export`: onnxruntime runs it, and its metadata contain the facts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fakecore.schema import check_fields, number
 from fakedetect.models.facts import check_facts
 
 INPUT, LOGIT, P_FAKE, DISTANCE = "images", "logit", "p_fake", "distance"
-_REMEDY = "Copy it again, or make it anew with `export`."
+_REMEDY = "Copy it again, or export it again."
 
 
 class OnnxNetwork(nn.Module):
-    """The graph of an .onnx file (see fakedetect.models.onnxgraph) where a detector has its network. It has no gradients."""
+    """The graph of an .onnx file (see fakedetect.models.onnxgraph) as the network of a detector. It has no gradients."""
 
     def __init__(self, data: bytes):
         super().__init__()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # it tells of damage in its exceptions too
-        # Bytes rather than a path: a graph in memory can name no other files to be read.
+        options.log_severity_level = 4  # damage is also reported by exceptions
+        # Bytes instead of a path: a graph in memory cannot refer to other files.
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     @property
@@ -37,7 +37,7 @@ class OnnxNetwork(nn.Module):
 
     @property
     def takes_photos(self) -> bool:
-        """Whether it has the input and the outputs of a detector."""
+        """Whether the graph has the input and the outputs of a detector."""
         given, made = self._session.get_inputs(), self._session.get_outputs()
         names = [one.name for one in given], [one.name for one in made]
         known = names[0] == [INPUT] and names[1] in ([LOGIT, P_FAKE], [LOGIT, P_FAKE, DISTANCE])
@@ -48,15 +48,15 @@ class OnnxNetwork(nn.Module):
         return DISTANCE in [one.name for one in self._session.get_outputs()]
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """uint8 RGB (N, 3, H, W), or grey (N, 1, H, W), of any height and width -> logits, p_fake and, where it knows one,
-        the distance from its domain; float32 (N,) each.
+        """uint8 RGB (N, 3, H, W), or grey (N, 1, H, W), of any height and width. Return logits, p_fake and, if the
+        detector has a domain, the distance from it; float32 (N,) each.
         """
         rgb = images if images.shape[1] == 3 else images.repeat(3, axis=1)
         names = [LOGIT, P_FAKE, DISTANCE] if self.knows_distance else [LOGIT, P_FAKE]
         return self._session.run(names, {INPUT: np.ascontiguousarray(rgb)})
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,), and as their only feature the distance, (B, 1)."""
+        """Return logits (B,), and the distance as the only feature, (B, 1)."""
         logits, _, distance = self.run(images.numpy())
         return torch.from_numpy(logits), torch.from_numpy(distance)[:, None]
 
@@ -66,19 +66,19 @@ class OnnxNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class KnownDistance:
-    """A domain of which the graph itself computes the distance."""
+    """A domain whose distance is computed by the graph."""
 
     limit: float
 
     def outside(self, features: np.ndarray) -> np.ndarray:
-        """Distances (N, 1) -> bool (N,)."""
+        """Return whether distances (N, 1) are out of domain: bool (N,)."""
         return ~(features[:, 0] <= self.limit)  # NaN is outside
 
 
 def open_onnx(path: Path, device: str = "auto") -> tuple[OnnxNetwork, dict, KnownDistance | None]:
-    """The network of a detector in an .onnx file, which runs on the CPU, its facts, and its domain if it has one.
+    """Return the network of a detector in an .onnx file, its facts, and its domain or None. It runs on the CPU.
 
-    Raises UserError when it is missing, damaged, or holds no detector of ours.
+    Raises UserError if the file is missing, damaged, or not a detector exported by fakelab.
     """
     if device not in ("auto", "cpu"):
         remedy = "Give --device cpu, or the detector's folder."
@@ -101,21 +101,21 @@ def open_onnx(path: Path, device: str = "auto") -> tuple[OnnxNetwork, dict, Know
 
 
 def read_graph(path: Path) -> OnnxNetwork:
-    """Open an .onnx file. Raises UserError when onnxruntime cannot: it was cut short, or is something else."""
+    """Open an .onnx file. Raises UserError if onnxruntime cannot, for example for a truncated file."""
     data = path.read_bytes()
     try:
         return OnnxNetwork(data)
     except Exception as error:  # onnxruntime's own kinds share no other base
         if not type(error).__module__.startswith("onnxruntime"):
             raise
-        what = f"{path} was cut short or damaged, or is no ONNX file"
+        what = f"{path} is truncated or damaged, or is not an ONNX file"
         raise UserError(
             what, got=f"{len(data):,} bytes", expected="a graph that onnxruntime can run", remedy=_REMEDY
         ) from None
 
 
 def _value(text: str) -> object:
-    """What a metadata entry holds: JSON where we wrote it, else a text."""
+    """Return the value of a metadata entry: parsed JSON, or the text itself."""
     try:
         return json.loads(text)
     except ValueError:

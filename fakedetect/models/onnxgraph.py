@@ -1,4 +1,4 @@
-"""A detector as one graph: from RGB pixels of any size to p_fake, with the crop, the resize and the temperature inside."""
+"""A detector as one graph, from RGB pixels of any size to p_fake, including crop, resize and temperature."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import nn
 from fakedetect.models.domain import NEIGHBOURS, TINY, Domain
 
 _CUBIC = -0.5  # the parameter of Pillow's bicubic filter
-_FIXED_POINT = 2.0**22  # Pillow rounds its weights to so many parts, and each of its two passes to whole pixels
+_FIXED_POINT = 2.0**22  # precision of Pillow's weights; each of its two passes rounds to whole pixels
 _GREY = (9798, 19235, 3735)  # OpenCV's weights of R, G and B, which sum to 2**15
 
 
 class DetectorGraph(nn.Module):
-    """images uint8 (N, 3, H, W) RGB, [0, 255], of any height and width -> logit (N,), high for fake, p_fake (N,), and
-    where the detector has a domain the distance (N,) from it.
+    """images uint8 (N, 3, H, W) RGB, [0, 255], of any height and width -> logit (N,), high for fake, p_fake (N,), and, if the
+    detector has a domain, the distance (N,) from it.
 
-    Does what `Detector.prepare` does (fakecore.media.pixels.fit_square: Pillow's and OpenCV's integer arithmetic) with
-    operators that ONNX has. In float64, in which sums of their fixed-point products are exact: a pixel that rounds the
-    other way is nothing to most networks, but moved the logit of a frequency detector by 0.03.
+    Reproduces `Detector.prepare` (fakecore.media.pixels.fit_square: integer arithmetic of Pillow and OpenCV) with ONNX
+    operators, in float64, where sums of the fixed-point products are exact: a single pixel rounded differently changed the
+    logit of a frequency detector by 0.03.
     """
 
     grey: torch.Tensor
@@ -44,7 +44,7 @@ class DetectorGraph(nn.Module):
         return logit, torch.sigmoid(logit / self.temperature), self.distance(features.float())
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, 3, H, W) -> whole numbers as float64 (N, channels, R, R): centre square, bicubic, antialiased."""
+        """Return uint8 (N, 3, H, W) as whole numbers in float64 (N, channels, R, R): centre square, bicubic, antialiased."""
         height, width, side = images.shape[2], images.shape[3], self.resolution
         x = images.double()
         rows = _resize_weights(height, width, side)  # (R, H)
@@ -61,7 +61,7 @@ class DetectorGraph(nn.Module):
 
 
 class _Distance(nn.Module):
-    """features (N, dims) -> (N,): what `Domain.distances` computes."""
+    """features (N, dims) -> distances (N,), as `Domain.distances`."""
 
     points: torch.Tensor
     mean: torch.Tensor
@@ -103,7 +103,7 @@ def _rows_first(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> t
 
 @cache
 def _pillow_resizes_tall_images_rows_first() -> bool:
-    """Pillow 13 began to shrink what is far taller than it must be row-wise first, which changes how its passes round."""
+    """Return whether Pillow resizes rows first in tall images, as since version 13: this changes the rounding."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 8), dtype=np.uint8)
     image, size, filtered = Image.fromarray(noise), 4, Image.Resampling.BICUBIC
     columns_first = image.resize((size, 64), filtered).resize((size, size), filtered)
@@ -115,10 +115,10 @@ def _to_pixels(x: torch.Tensor) -> torch.Tensor:
 
 
 def _resize_weights(length: int, other: int, resolution: int) -> torch.Tensor:
-    """Weights of `length` pixels in each of `resolution` new ones, float64 (resolution, length), rows sum to 1.
+    """Return the weights of `length` pixels for each of `resolution` new ones, float64 (resolution, length); rows sum to 1.
 
-    The centre square has the shorter of `length` and `other` as its side. As in Pillow, pixels just outside the crop
-    have a part in its edge.
+    The side of the centre square is the smaller of `length` and `other`. As in Pillow, pixels just outside the crop
+    contribute to its edge.
     """
     own = torch.full((), length, dtype=torch.float64)
     side = torch.minimum(own, torch.full((), other, dtype=torch.float64))

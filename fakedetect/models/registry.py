@@ -41,7 +41,7 @@ class Opened:
     model: str
     arguments: dict[str, Any]
     network: Any  # nn.Module; a model on features has .features and .head too
-    trained: bool = False  # only its temperature and thresholds remain to be chosen
+    trained: bool = False  # only temperature and thresholds are chosen then
     facts: dict[str, Any] = field(default_factory=dict)
     # Of one that was trained elsewhere: hash lists of its training images, see fakedetect.data.overlap; None: unknown.
     seen: tuple[bytes | None, ...] = ()
@@ -49,9 +49,9 @@ class Opened:
 
 @dataclass(frozen=True)
 class Request:
-    """What `--model NAME:SUFFIX` asks of a model that was trained before.
+    """The request `--model NAME:SUFFIX` for an already trained model.
 
-    `place` is the set or run that is trained on, if there is one; `load` loads a detector's folder on the CPU.
+    `place` is the set or run of the training images, or None; `load` loads a detector folder on the CPU.
     """
 
     suffix: str
@@ -103,16 +103,16 @@ class Model:
 
 
 def model_names() -> list[str]:
-    """Every model's name as it is typed, built-in ones first: "cnn", "timm:NAME" ..."""
+    """Return the names of all models as typed, built-in ones first: "cnn", "timm:NAME" ..."""
     shown = [f"{name}:{model.suffix_example}" if model.suffix_example else name for name, model in MODELS.items()]
     return [*shown, *sorted(set(_entry_points()) - set(MODELS))]
 
 
 def get_model(name: str) -> Model:
-    """The model that `name`, such as "cnn" or "timm:vit_tiny_patch16_224", refers to.
+    """Return the model called `name`, such as "cnn" or "timm:vit_tiny_patch16_224".
 
-    Raises UserError, listing the choices, for an unknown name, a suffix too many or too few, or an installed package
-    that cannot provide the model it announces.
+    Raises UserError, listing the choices, for an unknown name, an unexpected or missing suffix, or an installed package that
+    cannot provide its model.
     """
     stem, colon, suffix = name.partition(":")
     model = MODELS.get(stem) or _from_elsewhere(stem)
@@ -122,12 +122,12 @@ def get_model(name: str) -> Model:
         raise unknown_name("detector model", name, model_names())
     if model.suffix is not None and not suffix and (colon or not model.suffix_optional):
         expected = f"{stem}:{model.suffix_example}"
-        raise UserError(f"the model {stem} needs a name behind its colon", got=name, expected=expected)
+        raise UserError(f"the model {stem} needs a name after its colon", got=name, expected=expected)
     return model
 
 
 def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build a detector's network from the `model` and `arguments` of detector.json.
+    """Build the network of a detector from the `model` and `arguments` of detector.json.
 
     Raises UserError for an unknown name, or arguments that the model does not take.
     """
@@ -142,16 +142,16 @@ def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def open_trained(settings: DetectorSettings, place: str | None, load: Callable[[Path], Detector]) -> Opened | None:
-    """The model, if it was trained before; None for one that is to be trained. Raises UserError."""
+    """Return an already trained model, or None for a model to be trained. Raises UserError."""
     model = get_model(settings.model)
     suffix = settings.model.partition(":")[2]
     return model.open(Request(suffix, settings, place, load)) if model.open else None
 
 
 def open_new(settings: DetectorSettings, data: LabelledImages, seed: int) -> Opened:
-    """The untrained network for these images: random weights that follow from the seed, or pretrained ones.
+    """Return the untrained network for these images: random weights, determined by the seed, or pretrained ones.
 
-    Raises UserError for an unknown backbone, weights that cannot be had, and settings that contradict each other.
+    Raises UserError for an unknown backbone, unavailable weights, and contradictory settings.
     """
     model = get_model(settings.model)
     torch.manual_seed(derive_seed(seed, "weights"))
@@ -161,12 +161,12 @@ def open_new(settings: DetectorSettings, data: LabelledImages, seed: int) -> Ope
 
 
 def trains_on_features(settings: DetectorSettings) -> bool:
-    """Whether only a head is trained, on features that stay as they are."""
+    """Return whether only a head is trained, on fixed features."""
     return get_model(settings.model).training(settings) == "features"
 
 
 def uses_field(settings: DetectorSettings, name: str) -> bool:
-    """Whether the field `name` of DetectorSettings has any effect on this model."""
+    """Return whether the field `name` of DetectorSettings has an effect on this model."""
     model = get_model(settings.model)
     return name not in OPTIONAL_FIELDS or name in model.fields
 
@@ -183,7 +183,7 @@ def _from_elsewhere(stem: str) -> Model | None:
     source = f"the entry point {stem} = {point.value} of {point.dist.name if point.dist else 'an installed package'}"
     try:
         found = point.load()
-    except Exception as error:  # a stranger's package may fail in any way
+    except Exception as error:  # an installed package may fail in any way
         what = f"the detector model {stem} cannot be imported: {source}"
         raise UserError(
             what, got=f"{type(error).__name__}: {error}", remedy="Repair or uninstall that package."
@@ -217,7 +217,7 @@ def _describe_backbone(settings: DetectorSettings) -> dict[str, Any]:
     if settings.weights is not None and not settings.pretrained:
         raise UserError("--weights and pretrained=false contradict each other", remedy="Leave one of the two out.")
     if settings.trains_backbone and settings.probe in ("linear", "svm"):
-        what = "a backbone cannot be trained under a probe that is solved for at once"
+        what = "a backbone cannot be finetuned with a linear probe or SVM"
         got = f"probe={settings.probe}, " + ("train=finetune" if settings.pretrained else "pretrained=false")
         other = "--set train=head" if settings.pretrained else "pretrained weights"
         raise UserError(what, got=got, remedy=f"Use {other}, or --set probe=mlp.")
@@ -227,7 +227,7 @@ def _describe_backbone(settings: DetectorSettings) -> dict[str, Any]:
 
 def _prepare_backbone(network: Any, settings: DetectorSettings) -> dict[str, Any]:
     name, weights = _backbone_name(settings), None
-    if settings.pretrained:  # else all is trained: random features teach little
+    if settings.pretrained:  # otherwise all layers are trained: random features are poor
         weights = load_pretrained(network.features, name, settings.weights)
         network.features.freeze(settings.frozen_layers if settings.trains_backbone else None)
     return {"backbone": {"name": name, "weights": weights}}
@@ -252,7 +252,7 @@ def _open_ensemble(request: Request) -> Opened:
         what = "an ensemble needs two detectors or more"
         raise UserError(what, got=request.suffix, expected="ensemble:DETECTOR,DETECTOR")
     if exported := [path for path in paths if path.suffix.lower() == ".onnx"]:
-        what = "an ensemble's members must be detectors' folders, because their networks are saved again"
+        what = "members of an ensemble must be detector folders, because their networks are saved again"
         raise UserError(what, got=exported[0])
     members = [request.load(path) for path in paths]
     listed = [

@@ -1,4 +1,4 @@
-"""How a detector is trained. `--set field=value` reaches every field."""
+"""Settings of detector training. `--set field=value` overrides a field."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class BackboneSettings:
         """Raise UserError for pretrained weights that this model would leave unread."""
         if self.weights is not None and not self.is_backbone:
             expected = "--model resnet50, or timm:NAME"
-            raise UserError(f"--weights mean nothing to the model {self.model}", got=self.weights, expected=expected)
+            raise UserError(f"the model {self.model} does not use --weights", got=self.weights, expected=expected)
 
     def rate_in_use(self) -> float:
         return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)

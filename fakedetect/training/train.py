@@ -69,10 +69,10 @@ def train(
 ) -> Trained:
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
 
-    `changes` overrides fields of DetectorSettings; the seed is 0 by default. With `resume`, a stopped training goes on
-    as it was record: all else may be left out, and what is given must agree. The images are audited first: what tells
-    them apart other than their pictures is said, and with `strict` refused. The epoch, the temperature and the
-    thresholds are chosen on the validation split; the metrics are of the test split. Raises UserError or Interrupted.
+    `changes` overrides fields of DetectorSettings; the default seed is 0. With `resume`, a stopped training continues with its
+    own settings: other arguments are optional, and must agree. The images are audited first: leaks, differences between real
+    and fake other than the content, are printed, and with `strict` refused. Epoch, temperature and thresholds are chosen on
+    the validation split; the metrics are of the test split. Raises UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
     given = {"place": place, "real": real, "fake": fake, "data_root": data_root}

@@ -41,8 +41,8 @@ def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]
     """Return (kernel distance, its standard error): the squared MMD with kernel (x.y / dims + 1)^3; lower is better.
 
     Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and its mean does not depend on
-    n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat
-    too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
+    n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is
+    somewhat too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
     """
     reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
     n, m = len(reals), len(fakes)

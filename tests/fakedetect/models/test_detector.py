@@ -126,11 +126,11 @@ def test_what_is_too_small_to_hold_anything_is_not_judged(detector, shape):
         ((16, 16), None),
         ((600, 800), None),
         ((16, 32), None),
-        ((15, 20), "enlarged: its shorter side has 15 pixels, the detector looks at 16x16"),
-        ((40, 200), "only its middle 20% was judged"),
+        ((15, 20), "enlarged: its shorter side has 15 pixels, the detector input 16x16"),
+        ((40, 200), "only its middle 20% was scored"),
         (
             (100, 10),
-            "enlarged: its shorter side has 10 pixels, the detector looks at 16x16; only its middle 10% was judged",
+            "enlarged: its shorter side has 10 pixels, the detector input 16x16; only its middle 10% was scored",
         ),
     ],
 )
@@ -304,12 +304,12 @@ def test_a_further_field_does_no_harm(copy):
 def test_a_training_that_was_stopped_is_no_detector_and_says_how_to_finish(copy):
     (copy / "detector.json").unlink()
     (copy / "training.json").write_text("{}")
-    assert f"no detector yet. Finish it: fakelab detect-train --resume --out {copy}" in refused(copy)
+    assert f"not a detector. Finish it: fakelab detect-train --resume --out {copy}" in refused(copy)
 
 
 def test_a_grey_image_is_noted_by_a_detector_of_colour_and_by_no_other(detector, grey_detector):
     grey = np.repeat(np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8), 3, axis=2)
     colour = grey.copy()
     colour[0, 0, 0] ^= 64
-    assert "grey, where the detector was trained on images in colour" in detector.note_on(grey)
+    assert "grey, but the detector was trained on colour images" in detector.note_on(grey)
     assert detector.note_on(colour) is None and grey_detector.note_on(grey) is None
