@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a real process: one line that says what is kept and how to go on, and exit code 130."""
+"""Ctrl-C in a real process: one line that says what is saved and how to resume, and exit code 130."""
 
 import json
 import os
@@ -22,14 +22,14 @@ STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts 
 
 
 def interrupted(moment, *arguments, cache: Path) -> str:
-    """Send SIGINT to `python cli.py ...` once `moment(process)` is true; the last line that it leaves."""
+    """Send SIGINT to `python cli.py ...` when `moment(process)` is true; return the last line of its stderr."""
     command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
     environment = {**os.environ, "FAKELAB_CACHE": str(cache)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, **pipes)
     end = time.monotonic() + 120
     while not moment(process):
-        assert process.poll() is None and time.monotonic() < end, "the moment never came"
+        assert process.poll() is None and time.monotonic() < end, "`moment` was never true"
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
@@ -39,7 +39,7 @@ def interrupted(moment, *arguments, cache: Path) -> str:
 
 
 def has_mapped(word: str):
-    """True once the process has a library of that name in its memory: it is in the midst of importing."""
+    """Return a function: has the process mapped a library of this name, so that it is importing?"""
     return lambda process: word in Path(f"/proc/{process.pid}/maps").read_text()
 
 
@@ -62,7 +62,7 @@ def test_while_images_are_decoded(tmp_path):
     assert not run.exists() and not list(cache.glob("pixels/*"))
 
 
-def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
+def test_while_plots_are_drawn_and_the_run_can_be_resumed(fakelab, tmp_path):
     run = tmp_path / "run"
     words = ("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
     line = interrupted(lambda _: (run / "plots" / "losses.png").exists(), *words, cache=tmp_path / "cache")
@@ -73,7 +73,7 @@ def test_while_plots_are_drawn_and_the_run_goes_on_after(fakelab, tmp_path):
     assert (run / "set" / "imageset.json").is_file()
 
 
-def test_while_fakes_are_written_and_the_set_goes_on_after(fakelab, tmp_path):
+def test_while_fakes_are_written_and_the_set_can_be_resumed(fakelab, tmp_path):
     run, out = tmp_path / "run", tmp_path / "my set"
     made = fakelab("generate", "digits-32", "--real", "digits:3", "--epochs", 0, "--count", 3, *SMALL, "--out", run)
     assert made.returncode == 0, made.stderr
@@ -87,7 +87,7 @@ def test_while_fakes_are_written_and_the_set_goes_on_after(fakelab, tmp_path):
     assert (out / "imageset.json").is_file()
 
 
-def test_twice_at_once_still_says_how_to_go_on(tmp_path):
+def test_two_signals_at_once_still_print_how_to_resume(tmp_path):
     run = tmp_path / "run"
     command = [
         sys.executable,
@@ -115,7 +115,7 @@ def test_twice_at_once_still_says_how_to_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("")])
-def test_where_a_command_says_nothing_the_line_is_never_empty(monkeypatch, capsys, error):
+def test_without_a_message_the_line_is_not_empty(monkeypatch, capsys, error):
     def stopped(_):
         raise error
 

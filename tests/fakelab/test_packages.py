@@ -1,4 +1,4 @@
-"""What gets installed, and what other packages can add: wheels built and installed as users do."""
+"""Installation of the wheel, and packages that add detectors and architectures."""
 
 import json
 import subprocess
@@ -79,26 +79,26 @@ PROJECT = """
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 [project]
-name = "fakelab-stranger"
+name = "fakelab-third-party"
 version = "1.0"
 [project.entry-points."fakelab.detectors"]
-brightness = "stranger_detector:BRIGHTNESS"
-broken = "stranger_detector:BROKEN"
-missing = "stranger_nowhere:MODEL"
+brightness = "third_party_detector:BRIGHTNESS"
+broken = "third_party_detector:BROKEN"
+missing = "third_party_nowhere:MODEL"
 [project.entry-points."fakelab.generators"]
-perceptrons = "stranger_generator:PERCEPTRONS"
+perceptrons = "third_party_generator:PERCEPTRONS"
 [tool.setuptools]
-py-modules = ["stranger_detector", "stranger_generator"]
+py-modules = ["third_party_detector", "third_party_generator"]
 """
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory):
-    """A function that runs fakelab where a stranger's package is installed too."""
+def third_party(tmp_path_factory):
+    """A function that runs fakelab with a third-party package installed."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     (source / "pyproject.toml").write_text(PROJECT)
-    (source / "stranger_detector.py").write_text(DETECTOR)
-    (source / "stranger_generator.py").write_text(GENERATOR)
+    (source / "third_party_detector.py").write_text(DETECTOR)
+    (source / "third_party_generator.py").write_text(GENERATOR)
     words = [
         "install",
         "--quiet",
@@ -123,9 +123,9 @@ def stranger(tmp_path_factory):
     return run
 
 
-def test_a_package_adds_a_detector_and_an_architecture(stranger, tmp_path):
+def test_a_package_adds_a_detector_and_an_architecture(third_party, tmp_path):
     small = ["--set", "architecture=perceptrons", "--set", "resolution=8", "--set", "measure_every=0"]
-    done = stranger(
+    done = third_party(
         ["generate", "digits-32", "--real", "digits:3", *small, "--epochs", 2, "--count", 60, "--out", "run"],
         ["sample", "run", "--count", 4, "--out", "more"],
         ["detect-train", "run", "--model", "brightness", "--set", "epochs=2", "--out", "det"],
@@ -140,11 +140,11 @@ def test_a_package_adds_a_detector_and_an_architecture(stranger, tmp_path):
     assert len(rows) == 4 and all(0 <= row["p_fake"] <= 1 for row in rows)
 
 
-def test_a_package_that_fails_is_named_in_one_line(stranger, tmp_path):
+def test_a_package_that_fails_is_named_in_one_line(third_party, tmp_path):
     (tmp_path / "real").mkdir()
     expected = {"broken": "is not a detector model", "missing": "cannot be imported", "brightnes": "brightness"}
     asked = [["detect-train", "--real", "real", "--fake", "real", "--model", model] for model in expected]
-    for (status, _, errors), words in zip(stranger(*asked, cwd=tmp_path), expected.values(), strict=True):
+    for (status, _, errors), words in zip(third_party(*asked, cwd=tmp_path), expected.values(), strict=True):
         assert status == 2 and words in errors and len(errors.strip().splitlines()) == 1
 
 
