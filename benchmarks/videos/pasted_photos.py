@@ -38,7 +38,7 @@ def main() -> None:
         real, fake = paste_photos(options.photos, options.faces, options.out, size=options.size, seed=options.seed)
     except (UserError, ImageError) as error:
         parser.error(str(error))
-    print(f"{options.out}: {real:,} unchanged in real/, {fake:,} with a pasted face in fake/")
+    print(f"{options.out}: {real:,} with the original face in real/, {fake:,} with a pasted face in fake/")
 
 
 def paste_photos(photos: str, faces: str, out: Path, *, size: int = 64, seed: int = 0) -> tuple[int, int]:

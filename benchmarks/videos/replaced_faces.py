@@ -100,7 +100,7 @@ def main() -> None:
         parser.exit(2, f"error: {options.video}: {error}\n")
     for track in truth["tracks"]:
         (first, start, *_), (last, end, *_) = track["boxes"][0], track["boxes"][-1]
-        text = f"replaced by {track['face']}" if track["replaced"] else "unchanged"
+        text = f"replaced by {track['face']}" if track["replaced"] else "original"
         print(f"track {track['track']}: frames {first} to {last}, {start:.1f} to {end:.1f} s, {text}")
     print(f"truth     {options.out.with_suffix('.json')}")
 

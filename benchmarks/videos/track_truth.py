@@ -68,7 +68,7 @@ def main() -> None:
         followed = {one.true_track for one in matched if one.video == video.name}
         for track in read_truth(video.with_suffix(".json")):
             if track.duration_s >= MIN_TRACK_S and track.number not in followed:
-                truth = "replaced" if track.replaced else "unchanged"
+                truth = "replaced" if track.replaced else "original"
                 print(f"{video.name}: score did not follow true track {track.number} ({truth})")
 
 
@@ -140,7 +140,7 @@ def format_tracks(found: dict[str, list[MatchedTrack]]) -> str:
         for name in names:
             own = next((other for other in found[name] if (other.video, other.track) == (video, number)), None)
             scores.append(f"{own.p_fake:.3f} {own.verdict}" if own else "-")
-        truth = ("replaced" if one.replaced else "unchanged") + ("" if one.lasts else ", short")
+        truth = ("replaced" if one.replaced else "original") + ("" if one.lasts else ", short")
         rows.append([video, str(number), str(one.true_track), truth, f"{one.iou:.2f}", *scores])
     lines = [table(("video", "track", "true track", "truth", "IoU", *(Path(name).name for name in names)), rows), ""]
     for name in names:

@@ -85,9 +85,7 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
         if len(images) < len(facts["rows"]):
             return None
         rows = np.array(facts["rows"], dtype=np.int64)
-        absent = np.setdiff1d(
-            np.arange(len(names)), rows
-        )  # set paths again: the cache may come from another folder
+        absent = np.setdiff1d(np.arange(len(names)), rows)  # set paths again: the cache may come from another folder
         unused = [{**line, "path": names[index]} for index, line in zip(absent, facts["unused"], strict=True)]
         os.utime(facts_path)  # time of last use, for pruning
         return CachedPixels(images[: len(rows)], rows, facts["sha256"], unused, facts["smallest"])
