@@ -1,1 +1,1 @@
-"""Joins makers and catchers: the demo, and measurements of speed."""
+"""Scripts that measure fakelab: speed, and detectors on videos with known fakes. Not installed."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.per_epoch RUN...` is the command `benchmark RUN...`, by another name."""
+"""`python -m benchmarks.per_epoch RUN...` is an alias of the command `benchmark RUN...`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class StopRequest:
 
 
 @contextmanager
-def going_on_with(next_command: str) -> Iterator[None]:
+def with_resume_command(next_command: str) -> Iterator[None]:
     """Turn an interruption anywhere in the block into `Interrupted`, which says what is kept and the command that resumes."""
     try:
         yield
@@ -64,7 +64,7 @@ def going_on_with(next_command: str) -> Iterator[None]:
 
 
 @contextmanager
-def honest_interrupts() -> Iterator[None]:
+def preserved_interrupts() -> Iterator[None]:
     """Raise KeyboardInterrupt (or `Interrupted`) for a Ctrl-C in the block, even if a library turns it into another error
     during its import. For the main thread.
     """

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from fakecore.distributed import PeerLost, rank
 from fakecore.errors import Interrupted, UserError, explain_os_error
-from fakecore.interrupt import honest_interrupts
+from fakecore.interrupt import preserved_interrupts
 from fakecore.messages import command
 from fakedetect.commands import attributes, audit, evaluate, explain, export, faces, score, train
 from fakegen.commands import generate, measure, presets, sample, verify
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
-        with honest_interrupts():
+        with preserved_interrupts():
             code = _run(sys.argv[1:] if arguments is None else arguments)
         print(end="", flush=True)
     except (UserError, BadRequest, OSError, Interrupted, KeyboardInterrupt) as error:

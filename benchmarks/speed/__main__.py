@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed`: fakelab against plain loops, see `speed.py`."""
+"""`python -m benchmarks.speed`: compare fakelab with textbook loops; see `speed.py`."""
 
 from benchmarks.speed.speed import main
 

@@ -1,6 +1,6 @@
-"""Speed of detectors against the plain way: large backbones, heads on cached features, small files.
+"""Compare the speed of detectors with textbook code: large backbones, heads on cached features, small files.
 
-The backbone has random weights, which are as fast as learned ones; its features still tell a tint from none.
+The backbone has random weights, which are as fast as trained ones; its features still separate tinted images from others.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 from fakecore.report.tables import table
 
 PHOTOS = 192  # of 300x400 pixels
-SMALL = 600  # pictures of either kind, 32x32, whose head is trained
-HEAD_SIZE = 64  # pixels that the backbone sees of them
+SMALL = 600  # images per class, 32x32, to train the head on
+HEAD_SIZE = 64  # pixels: the backbone's input size for them
 EPOCHS = 12
-# As the plain loop augments: by flips alone. Two copies of an image are then all that there are.
+# The plain loop augments by flips alone, so each image has only two versions.
 _FLIPS = {"copies": 2, "jpeg": 0, "blur": 0, "resize": 0}
-DECODE_SHARE = 0.70  # of the speed of decoding alone that the scoring of small files should reach
+DECODE_SHARE = 0.70  # target for small files: scoring speed / speed of decoding alone
 FLAT_COUNTS = (1000, 50_000)
 
 
 def compare_resnet50(work: Path, plain: Callable, ours: Callable, repeat: int) -> list[tuple[float, float]]:
-    """Photos a second, (plain, ours), of `score` with resnet50 at 224x224."""
+    """Measure `score` with resnet50 at 224x224: photos per second as (plain, ours), one pair per repetition."""
     photos, weights, detector = work / "photos", work / "resnet50.pth", work / "resnet50"
     _write_photos(photos / "made-up")
     _train_head(work, weights, detector, ours, input_size=224, limit=32, copies=0, epochs=1)
@@ -42,27 +42,29 @@ def compare_resnet50(work: Path, plain: Callable, ours: Callable, repeat: int) -
 
 
 def compare_head(work: Path, plain: Callable, ours: Callable, repeat: int) -> tuple[list[tuple[float, float]], str]:
-    """Trainings an hour, (plain, ours), of a head on resnet50 over 12 epochs, features included, audit and report not, which
-    the plain way has not; and in words both validation AUROCs, and what the whole command took.
+    """Measure the training of a head on resnet50 over 12 epochs: (pairs, remark).
+
+    A pair is trainings per hour, (plain, ours). They include the computation of features, but not the audit and the report,
+    which plain has not. The remark gives both validation AUROCs and the seconds of the complete command.
     """
-    weights, pairs, aurocs, whole = work / "resnet50.pth", [], [], []
+    weights, pairs, aurocs, command_s = work / "resnet50.pth", [], [], []
     for turn in range(repeat):
-        os.environ["FAKELAB_CACHE"] = str(work / f"cache-head-{turn}")  # nothing may be known of the features
+        os.environ["FAKELAB_CACHE"] = str(work / f"cache-head-{turn}")  # empty, so that the features are computed
         taken, auroc = _train_head(
             work, weights, work / f"head-{turn}", ours, input_size=HEAD_SIZE, epochs=EPOCHS, **_FLIPS
         )
-        whole.append(taken)
+        command_s.append(taken)
         taken = json.loads((work / f"head-{turn}" / "detector.json").read_text())["train_s"]
         plain_taken, plain_auroc = plain("head", work / "small", weights, HEAD_SIZE, EPOCHS)
         pairs.append((3600 / plain_taken, 3600 / taken))
         aurocs.append((plain_auroc, auroc))
     medians = [statistics.median(values) for values in zip(*aurocs, strict=True)]
-    remark = "validation AUROC: plain {:.3f}, fakelab {:.3f}; all of detect-train {:.1f} s"
-    return pairs, remark.format(*medians, statistics.median(whole))
+    remark = "validation AUROC: plain {:.3f}, fakelab {:.3f}; complete detect-train {:.1f} s"
+    return pairs, remark.format(*medians, statistics.median(command_s))
 
 
 def compare_decoding(real: Path, detector: Path, ours: Callable, repeat: int) -> str:
-    """In words: how `score` with cnn on small files compares with decoding them alone, both on all cores."""
+    """Compare `score` with cnn on small files with decoding them alone, both on all cores: a line of text."""
     decode = (
         "import os, time, fakedetect; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path; "
         "from fakecore.media.pixels import decode_image, read_bytes; "
@@ -76,15 +78,15 @@ def compare_decoding(real: Path, detector: Path, ours: Callable, repeat: int) ->
         "began = time.perf_counter(); n = sum(len(rows) for rows in fakedetect.score_files(files, d)); "
         "print(n / (time.perf_counter() - began))"
     )
-    shares = sorted(ours(score) / ours(decode) for _ in range(repeat))
-    median = statistics.median(shares)
+    ratios = sorted(ours(score) / ours(decode) for _ in range(repeat))
+    median = statistics.median(ratios)
     verdict = "reached" if median >= DECODE_SHARE else "MISSED"
-    spread = f"{shares[0]:.2f} to {shares[-1]:.2f}"
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
     return f"score, cnn: {median:.2f} of the speed of decoding alone ({spread}; target {DECODE_SHARE:g}, {verdict})"
 
 
 def flatness(real: Path, work: Path, detector: Path, ours: Callable) -> str:
-    """A table: what `score` holds in memory at most, for few files and many (links to the same ones)."""
+    """Table of the time per file and the peak memory of `score`, for few and many files (links to the same images)."""
     files, rows = sorted(path for path in real.rglob("*") if path.is_file()), []
     for count in FLAT_COUNTS:
         folder = work / f"links-{count}"
@@ -100,11 +102,11 @@ def flatness(real: Path, work: Path, detector: Path, ours: Callable) -> str:
             "print(json.dumps({'n': n, 's': time.perf_counter() - began, 'mb': peak}))"
         )
         rows.append([f"{found['n']:,}", f"{found['s'] / found['n'] * 1000:.2f}", f"{found['mb']:,.0f}"])
-    return table(("score, cnn: files", "ms a file", "peak MB"), rows)
+    return table(("score, cnn: files", "ms per file", "peak MB"), rows)
 
 
 def _train_head(work: Path, weights: Path, out: Path, ours: Callable, **settings: Any) -> tuple[float, float]:
-    """Seconds that the training of a head takes, start not included, and its validation AUROC."""
+    """Train a head: (seconds without start-up, best validation AUROC)."""
     small = work / "small"
     if not small.exists():
         _write_small(small)
@@ -127,8 +129,8 @@ def _write_photos(folder: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(PHOTOS):
         coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        picture = cv2.resize(coarse, (400, 300), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{number:04d}.jpg"), picture)
+        image = cv2.resize(coarse, (400, 300), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number:04d}.jpg"), image)
 
 
 def _write_small(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""How fast each family of presets trains at its own size; there is no plain way to compare with.
+"""Measure the training speed of each family of presets at its own size. There is no textbook code to compare with.
 
-Training alone is timed, by the program's own loop: nothing is written but its log, since a checkpoint of the largest takes
-three gigabytes. The large ones get few steps, and fewer images a step than their presets say: the table names both.
+Only fakelab's training loop is timed. It writes nothing but its log, since a checkpoint of the largest preset takes three
+gigabytes. Large presets train for few steps and with a smaller batch than their own; the table shows both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fakegen.runs.reals import load_reals
 from fakegen.runs.run import create_run
 from fakegen.training.loop import train_gan
 
-# Steps that are timed, as many before them are not; and images a step, where not the preset's own.
+# Steps that are timed, after as many warm-up steps; and the batch size, or None for the preset's own.
 FAMILIES: dict[str, tuple[int, int | None]] = {
     "digits-32": (10, None),
     "dcgan-64": (5, None),
@@ -35,7 +35,7 @@ FAMILIES: dict[str, tuple[int, int | None]] = {
 
 
 def families(real: Path, work: Path, ours: Callable) -> str:
-    """A table of all families, each timed in a process of its own by `ours`, on the images of `real`."""
+    """Table of the training speed of all families on the images of `real`; `ours` times each in its own process."""
     rows = []
     for name, (steps, batch) in FAMILIES.items():
         preset, asked = PRESETS[name], (name, str(real), str(work / f"family-{name}"), steps, batch)
@@ -57,18 +57,18 @@ def families(real: Path, work: Path, ours: Callable) -> str:
                 f"{found['peak_mb']:,.0f}",
             )
         )
-    return table(("training", "pixels", "batch", "steps", "ms a step", "images per second", "peak MB"), rows)
+    return table(("training", "pixels", "batch", "steps", "ms per step", "images per second", "peak MB"), rows)
 
 
 def time_one(name: str, real: str, folder: str, steps: int, batch: int | None) -> dict[str, float]:
-    """Train a preset for twice `steps` steps on the images of `real`; the rate of the second half, and the most memory."""
+    """Train a preset on the images of `real` for 2 x `steps` steps: images per second of the second half, and peak MB."""
     changes = {"epoch_steps": steps, "epochs": 2, "measure_every": 0, "upscale": True}
     preset = get_preset(name, {**changes, "batch": batch} if batch else changes)
     reals = load_reals(real, resolution=preset.resolution, shares=DEFAULT_SPLIT, seed=0)
     Path(folder).mkdir()
-    place = choose_device("auto")
-    asked = {"seed": 0, "split": list(DEFAULT_SPLIT), "count": 3, "device": place.type, "threads": default_threads()}
-    asked["precision"] = choose_precision(preset.precision, place)
+    device = choose_device("auto")
+    asked = {"seed": 0, "split": list(DEFAULT_SPLIT), "count": 3, "device": device.type, "threads": default_threads()}
+    asked["precision"] = choose_precision(preset.precision, device)
     run = create_run(Path(folder), preset, reals, asked)
     run.writes = False
     train_gan(run, reals)

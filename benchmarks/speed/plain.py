@@ -1,7 +1,7 @@
-"""The plain ways that `benchmarks.speed.speed` compares with: what a textbook does, in a few honest lines each.
+"""Textbook code that `benchmarks.speed.speed` compares fakelab with ("plain" in the tables).
 
-Run as its own process (`python -m benchmarks.speed.plain train FOLDER ...`), so that nothing of fakelab's tuning reaches it.
-Prints one number: images per second.
+Runs as its own process (`python -m benchmarks.speed.plain train FOLDER ...`), so that fakelab's tuning does not affect it.
+Prints images per second; `head` prints a list, [seconds, AUROC].
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def discriminator() -> nn.Sequential:
 
 
 def train(folder: Path, epochs: int) -> float:
-    """The textbook loop: fp32, batch 128, ImageFolder and DataLoader; images per second after the first epoch."""
+    """Train DCGAN by the textbook (fp32, batch 128, ImageFolder, DataLoader): images per second after the first epoch."""
     from torchvision import datasets, transforms
 
     steps = [
@@ -74,13 +74,13 @@ def train(folder: Path, epochs: int) -> float:
 
 
 def sample(checkpoint: Path, out: Path, count: int) -> float:
-    """The textbook way to write fakes: a batch through the network, then torchvision's save_image for each."""
+    """Write fakes by the textbook (a batch through the network, torchvision's save_image for each): images per second."""
     from safetensors.torch import load_file
     from torchvision.utils import save_image
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = generator().to(device).eval()
-    prefix = "generator_ema.layers."  # the very weights that fakelab samples from, so that the PNGs are alike
+    prefix = "generator_ema.layers."  # the weights that fakelab samples from, so that the PNGs are comparable
     tensors = load_file(checkpoint)
     network.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     out.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def sample(checkpoint: Path, out: Path, count: int) -> float:
 
 
 def score(folder: Path, detector: Path) -> float:
-    """The textbook way to score a folder: ImageFolder and DataLoader, fp32, the same network as fakelab's detector."""
+    """Score a folder by the textbook (fp32, ImageFolder, DataLoader) with fakelab's detector: images per second."""
     from torchvision import datasets, transforms
 
     from fakedetect import Detector
@@ -114,7 +114,7 @@ def score(folder: Path, detector: Path) -> float:
 
 
 def score_resnet50(folder: Path) -> float:
-    """The textbook way again, of photos with ResNet50 at 224x224: timm's network in fp32, as it comes."""
+    """Score a folder of photos with timm's ResNet50 at 224x224 in fp32, unchanged: images per second."""
     import timm
     from torchvision import datasets, transforms
 
@@ -134,8 +134,8 @@ def score_resnet50(folder: Path) -> float:
 
 
 def head(folder: Path, weights: Path, size: int, epochs: int) -> tuple[float, float]:
-    """The textbook transfer classifier: every epoch sends every image through the frozen backbone. Its seconds, and the
-    best AUROC on the last tenth of either class.
+    """Train the textbook transfer classifier, which sends every image through the frozen backbone in every epoch:
+    (seconds, best AUROC on the last tenth of each class).
     """
     import timm
     from sklearn.metrics import roc_auc_score
@@ -145,7 +145,7 @@ def head(folder: Path, weights: Path, size: int, epochs: int) -> tuple[float, fl
 
     steps = [transforms.Resize(size), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
     steps.append(transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    data = datasets.ImageFolder(str(folder), transforms.Compose(steps))  # fake = 0, real = 1: turned round below
+    data = datasets.ImageFolder(str(folder), transforms.Compose(steps))  # fake = 0, real = 1: inverted below
     each = len(data) // 2
     val_rows = [row for row in range(len(data)) if row % each >= each * 9 // 10]
     train_rows = [row for row in range(len(data)) if row % each < each * 8 // 10]

@@ -1,7 +1,7 @@
-"""What a race costs, and how that grows with its epochs: `python -m benchmarks.speed.race RUN [--detector dct]`.
+"""Measure the time of a race against its number of epochs: `python -m benchmarks.speed.race RUN [--detector dct]`.
 
-Each race is a command of its own, `benchmark RUN --seeds 1`, in a new folder and with an empty cache. Beside it stands what
-as many single trainings cost: races of one epoch, whose detector is trained once and tested once.
+Each race runs as its own command, `benchmark RUN --seeds 1`, in a new folder and with an empty cache. The table compares it
+with the time of as many single trainings: races of one epoch, which train one detector once and test it once.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ COLUMNS += ("single trainings s", "ratio")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one race: elapsed seconds and those of processors, of everything; `detector` is what its trainings and tests took."""
+    """Seconds that one race takes: elapsed and processor time in total, and their parts as elapsed time."""
 
     epochs: int
     elapsed: float
     processor: float
-    shared: float  # drawing the fakes and measuring their distances, which every detector profits from
-    detector: float
+    shared: float  # drawing the fakes and measuring their distances, done once for all detectors
+    detector: float  # its trainings and tests
 
     def row(self, one: Cost) -> list[str]:
-        """A line of the table, beside the race of one epoch."""
+        """Row of the table; `one` is the cost of the race of one epoch."""
         singles = self.epochs * one.detector
-        trained = self.epochs + (self.epochs > 1)  # and one on all epochs together
+        trained = self.epochs + (self.epochs > 1)  # one more on all epochs together
         cells = [str(self.epochs), str(trained), str(trained * self.epochs)]
         cells += [f"{seconds:.1f}" for seconds in (self.elapsed, self.processor, self.shared, self.detector, singles)]
         return [*cells, f"{self.detector / singles:.2f}"]
@@ -53,11 +53,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run with many checkpoints")
     parser.add_argument("--detector", default="dct")
-    parser.add_argument("--epochs", default="5,10,20", help="how many; as many as there are, where that is fewer")
+    parser.add_argument(
+        "--epochs", default="5,10,20", help="numbers of epochs, one race each; at most all of the run's"
+    )
     parser.add_argument("--per-epoch", type=int, default=2000)
     parser.add_argument("--set", action="append", default=[], help="field=value, as for benchmark")
     parser.add_argument(
-        "--untrained", action="store_true", help="a frozen backbone of random weights: as fast as others"
+        "--untrained",
+        action="store_true",
+        help="use a frozen backbone with random weights, which is as fast as a trained one",
     )
     options = parser.parse_args()
     try:
@@ -74,7 +78,7 @@ def main() -> None:
         one = _cost(options.run, on_disk[-1:], words, work)
         rows = [one.row(one)]
         for count in counts:
-            spread = [on_disk[place] for place in np.linspace(0, len(on_disk) - 1, count).round().astype(int)]
+            spread = [on_disk[position] for position in np.linspace(0, len(on_disk) - 1, count).round().astype(int)]
             rows.append(_cost(options.run, spread, words, work).row(one))
     print(table(COLUMNS, rows))
 
@@ -84,15 +88,15 @@ def _cost(run: Path, epochs: list[int], words: list[str], work: Path) -> Cost:
     command = [sys.executable, "-m", "cli", "benchmark", str(run), "--epochs", ",".join(map(str, epochs))]
     command += ["--seeds", "1", "--out", str(out), "--json", *words]
     before, began = _processor_s(), time.perf_counter()
-    surroundings = {**os.environ, "FAKELAB_CACHE": str(work / f"cache-{len(epochs)}")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings)
+    environment = {**os.environ, "FAKELAB_CACHE": str(work / f"cache-{len(epochs)}")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     elapsed = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     seconds = json.loads(done.stdout)["seconds"]
     shared = seconds["drawing fakes, decoding reals"] + seconds["distances"]
     detector = seconds[words[words.index("--detectors") + 1]]
-    say(f"{counted(len(epochs), 'epoch')}: {elapsed:.1f} s, by what was done {seconds}")
+    say(f"{counted(len(epochs), 'epoch')}: {elapsed:.1f} s, parts: {seconds}")
     return Cost(len(epochs), elapsed, _processor_s() - before, shared, detector)
 
 

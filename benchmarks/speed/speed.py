@@ -1,7 +1,7 @@
-"""Speed against the plain way, as ratios measured in one run: `python -m benchmarks.speed [--real FOLDER]`.
+"""Compare the speed of fakelab with textbook code: `python -m benchmarks.speed [--real FOLDER]`.
 
-Every measurement runs in a process of its own, plain and ours in turn, `--repeat` times; the table shows medians and the
-spread of the ratio. Machines differ and are shared: trust ratios, not single figures.
+Each measurement runs in its own process, plain and ours in turn, `--repeat` times; the table shows medians and the spread of
+the ratio. Machines differ and are shared, so only the ratios are comparable.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TARGETS = {
     "score, cnn": None,
     "score, resnet50": 4.0,
 }
-TARGETS["head on resnet50, 12 epochs"] = 8.0  # trainings an hour
+TARGETS["head on resnet50, 12 epochs"] = 8.0  # trainings per hour
 HELP_LIMIT_S = 0.4
 ENLARGE = ("--set", "upscale=true")  # CIFAR-10's images are 32x32
 CHOICES = ("train", "sample", "score", "help", "resnet50", "head", "families", "flat", "score-flat")
@@ -39,21 +39,21 @@ CHOICES = ("train", "sample", "score", "help", "resnet50", "head", "families", "
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the table: images per second, plain and ours, a pair per repetition."""
+    """One row of the table: images per second as (plain, ours), one pair per repetition."""
 
     name: str
     pairs: list[tuple[float, float]]
 
     def row(self) -> tuple[str, ...]:
-        plain, ours = (statistics.median(values) for values in zip(*self.pairs, strict=True))
-        ratios = sorted(mine / theirs for theirs, mine in self.pairs)
+        plain_median, ours_median = (statistics.median(values) for values in zip(*self.pairs, strict=True))
+        ratios = sorted(ours / plain for plain, ours in self.pairs)
         target = TARGETS[self.name]
         median = statistics.median(ratios)
         wanted = f"{target:g}x, {'reached' if median >= target else 'MISSED'}" if target else ""
         return (
             self.name,
-            f"{plain:,.0f}",
-            f"{ours:,.0f}",
+            f"{plain_median:,.0f}",
+            f"{ours_median:,.0f}",
             f"{median:.2f}x",
             f"{ratios[0]:.2f} – {ratios[-1]:.2f}",
             wanted,
@@ -65,12 +65,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, help="folder with one sub-folder per class, such as cifar10-dog/train")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3, help="of training; the first is not counted")
-    parser.add_argument("--count", type=int, default=10_000, help="fakes to write")
-    parser.add_argument("--counts", default="1000,10000,100000", help="sizes of sets for --only flat")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of training, 2 or more; the first is not timed")
+    parser.add_argument("--count", type=int, default=10_000, help="number of fakes to write")
+    parser.add_argument("--counts", default="1000,10000,100000", help="set sizes for --only flat")
     parser.add_argument("--only", choices=CHOICES, action="append")
     options = parser.parse_args()
-    wanted = options.only or ["train", "sample", "score", "help"]  # families, head and flat take long
+    wanted = options.only or ["train", "sample", "score", "help"]  # the others take long
+    if "train" in wanted and options.epochs < 2:  # the first is not timed
+        parser.error(f"--epochs is too small (got {options.epochs}; expected 2 or more)")
     with tempfile.TemporaryDirectory(prefix="fakelab-speed-") as scratch:
         work = Path(scratch)
         os.environ["FAKELAB_CACHE"] = str(work / "cache")
@@ -111,7 +113,7 @@ def _compare_training(real: Path, work: Path, options) -> Comparison:
         run = work / f"run-{turn}"
         words = ("--real", real, "--epochs", options.epochs, "--count", 3, "--out", run)
         _cli("generate", "dcgan-64", *ENLARGE, *words)
-        # Checkpoints and snapshots included: from the first epoch's checkpoint to the last one's.
+        # From the first epoch's checkpoint to the last one's, so writing checkpoints and snapshots is included.
         stamps = [(run / "checkpoints" / f"epoch-{epoch:04d}.json").stat().st_mtime for epoch in (1, options.epochs)]
         steps = json.loads((run / "checkpoints" / f"epoch-{options.epochs:04d}.json").read_text())["step"]
         ours = steps / options.epochs * (options.epochs - 1) * 128 / (stamps[1] - stamps[0])
@@ -133,7 +135,7 @@ def _compare_sampling(real: Path, work: Path, options) -> list[Comparison]:
 
 
 def _print_flatness(real: Path, work: Path, options) -> None:
-    """What an image costs, and the most memory that is held, for small sets and large ones."""
+    """Print the time per image and the peak memory of sampling, for small and large sets."""
     run = work / "run-flat"
     _cli("generate", "dcgan-64", *ENLARGE, "--real", real, "--epochs", 0, "--count", 3, "--out", run)
     rows = []
@@ -142,12 +144,12 @@ def _print_flatness(real: Path, work: Path, options) -> None:
             found = _sample(run, work / f"flat-{image_format}-{count}", count, image_format)
             wall, cpu = (f"{found[name] / count * 1000:.2f}" for name in ("wall_s", "cpu_s"))
             rows.append([image_format, f"{count:,}", wall, cpu, f"{found['peak_mb']:,.0f}"])
-    print(table(("sample, 64x64", "images", "ms an image", "CPU ms an image", "peak MB"), rows))
+    print(table(("sample, 64x64", "images", "ms per image", "CPU ms per image", "peak MB"), rows))
 
 
 def _sample(run: Path, out: Path, count: int, image_format: str) -> dict[str, float]:
-    """Seconds, seconds of processors, and peak memory of a process that samples. What it wrote is left until the end: a
-    file system that is still freeing files makes new ones slowly.
+    """Sample in a new process: its elapsed seconds, processor seconds and peak memory. Its files are deleted only at the
+    end of all measurements, since a file system that is still freeing files creates new ones slowly.
     """
     return _ours(
         "import json, resource, time, fakegen; from pathlib import Path; "
@@ -175,7 +177,7 @@ def _compare_scoring(real: Path, work: Path, options) -> Comparison:
 
 
 def _small_detector(real: Path, work: Path) -> Path:
-    """A `cnn` at 32x32, trained for an epoch."""
+    """Folder of a `cnn` detector at 32x32, trained for one epoch."""
     run, detector = work / "run-score", work / "detector"
     if not detector.exists():
         small = ("--set", "resolution=32")
@@ -197,7 +199,7 @@ def _cli(*arguments: object) -> None:
 
 
 def _run(command: list[str]) -> str:
-    """The last line that a command prints; its errors are shown, and end the measurement."""
+    """Run a command and return its last line of output. If it fails, exit with its errors."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
@@ -205,17 +207,15 @@ def _run(command: list[str]) -> str:
 
 
 def _made_up_images(folder: Path, count: int = 2000) -> Path:
-    """Smooth random colour pictures, 64x64 JPEG, for a machine without a data set at hand."""
+    """Write smooth random colour images, 64x64 JPEG, for measurements without a data set."""
     import cv2
     import numpy as np
 
     (folder / "made-up").mkdir(parents=True)
     random = np.random.default_rng(0)
     for index in range(count):
-        picture = cv2.resize(
-            random.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
-        )
-        cv2.imwrite(str(folder / "made-up" / f"{index:05d}.jpg"), picture)
+        image = cv2.resize(random.integers(0, 256, (6, 6, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / "made-up" / f"{index:05d}.jpg"), image)
     return folder
 
 

@@ -1,14 +1,14 @@
-"""Faces in a video, the plain way and ours, on the same frames in one run: `python -m benchmarks.speed.video VIDEO`.
+"""Compare finding faces in a video with textbook code, on the same frames: `python -m benchmarks.speed.video VIDEO`.
 
-With `--classifier` each face of `--min-face` pixels or more is judged too, by a ResNet50 at 224x224 with random weights, which
-are as fast as learned ones: plain is timm's network in fp32 as it comes, a frame's faces at once; ours is what `score` does,
-tracks and all: of each track it judges the sharpest face of each while, with `--every-face` all. Targets: 5x on the frames of
-`--every 5`, 8x on all frames (`--every 1`), where ours looks for faces in every second frame and carries boxes between.
-`--sheet FILE.png` draws the large boxes that one side alone has, for eyes to say which are faces.
+With `--classifier` each face of `--min-face` pixels or more is also judged, by a ResNet50 at 224x224 with random weights,
+which are as fast as trained ones. Plain is timm's network in fp32, unchanged, on all faces of a frame. Ours is what `score`
+does, with tracks: it judges a track's sharpest face per interval, or every face with `--every-face`. Targets: 5x with
+`--every 5`, and 8x with `--every 1`, where ours finds faces in every second frame and interpolates the boxes between.
+`--sheet FILE.png` draws the large boxes that only one side has, to check by eye which are faces.
 
 Plain is OpenCV and facenet-pytorch's MTCNN at full size on each frame; ours is `fakecore.media.video`, `FaceFinder` and
-`Tracker`. Each has a process of its own; processes by turns, `--repeat` times. Machines are shared: trust ratios. Wall and
-processor time are both told: the second says more on a machine that has other work.
+`Tracker`. Each measurement runs in its own process, the sides in turn, `--repeat` times. Machines are shared, so only ratios
+are comparable; on a busy machine processor time is more reliable than wall time.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ import numpy as np
 
 from fakecore.report.tables import table
 
-_TILE, _ACROSS = 128, 8  # pixels of a disputed box, and how many stand side by side
-SURE = 0.9  # plain MTCNN keeps boxes from 0.7; between the two, many of a 1080p video's are shoulders and hair
+_TILE, _ACROSS = 128, 8  # pixels of one tile of the sheet, and tiles per row
+SURE = 0.9  # plain MTCNN's limit is 0.7; below 0.9, many boxes of a 1080p video are shoulders and hair
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
-    parser.add_argument("--every", type=int, default=5, help="each so-many-th frame; 1 for all")
+    parser.add_argument("--every", type=int, default=5, help="use every N-th frame; 1 for all")
     parser.add_argument("--min-face", type=float, default=60)
-    parser.add_argument("--classifier", action="store_true", help="judge each face with a ResNet50 too")
-    parser.add_argument("--every-face", action="store_true", help="with --classifier: ours judges each one too")
-    parser.add_argument("--sheet", type=Path, help="a picture of the boxes that one side alone has")
+    parser.add_argument("--classifier", action="store_true", help="also judge each face with a ResNet50")
+    parser.add_argument("--every-face", action="store_true", help="with --classifier: ours also judges every face")
+    parser.add_argument("--sheet", type=Path, help="write an image of the boxes that only one side has")
     parser.add_argument("--end", type=float, help="seconds of the video at which to stop")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
@@ -60,34 +60,34 @@ def main() -> None:
     if options.classifier:
         for what, key in (("large faces", "large"), ("faces judged", "judged")):
             rows.append([what, *(f"{runs[side][0][key]:,}" for side in ("plain", "ours")), ""])
-    rows.append(["most memory", *(f"{runs[side][0]['peak_mb']:,.0f} MB" for side in ("plain", "ours")), ""])
+    rows.append(["peak memory", *(f"{runs[side][0]['peak_mb']:,.0f} MB" for side in ("plain", "ours")), ""])
     print(f"{options.video.name}: {len(plain)} frames")
     print(table(("", "plain", "fakelab", "ratio"), rows) + "\n")
     for least in (0.0, SURE):
         found, wanted = _found(plain, ours, options.min_face, least)
         sure = f" with a confidence of {least:g} or more" if least else ""
-        share = f" ({found / wanted:.1%})" if wanted else ""
-        print(f"of plain's {wanted} faces of {options.min_face:g} px or more{sure}: {found} found{share}")
+        fraction = f" ({found / wanted:.1%})" if wanted else ""
+        print(f"plain's faces of {options.min_face:g} px or more{sure}: ours finds {found} of {wanted}{fraction}")
     common, mine = _found(ours, plain, options.min_face, 0.0)
-    print(f"ours that plain has none of: {mine - common} of {mine}")
+    print(f"our faces that plain does not find: {mine - common} of {mine}")
     if options.sheet:
         _draw_disputed(options, plain, ours)
 
 
 def _measure(options) -> dict:
-    """One side's seconds, after its imports and weights, peak memory, boxes with confidence (n, 5) for each frame, and how
-    many faces were judged.
+    """Measure one side: seconds without imports and loading of weights, peak memory, the boxes of each frame with their
+    confidence (n, 5), and the number of faces judged.
     """
     import resource
 
     ours = _ours_judged if options.classifier else _ours
-    look = _plain(options) if options.side == "plain" else ours(options)
+    find = _plain(options) if options.side == "plain" else ours(options)
     began = time.perf_counter(), time.process_time()
-    boxes = [np.round(found, 2).tolist() for found in look()]
+    boxes = [np.round(found, 2).tolist() for found in find()]
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     large = sum(_large(box, options.min_face) for found in boxes for box in found)
-    judged = getattr(look, "judged", large)  # plain judges each large face
+    judged = getattr(find, "judged", large)  # plain judges each large face
     return {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak, "boxes": boxes, "large": large, "judged": judged}
 
 
@@ -98,7 +98,7 @@ def _plain(options):
     finder = MTCNN(keep_all=True)
     judge = _plain_judge() if options.classifier else None
 
-    def look():
+    def find():
         reader, index = cv2.VideoCapture(str(options.video)), 0
         last = math.inf if options.end is None else options.end * reader.get(cv2.CAP_PROP_FPS)
         while index < last:
@@ -114,17 +114,17 @@ def _plain(options):
                 yield found
             index += 1
 
-    return look
+    return find
 
 
 def _plain_judge():
-    """The textbook way: each face and a fifth around it, to 224x224, and timm's network in fp32 over a frame's faces."""
+    """Judge by the textbook: crop each face with a margin of a fifth, resize to 224x224, timm's network in fp32."""
     import cv2
     import timm
     import torch
 
     network = timm.create_model("resnet50", num_classes=1).eval()
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
     @torch.no_grad()
     def judge(pixels: np.ndarray, boxes: list) -> list[float]:
@@ -154,20 +154,20 @@ def _ours_judged(options):
     facts = {"preprocessing": {"resolution": 224, "channels": 3}, "temperature": 1.0, "thresholds": limits}
     detector = Detector(build_network("resnet50", arguments).eval(), facts, torch.device("cpu"))
     fps = (open_video(options.video).fps or 25.0) / options.every
-    look = VideoOptions(fps=fps, end_s=options.end, min_face=options.min_face, every_face=options.every_face)
-    judge = VideoJudge(detector, look, keep=True)
-    detector.logits(np.zeros((1, 3, 224, 224), np.uint8))  # the network for scoring is made once
+    settings = VideoOptions(fps=fps, end_s=options.end, min_face=options.min_face, every_face=options.every_face)
+    judge = VideoJudge(detector, settings, keep=True)
+    detector.logits(np.zeros((1, 3, 224, 224), np.uint8))  # warm-up: builds the network for scoring
 
-    def watch():
+    def find():
         row, _ = judge.judge(str(options.video))
-        watch.judged = sum(track["judged"] for track in row["tracks"])
+        find.judged = sum(track["judged"] for track in row["tracks"])
         found: list[list] = [[] for _ in range(row["frames"])]
         for track, *_ in judge.shown[str(options.video)].tracks if row["tracks"] else ():
             for time_s, box in zip(track.times, track.boxes, strict=True):
                 found[round(time_s * fps)].append([*map(float, box), 1.0])
         yield from (np.array(boxes).reshape(-1, 5) for boxes in found)
 
-    return watch
+    return find
 
 
 def _ours(options):
@@ -177,7 +177,7 @@ def _ours(options):
 
     finder, tracker = FaceFinder(options.min_face), Tracker()
 
-    def look():
+    def find():
         batch = []
         video = frames(options.video, every=options.every, end_s=options.end)
         for number, frame in enumerate(video, 1):
@@ -188,11 +188,13 @@ def _ours(options):
                     yield np.array([[*face.box, face.confidence] for face in faces]).reshape(-1, 5)
                 batch = []
 
-    return look
+    return find
 
 
 def _found(wanted: list, offered: list, min_face: float, least: float) -> tuple[int, int]:
-    """How many of `wanted`, large and sure enough, meet one of `offered` by more than half (IoU), and of how many."""
+    """Count the boxes of `wanted` that are large, have a confidence of `least` or more and overlap one of `offered` with an
+    IoU above 0.5: (count, number of large and confident boxes).
+    """
     found = total = 0
     for mine, theirs in zip(wanted, offered, strict=True):
         for left, top, right, bottom, confidence in mine:
@@ -204,7 +206,7 @@ def _found(wanted: list, offered: list, min_face: float, least: float) -> tuple[
 
 
 def _draw_disputed(options, plain: list, ours: list) -> None:
-    """Large boxes that the other side has none of: plain's, then ours, with the number of each one's frame."""
+    """Draw the large boxes that only one side has, plain's before ours, each with its frame number."""
     import cv2
 
     from fakecore.media.video import frames
@@ -223,7 +225,7 @@ def _draw_disputed(options, plain: list, ours: list) -> None:
 
 
 def _tile(pixels: np.ndarray, box: list[float], text: str) -> np.ndarray:
-    """A box of a frame and what is around it, uint8 RGB (_TILE, _TILE, 3)."""
+    """Crop a box of a frame with its surroundings, uint8 RGB (_TILE, _TILE, 3)."""
     import cv2
 
     from fakedetect.faces.finder import Face, crop
@@ -241,12 +243,12 @@ def _large(box, min_face: float) -> bool:
     return max(box[2] - box[0], box[3] - box[1]) >= min_face
 
 
-def _iou(one, other) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+def _iou(box, other) -> float:
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
     if width <= 0 or height <= 0:
         return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
     return width * height / (sum(areas) - width * height)
 
 

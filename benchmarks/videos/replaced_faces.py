@@ -1,14 +1,14 @@
-"""Videos with known fakes: generated faces pasted over the faces of a real video, in some tracks and not in others.
+"""Make a video with known fakes: paste generated faces over the faces of some tracks of a real video.
 
-    python -m benchmarks.videos.replaced_faces FILM RUN|SET|DIR --out FAKED.mp4 [--tracks 2 | --which 1,3] [--seed 0]
+    python -m benchmarks.videos.replaced_faces VIDEO RUN|SET|DIR --out FAKED.mp4 [--tracks 2 | --which 1,3] [--seed 0]
 
-RUN is a GAN's run, of which new fakes are drawn; else fakes of a set, or images of a folder, are taken. Beside FAKED.mp4
-stands FAKED.json with the truth, frame by frame; `benchmarks.videos.track_truth` holds a detector's answers against it.
+The faces are new fakes of RUN (a GAN's run), the fakes of a set, or the images of a folder. FAKED.json, beside FAKED.mp4, is
+the truth, frame by frame; `benchmarks.videos.track_truth` compares a detector's scores with it.
 
-Each chosen track gets one face. In every frame it is brought to the size and the mean colour of the face that was there
-(mean and deviation in Lab, within the ellipse), and laid over it in an ellipse whose border fades. Not `cv2.seamlessClone`:
-that solves each frame anew from the pixels at the border, so that it flickers, and changes the generated pixels
-themselves, which are what a detector is to be tested on. All frames are encoded anew, the untouched faces alike.
+Each chosen track gets one face. In every frame the face is matched to the original one in size and colour (mean and deviation
+in Lab, within an ellipse), then pasted in an ellipse with a soft border. `cv2.seamlessClone` is not used: it solves each frame
+separately from the pixels at the border, so the result flickers, and it changes the generated pixels, which the detector is to
+be tested on. All frames are re-encoded, including untouched faces.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from fakedetect.faces.tracks import Tracker, box_at
 from fakedetect.scoring.trackscores import MIN_TRACK_S
 
 TRUTH_VERSION = 1
-_FADES = 0.35  # share of the way from the ellipse's border to its middle over which a face fades in
-_SMOOTHED = 1.5  # frames, a deviation: found boxes tremble by a tenth, and a pasted face should not
-_MOST_CONTRAST = 2.0  # to which a face is brought at most, or to a half: beyond, its noise is what is seen
+_SOFT_BORDER = 0.35  # width of the soft border, fraction of the ellipse's radius
+_SMOOTHING = 1.5  # frames, standard deviation: detected boxes jitter by a tenth, and a pasted face should not
+_MAX_CONTRAST = 2.0  # largest change of contrast (smallest: its inverse); a larger one shows mainly the face's noise
 
 
 @dataclass
 class TrueTrack:
-    """A face followed through a video: its box (4,) xyxy in pixels for each frame, and whether it was replaced."""
+    """Track of a face: index, time in seconds and box (4,) xyxy in pixels of each frame; and whether it was replaced."""
 
     number: int
     frames: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
     replaced: bool = False
-    face: str | None = None  # what it was replaced with
+    face: str | None = None  # name of the pasted face
 
     @property
-    def lasts_s(self) -> float:
+    def duration_s(self) -> float:
         return self.times[-1] - self.times[0]
 
     def to_json(self) -> dict:
@@ -62,16 +62,19 @@ class TrueTrack:
 
 
 def main() -> None:
-    """Make a video with known fakes, and say which."""
+    """Write the video and its truth, and print the tracks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("faces", help="a GAN's run, a set with fakes, or a folder of images")
     parser.add_argument("--out", type=Path, required=True, help="the new video, .mp4")
-    parser.add_argument("--tracks", type=int, help="how many to replace, chosen by the seed; default: half")
-    parser.add_argument("--which", help="the numbers of the tracks to replace, such as 1,3")
+    parser.add_argument("--tracks", type=int, help="number of tracks to replace, chosen by the seed; default: half")
+    parser.add_argument("--which", help="numbers of the tracks to replace, such as 1,3")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--margin", type=float, default=0.0, help="what the generated picture shows beside the face's box"
+        "--margin",
+        type=float,
+        default=0.0,
+        help="margin that the generated images have around a face's box, fraction of its longer side",
     )
     parser.add_argument("--min-face", type=float, default=60, help="pixels")
     parser.add_argument("--device", default="auto")
@@ -97,7 +100,7 @@ def main() -> None:
         parser.exit(2, f"error: {options.video}: {error}\n")
     for track in truth["tracks"]:
         (first, start, *_), (last, end, *_) = track["boxes"][0], track["boxes"][-1]
-        text = f"replaced by {track['face']}" if track["replaced"] else "as it was"
+        text = f"replaced by {track['face']}" if track["replaced"] else "original"
         print(f"track {track['track']}: frames {first} to {last}, {start:.1f} to {end:.1f} s, {text}")
     print(f"truth     {options.out.with_suffix('.json')}")
 
@@ -113,17 +116,17 @@ def replace_faces(
     seed: int = 0,
     margin: float = 0.0,
 ) -> dict:
-    """Write `video` to `out` with the faces of some tracks replaced, and the truth beside it; that truth.
+    """Write `video` to `out` with the faces of some tracks replaced, and the truth as JSON beside it; return the truth.
 
-    `which` names the tracks; else `count` of those that last MIN_TRACK_S are chosen by the seed, by default half of them.
-    `margin` is what the generated pictures show beside a face's box, as a share of its longer side.
-    Raises UserError, and VideoError for the video.
+    `which` gives the numbers of the tracks. Otherwise `seed` chooses `count` of those that last MIN_TRACK_S or more, by
+    default half of them. `margin` is the margin that the generated images have around a face's box, as a fraction of its
+    longer side. Raises UserError for unusable arguments, and VideoError for the video.
     """
     if out.suffix.lower() != ".mp4":
-        raise UserError("--out has a suffix that is not known", got=repr(out.name), expected=".mp4")
+        raise UserError("--out has an unknown suffix", got=repr(out.name), expected=".mp4")
     for path in (out, out.with_suffix(".json")):
         if path.exists():
-            raise UserError(f"{path} already exists; nothing is overwritten", remedy="Choose another --out.")
+            raise UserError(f"{path} already exists and is not overwritten", remedy="Choose another --out.")
     tracks = follow_faces(video, finder)
     chosen = _choose(tracks, count, which, seed, video)
     pasted = {}
@@ -150,28 +153,30 @@ def replace_faces(
 
 
 def read_truth(path: Path) -> list[TrueTrack]:
-    """The tracks that `replace_faces` wrote. Raises UserError for another file."""
+    """Read the tracks from the JSON file of `replace_faces`. Raises UserError for another file."""
     facts = read_json(path)
     if not isinstance(facts, dict) or facts.get("version") != TRUTH_VERSION or "tracks" not in facts:
-        raise UserError(f"{path} holds no truth about a film", expected="a file of benchmarks.videos.replaced_faces")
+        raise UserError(
+            f"{path} is not the truth of a video", expected="a JSON file of benchmarks.videos.replaced_faces"
+        )
     tracks = []
     for line in facts["tracks"]:
         rows = line["boxes"]
         boxes = [np.array(row[2:], np.float32) for row in rows]
-        place = [row[0] for row in rows], [row[1] for row in rows]
-        tracks.append(TrueTrack(line["track"], *place, boxes, line["replaced"], line["face"]))
+        indices, times = [row[0] for row in rows], [row[1] for row in rows]
+        tracks.append(TrueTrack(line["track"], indices, times, boxes, line["replaced"], line["face"]))
     return tracks
 
 
 def follow_faces(video: Path, finder: FaceFinder) -> list[TrueTrack]:
-    """The tracks of a video, looked for in every frame; frames between a track's first and last that missed it get their
-    box from their neighbours, and all boxes are smoothed over time. Raises VideoError.
+    """Find faces in every frame of a video and return their tracks. Missing boxes between a track's first and last frame are
+    interpolated, and all boxes are smoothed over time. Raises VideoError.
     """
     tracker, batch, tracks, times = Tracker(), [], {}, []
     shown = frames(video)
 
-    def look() -> None:
-        for frame, faces in zip(batch, finder.find([one.pixels for one in batch]), strict=True):
+    def track_batch() -> None:
+        for frame, faces in zip(batch, finder.find([frame.pixels for frame in batch]), strict=True):
             for number, face in zip(tracker.update(frame.index, frame.time_s, faces, frame.pixels), faces, strict=True):
                 track = tracks.setdefault(number, TrueTrack(number))
                 track.frames.append(frame.index)
@@ -179,20 +184,20 @@ def follow_faces(video: Path, finder: FaceFinder) -> list[TrueTrack]:
                 track.boxes.append(np.asarray(face.box, np.float32))
         batch.clear()
 
-    with progress_bar("looking for faces", shown.expected, "frames") as bar:
+    with progress_bar("finding faces", shown.expected, "frames") as bar:
         for frame in shown:
             batch.append(frame)
             times.append((frame.index, frame.time_s))
             if len(batch) == BATCH:
-                look()
+                track_batch()
             bar.advance()
-        look()
-    return [_filled(track, times) for track in tracks.values()]
+        track_batch()
+    return [_fill_and_smooth(track, times) for track in tracks.values()]
 
 
 def load_faces(spec: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]:
-    """`count` faces, each with its name, uint8 RGB (H, W, 3): new fakes of a run's last checkpoint, fakes of a set, or
-    images of a folder, chosen by the seed. Raises UserError.
+    """Return `count` faces as (name, uint8 RGB (H, W, 3)): new fakes of a run's last checkpoint, or fakes of a set or images
+    of a folder, chosen by `seed`. Raises UserError for too few faces or an unreadable image.
     """
     if (Path(spec) / "run.json").is_file():
         from fakegen.runs.run import open_run
@@ -206,7 +211,7 @@ def load_faces(spec: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]
         return list(zip(names, made, strict=True))
     source = open_source(spec, label="fake")
     if len(source) < count:
-        raise UserError(f"{spec} holds too few faces", got=len(source), expected=f"{count} or more")
+        raise UserError(f"{spec} has too few faces", got=len(source), expected=f"{count} or more")
     rows = np.random.default_rng(seed).choice(len(source), count, replace=False)
     faces = []
     for row in rows.tolist():
@@ -220,10 +225,10 @@ def load_faces(spec: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]
 
 
 def paste(pixels: np.ndarray, box: np.ndarray, face: np.ndarray, margin: float = 0.0) -> None:
-    """Lay `face`, uint8 RGB (H, W, 3), over what is in `box` (4,) xyxy of `pixels`, uint8 RGB, in place: in an ellipse that
-    fades at its border, in the colours of what was there. Parts beyond the frame are cut off.
+    """Paste `face`, uint8 RGB (H, W, 3), into `box` (4,) xyxy of `pixels`, uint8 RGB, in place: in an ellipse with a soft
+    border, matched to the colours of the original. Parts outside the frame are cut off. `margin`: see `replace_faces`.
     """
-    half = (box[2:] - box[:2]) / 2  # of the ellipse
+    half = (box[2:] - box[:2]) / 2  # semi-axes of the ellipse
     side = max(2, round(float(half.max()) * 2 * (1 + 2 * margin)))
     left, top = (round(float(value) - side / 2) for value in (box[:2] + box[2:]) / 2)
     rows = slice(max(top, 0), max(0, min(top + side, pixels.shape[0])))
@@ -234,21 +239,21 @@ def paste(pixels: np.ndarray, box: np.ndarray, face: np.ndarray, margin: float =
     square = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     down, across = np.mgrid[:side, :side] - (side - 1) / 2
     out = np.hypot(across / max(half[0], 1), down / max(half[1], 1))  # 1 on the ellipse's border
-    weight = np.clip((1 - out) / _FADES, 0, 1).astype(np.float32)
+    weight = np.clip((1 - out) / _SOFT_BORDER, 0, 1).astype(np.float32)
     inner = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-    square, weight, there = square[inner], weight[inner][..., None], pixels[rows, columns]
+    square, weight, original = square[inner], weight[inner][..., None], pixels[rows, columns]
     if weight.sum() < 1:
         return
-    coloured = _in_colours_of(square, there, weight)
-    mixed = weight * coloured + (1 - weight) * there
-    pixels[rows, columns] = np.where(weight > 0, mixed.round().clip(0, 255), there).astype(np.uint8)
+    coloured = _match_colours(square, original, weight)
+    mixed = weight * coloured + (1 - weight) * original
+    pixels[rows, columns] = np.where(weight > 0, mixed.round().clip(0, 255), original).astype(np.uint8)
 
 
-def _in_colours_of(face: np.ndarray, there: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`face` with the mean and deviation of `there` in Lab, as far as `weight` (H, W, 1) counts; float32 RGB, [0, 255]."""
-    new, old = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (face, there))
-    (new_mean, new_deviation), (mean, deviation) = (_moments(one, weight) for one in (new, old))
-    contrast = np.clip(deviation / np.maximum(new_deviation, 1e-3), 1 / _MOST_CONTRAST, _MOST_CONTRAST)
+def _match_colours(face: np.ndarray, original: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return `face` with the mean and deviation of `original` in Lab, weighted by `weight` (H, W, 1); float32 RGB, [0, 255]."""
+    new, old = (cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for image in (face, original))
+    (new_mean, new_deviation), (mean, deviation) = (_moments(image, weight) for image in (new, old))
+    contrast = np.clip(deviation / np.maximum(new_deviation, 1e-3), 1 / _MAX_CONTRAST, _MAX_CONTRAST)
     moved = ((new - new_mean) * contrast + mean).astype(np.float32)
     return cv2.cvtColor(moved, cv2.COLOR_LAB2RGB).clip(0, 1) * 255
 
@@ -258,7 +263,7 @@ def _moments(image: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mean, np.sqrt((np.square(image - mean) * weight).sum(axis=(0, 1)) / weight.sum())
 
 
-def _filled(track: TrueTrack, times: list[tuple[int, float]]) -> TrueTrack:
+def _fill_and_smooth(track: TrueTrack, times: list[tuple[int, float]]) -> TrueTrack:
     from scipy.ndimage import gaussian_filter1d
 
     filled = TrueTrack(track.number)
@@ -268,26 +273,26 @@ def _filled(track: TrueTrack, times: list[tuple[int, float]]) -> TrueTrack:
             filled.frames.append(index)
             filled.times.append(time_s)
             filled.boxes.append(box)
-    filled.boxes = list(gaussian_filter1d(np.stack(filled.boxes), _SMOOTHED, axis=0, mode="nearest"))
+    filled.boxes = list(gaussian_filter1d(np.stack(filled.boxes), _SMOOTHING, axis=0, mode="nearest"))
     return filled
 
 
 def _choose(
     tracks: list[TrueTrack], count: int | None, which: Sequence[int] | None, seed: int, video: Path
 ) -> list[TrueTrack]:
-    lasting = [track for track in tracks if track.lasts_s >= MIN_TRACK_S]
-    text = f"{counted(len(lasting), 'track')} of {MIN_TRACK_S:g} s or more: {', '.join(str(t.number) for t in lasting)}"
+    long_enough = [track for track in tracks if track.duration_s >= MIN_TRACK_S]
+    text = f"{counted(len(long_enough), 'track')} of {MIN_TRACK_S:g} s or more: {', '.join(str(t.number) for t in long_enough)}"
     if which is not None:
         if unknown := set(which) - {track.number for track in tracks}:
             raise UserError(f"{video} has no track {min(unknown)}", expected=text)
         return [track for track in tracks if track.number in which]
-    count = max(1, len(lasting) // 2) if count is None else count
-    if not 1 <= count <= len(lasting):
+    count = max(1, len(long_enough) // 2) if count is None else count
+    if not 1 <= count <= len(long_enough):
         raise UserError(f"--tracks cannot be used with {video}", got=count, expected=f"1 or more, of {text}")
-    if count == len(lasting):
-        say("note: every track that lasts is replaced: none is left to tell them from")
-    rows = np.random.default_rng(seed).choice(len(lasting), count, replace=False)
-    return [lasting[row] for row in sorted(rows.tolist())]
+    if count == len(long_enough):
+        say(f"note: all tracks of {MIN_TRACK_S:g} s or more are replaced, so none is left to compare with")
+    rows = np.random.default_rng(seed).choice(len(long_enough), count, replace=False)
+    return [long_enough[row] for row in sorted(rows.tolist())]
 
 
 if __name__ == "__main__":

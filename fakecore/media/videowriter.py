@@ -50,9 +50,9 @@ def video_writer(
             if pixels.shape[:2] != (height, width):
                 even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
                 pixels = even if even.shape[:2] == (height, width) else cv2.resize(pixels, (width, height))
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            picture.pts, picture.time_base = round((time_s - first) * _TICK), Fraction(1, _TICK)
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = round((time_s - first) * _TICK), Fraction(1, _TICK)
+            container.mux(stream.encode(frame))
 
         yield add
         container.mux(stream.encode(None))

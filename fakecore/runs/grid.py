@@ -109,7 +109,7 @@ def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
         raise UserError(f"{out} is not empty", expected="a new folder, or the folder of a sweep")
 
 
-def work_off(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
+def run_cells(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
     """Call `train` with every cell, `jobs` at a time; return {name: reason} of those that failed with a UserError or ran out of
     device memory.
 

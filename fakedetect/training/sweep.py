@@ -10,7 +10,7 @@ from typing import Any
 from fakecore.device import check_seed
 from fakecore.errors import UserError
 from fakecore.labels import SPLITS
-from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, work_off
+from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, run_cells
 from fakecore.sets.imageset import ImageSet
 from fakecore.settings import override
 from fakedetect.data.loading import open_labelled, require_both_counted
@@ -68,7 +68,7 @@ def sweep(
     runs = [asdict(cell) for cell in cells]
     asked = {"version": SWEEP_VERSION, "kind": "detect-train", "runs": runs, "request": asdict(request)}
     with claimed(out, asked):
-        failed = work_off(cells, partial(_train_cell, out, request), jobs)
+        failed = run_cells(cells, partial(_train_cell, out, request), jobs)
         return write_sweep_report(out, cells, failed)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fakecore.device import check_seed, choose_device, derive_seed, device_name, join_world
 from fakecore.distributed import ALONE, World
 from fakecore.errors import Interrupted, UserError
-from fakecore.interrupt import StopRequest, going_on_with
+from fakecore.interrupt import StopRequest, with_resume_command
 from fakecore.labels import SPLITS, Label, Split
 from fakecore.messages import command
 from fakecore.progress import progress_bar
@@ -99,7 +99,7 @@ def sample(
     )
     words += ("--class", only) if only else ()
     claimed = _claimed(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
-    with world.first(claimed), going_on_with(command("sample", run_path, *words)):
+    with world.first(claimed), with_resume_command(command("sample", run_path, *words)):
         writer = ImageSetWriter(
             out,
             wanted,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fakecore.files import read_json
-from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, work_off
+from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, run_cells
 from fakegen.architectures.registry import check_architecture
 from fakegen.presets.table import get_preset
 from fakegen.quality.measure import measure
@@ -63,7 +63,7 @@ def sweep(
     request = Request(real, as_text, count, seed, device, str(data_root) if data_root else None)
     asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
     with claimed(out, asked):
-        failed = work_off(cells, partial(_train_cell, out, request), jobs)
+        failed = run_cells(cells, partial(_train_cell, out, request), jobs)
         return write_sweep_report(out, cells, failed)
 
 

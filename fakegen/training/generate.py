@@ -14,7 +14,7 @@ from fakecore.device import check_seed, choose_device, choose_precision, default
 from fakecore.distributed import PeerLost, World
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
-from fakecore.interrupt import going_on_with
+from fakecore.interrupt import with_resume_command
 from fakecore.media.pixels import MIN_SIDE
 from fakecore.messages import command, counted
 from fakecore.progress import say
@@ -175,7 +175,7 @@ def _train_and_write(run: Run, reals: Reals, device: str, world: World) -> Gener
 
 
 def _resumable(out: Path) -> AbstractContextManager[None]:
-    return going_on_with(command("generate", "--resume", "--out", out))
+    return with_resume_command(command("generate", "--resume", "--out", out))
 
 
 def _refuse_used(out: Path) -> None:

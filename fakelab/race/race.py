@@ -18,7 +18,7 @@ import torch
 from fakecore.device import choose_device, one_thread
 from fakecore.errors import UserError
 from fakecore.files import read_json, write_json
-from fakecore.interrupt import going_on_with
+from fakecore.interrupt import with_resume_command
 from fakecore.progress import progress_bar, say
 from fakecore.runs.runfolder import host, locked, versions
 from fakedetect.data.degrade import NONE, parse_degradation
@@ -82,7 +82,7 @@ def run_race(
     degrades = list(dict.fromkeys([NONE, *(parse_degradation(one).name for one in degrade)]))
     contestants = open_contestants(detectors, changes or {}, str(target))
     _check_folder(out)
-    with locked(out), going_on_with(go_on):
+    with locked(out), with_resume_command(go_on):
         clock = _Clock()
         with clock("drawing fakes, decoding reals"):
             race_runs, problems = open_race_runs(

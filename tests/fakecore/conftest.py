@@ -1,4 +1,4 @@
-"""Sets of made-up pictures, as writers write them."""
+"""Fixtures that write sets of random images."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def _write(root, count=10, labels=("real", "fake"), stop_after=None, channels=3,
 
 
 @pytest.fixture(scope="session")
-def picture():
-    """The image that stands at an index of a label, uint8 (channels, 8, 8): picture("fake", 3)."""
+def image_at():
+    """Return the image at an index of a label, uint8 (channels, 8, 8): image_at("fake", 3)."""
     return _picture
 
 
 @pytest.fixture(scope="session")
 def wanted():
-    """What a writer is to write of a label: wanted("fake", 10)."""
+    """Return the wanted images of a label for a writer: wanted("fake", 10)."""
     return _wanted
 
 

@@ -26,7 +26,7 @@ def test_where_one_part_ends_matters():
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", "cuda:99", "cuda:x", "meta", "mps", "cpu cpu"])
-def test_a_device_that_is_not_there_is_refused(name):
+def test_a_missing_device_is_refused(name):
     with pytest.raises(UserError, match=r"no such|not supported|no GPU on this machine"):
         choose_device(name)
 
@@ -39,7 +39,7 @@ def test_a_device_that_is_not_there_is_refused(name):
         (4, "cuda:4", "there is no such GPU (got 'cuda:4'; expected cuda:0 to cuda:3 or cpu)"),
     ],
 )
-def test_a_gpu_that_is_not_there_says_what_is(monkeypatch, gpus, name, says):
+def test_a_missing_gpu_error_lists_the_available_ones(monkeypatch, gpus, name, says):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(UserError) as caught:
@@ -47,11 +47,11 @@ def test_a_gpu_that_is_not_there_says_what_is(monkeypatch, gpus, name, says):
     assert says in str(caught.value)
 
 
-def test_the_processor_is_always_there():
+def test_the_cpu_is_always_available():
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_auto_takes_what_there_is():
+def test_auto_uses_the_available_device():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device() == choose_device("auto")
 
@@ -86,7 +86,7 @@ def test_networks_run_at_the_precision(precision, dtype):
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
 
 
-def test_one_thread_gives_the_others_back_even_by_an_error():
+def test_one_thread_restores_the_others_even_after_an_error():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

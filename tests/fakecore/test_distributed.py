@@ -16,21 +16,21 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     assert (world.rank(), world.world_size(), world.local_rank(), world.local_size()) == (0, 1, 0, 1)
 
 
-def test_under_torchrun_it_knows_its_place(monkeypatch):
+def test_under_torchrun_a_process_has_its_rank(monkeypatch):
     for name, value in (("RANK", 5), ("WORLD_SIZE", 8), ("LOCAL_RANK", 1), ("LOCAL_WORLD_SIZE", 4)):
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert (world.rank(), world.world_size(), world.local_rank(), world.local_size()) == (5, 8, 1, 4)
 
 
-def test_alone_there_is_nobody_to_wait_for():
+def test_a_single_process_does_not_wait():
     alone = World()
     assert alone.is_main and alone.alone and alone.share("x") == "x"
     assert torch.equal(alone.mean(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
     alone.wait()
 
 
-def test_alone_an_error_is_just_raised_and_what_was_held_let_go():
+def test_a_single_process_raises_errors_and_releases_the_lock():
     steps = []
 
     @contextmanager

@@ -15,7 +15,7 @@ def test_a_newline_in_a_file_name_does_not_break_the_line():
     assert "\n" not in str(UserError("line one\nline two\tof a name"))
 
 
-def test_falsy_facts_are_still_said():
+def test_falsy_facts_are_included():
     assert str(UserError("too few", got=0, expected=1)) == "too few (got 0; expected 1)"
 
 
@@ -24,7 +24,7 @@ def test_an_unknown_name_lists_the_choices_and_the_nearest():
     assert text == "there is no preset 'cifr10' (expected one of mnist, cifar10, celeba). Did you mean 'cifar10'?"
 
 
-def test_a_name_says_where_it_was_looked_for():
+def test_an_unknown_name_says_where_it_was_searched():
     text = str(unknown_name("class", "dgo", ["cat", "dog"], where="in photos"))
     assert text == "there is no class 'dgo' in photos (expected one of cat, dog). Did you mean 'dog'?"
 
@@ -44,11 +44,11 @@ def test_numbers_are_listed_as_a_range_and_none_is_guessed(choices, expected):
     assert f"expected one of {expected}" in text and "Did you mean" not in text
 
 
-def test_what_is_known_to_be_meant_goes_before_what_looks_alike():
+def test_a_known_synonym_is_suggested_before_a_similar_name():
     assert str(unknown_name("field", "lr", ["blur", "rate"], meant="rate")).endswith("Did you mean 'rate'?")
 
 
-def test_nothing_near_gives_the_remedy_instead():
+def test_without_a_similar_name_the_remedy_is_given():
     text = str(unknown_name("preset", "zzz", (name for name in ["mnist"]), remedy="See `presets`."))
     assert "Did you mean" not in text
     assert text.endswith("See `presets`.")

@@ -20,7 +20,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_behind(tmp_pat
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.bin"]
 
 
-def test_nothing_is_seen_under_the_name_before_the_end(tmp_path):
+def test_a_file_appears_under_its_name_only_when_complete(tmp_path):
     with atomic_path(tmp_path / "deep" / "new.png") as temporary:
         temporary.write_bytes(b"x")
         assert not (tmp_path / "deep" / "new.png").exists()
@@ -29,7 +29,7 @@ def test_nothing_is_seen_under_the_name_before_the_end(tmp_path):
     assert [entry.name for entry in (tmp_path / "deep").iterdir()] == ["new.png"]
 
 
-def test_what_is_written_has_the_usual_permissions(tmp_path):
+def test_written_files_have_the_usual_permissions(tmp_path):
     before = os.umask(0o022)
     try:
         write_bytes(tmp_path / "a", b"")
@@ -55,7 +55,7 @@ def test_a_full_disk_keeps_the_old_file_and_is_explained_in_one_line(tmp_path, m
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [float("-inf")]}])
-def test_what_is_not_json_is_never_written(tmp_path, value):
+def test_invalid_json_is_never_written(tmp_path, value):
     write_json(tmp_path / "a.json", {"fine": 0.5})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", value)
@@ -66,7 +66,7 @@ def test_what_is_not_json_is_never_written(tmp_path, value):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"PK\x03\x04", b"[" * 100_000, b"9" * 5000])
-def test_garbage_is_no_json(tmp_path, content):
+def test_garbage_is_not_json(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.json is not valid JSON") as caught:
         read_json(tmp_path / "a.json", remedy="Copy it.")
@@ -86,7 +86,7 @@ def test_json_round_trip_keeps_odd_names(tmp_path):
 
 
 @pytest.mark.parametrize("tail", [b'{"step": 3, "lo', b'{"step": 3}', b"not json\n", b"[3]\n", b"\xff\n", b"\n"])
-def test_a_damaged_last_line_is_cut_off_and_writing_goes_on(tmp_path, tail):
+def test_a_damaged_last_line_is_removed_and_writing_continues(tmp_path, tail):
     path = tmp_path / "metrics.jsonl"
     append_jsonl(path, [{"step": 1}, {"step": 2}])
     whole = path.read_bytes()

@@ -38,10 +38,10 @@ def test_verdicts_at_the_thresholds(p_fake, verdict):
     assert decide(p_fake, real_below=0.3, fake_from=0.7) == verdict
 
 
-def test_equal_thresholds_leave_no_doubt_and_lean_to_fake():
+def test_equal_thresholds_give_fake_and_never_unsure():
     assert decide(0.5, real_below=0.5, fake_from=0.5) == "fake"
     assert decide(math.nextafter(0.5, 0), real_below=0.5, fake_from=0.5) == "real"
 
 
-def test_no_number_is_no_verdict():
+def test_nan_gives_unsure():
     assert decide(math.nan, real_below=0.5, fake_from=0.5) == "unsure"

@@ -26,7 +26,7 @@ def test_a_command_is_written_as_the_program_was_called(monkeypatch, typed, scri
     assert command("score", "my photos") == expected
 
 
-def test_an_installed_fakelab_is_called_by_its_name(monkeypatch, tmp_path):
+def test_an_installed_program_is_named_fakelab(monkeypatch, tmp_path):
     script = tmp_path / "fakelab"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
@@ -56,7 +56,7 @@ def _messages(path: Path) -> list[str]:
     ]
 
 
-def test_the_hint_of_a_real_process_can_be_typed_again():
+def test_the_command_in_a_real_hint_runs():
     done = subprocess.run([sys.executable, "cli.py", "presets"], cwd=ROOT, capture_output=True, text=True, check=True)
     hint = " ".join(done.stdout.split()).partition("Show every field of a preset: ")[2]
     assert hint == f"{sys.executable} cli.py presets NAME"
@@ -65,5 +65,5 @@ def test_the_hint_of_a_real_process_can_be_typed_again():
     assert again.stdout.startswith("digits:")
 
 
-def test_one_is_no_plural():
+def test_counted_1_is_singular():
     assert [counted(n, "epoch") for n in (0, 1, 2, 12345)] == ["0 epochs", "1 epoch", "2 epochs", "12,345 epochs"]

@@ -43,7 +43,7 @@ def test_a_terminal_sees_the_bar_on_stderr_only(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_an_unknown_total_is_no_crash(monkeypatch):
+def test_an_unknown_total_does_not_crash(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with progress_bar("reading", None, "frames") as bar:
         bar.advance(7)
@@ -76,7 +76,7 @@ def shown(columns: int, total: int, encoding: str = "utf-8") -> list[str]:
         while True:
             try:
                 data += os.read(master, 1 << 16)
-            except OSError:  # how Linux tells that the other side was closed
+            except OSError:  # Linux: the other side was closed
                 break
     os.close(master)
     assert process.returncode == 0, data
@@ -92,7 +92,7 @@ def test_the_line_never_wraps(columns, total):
     assert max(map(len, lines)) < columns, lines
 
 
-def test_what_matters_most_stays_and_every_time_says_which_it_is():
+def test_the_most_important_parts_stay_and_times_are_labelled():
     lines = [line for line in shown(80, 115_200) if line.startswith("training")]
     assert any(re.search(r" ━+  [\d,]+/115,200  [\d,]+ images/s  \d+:\d\d left$", line) for line in lines), lines
     assert re.search(r"  115,200/115,200  .*  in \d+:\d\d(  |$)", lines[-1]), lines[-1]
@@ -106,7 +106,7 @@ def test_a_terminal_without_unicode_gets_dashes():
     assert any("---" in line for line in shown(80, 5000, encoding="ascii"))
 
 
-def test_remarks_never_mix_with_results(capsys):
+def test_remarks_go_to_stderr(capsys):
     say("a remark")
     assert capsys.readouterr() == ("", "a remark\n")
 

@@ -11,7 +11,7 @@ def check(facts):
     check_fields(facts, FIELDS, "x.json", remedy="Copy it again.")
 
 
-def test_what_fits_passes_and_further_fields_do_no_harm():
+def test_valid_facts_pass_and_extra_fields_are_ignored():
     check({**GOOD, "further": [1]})
 
 
@@ -31,14 +31,14 @@ def test_what_fits_passes_and_further_fields_do_no_harm():
         ({"name": ["long"] * 99}, "..."),
     ],
 )
-def test_what_does_not_fit_is_named_with_got_and_expected(change, says):
+def test_an_invalid_field_is_reported_with_got_and_expected(change, says):
     with pytest.raises(UserError) as caught:
         check({**GOOD, **change})
     assert says in str(caught.value) and len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_is_not_there_is_missing(name):
+def test_an_absent_field_is_reported_as_missing(name):
     with pytest.raises(UserError, match=f"x.json: {name} is missing. Copy it again."):
         check({key: value for key, value in GOOD.items() if key != name})
 

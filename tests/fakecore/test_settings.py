@@ -50,11 +50,11 @@ def test_text_becomes_the_kind_of_the_field(name, text, value):
     assert type(found) is type(value)
 
 
-def test_a_large_seed_arrives_to_the_last_digit():
+def test_a_large_seed_is_parsed_exactly():
     assert override(Preset(), {"seed": "9007199254740993"}).seed == 2**53 + 1
 
 
-def test_the_other_fields_and_the_original_stay():
+def test_other_fields_and_the_original_are_unchanged():
     before = Preset(lr=0.5)
     after = override(before, {"batch": "2", "flip": "yes"})
     assert (after.batch, after.flip, after.lr, after.loss) == (2, True, 0.5, "bce")
@@ -92,13 +92,13 @@ def test_the_wrong_kind_is_refused(name, text, words):
         ("decay", "nan", r"1\.0 or less"),
     ],
 )
-def test_out_of_range_is_refused_and_the_range_is_named(name, text, span):
+def test_out_of_range_is_refused_with_the_range(name, text, span):
     with pytest.raises(UserError, match=f"{name} is out of range.*expected {span}"):
         override(Preset(), {name: text})
 
 
 @pytest.mark.parametrize(("name", "edge"), [("batch", "1"), ("batch", "4096"), ("lr", "1.0")])
-def test_the_ends_of_a_range_belong_to_it(name, edge):
+def test_ranges_include_their_ends(name, edge):
     override(Preset(), {name: edge})
 
 
@@ -139,7 +139,7 @@ def test_every_field_is_described_in_order():
     assert all(why for _, _, why in rows)
 
 
-def test_a_description_says_what_else_a_field_may_be():
+def test_a_description_lists_the_special_values_of_a_field():
     whys = {name: why for name, _, why in describe(Preset())}
     assert whys["batch"].endswith("(1 to 4096)")
     assert whys["limit"].endswith("(1 or more)") and whys["decay"].endswith("(1.0 or less)")

@@ -5,7 +5,7 @@ from benchmarks.speed.families import FAMILIES, families, time_one
 from fakegen.presets.table import PRESETS
 
 
-def test_training_is_timed_and_no_weights_are_written(tmp_path):
+def test_time_one_measures_training_and_writes_no_weights(tmp_path):
     photos = tmp_path / "photos" / "one-class"
     photos.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -17,8 +17,8 @@ def test_training_is_timed_and_no_weights_are_written(tmp_path):
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
-def test_the_table_says_where_a_batch_is_not_the_presets_own(tmp_path):
-    told = families(tmp_path, tmp_path, lambda code: {"images_per_s": 4.0, "peak_mb": 10.0})
-    lines = {line.split()[0]: line for line in told.splitlines()[1:] if line.split()[0] in PRESETS}
+def test_table_shows_where_a_batch_is_smaller_than_the_presets(tmp_path):
+    text = families(tmp_path, tmp_path, lambda code: {"images_per_s": 4.0, "peak_mb": 10.0})
+    lines = {line.split()[0]: line for line in text.splitlines()[1:] if line.split()[0] in PRESETS}
     assert lines.keys() == FAMILIES.keys()
     assert "8 of 128" in lines["upsample-faces"] and "2,000" in lines["upsample-faces"]  # ms for a step of 8

@@ -19,7 +19,7 @@ BOX = [100.0, 100.0, 180.0, 190.0, 0.95]
         ([[[105.0, 100, 185, 190, 0.8]]], 0.0, (1, 1)),
         ([[[150.0, 100, 230, 190, 0.8]]], 0.0, (0, 1)),  # IoU below a half
         ([[]], 0.0, (0, 1)),
-        ([[BOX]], 0.99, (0, 0)),  # plain itself was not so sure
+        ([[BOX]], 0.99, (0, 0)),  # plain's own confidence is lower
     ],
 )
 def test_faces_count_as_found_when_they_overlap_by_more_than_half(offered, least, found):
@@ -28,20 +28,20 @@ def test_faces_count_as_found_when_they_overlap_by_more_than_half(offered, least
 
 
 @pytest.mark.parametrize("side", ["plain", "ours"])
-def test_each_side_gives_boxes_for_each_chosen_frame(tmp_path, monkeypatch, capsys, side):
-    path = tmp_path / "film.mp4"
+def test_each_side_returns_boxes_for_each_chosen_frame(tmp_path, monkeypatch, capsys, side):
+    path = tmp_path / "video.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (96, 64))
     for _ in range(11):
         writer.write(np.full((64, 96, 3), 90, np.uint8))
     writer.release()
     monkeypatch.setattr(sys, "argv", ["speed_video", str(path), "--every", "2", "--side", side])
     speed_video.main()
-    told = json.loads(capsys.readouterr().out)
-    assert told["boxes"] == [[]] * 6 and told["wall_s"] > 0 and told["peak_mb"] > 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["boxes"] == [[]] * 6 and report["wall_s"] > 0 and report["peak_mb"] > 0
 
 
 class Mean(torch.nn.Module):
-    """A network of no weight: the mean of what it is shown."""
+    """A network without weights: the mean of its input."""
 
     def forward(self, images):
         return images.float().mean(dim=(1, 2, 3))[:, None]
@@ -65,18 +65,18 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
 
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: Seen())
     monkeypatch.setattr(registry, "build_network", lambda *_: Seen())
-    video = write_film(tmp_path / "film.mp4", [lambda n: (100 + n, 120, 110)], count=14)
+    video = write_film(tmp_path / "video.mp4", [lambda n: (100 + n, 120, 110)], count=14)
     words = ["speed_video", str(video), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
     monkeypatch.setattr(sys, "argv", words)
     speed_video.main()
-    told = json.loads(capsys.readouterr().out)
-    assert [len(boxes) for boxes in told["boxes"]] == [1] * 6 and told["judged"] == judged
+    report = json.loads(capsys.readouterr().out)
+    assert [len(boxes) for boxes in report["boxes"]] == [1] * 6 and report["judged"] == judged
     assert sum(shape[0] for shape in shown if shape[0]) >= judged and {shape[1:] for shape in shown} == {(3, 224, 224)}
-    assert told["boxes"][0][0][0] < 100 < told["boxes"][0][0][2]
+    assert report["boxes"][0][0][0] < 100 < report["boxes"][0][0][2]
 
 
-def test_boxes_that_one_side_alone_has_are_drawn_for_eyes_to_judge(tmp_path, write_film):
-    video = write_film(tmp_path / "film.mp4", [lambda n: (100, 120, 110)], count=2)
+def test_sheet_shows_the_boxes_that_only_one_side_has(tmp_path, write_film):
+    video = write_film(tmp_path / "video.mp4", [lambda n: (100, 120, 110)], count=2)
     sheet, other, small = tmp_path / "sheet.png", [10.0, 10.0, 80.0, 80.0, 0.8], [0.0, 0.0, 30.0, 30.0, 1.0]
     options = argparse.Namespace(video=video, every=1, end=None, min_face=60, sheet=sheet)
     speed_video._draw_disputed(options, [[BOX, small], [BOX]], [[BOX], [other, other]])

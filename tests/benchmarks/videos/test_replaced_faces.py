@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.videos import replaced_faces, track_truth
 from benchmarks.videos.pasted_photos import paste_photos
 from benchmarks.videos.replaced_faces import TrueTrack, follow_faces, load_faces, paste, read_truth, replace_faces
-from benchmarks.videos.track_truth import Joined, join, judge_videos, tell, track_auroc
+from benchmarks.videos.track_truth import MatchedTrack, format_tracks, judge_videos, match_tracks, track_auroc
 from fakecore.errors import UserError
 from fakecore.labels import LABEL_NUMBERS
 from fakecore.media.pixels import encode_png, read_image
@@ -23,21 +23,21 @@ from fakedetect.scoring.trackscores import TrackSeen
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory, write_film):
-    """Three people who stand still enough: 12 frames, 1.2 s."""
+    """A video of three faces that move slowly: 12 frames, 1.2 s."""
     people = [lambda n, x=x: (x + n, 120, 84) for x in (50, 155, 260)]
-    return write_film(tmp_path_factory.mktemp("film") / "three.mp4", people, count=12)
+    return write_film(tmp_path_factory.mktemp("video") / "three.mp4", people, count=12)
 
 
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory, draw_face):
-    """A folder of two "generated" faces: a grid, as a poor generator leaves it, over a drawn face."""
+    """A folder of two "generated" faces: drawn faces under a grid, like the artefacts of a poor generator."""
     folder = tmp_path_factory.mktemp("fakes")
     grid = 40 * (np.indices((64, 64)).sum(axis=0) // 4 % 2)[..., None]
     for number, skin in enumerate([(210, 160, 130), (190, 140, 110)]):
         image = np.full((64, 64, 3), (110, 120, 130), np.uint8)
         draw_face(image, 32, 30, 56, skin)
-        grown = (image.astype(int) + grid).clip(0, 255).astype(np.uint8)
-        (folder / f"{number}.png").write_bytes(encode_png(grown.transpose(2, 0, 1), "fake"))
+        gridded = (image.astype(int) + grid).clip(0, 255).astype(np.uint8)
+        (folder / f"{number}.png").write_bytes(encode_png(gridded.transpose(2, 0, 1), "fake"))
     return folder
 
 
@@ -53,7 +53,7 @@ def made(video, fakes, finder, tmp_path_factory):
 
 
 class SeesGrids(nn.Module):
-    """As sure of a fake as the middle of a picture is rough; `sign` 0 knows nothing, -1 takes it the wrong way round."""
+    """Logits that grow with the roughness of the image's centre, times `sign`: 0 knows nothing, -1 is inverted."""
 
     def __init__(self, sign: int):
         super().__init__()
@@ -73,27 +73,27 @@ def save_detector(monkeypatch, sign: int) -> None:
 
 
 @pytest.mark.parametrize(("sign", "auroc"), [(1, 1.0), (0, 0.5), (-1, 0.0)])
-def test_a_detector_that_sees_the_fakes_ranks_their_tracks_first_and_others_do_not(
+def test_track_auroc_of_a_detector_that_sees_the_fakes_is_1_and_of_others_not(
     made, tmp_path, monkeypatch, capsys, sign, auroc
 ):
     save_detector(monkeypatch, sign)
-    joined = judge_videos(tmp_path, [made[0]], VideoOptions(min_face=40), "cpu")
-    assert sorted((one.true_track, one.replaced) for one in joined) == [(1, True), (2, False), (3, True)]
-    assert all(one.iou > 0.6 and one.lasts for one in joined)
-    assert track_auroc(joined) == auroc
+    matched = judge_videos(tmp_path, [made[0]], VideoOptions(min_face=40), "cpu")
+    assert sorted((one.true_track, one.replaced) for one in matched) == [(1, True), (2, False), (3, True)]
+    assert all(one.iou > 0.6 and one.lasts for one in matched)
+    assert track_auroc(matched) == auroc
     words = ["track_truth", str(made[0]), "--detector", str(tmp_path), "--min-face", "40", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", words)
     track_truth.main()
-    assert "no face was followed" not in capsys.readouterr().out
+    assert "did not follow" not in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", [*words, "--min-face", "200"])  # all are smaller
     with pytest.raises(SystemExit):
         track_truth.main()
     assert "cannot be judged (got no_face" in capsys.readouterr().err
-    told = tell({"det": joined})
-    assert f"AUROC over tracks {auroc:.3f}, 2 replaced, 1 not" in told and told.count("replaced") == 3
+    text = format_tracks({"det": matched})
+    assert f"AUROC over tracks {auroc:.3f}, 2 replaced, 1 not" in text and text.count("replaced") == 3
 
 
-def test_the_truth_says_where_each_face_is_and_the_video_changes_there_alone(made, video):
+def test_truth_gives_each_box_and_the_video_changes_only_there(made, video):
     out, truth = made
     assert json.loads(out.with_suffix(".json").read_text()) == truth
     tracks = read_truth(out.with_suffix(".json"))
@@ -111,13 +111,13 @@ def test_the_truth_says_where_each_face_is_and_the_video_changes_there_alone(mad
         assert change[~inside].mean() < 2  # the codec's
 
 
-def test_the_video_itself_says_that_it_is_synthetic(made):
+def test_metadata_mark_the_video_as_synthetic(made):
     with av.open(str(made[0])) as container:
         assert "compositeWithTrainedAlgorithmicMedia" in container.metadata["comment"]
         assert container.streams.video[0].codec_context.name == "h264"
 
 
-def test_a_pasted_face_takes_the_colours_of_what_was_there_and_fades_at_its_border():
+def test_pasted_face_matches_the_original_colours_and_has_a_soft_border():
     random = np.random.default_rng(0)
     frame = (np.array([180, 120, 90]) + random.integers(-20, 21, (100, 140, 1))).astype(np.uint8)
     grey = np.repeat(random.integers(0, 256, (32, 32, 1), dtype=np.uint8), 3, axis=2)
@@ -132,7 +132,7 @@ def test_a_pasted_face_takes_the_colours_of_what_was_there_and_fades_at_its_bord
 
 
 @pytest.mark.parametrize("box", [(-30, -30, 20, 20), (120, 80, 170, 130), (300, 300, 350, 350), (50, 50, 50, 50)])
-def test_faces_at_and_beyond_the_border_of_a_frame_are_cut_off(box):
+def test_faces_at_and_outside_the_border_of_a_frame_are_cut_off(box):
     frame, face = np.full((100, 140, 3), 90, np.uint8), np.full((8, 8, 3), 200, np.uint8)
     paste(frame, np.array(box, np.float32), face, margin=0.2)
     assert frame.shape == (100, 140, 3) and abs(int(frame.mean()) - 90) <= 2
@@ -146,7 +146,7 @@ def seen(number: int, boxes: list, start_s: float = 0.0, logit: float = 0.0) -> 
     return track
 
 
-def test_scored_tracks_are_joined_to_the_true_ones_that_they_lie_on():
+def test_scored_tracks_match_the_true_tracks_that_they_overlap():
     times = [place / 25 for place in range(50)]
     left = [np.array([10 + 50 * t, 10, 60 + 50 * t, 60], np.float32) for t in times]
     right = [box + np.float32([300, 0, 300, 0]) for box in left]
@@ -158,25 +158,25 @@ def test_scored_tracks_are_joined_to_the_true_ones_that_they_lie_on():
     )
     nobody = seen(3, [[900, 10, 950, 60]] * 5)
     glimpse = seen(4, [[10, 10, 60, 60]] * 2, logit=9)
-    joined = join("f", [(track, 0.5, "unsure") for track in (early, late, nobody, glimpse)], truth)
-    assert [(one.track, one.true_track, one.replaced, one.lasts) for one in joined] == [
+    matched = match_tracks("f", [(track, 0.5, "unsure") for track in (early, late, nobody, glimpse)], truth)
+    assert [(one.track, one.true_track, one.replaced, one.lasts) for one in matched] == [
         (1, 2, True, True),
         (2, 2, True, True),
         (4, 1, False, False),
     ]
-    assert joined[0].iou == pytest.approx(48 / 52, abs=0.01) and joined[0].logit == 3
-    assert track_auroc(joined) is None  # of those that last, all were replaced
+    assert matched[0].iou == pytest.approx(48 / 52, abs=0.01) and matched[0].logit == 3
+    assert track_auroc(matched) is None  # all long tracks are replaced
 
 
-def test_auroc_counts_tracks_that_last_and_replaced_ones_as_fake():
+def test_track_auroc_uses_long_tracks_and_takes_replaced_as_fake():
     def one(replaced, logit, lasts=True):
-        return Joined("f", 1, 1, replaced, 1.0, logit, 0.5, "unsure", lasts)
+        return MatchedTrack("f", 1, 1, replaced, 1.0, logit, 0.5, "unsure", lasts)
 
     assert track_auroc([one(True, 2), one(False, -1), one(False, 5, lasts=False)]) == 1.0
     assert track_auroc([one(True, 2), one(True, 0), one(False, 1), one(False, 3)]) == 0.25
 
 
-def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
+def test_unusable_arguments_give_a_one_line_error_and_no_files(
     made, video, fakes, finder, tmp_path, monkeypatch, capsys
 ):
     def refuse(words, **options):
@@ -189,10 +189,10 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
     refuse("no track 7 .*1, 2, 3", which=[1, 7])
     refuse("--tracks cannot be used .*got 4", count=4)
     refuse("too few faces", count=3)
-    with pytest.raises(UserError, match="holds no truth"):
+    with pytest.raises(UserError, match="is not the truth of a video"):
         (tmp_path / "other.json").write_text("{}")
         read_truth(tmp_path / "other.json")
-    (tmp_path / "text.mp4").write_text("no film")
+    (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "no" / "images").mkdir(parents=True)
     (tmp_path / "no" / "images" / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"a\.png cannot be pasted"):
@@ -211,12 +211,12 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_nothing(
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         replaced_faces.main()
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and told.count("\n") == 1 and "text.mp4: not a video" in told
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and message.count("\n") == 1 and "text.mp4: not a video" in message
     assert not (tmp_path / "x.mp4").exists()
 
 
-def test_the_same_seed_takes_the_same_tracks_and_faces(made, video, fakes, finder, tmp_path, monkeypatch):
+def test_same_seed_chooses_the_same_tracks_and_faces(made, video, fakes, finder, tmp_path, monkeypatch):
     monkeypatch.setattr(replaced_faces, "follow_faces", lambda video, finder: read_truth(made[0].with_suffix(".json")))
     replaced = []
     for number, seed in enumerate((0, 0, 1, 2, 3)):
@@ -224,10 +224,10 @@ def test_the_same_seed_takes_the_same_tracks_and_faces(made, video, fakes, finde
         replaced.append([(track["track"], track["face"]) for track in truth["tracks"] if track["replaced"]])
     assert replaced[0] == replaced[1] and len({str(one) for one in replaced}) > 1
     for one, again in zip(frames(tmp_path / "0.mp4"), frames(tmp_path / "1.mp4"), strict=True):
-        assert np.abs(one.pixels.astype(int) - again.pixels).mean() < 1  # threads of the encoder differ in little
+        assert np.abs(one.pixels.astype(int) - again.pixels).mean() < 1  # encoder threads cause small differences
 
 
-def test_frames_in_which_a_face_was_missed_get_the_box_between(video):
+def test_frames_with_a_missed_face_get_an_interpolated_box(video):
     class Blinks:
         def __init__(self):
             self.frame = -1
@@ -238,22 +238,22 @@ def test_frames_in_which_a_face_was_missed_get_the_box_between(video):
                 self.frame += 1
                 n = self.frame
                 box = np.array([20 + 4 * n, 50, 80 + 4 * n, 110], np.float32)
-                face = replaced_faces_face(box)
+                face = face_at(box)
                 found.append([] if n in (4, 5) or n > 9 else [face])
             return found
 
     (track,) = follow_faces(video, Blinks())
-    assert track.frames == list(range(10)) and track.lasts_s == pytest.approx(0.9)
+    assert track.frames == list(range(10)) and track.duration_s == pytest.approx(0.9)
     assert [float(box[0]) for box in track.boxes[3:7]] == pytest.approx([32, 36, 40, 44], abs=1)
 
 
-def replaced_faces_face(box):
+def face_at(box):
     from fakedetect.faces.finder import Face
 
     return Face(box, np.zeros((5, 2), np.float32), 0.99)
 
 
-def test_faces_come_fresh_from_a_runs_last_checkpoint(tmp_path):
+def test_load_faces_draws_new_fakes_from_a_runs_last_checkpoint(tmp_path):
     import fakegen
     from fakegen.sampling.sampling import load_generator
 
@@ -265,7 +265,7 @@ def test_faces_come_fresh_from_a_runs_last_checkpoint(tmp_path):
     assert np.array_equal(face[..., 0], expected) and cv2.absdiff(face[..., 0], face[..., 2]).max() == 0
 
 
-def test_half_of_some_photos_get_another_face_and_every_photo_is_there_once(fakes, tmp_path, draw_face):
+def test_half_of_the_photos_become_fakes_and_each_photo_is_written_once(fakes, tmp_path, draw_face):
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(4):

@@ -16,7 +16,7 @@ from fakecore.media.duplicates import (
 
 
 def photos(count, side=64, seed=0):
-    """Smooth random pictures with a little grain, uint8 (N, 3, H, W)."""
+    """Smooth random images with a little noise, uint8 (N, 3, H, W)."""
     rng = np.random.default_rng(seed)
     out = np.empty((count, 3, side, side), dtype=np.uint8)
     for image in out:
@@ -37,7 +37,7 @@ def groups_of(images, hashes=None, groups=None):
     return same_picture_groups(images, hashes or [str(i) for i in range(count)], groups or [None] * count)
 
 
-def test_different_pictures_stay_apart():
+def test_different_images_are_separate_groups():
     assert len(set(groups_of(photos(40)))) == 40
 
 
@@ -56,12 +56,12 @@ def test_a_jpeg_copy_is_joined_to_its_original():
     assert len(set(found)) == 30
 
 
-def test_flat_pictures_of_different_brightness_stay_apart():
+def test_flat_images_of_different_brightness_are_separate_groups():
     flat = np.stack([np.full((3, 32, 32), value, dtype=np.uint8) for value in (100, 101, 102, 200)])
     assert len(set(groups_of(flat))) == 4
 
 
-def test_flat_pictures_of_equal_brightness_are_joined_without_a_warning():
+def test_flat_images_of_equal_brightness_are_joined_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(set(groups_of(np.full((4, 1, 8, 8), 9, dtype=np.uint8)))) == 1
@@ -116,14 +116,14 @@ def test_near_pairs_agrees_with_comparing_all_pairs(seed):
     assert set(found) == expected
 
 
-def test_a_cropped_and_darkened_copy_is_found_among_strangers():
+def test_a_cropped_and_darkened_copy_is_found_among_other_images():
     images = photos(200, side=64)
     copy = cv2.resize(np.ascontiguousarray(images[7].transpose(1, 2, 0)[1:-1, 1:-1]), (64, 64)) * 0.96
     images = np.concatenate([images, copy.astype(np.uint8).transpose(2, 0, 1)[None]])
     assert near_pairs(thumbnails(images)).tolist() == [[7, 200]]
 
 
-def test_pictures_that_all_look_alike_are_not_called_copies():
+def test_similar_images_are_not_reported_as_copies():
     rng = np.random.default_rng(0)
     strokes = np.zeros((300, 1, 32, 32), dtype=np.uint8)  # upright strokes, as handwritten ones are
     for image in strokes:

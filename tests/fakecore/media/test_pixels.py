@@ -56,7 +56,7 @@ def test_common_formats_decode_to_uint8_rgb_height_first(image_format):
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF"])
-def test_lossless_formats_decode_to_the_very_pixels(image_format):
+def test_lossless_formats_decode_to_the_exact_pixels(image_format):
     assert np.array_equal(decode_image(saved(Image.fromarray(noise()), image_format)), noise())
 
 
@@ -162,23 +162,23 @@ def test_an_animation_is_unsupported(image_format):
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
-def test_a_file_cut_short_is_unreadable(image_format):
+def test_a_truncated_file_is_unreadable(image_format):
     data = saved(Image.fromarray(noise(64, 64)), image_format)
     assert status_of(data[: len(data) // 2]) == "unreadable"
 
 
 @pytest.mark.parametrize("keep", [16, 40, 200, 700])
 @pytest.mark.parametrize("encode", [encode_png, encode_jpeg])
-def test_a_file_cut_short_in_its_header_is_unreadable_too(encode, keep):
+def test_a_file_truncated_in_its_header_is_unreadable(encode, keep):
     assert status_of(encode(noise().transpose(2, 0, 1), "real")[:keep]) == "unreadable"
 
 
-def test_no_bytes_at_all_is_unreadable():
+def test_empty_bytes_are_unreadable():
     assert status_of(b"") == "unreadable"
 
 
 def test_text_named_jpg_is_unsupported(tmp_path):
-    (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.\n" * 10)
+    (tmp_path / "letter.jpg").write_text("Dear reader, this is not an image.\n" * 10)
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "letter.jpg")
     assert caught.value.status == "unsupported"
@@ -189,7 +189,7 @@ def test_the_content_decides_not_the_suffix(tmp_path):
     assert np.array_equal(read_image(tmp_path / "really-a-png.jpg"), noise())
 
 
-def test_a_huge_claim_is_refused_before_memory_is_taken():
+def test_a_huge_size_in_the_header_is_refused_before_allocation():
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(10_000_000), 9))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -207,7 +207,7 @@ def test_32_bit_pixels_are_unsupported():
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("name", ["pipe", "folder", "absent", "broken-link"])
-def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, name):
+def test_non_regular_files_are_refused_without_blocking(tmp_path, name):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "broken-link").symlink_to("nowhere")
@@ -217,15 +217,15 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, name)
 
 
 def test_a_video_is_refused_before_all_of_it_is_read(tmp_path):
-    with (tmp_path / "film").open("wb") as file:
+    with (tmp_path / "video").open("wb") as file:
         file.write(b"\0\0\0\x20ftypisom")
         file.truncate(1 << 40)  # a terabyte, none of it on disk
     with pytest.raises(ImageError, match="a video") as caught:
-        read_bytes(tmp_path / "film")
+        read_bytes(tmp_path / "video")
     assert (caught.value.status, caught.value.kind) == ("unsupported", "video")
 
 
-def test_a_photo_of_a_telephone_that_cannot_be_read_is_told_how_to_be(tmp_path):
+def test_an_unsupported_phone_photo_error_says_how_to_convert_it(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     with pytest.raises(ImageError, match="HEIC photo: save it as JPEG or PNG") as caught:
         read_image(tmp_path / "a.heic")
@@ -238,7 +238,7 @@ def test_a_name_too_long_for_the_system_is_an_image_error(tmp_path):
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
-def test_damage_of_any_kind_is_an_image_error_and_nothing_else(image_format):
+def test_any_damage_is_an_image_error(image_format):
     if image_format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
     whole = saved(Image.fromarray(noise()), image_format)
@@ -258,7 +258,7 @@ def test_damage_of_any_kind_is_an_image_error_and_nothing_else(image_format):
 
 
 @pytest.mark.parametrize("kind", [b"cHRM", b"gAMA", b"pHYs", b"tEXt", b"iTXt", b"zTXt", b"eXIf", b"iCCP"])
-def test_a_malformed_chunk_behind_the_pixels_is_no_crash(kind):
+def test_a_malformed_chunk_after_the_pixels_does_not_crash(kind):
     whole = saved(Image.fromarray(noise()), "PNG")
     data = whole[:-12] + png_chunk(kind, b"\x01\x02\x03") + whole[-12:]
     try:
@@ -287,7 +287,7 @@ def test_fit_square_is_antialiased():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (37, 5), (16, 16)])
-def test_fit_square_gives_the_shape_asked_for(channels, shape):
+def test_fit_square_returns_the_requested_shape(channels, shape):
     found = fit_square(noise(*shape), 16, channels)
     assert found.shape == (channels, 16, 16)
     assert found.dtype == np.uint8

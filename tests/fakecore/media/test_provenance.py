@@ -43,7 +43,7 @@ def jpeg_layout(data):
 
 
 @pytest.mark.parametrize("encode", ENCODERS)
-def test_a_fake_says_so_to_people_and_to_platforms(encode):
+def test_metadata_of_a_fake_mark_it_as_synthetic(encode):
     sentence, xmp = written(encode(pixels(), "fake"))
     assert sentence == SENTENCES["fake"]
     assert "SYNTHETIC" in sentence
@@ -72,7 +72,7 @@ def test_the_xmp_is_well_formed(encode, origin):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("encode", "layout"), [(encode_png, png_layout), (encode_jpeg, jpeg_layout)])
-def test_real_and_fake_files_differ_in_nothing_but_the_words(encode, layout, channels):
+def test_real_and_fake_files_differ_only_in_the_statement(encode, layout, channels):
     real, fake = encode(pixels(channels), "real"), encode(pixels(channels), "fake")
     assert real != fake
     assert len(real) == len(fake)
@@ -92,7 +92,7 @@ def test_png_checksums_are_right():
         place += 12 + length
 
 
-def test_what_is_inserted_is_known_again_whichever_origin_it_states():
+def test_inserted_metadata_are_recognised_for_either_origin():
     for origin in SENTENCES:
         assert is_provenance(xmp_packet(origin)) and is_provenance(
             b"Description\0" + SENTENCES[origin].encode().ljust(64)

@@ -17,9 +17,9 @@ def write_film(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, size_wh)
     assert writer.isOpened()
     for number in range(count):
-        picture = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
-        picture[:, : size_wh[0] // 2] = number * 8
-        writer.write(picture)
+        image = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
+        image[:, : size_wh[0] // 2] = number * 8
+        writer.write(image)
     writer.release()
     return path
 
@@ -37,12 +37,12 @@ def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(6
         if rotation is not None:
             stream.set_display_rotation(rotation)
         for number, time_ms in enumerate(times_ms):
-            picture = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
-            picture[:, size_wh[0] // 2 :] = random.integers(
+            image = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
+            image[:, size_wh[0] // 2 :] = random.integers(
                 0, 256, (size_wh[1], size_wh[0] - size_wh[0] // 2, 3), np.uint8
             )
-            picture[:, : size_wh[0] // 2] = number % 32 * 8
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image[:, : size_wh[0] // 2] = number % 32 * 8
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -51,7 +51,7 @@ def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(6
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    return write_film(tmp_path_factory.mktemp("film") / "a.mp4")
+    return write_film(tmp_path_factory.mktemp("video") / "a.mp4")
 
 
 def numbers(found) -> list[int]:
@@ -59,7 +59,7 @@ def numbers(found) -> list[int]:
     return [round(float(frame.pixels[:, : frame.pixels.shape[1] // 4].mean()) / 8) for frame in found]
 
 
-def test_what_a_video_says_of_itself(video):
+def test_video_info(video):
     info = open_video(video)
     assert (info.width, info.height, info.fps, info.frames, info.rotation) == (64, 48, 10.0, 30, 0)
     assert info.duration_s == pytest.approx(3.0)
@@ -79,7 +79,7 @@ def test_what_a_video_says_of_itself(video):
         ({"start_s": 9.0}, []),
     ],
 )
-def test_each_choice_gives_its_frames_with_their_numbers_and_times(video, choice, indices):
+def test_each_selection_yields_frames_with_their_indices_and_times(video, choice, indices):
     chosen = frames(video, **choice)
     found = list(chosen)
     assert [frame.index for frame in found] == numbers(found) == list(indices)
@@ -96,7 +96,7 @@ def test_frames_are_rgb(tmp_path):
     assert red > 200 and green < 60 and blue < 60
 
 
-def test_a_variable_rate_gives_the_times_that_a_player_shows(tmp_path):
+def test_a_variable_rate_gives_the_times_of_a_player(tmp_path):
     times = [0, 40, 80, 1000, 1040, 3000, 3500, 3540]
     path = encode(tmp_path / "vfr.mp4", times)
     assert [frame.time_s for frame in frames(path)] == pytest.approx([time / 1000 for time in times], abs=0.002)
@@ -104,7 +104,7 @@ def test_a_variable_rate_gives_the_times_that_a_player_shows(tmp_path):
     assert [frame.index for frame in frames(path, fps=1)] == [0, 3, 5]
 
 
-def test_seeking_gives_the_same_frames_as_reading_on(tmp_path):
+def test_seeking_gives_the_same_frames_as_decoding_in_order(tmp_path):
     path = encode(tmp_path / "long.mp4", range(0, 20_000, 40), gop=25)
     everything = list(frames(path))
     for choice in ({"count": 7}, {"every": 83}, {"fps": 0.3, "start_s": 3.3}):
@@ -132,7 +132,7 @@ def test_odd_sizes_and_a_single_frame(tmp_path, size_wh):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv"])
-def test_a_cut_video_gives_its_good_frames_and_says_so(tmp_path, suffix):
+def test_a_truncated_video_yields_its_good_frames_and_is_reported(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
     encode(path, range(0, 4000, 40), faststart=suffix == "mp4")
     data = path.read_bytes()
@@ -144,7 +144,7 @@ def test_a_cut_video_gives_its_good_frames_and_says_so(tmp_path, suffix):
     assert chosen.outcome.duration_s == pytest.approx(len(found) / 25, abs=0.05)
 
 
-def test_a_wrong_count_in_the_header_is_no_cut(tmp_path):
+def test_a_wrong_count_in_the_header_is_not_a_truncation(tmp_path):
     path = write_film(tmp_path / "b.avi", codec="MJPG")
     data = path.read_bytes()
     place = data.index(b"strh") + 8 + 32  # dwLength of the stream's header
@@ -154,7 +154,7 @@ def test_a_wrong_count_in_the_header_is_no_cut(tmp_path):
     assert len(list(chosen)) == 30 and not chosen.outcome.truncated and chosen.outcome.note is None
 
 
-def test_bytes_overwritten_midway_cost_no_more_than_the_frames_they_were(tmp_path):
+def test_overwritten_bytes_lose_only_their_own_frames(tmp_path):
     path = encode(tmp_path / "hole.mp4", range(0, 4000, 40), gop=5, codec="libx264")
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -165,7 +165,7 @@ def test_bytes_overwritten_midway_cost_no_more_than_the_frames_they_were(tmp_pat
 
 
 @pytest.mark.parametrize(("rate", "step_s"), [(b"\0\0\0\0", 0.1), (b"\xff\xff\xff\xff", 0.04)])
-def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate, step_s):
+def test_an_impossible_rate_in_the_header_is_ignored(tmp_path, rate, step_s):
     path = write_film(tmp_path / "b.avi", count=5, codec="MJPG")
     data = bytearray(path.read_bytes())
     place = data.index(b"strh") + 8 + 24  # dwRate
@@ -177,7 +177,7 @@ def test_an_absurd_rate_in_the_header_is_none_or_harmless(tmp_path, rate, step_s
     assert len(found) == 5 and found[1].time_s == pytest.approx(step_s)  # 25 a second where none is known
 
 
-def test_times_that_no_video_could_have_are_made_up(tmp_path, video):
+def test_impossible_times_are_replaced(tmp_path, video):
     data = video.read_bytes()
     place = data.index(b"mdhd") + 16  # units a second
     (tmp_path / "odd.mp4").write_bytes(data[:place] + struct.pack(">I", 0x7FFFFFFF) + data[place + 4 :])
@@ -201,7 +201,7 @@ def test_times_that_no_video_could_have_are_made_up(tmp_path, video):
         ("photo.mp4", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), "unsupported"),
     ],
 )
-def test_what_is_no_video_is_refused_quietly(tmp_path, capfd, name, data, status):
+def test_other_files_are_refused_without_output(tmp_path, capfd, name, data, status):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(VideoError) as caught:
         open_video(tmp_path / name)
@@ -209,7 +209,7 @@ def test_what_is_no_video_is_refused_quietly(tmp_path, capfd, name, data, status
     assert capfd.readouterr() == ("", "")
 
 
-def test_folders_pipes_and_what_is_not_there(tmp_path):
+def test_folders_pipes_and_missing_files_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for name, words in ((".", "a folder"), ("pipe.mp4", "not a regular file"), ("none.mp4", "no such file")):
         with pytest.raises(VideoError, match=words):
@@ -255,12 +255,12 @@ def test_8k_is_too_large(tmp_path):
     "choice",
     [{"every": 0}, {"count": 0}, {"fps": 0}, {"fps": 1, "every": 2}, {"start_s": -1}, {"start_s": 2, "end_s": 1}],
 )
-def test_choices_that_make_no_sense_are_refused(video, choice):
+def test_invalid_selections_are_refused(video, choice):
     with pytest.raises(UserError):
         frames(video, **choice)
 
 
-def test_an_iteration_left_early_still_has_an_outcome(video):
+def test_an_iteration_stopped_early_still_has_an_outcome(video):
     chosen = frames(video)
     iteration = iter(chosen)
     next(iteration)

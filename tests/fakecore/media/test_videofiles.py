@@ -24,7 +24,7 @@ IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".png", ".mp4"])
-def test_first_bytes_of_a_video_tell_it_whatever_its_name(head, suffix):
+def test_first_bytes_identify_a_video_whatever_its_name(head, suffix):
     assert is_video(head, suffix, IMAGES)
 
 
@@ -40,12 +40,12 @@ def test_first_bytes_of_a_video_tell_it_whatever_its_name(head, suffix):
         b"x",
     ],
 )
-def test_still_pictures_and_sound_in_the_same_containers_are_no_videos(head):
+def test_still_images_and_sound_in_the_same_containers_are_not_videos(head):
     assert not is_video(head, "", IMAGES)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".MOV", ".webm", ".mkv", ".avi"])
-def test_the_name_tells_only_what_the_bytes_leave_open(suffix):
+def test_the_suffix_decides_only_if_the_bytes_do_not(suffix):
     assert is_video(b"damaged beyond recognition", suffix, IMAGES)
     assert not is_video(b"\x89PNG\r\n", suffix, IMAGES)
     assert not is_video(b"", suffix, IMAGES)
@@ -54,14 +54,14 @@ def test_the_name_tells_only_what_the_bytes_leave_open(suffix):
 @pytest.mark.parametrize(
     "image_format", ["AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"]
 )
-def test_no_image_is_taken_for_a_video(image_format):
+def test_images_are_not_recognised_as_videos(image_format):
     for shade in (0, 71, 255):  # 71 is the byte that marks MPEG transport streams
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64), (shade,) * 3).save(buffer, image_format)
         assert not is_video(buffer.getvalue()[:HEAD_BYTES], "", IMAGES)
 
 
-def test_a_name_tells_a_video_where_nothing_else_can(tmp_path):
+def test_the_suffix_decides_for_a_file_without_bytes(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     names = ("gone.mp4", "GONE.MKV", "gone.png", "gone", "folder.mp4")
     assert [named_video(tmp_path / name) for name in names] == [True, True, False, False, False]

@@ -7,7 +7,7 @@ from fakecore.media.video import frames
 from fakecore.media.videowriter import video_writer
 
 
-def test_frames_come_back_at_their_times_in_the_size_that_the_codec_can_hold(tmp_path):
+def test_frames_are_read_back_at_their_times_with_even_sides(tmp_path):
     path, times = tmp_path / "a.mp4", [3.0, 3.1, 3.5, 3.52]
     with video_writer(path, (65, 49), 10, comment="made up") as add:
         for number, time_s in enumerate(times):
@@ -23,7 +23,7 @@ def test_frames_come_back_at_their_times_in_the_size_that_the_codec_can_hold(tmp
         assert container.metadata["comment"] == "made up"
 
 
-def test_a_video_that_fails_midway_leaves_nothing(tmp_path):
+def test_a_writer_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError, match="midway"), video_writer(tmp_path / "a.mp4", (32, 32), 10) as add:
         add(np.zeros((32, 32, 3), np.uint8), 0.0)
         raise RuntimeError("midway")

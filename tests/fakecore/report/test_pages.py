@@ -3,7 +3,7 @@ import pytest
 from fakecore.report.pages import picture, write_page
 
 
-def test_a_page_carries_its_look_and_escapes_what_it_is_given(tmp_path):
+def test_a_page_contains_its_style_and_escapes_values(tmp_path):
     values = {"columns": [], "lines": [], "best": None, "asked": {"real": "<b>", "seed": 0, "changes": {}}}
     write_page(
         tmp_path / "p.html",
@@ -19,11 +19,11 @@ def test_a_page_carries_its_look_and_escapes_what_it_is_given(tmp_path):
     assert "<h1>a &amp; b</h1>" in page and "&lt;b&gt;" in page and "<style>" in page
 
 
-def test_a_forgotten_value_is_an_error(tmp_path):
+def test_a_missing_value_is_an_error(tmp_path):
     with pytest.raises(Exception, match="undefined"):
         write_page(tmp_path / "p.html", "fakegen.sweeps", "sweep.html.j2", title="x")
     assert not (tmp_path / "p.html").exists()
 
 
-def test_a_picture_travels_inside_the_page():
+def test_an_image_is_embedded_in_the_page():
     assert picture(b"\x89PNG") == "data:image/png;base64,iVBORw=="

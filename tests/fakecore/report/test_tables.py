@@ -6,7 +6,7 @@ COLUMNS = ("name", "images", "share", "why")
 ROWS = [["a", 12345, "9%", "short"], ["longer", 7, "100%", "word " * 30]]
 
 
-def test_numbers_stand_to_the_right_and_words_to_the_left(monkeypatch):
+def test_numbers_are_aligned_right_and_text_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     lines = table(COLUMNS, ROWS[:1]).splitlines()
     assert lines == ["name  images  share  why", "a     12,345     9%  short"]
@@ -28,7 +28,7 @@ def test_without_a_terminal_a_line_has_80_characters(monkeypatch):
     assert 70 < max(map(len, table(COLUMNS, ROWS).splitlines())) <= 80
 
 
-def test_a_table_of_nothing_is_its_header():
+def test_an_empty_table_is_its_header():
     assert table(("a", "b"), []) == "a  b"
 
 
@@ -42,6 +42,6 @@ def test_a_paragraph_keeps_its_indent(monkeypatch):
     assert len(lines) > 2 and all(line.startswith("    word") and len(line) <= 40 for line in lines)
 
 
-def test_a_csv_has_the_named_columns_and_empty_fields_for_nothing():
+def test_a_csv_has_the_named_columns_and_empty_fields_for_none():
     rows = [{"name": 'a "b", c', "share": 0.5, "other": 1}, {"name": None}, {"name": "\udcff"}]
     assert as_csv(("name", "share"), rows) == b'name,share\n"a ""b"", c",0.5\n,\n\xff,\n'

@@ -12,7 +12,7 @@ def entry(part, name, size, used, suffix):
     return path
 
 
-def test_one_limit_holds_for_pixels_and_features_and_the_oldest_goes_first(monkeypatch, tmp_path):
+def test_pixels_and_features_share_one_limit_and_the_oldest_is_pruned_first(monkeypatch, tmp_path):
     monkeypatch.setenv("FAKELAB_CACHE", str(tmp_path))
     oldest = entry("pixels", "a", 100, 1, ".npy")
     kept = entry("features", "b", 100, 2, ".safetensors")

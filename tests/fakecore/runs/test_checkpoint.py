@@ -34,7 +34,7 @@ def same(left, right):
         assert torch.equal(tensor, right[name])
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_save_and_load_round_trip(tmp_path):
     digest = save_checkpoint(tmp_path / "epoch-0001.v2", tensors(), {"epoch": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001.v2.json", "epoch-0001.v2.safetensors"]
     found, facts = load_checkpoint(tmp_path / "epoch-0001.v2")
@@ -56,14 +56,14 @@ def test_tied_weights_are_saved_twice():
     assert len(tensor_bytes({"a": layer.weight, "b": layer.weight})) > 32
 
 
-def test_a_prefix_chooses_and_is_dropped(tmp_path):
+def test_a_prefix_selects_tensors_and_is_removed(tmp_path):
     save_checkpoint(tmp_path / "a", tensors(), {})
     found, _ = load_checkpoint(tmp_path / "a", prefix="g.")
     assert set(found) == {"weight", "steps"}
 
 
 @pytest.mark.parametrize("first_bytes", [b"\x80", b"\x80\x02", b"PK"])
-def test_no_length_of_names_makes_a_checkpoint_look_like_a_pickle(tmp_path, first_bytes):
+def test_a_header_length_is_never_mistaken_for_a_pickle(tmp_path, first_bytes):
     """A safetensors file starts with its header's length, which may be any multiple of 8."""
     wanted = int.from_bytes(first_bytes, "little")
     name = "x" * 8
@@ -74,7 +74,7 @@ def test_no_length_of_names_makes_a_checkpoint_look_like_a_pickle(tmp_path, firs
 
 
 @pytest.mark.parametrize("keep", [0, 3, 20, 100, -1])
-def test_a_file_cut_short_is_refused(tmp_path, keep):
+def test_a_truncated_file_is_refused(tmp_path, keep):
     save_checkpoint(tmp_path / "a", tensors(), {})
     weights = tmp_path / "a.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
@@ -99,7 +99,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, "zip", "legacy"])
-def test_a_pickle_in_disguise_is_refused_and_never_run(tmp_path, protocol):
+def test_a_disguised_pickle_is_refused_and_never_executed(tmp_path, protocol):
     marker = tmp_path / "it-ran"
     save_checkpoint(tmp_path / "a", tensors(), {})
     weights = tmp_path / "a.safetensors"
@@ -125,7 +125,7 @@ def test_weights_of_another_json_are_refused(tmp_path):
         load_checkpoint(tmp_path / "a")
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
+def test_a_flipped_bit_is_detected(tmp_path):
     save_checkpoint(tmp_path / "a", tensors(), {})
     data = bytearray((tmp_path / "a.safetensors").read_bytes())
     data[-1] ^= 1
@@ -142,14 +142,14 @@ def test_a_missing_half_is_named(tmp_path, suffix):
         load_checkpoint(tmp_path / "a")
 
 
-def test_facts_that_are_no_object_are_refused(tmp_path):
+def test_facts_that_are_not_an_object_are_refused(tmp_path):
     save_checkpoint(tmp_path / "a", tensors(), {})
     (tmp_path / "a.json").write_text(json.dumps([1, 2]))
     with pytest.raises(UserError):
         load_checkpoint(tmp_path / "a")
 
 
-def test_weights_that_are_not_finite_are_refused_where_the_modules_own_are():
+def test_non_finite_weights_are_refused_where_the_modules_are_finite():
     module = nn.Linear(2, 1)
     module.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     state = {"weight": torch.ones(1, 2), "bias": torch.ones(1), "mask": torch.tensor([0.0, -torch.inf])}
@@ -204,7 +204,7 @@ def update(module, optimiser, steps, seed):
 
 
 @pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": True}, {"amsgrad": True}])
-def test_adam_goes_on_from_disk_as_if_never_stopped(tmp_path, options):
+def test_adam_restored_from_disk_continues_identically(tmp_path, options):
     def adam(module):
         return torch.optim.Adam(module.parameters(), lr=1e-2, betas=(0.5, 0.999), **options)
 

@@ -7,12 +7,12 @@ import torch
 
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json
-from fakecore.runs.grid import Cell, cell_name, check_grid, claimed, combinations, parse_over, work_off
+from fakecore.runs.grid import Cell, cell_name, check_grid, claimed, combinations, parse_over, run_cells
 
 CELLS = [Cell("a=1", {"a": "1"}), Cell("a=2", {"a": "2"}), Cell("a=3", {"a": "3"})]
 
 
-def test_over_is_read_as_typed_and_combined_with_the_last_field_innermost():
+def test_over_is_parsed_and_combined_with_the_last_field_innermost():
     over = parse_over(["a=1, 2", " b=x,y,"])
     assert over == {"a": ["1", "2"], "b": ["x", "y"]}
     assert [tuple(one.values()) for one in combinations(over)] == [("1", "x"), ("1", "y"), ("2", "x"), ("2", "y")]
@@ -20,7 +20,7 @@ def test_over_is_read_as_typed_and_combined_with_the_last_field_innermost():
 
 
 @pytest.mark.parametrize("typed", [["a"], ["=1"], ["a=,"], ["a=1", "a=2"]])
-def test_what_cannot_be_read_is_refused(typed):
+def test_invalid_over_is_refused(typed):
     with pytest.raises(UserError, match="--over"):
         parse_over(typed)
 
@@ -29,7 +29,7 @@ def test_names_are_those_of_folders():
     assert cell_name({"model": "timm:vit/x y", "lr": "1e-4"}, "dog") == "dog_model=timm-vit-x-y_lr=1e-4"
 
 
-def test_two_cells_of_one_name_a_field_swept_and_set_and_no_jobs_are_refused():
+def test_equal_cells_fields_swept_and_set_and_zero_jobs_are_refused():
     with pytest.raises(UserError, match="same run twice"):
         check_grid([*CELLS, CELLS[0]], {"a": []}, {}, 1)
     with pytest.raises(UserError, match="a is given to both --over and --set"):
@@ -38,7 +38,7 @@ def test_two_cells_of_one_name_a_field_swept_and_set_and_no_jobs_are_refused():
         check_grid(CELLS, {"a": []}, {}, 0)
 
 
-def test_a_folder_is_claimed_once_and_goes_on_with_the_same_alone(tmp_path):
+def test_a_claimed_folder_resumes_only_the_same_request(tmp_path):
     for _ in range(2):
         with claimed(tmp_path / "s", {"runs": ["x"]}):
             assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
@@ -47,7 +47,7 @@ def test_a_folder_is_claimed_once_and_goes_on_with_the_same_alone(tmp_path):
     assert read_json(tmp_path / "s" / "sweep.json") == {"runs": ["x"]}
 
 
-def test_a_folder_with_anything_else_in_it_is_left_as_it_is(tmp_path):
+def test_a_folder_with_other_files_is_not_changed(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for out, words in ((tmp_path, "not empty"), (tmp_path / "mine.txt", "is a file")):
         with pytest.raises(UserError, match=words), claimed(out, {}):
@@ -55,7 +55,7 @@ def test_a_folder_with_anything_else_in_it_is_left_as_it_is(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_one_that_fails_keeps_its_reason_and_the_others_go_on():
+def test_a_failed_cell_records_its_reason_and_the_others_continue():
     done = []
 
     def train(cell: Cell) -> None:
@@ -65,7 +65,7 @@ def test_one_that_fails_keeps_its_reason_and_the_others_go_on():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")
         done.append(cell.name)
 
-    failed = work_off(CELLS, train, jobs=1)
+    failed = run_cells(CELLS, train, jobs=1)
     assert failed == {
         "a=1": "no (got 1)",
         "a=2": "the device is out of memory: CUDA out of memory. Tried to allocate",
@@ -74,19 +74,19 @@ def test_one_that_fails_keeps_its_reason_and_the_others_go_on():
 
 
 @pytest.mark.parametrize("stop", [Interrupted("stopped"), KeyboardInterrupt()])
-def test_a_stop_ends_the_grid_and_says_where(stop):
+def test_a_stop_ends_the_grid_and_reports_the_cell(stop):
     def train(cell: Cell) -> None:
         if cell.name == "a=2":
             raise stop
         assert cell.name == "a=1"
 
     with pytest.raises(Interrupted, match=r"stopped in a=2;.* Repeat the command to resume"):
-        work_off(CELLS, train, jobs=1)
+        run_cells(CELLS, train, jobs=1)
 
 
-def test_processes_side_by_side_do_the_work(tmp_path):
+def test_parallel_processes_do_the_work(tmp_path):
     cells = [Cell(str(tmp_path / name), {}) for name in ("one", "two")]
-    assert work_off(cells, touch, jobs=2) == {}
+    assert run_cells(cells, touch, jobs=2) == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 

@@ -14,14 +14,14 @@ def fresh(path, hint=HINT):
     return refuse_used(path, made_by="a GAN run", marker="run.json", resume_hint=hint)
 
 
-def test_asking_leaves_nothing_behind_and_locking_makes_the_folder_with_its_parents(tmp_path):
+def test_checking_creates_nothing_and_locking_creates_the_folder(tmp_path):
     fresh(tmp_path / "runs" / "a")
     assert not (tmp_path / "runs").exists()
     with locked(tmp_path / "runs" / "a"):
         assert (tmp_path / "runs" / "a").is_dir()
 
 
-def test_an_empty_folder_will_do_even_with_a_lock_in_it(tmp_path):
+def test_an_empty_folder_is_accepted_even_with_a_lock_in_it(tmp_path):
     (tmp_path / ".lock").touch()
     fresh(tmp_path)
 
@@ -48,7 +48,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         fresh(tmp_path)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(UserError, match="is a file"):
         fresh(tmp_path / "a")
@@ -88,7 +88,7 @@ except UserError as error:
 """
 
 
-def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
     command = [sys.executable, "-c", LOCK, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "held\n"

@@ -12,13 +12,13 @@ def lines(root):
     return [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
 
 
-def test_what_is_written_is_read_back(tmp_path, write, picture):
+def test_written_images_are_read_back(tmp_path, write, image_at):
     write(tmp_path)
     found = read_imageset(tmp_path)
     assert len(found.records) == 20
     for item in found.records:
         pixels = read_image(found.path(item)).transpose(2, 0, 1)
-        assert np.array_equal(pixels, picture(item.label, item.index))
+        assert np.array_equal(pixels, image_at(item.label, item.index))
     assert found.labels().tolist() == [0] * 10 + [1] * 10
     assert found.splits().tolist() == ["train", "train", "train", "val", "test"] * 4
     assert found.records[0].class_ == "dog"
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back(tmp_path, write, picture):
     assert found.records[10].latent_seed == 0
 
 
-def test_the_layout_is_the_one_the_field_reads(tmp_path, write):
+def test_the_layout_is_imagefolder(tmp_path, write):
     write(tmp_path)
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     assert len(files) == 20
@@ -37,7 +37,7 @@ def test_the_layout_is_the_one_the_field_reads(tmp_path, write):
             assert (tmp_path / split / label).is_dir()
 
 
-def test_torchvision_reads_a_split_and_our_labels_do_not_come_from_its_alphabet(tmp_path, write, picture):
+def test_torchvision_reads_a_split_and_our_labels_do_not_come_from_its_alphabet(tmp_path, write, image_at):
     from torchvision.datasets import ImageFolder
 
     write(tmp_path)
@@ -45,7 +45,7 @@ def test_torchvision_reads_a_split_and_our_labels_do_not_come_from_its_alphabet(
     assert folder.class_to_idx == {"fake": 0, "real": 1}
     assert read_imageset(tmp_path).labels()[0] == 0
     assert len(folder) == 12
-    assert np.array_equal(np.asarray(folder[0][0]).transpose(2, 0, 1), picture("fake", 0))
+    assert np.array_equal(np.asarray(folder[0][0]).transpose(2, 0, 1), image_at("fake", 0))
 
 
 def test_metadata_lines_have_the_keys_of_the_plan(tmp_path, write):
@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_set_names_the_other_way_in(tmp_path):
         read_imageset(tmp_path / "absent")
 
 
-def test_counts_that_differ_are_told_in_words(tmp_path, write):
+def test_differing_counts_are_reported_as_text(tmp_path, write):
     write(tmp_path)
     before = read_imageset(tmp_path)
     lost = before.records[0]
@@ -139,7 +139,7 @@ def test_another_version_is_refused(tmp_path, info, write):
         ({"group": ["a"]}, "group cannot be used .*a string or null"),
     ],
 )
-def test_a_line_that_cannot_be_trusted_is_refused_by_number(tmp_path, change, words, write):
+def test_an_invalid_line_is_refused_with_its_number(tmp_path, change, words, write):
     write(tmp_path)
     content = lines(tmp_path)
     content[2].update(change)
@@ -179,7 +179,7 @@ def test_a_damaged_description_names_the_field_and_the_remedy(tmp_path, change, 
         read_imageset(tmp_path)
 
 
-def test_keys_of_other_programs_are_passed_over(tmp_path, write):
+def test_keys_of_other_programs_are_ignored(tmp_path, write):
     write(tmp_path)
     content = [{**line, "caption": "a dog"} for line in lines(tmp_path)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))

@@ -37,7 +37,7 @@ class Items:
         return cached_pixels(names, self, stamp, resolution=resolution, channels=channels)
 
 
-def test_the_cache_lies_where_fakelab_cache_says(cache):
+def test_the_cache_is_in_fakelab_cache(cache):
     assert cache_root() == cache
 
 
@@ -55,7 +55,7 @@ def test_the_second_call_decodes_nothing():
     assert (second.images[:, 1:] == 0).all()
 
 
-def test_what_cannot_be_decoded_is_listed_and_the_rest_stays_in_line():
+def test_undecodable_items_are_listed_and_rows_stay_aligned():
     data = [png(i % 256) for i in range(600)]
     data[0], data[5], data[300] = b"", b"a letter", data[300][:45]
     items = Items(data)
@@ -72,7 +72,7 @@ def test_what_cannot_be_decoded_is_listed_and_the_rest_stays_in_line():
     assert items.calls == 600
 
 
-def test_nothing_decodable_is_no_crash():
+def test_no_decodable_item_does_not_crash():
     found = Items([b"", b"x"]).pixels()
     assert len(found.images) == len(found.rows) == 0
     assert len(found.unused) == 2
@@ -85,7 +85,7 @@ def test_hashes_are_those_of_the_bytes():
     assert found.sha256 == [hashlib.sha256(png(1)).hexdigest(), hashlib.sha256(bytes([7] * 64)).hexdigest()]
 
 
-def test_arrays_are_taken_as_they_are():
+def test_arrays_are_used_unchanged():
     red = np.zeros((8, 8, 3), dtype=np.uint8)
     red[..., 0] = 255
     found = Items([red, np.full((8, 8), 9, dtype=np.uint8)]).pixels()
@@ -93,14 +93,14 @@ def test_arrays_are_taken_as_they_are():
     assert (found.images[1] == 9).all()
 
 
-def test_the_smallest_side_is_known_from_disk_too():
+def test_the_smallest_side_is_cached_too():
     items = Items([png(1, 30, 20), png(2, 9, 40)])
     assert items.pixels().smallest == 9
     assert items.pixels().smallest == 9
 
 
 @pytest.mark.parametrize("change", [{"stamp": "v2"}, {"resolution": 4}, {"channels": 1}])
-def test_another_stamp_resolution_or_colour_is_decoded_anew(change):
+def test_another_stamp_resolution_or_colour_is_decoded_again(change):
     items = Items([png((200, 0, 0)), png((0, 200, 0))])
     items.pixels()
     items.items = [png((100, 0, 0)), png((0, 100, 0))]
@@ -145,7 +145,7 @@ def test_damaged_facts_are_rebuilt(cache, content):
     assert items.calls == 6
 
 
-def test_nothing_is_left_behind_when_reading_fails(cache):
+def test_no_files_remain_after_a_failed_read(cache):
     def read(index):
         raise RuntimeError("cable pulled")
 
@@ -154,7 +154,7 @@ def test_nothing_is_left_behind_when_reading_fails(cache):
     assert list(cache.iterdir()) == []
 
 
-def test_pruning_drops_the_longest_unused_and_keeps_below_the_limit(cache, monkeypatch):
+def test_pruning_deletes_the_least_recently_used_down_to_the_limit(cache, monkeypatch):
     items = Items([png(i, 32, 32) for i in range(10)])
     one = 10 * 3 * 32 * 32
     monkeypatch.setenv("FAKELAB_CACHE_GB", str(2.5 * one / 1e9))
@@ -181,7 +181,7 @@ def test_an_array_larger_than_the_limit_is_still_used_once(cache, monkeypatch):
     assert len(list(cache.glob("*.npy"))) == 1
 
 
-def test_a_limit_that_is_no_number_is_the_users_to_mend(monkeypatch):
+def test_a_limit_that_is_not_a_number_is_a_user_error(monkeypatch):
     monkeypatch.setenv("FAKELAB_CACHE_GB", "lots")
     with pytest.raises(UserError, match="FAKELAB_CACHE_GB"):
         Items([png(1)]).pixels()
@@ -212,14 +212,14 @@ def test_grey_images_have_one_channel_and_one_coloured_one_makes_three():
     assert source_channels(names(coloured), Items(coloured)) == 3
 
 
-def test_the_colour_sample_is_small_and_passes_over_damage():
+def test_the_colour_sample_is_small_and_ignores_damaged_items():
     items = Items([png((i % 256,) * 3) for i in range(300)])
     items.items[0] = items.items[-1] = b"broken"
     assert source_channels(names(items.items), items) == 1
     assert items.calls <= 64
 
 
-def test_a_last_step_is_applied_to_every_image_and_kept_with_its_stamp():
+def test_a_final_step_is_applied_to_every_image_and_cached_by_its_stamp():
     items = Items([png(10), png(20)])
     names = ["a", "b"]
     plain = cached_pixels(names, items, "v1", resolution=8, channels=3)

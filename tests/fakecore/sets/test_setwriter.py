@@ -29,11 +29,11 @@ def test_jpeg_sets_say_their_quality(tmp_path, write):
         assert image.format == "JPEG"
 
 
-def test_grey_sets_are_grey_files(tmp_path, write, picture):
+def test_grey_sets_are_grey_files(tmp_path, write, image_at):
     write(tmp_path, channels=1)
     with Image.open(tmp_path / "train/fake/000000.png") as image:
         assert image.mode == "L"
-        assert np.array_equal(np.asarray(image), picture("fake", 0, 1)[0])
+        assert np.array_equal(np.asarray(image), image_at("fake", 0, 1)[0])
 
 
 def test_an_unknown_format_is_named(tmp_path, write):
@@ -41,7 +41,7 @@ def test_an_unknown_format_is_named(tmp_path, write):
         write(tmp_path, image_format="jpg")
 
 
-def test_the_manifest_lists_reals_and_fakes_by_turns_and_each_in_order(tmp_path, write):
+def test_the_manifest_alternates_reals_and_fakes_each_in_order(tmp_path, write):
     write(tmp_path, count=150)
     listed = lines(tmp_path)
     assert [line["label"] for line in listed[::64]] == ["real", "fake", "real", "fake", "real"]
@@ -51,7 +51,7 @@ def test_the_manifest_lists_reals_and_fakes_by_turns_and_each_in_order(tmp_path,
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webdataset"])
 @pytest.mark.parametrize("damage", ["none", "cut line", "half a shard", "unlisted files"])
-def test_a_writer_goes_on_after_a_stop_and_the_set_is_the_same(tmp_path, write, image_format, damage):
+def test_a_writer_resumes_after_a_stop_with_the_same_set(tmp_path, write, image_format, damage):
     count = 2 * SHARD + 100 if image_format == "webdataset" else 300
     write(tmp_path / "straight", count, image_format=image_format)
     root = tmp_path / "resumed"
@@ -71,7 +71,7 @@ def test_a_writer_goes_on_after_a_stop_and_the_set_is_the_same(tmp_path, write, 
 
 
 @pytest.mark.parametrize("image_format", ["png", "webdataset"])
-def test_a_finished_set_can_be_made_longer_and_is_then_as_if_made_at_once(tmp_path, write, image_format):
+def test_a_finished_set_can_grow_and_equals_one_written_at_once(tmp_path, write, image_format):
     write(tmp_path / "straight", 1500, labels=["fake"], image_format=image_format)
     root = tmp_path / "grown"
     for count in (3, 1100, 1500):
@@ -86,7 +86,7 @@ def test_a_set_that_is_being_added_to_is_not_complete(tmp_path, write):
     assert not is_imageset(tmp_path)
 
 
-def test_a_set_that_holds_more_than_is_asked_for_is_left_alone(tmp_path, write):
+def test_a_larger_set_is_not_changed(tmp_path, write):
     write(tmp_path, 100, labels=["fake"])
     before = files_of(tmp_path)
     for count in (1, 64, 99):
@@ -95,7 +95,7 @@ def test_a_set_that_holds_more_than_is_asked_for_is_left_alone(tmp_path, write):
     assert files_of(tmp_path) == before and is_imageset(tmp_path)
 
 
-def test_a_set_of_other_images_is_left_alone(tmp_path, write):
+def test_a_set_of_other_images_is_not_changed(tmp_path, write):
     write(tmp_path, 100)
     before = files_of(tmp_path)
     with pytest.raises(UserError, match=r"holds other images.*real 0 in the place of fake 0"):
@@ -103,7 +103,7 @@ def test_a_set_of_other_images_is_left_alone(tmp_path, write):
     assert files_of(tmp_path) == before
 
 
-def test_another_format_is_refused_and_nothing_is_touched(tmp_path, write):
+def test_another_format_is_refused_and_nothing_is_changed(tmp_path, write):
     write(tmp_path, 100, labels=["fake"])
     before = files_of(tmp_path)
     for other in ("jpeg", "webdataset"):
@@ -112,7 +112,7 @@ def test_another_format_is_refused_and_nothing_is_touched(tmp_path, write):
     assert files_of(tmp_path) == before
 
 
-def test_a_unit_is_only_listed_once_its_files_are(tmp_path, wanted):
+def test_a_unit_is_listed_only_after_its_files_are_written(tmp_path, wanted):
     writer = ImageSetWriter(tmp_path, {"fake": wanted("fake", 130)}, resolution=8, channels=3)
     (tmp_path / "train/fake/000127.png").mkdir()
     with pytest.raises(IsADirectoryError):
@@ -134,15 +134,15 @@ def test_an_error_while_making_pixels_reaches_the_caller_and_lists_nothing(tmp_p
     assert not is_imageset(tmp_path)
 
 
-def test_fewer_pixels_than_records_are_an_error(tmp_path, wanted, picture):
-    images = {"fake": wanted("fake", 2, pixels=lambda indices: picture("fake", 0)[None])}
+def test_fewer_pixels_than_records_are_an_error(tmp_path, wanted, image_at):
+    images = {"fake": wanted("fake", 2, pixels=lambda indices: image_at("fake", 0)[None])}
     writer = ImageSetWriter(tmp_path, images, resolution=8, channels=3)
     with pytest.raises(ValueError, match="shorter"):
         list(writer.write())
     writer.close()
 
 
-def test_shards_hold_a_span_of_indices_each_and_never_more_than_their_bound(tmp_path, write):
+def test_a_shard_contains_a_span_of_indices_up_to_its_limit(tmp_path, write):
     write(tmp_path, 2 * SHARD + 10, labels=["fake"], image_format="webdataset")
     shards = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.tar"))
     assert shards[:3] == ["test/fake-000000.tar", "test/fake-000001.tar", "test/fake-000002.tar"]
@@ -157,7 +157,7 @@ def test_shards_hold_a_span_of_indices_each_and_never_more_than_their_bound(tmp_
         assert sorted(indices) == list(range(number * SHARD, min((number + 1) * SHARD, 2 * SHARD + 10)))
 
 
-def test_a_shard_tells_of_no_clock_and_no_owner_and_its_json_is_the_line_of_the_manifest(tmp_path, write, picture):
+def test_a_shard_has_no_times_or_owners_and_its_json_is_the_manifest_line(tmp_path, write, image_at):
     write(tmp_path, 10, image_format="webdataset")
     by_name = {line["file_name"]: line for line in lines(tmp_path)}
     with tarfile.open(tmp_path / "train" / "real-000000.tar") as tar:
@@ -168,10 +168,10 @@ def test_a_shard_tells_of_no_clock_and_no_owner_and_its_json_is_the_line_of_the_
             if member.name.endswith(".json"):
                 assert json.loads(data) == by_name[name.replace(".json", ".png")]
             else:
-                assert data == encode_png(picture("real", by_name[name]["index"]), "real")
+                assert data == encode_png(image_at("real", by_name[name]["index"]), "real")
 
 
-def test_tar_agrees_that_a_shard_is_whole(tmp_path, write):
+def test_tar_reads_a_complete_shard(tmp_path, write):
     import subprocess
 
     write(tmp_path, 10, image_format="webdataset")
@@ -181,17 +181,17 @@ def test_tar_agrees_that_a_shard_is_whole(tmp_path, write):
     assert listed.stdout.split()[:2] == ["fake-000000.png", "fake-000000.json"] and not listed.stderr
 
 
-def test_a_set_in_shards_is_read_back_image_by_image(tmp_path, write, picture):
+def test_a_set_in_shards_is_read_back_image_by_image(tmp_path, write, image_at):
     write(tmp_path, 1100, image_format="webdataset")
     found = read_imageset(tmp_path)
     for record in found.records[::97]:
         pixels = decode_image(found.read(record)).transpose(2, 0, 1)
-        assert np.array_equal(pixels, picture(record.label, record.index))
+        assert np.array_equal(pixels, image_at(record.label, record.index))
     assert len(found.records) == 2200
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
-def test_a_damaged_shard_costs_its_images_and_says_so(tmp_path, write, damage):
+def test_a_damaged_shard_loses_only_its_own_images_and_is_reported(tmp_path, write, damage):
     from fakecore.media.pixels import ImageError
 
     write(tmp_path, 10, image_format="webdataset")

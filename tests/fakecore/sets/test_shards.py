@@ -32,7 +32,7 @@ def test_members_are_read_back_by_name(tmp_path):
         read_member(tmp_path / "a.tar", "other")
 
 
-def test_a_shard_that_was_replaced_is_read_anew(tmp_path):
+def test_a_replaced_shard_is_read_again(tmp_path):
     import os
 
     path = tmp_path / "a.tar"

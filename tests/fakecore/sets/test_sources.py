@@ -12,7 +12,7 @@ from fakecore.sets.folders import walk_files
 from fakecore.sets.sources import default_data_root, open_source
 
 
-def picture(path, colour=(10, 20, 30)):
+def write_image(path, colour=(10, 20, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), colour).save(buffer, "PNG")
@@ -23,9 +23,9 @@ def picture(path, colour=(10, 20, 30)):
 @pytest.fixture
 def animals(tmp_path):
     root = tmp_path / "animals"
-    picture(root / "cat" / "1.png", (1, 1, 1))
-    picture(root / "dog" / "1.png", (2, 2, 2))
-    picture(root / "dog" / "old" / "2.png", (3, 3, 3))
+    write_image(root / "cat" / "1.png", (1, 1, 1))
+    write_image(root / "dog" / "1.png", (2, 2, 2))
+    write_image(root / "dog" / "old" / "2.png", (3, 3, 3))
     return root
 
 
@@ -33,24 +33,24 @@ def first_pixel(source, index):
     return decode_image(source.read(index))[0, 0].tolist()
 
 
-def test_a_set_says_how_its_faces_were_cut(tmp_path):
-    picture(tmp_path / "train" / "real" / "000000.png")
+def test_a_set_records_how_its_faces_were_cropped(tmp_path):
+    write_image(tmp_path / "train" / "real" / "000000.png")
     line = {"file_name": "train/real/000000.png", "label": "real", "split": "train", "index": 0}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(line) + "\n")
     counts = {split: {"real": int(split == "train"), "fake": 0} for split in ("train", "val", "test")}
     facts = {"version": 1, "resolution": 4, "channels": 3, "counts": counts}
-    for origin, told in (
+    for origin, expected in (
         ({"faces": {"margin": 0.3, "align": True, "size": 64, "fps": 5}}, {"margin": 0.3, "align": True}),
         ({"run": "a"}, None),
         ({"faces": "all"}, None),
     ):
         (tmp_path / "imageset.json").write_text(json.dumps({**facts, "origin": origin}))
-        assert open_source(str(tmp_path)).faces == told
+        assert open_source(str(tmp_path)).faces == expected
 
 
 def test_a_flat_folder_has_no_classes(tmp_path):
     for name in ("b.png", "a.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     source = open_source(str(tmp_path))
     assert source.names == ["a.png", "b.png"]
     assert source.classes == [None, None]
@@ -78,15 +78,15 @@ def test_an_unknown_class_lists_the_classes_and_the_nearest(animals):
 
 
 def test_a_class_of_a_flat_folder_is_refused(tmp_path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     with pytest.raises(UserError, match="no sub-folders"):
         open_source(f"{tmp_path}:dog")
 
 
 def test_a_colon_in_a_folder_name_is_no_class(tmp_path):
     root = tmp_path / "at 12:30"
-    picture(root / "cat" / "a.png")
-    picture(root / "dog" / "a.png")
+    write_image(root / "cat" / "a.png")
+    write_image(root / "dog" / "a.png")
     assert len(open_source(str(root))) == 2
     assert open_source(f"{root}:cat").classes == ["cat"]
 
@@ -116,7 +116,7 @@ def test_a_broken_link_and_a_pipe_are_reported_and_the_rest_is_listed(animals):
     assert len(problems) == 2
 
 
-def test_a_link_to_itself_is_called_so_and_only_problems_of_the_chosen_class_are_reported(animals):
+def test_a_link_to_itself_is_reported_and_only_problems_of_the_chosen_class_are(animals):
     (animals / "cat" / "loop.png").symlink_to(animals / "cat" / "loop.png")
     (animals / "dog" / "gone.png").symlink_to("nowhere.png")
     (animals / "gone.png").symlink_to("nowhere.png")
@@ -149,7 +149,7 @@ ODD = [
 
 def test_odd_names_are_listed_and_read(tmp_path):
     for number, name in enumerate(ODD):
-        picture(tmp_path / "class é" / name, (number, 0, 0))
+        write_image(tmp_path / "class é" / name, (number, 0, 0))
     source = open_source(f"{tmp_path}:class é")
     assert sorted(source.names) == sorted(f"class é/{name}" for name in ODD)
     for index, name in enumerate(source.names):
@@ -161,8 +161,8 @@ def test_names_that_are_not_utf8_are_listed_and_read(tmp_path, place):
     latin = os.fsdecode(b"caf\xe9")
     root = tmp_path / latin if place == "folder" else tmp_path
     try:
-        picture(root / "a.png")
-        picture(root / f"{latin}.png", (9, 9, 9))
+        write_image(root / "a.png")
+        write_image(root / f"{latin}.png", (9, 9, 9))
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
     source = open_source(str(root))
@@ -171,14 +171,14 @@ def test_names_that_are_not_utf8_are_listed_and_read(tmp_path, place):
 
 
 def test_hidden_files_and_sidecars_are_no_images(tmp_path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     for name in (".DS_Store", "Thumbs.db", "metadata.csv", "imageset.json", ".cache/x.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("file_name\n")
     assert open_source(str(tmp_path)).names == ["a.png"]
 
 
-def test_an_empty_folder_is_the_users_to_mend(tmp_path):
+def test_an_empty_folder_is_a_user_error(tmp_path):
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     with pytest.raises(UserError, match="contains no images"):
         open_source(str(tmp_path / "empty"))
@@ -199,7 +199,7 @@ def test_a_misspelt_source_names_the_nearest():
 def test_a_file_that_vanishes_later_is_an_image_error(tmp_path):
     from fakecore.media.pixels import ImageError
 
-    path = picture(tmp_path / "a.png")
+    path = write_image(tmp_path / "a.png")
     source = open_source(str(tmp_path))
     path.unlink()
     with pytest.raises(ImageError):
@@ -208,7 +208,7 @@ def test_a_file_that_vanishes_later_is_an_image_error(tmp_path):
 
 def test_walking_is_sorted(tmp_path):
     for name in ("z/1.png", "a/2.png", "m.png"):
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
     assert [path.relative_to(tmp_path).as_posix() for path in walk_files(tmp_path, [])] == [
         "a/2.png",
         "m.png",
@@ -222,7 +222,7 @@ def test_the_stamp_follows_the_listing(animals, change):
     if change == "touch":
         os.utime(animals / "cat" / "1.png", ns=(1, 1))
     elif change == "add":
-        picture(animals / "cat" / "2.png")
+        write_image(animals / "cat" / "2.png")
     elif change == "rename":
         (animals / "cat").rename(animals / "lynx")
     assert (open_source(str(animals)).stamp == before) == (change == "nothing")
@@ -242,14 +242,14 @@ def test_metadata_jsonl_gives_class_and_group(animals):
     assert (chosen.names, chosen.groups) == (["cat/1.png"], ["leo"])
 
 
-def test_metadata_jsonl_counts_its_last_line_without_a_newline_too(animals):
-    """People write these by hand; a group that is passed over leaks a person across splits."""
+def test_metadata_jsonl_includes_a_last_line_without_a_newline(animals):
+    """Users edit these files; a group that is ignored leaks a person across splits."""
     lines = [{"file_name": "cat/1.png", "group": "a"}, {"file_name": "dog/1.png", "group": "a"}]
     (animals / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     assert open_source(str(animals)).groups == ["a", "a", None]
 
 
-def test_metadata_jsonl_that_is_damaged_in_the_middle_is_never_half_used(animals):
+def test_metadata_jsonl_damaged_in_the_middle_is_refused(animals):
     (animals / "metadata.jsonl").write_text(
         '{"file_name": "cat/1.png"}\n{oops\n{"file_name": "dog/1.png", "group": "a"}\n'
     )
@@ -261,7 +261,7 @@ def test_metadata_jsonl_that_is_damaged_in_the_middle_is_never_half_used(animals
         assert groups == [None, "a", None]
 
 
-def test_metadata_that_is_no_text_is_refused_in_plain_words(animals):
+def test_metadata_that_is_not_text_is_refused(animals):
     (animals / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError) as caught:
         open_source(str(animals))
@@ -286,13 +286,13 @@ def test_metadata_csv_gives_class_and_group(animals, encoding):
     assert source.groups == ["leo", "rex", None]
 
 
-def test_metadata_csv_of_another_encoding_is_one_line_to_mend(animals):
+def test_metadata_csv_of_another_encoding_is_a_one_line_error(animals):
     (animals / "metadata.csv").write_bytes("file_name,class\ncat/1.png,löwe\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"metadata\.csv"):
         open_source(str(animals))
 
 
-def test_digits_need_nothing():
+def test_digits_need_no_download():
     source = open_source("digits")
     assert len(source) == 1797
     assert set(source.classes) == set("0123456789")
@@ -302,7 +302,7 @@ def test_digits_need_nothing():
     assert (pixels.min(), pixels.max()) == (0, 255)
 
 
-def test_one_digit_may_be_chosen():
+def test_one_digit_can_be_selected():
     from sklearn.datasets import load_digits
 
     source, data = open_source("digits:3"), load_digits()
@@ -325,8 +325,8 @@ def test_an_empty_source_is_not_the_current_folder():
         open_source("")
 
 
-def test_a_file_is_no_source(tmp_path):
-    picture(tmp_path / "a.png")
+def test_a_file_is_not_a_source(tmp_path):
+    write_image(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png is a file \(expected a folder"):
         open_source(str(tmp_path / "a.png"))
 
@@ -336,7 +336,7 @@ def test_each_digit_has_a_stamp_of_its_own():
     assert len(stamps) == 11
 
 
-def test_downloads_live_where_fakelab_data_says(tmp_path, monkeypatch):
+def test_downloads_are_in_fakelab_data(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKELAB_DATA", str(tmp_path))
     assert default_data_root() == tmp_path
     monkeypatch.delenv("FAKELAB_DATA")

@@ -12,7 +12,7 @@ def counts(splits):
 
 
 @pytest.mark.parametrize("shares", SHARES)
-def test_shares_are_exact_for_images_that_stand_alone(shares):
+def test_shares_are_exact_for_images_without_groups(shares):
     assert counts(split_groups(np.arange(1000), shares, seed=0)) == [10 * share for share in shares]
 
 
@@ -27,7 +27,7 @@ def test_a_straddling_group_is_impossible(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_shares_come_out_near_with_groups_of_a_few(seed):
+def test_shares_are_approximate_with_small_groups(seed):
     groups = np.random.default_rng(seed).integers(0, 300, 1000)
     assert np.abs(np.array(counts(split_groups(groups, DEFAULT_SPLIT, seed))) - [800, 100, 100]).max() <= 3
 
@@ -40,14 +40,14 @@ def test_no_split_is_empty_when_there_are_three_groups(sizes, shares):
         assert min(counts(split_groups(groups, shares, seed))) > 0
 
 
-def test_fewer_than_three_groups_is_the_users_to_mend():
+def test_fewer_than_three_groups_is_a_user_error():
     with pytest.raises(UserError, match="2 groups"):
         split_groups(np.repeat([4, 7], 100), DEFAULT_SPLIT, seed=0)
 
 
 def test_shares_hold_for_each_label_and_copies_across_labels_stay_together():
     labels = np.repeat([0, 1], [300, 60])
-    groups = np.concatenate([np.arange(300), np.arange(290, 350)])  # ten pictures are in both
+    groups = np.concatenate([np.arange(300), np.arange(290, 350)])  # ten images are in both
     splits = split_groups(groups, (80, 10, 10), 4, labels)
     for label, total in ((0, 300), (1, 60)):
         for split, share in (("train", 0.8), ("val", 0.1), ("test", 0.1)):

@@ -74,7 +74,7 @@ def test_an_unknown_class_of_mnist_lists_the_classes(mnist):
 
 
 @pytest.mark.parametrize("keep", [0, 2, 500])
-def test_a_damaged_mnist_file_is_one_line_to_mend(mnist, keep):
+def test_a_damaged_mnist_file_is_a_one_line_error(mnist, keep):
     path = mnist / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match="mnist") as caught:
@@ -237,7 +237,7 @@ def test_attributes_that_no_face_has_together_are_refused(celeba):
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "lfw", "celeba"])
-def test_without_data_and_network_the_way_by_hand_is_told(tmp_path, name):
+def test_without_data_and_network_the_error_explains_the_manual_download(tmp_path, name):
     root = tmp_path / "data"
     with pytest.raises(UserError) as caught:
         open_source(name, root)
