@@ -79,7 +79,10 @@ def test_checkpoints_give_different_detectors(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"checkpoint": "7"}, "no checkpoint 7.*0, 1, 2"), ({"resolution": 32}, "own size.*got 32; expected 16")],
+    [
+        ({"checkpoint": "7"}, "no checkpoint 7.*0, 1, 2"),
+        ({"resolution": 32}, "input size of its own.*got 32; expected 16"),
+    ],
 )
 def test_an_invalid_request_is_one_line(run, changes, words, tmp_path):
     with pytest.raises(UserError, match=words):
