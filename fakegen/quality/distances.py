@@ -25,7 +25,7 @@ def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
     Computed by torchmetrics in double precision. It is overestimated with few images, more so in more dimensions: report
     it together with n.
     """
-    reals, fakes = _checked(reals, fakes, minimum=2, what="the Frechet distance")
+    reals, fakes = _checked(reals, fakes, least=2, what="the Frechet distance")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about memory: all features are in memory already
         from torchmetrics.image.fid import FrechetInceptionDistance
@@ -42,9 +42,9 @@ def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]
 
     Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and its mean does not depend on
     n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is
-    somewhat too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets.
+    somewhat too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
     """
-    reals, fakes = _checked(reals, fakes, minimum=3, what="the kernel distance")
+    reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
     n, m = len(reals), len(fakes)
     among_reals = _kernel_sums(reals, reals) - _kernel(reals, reals)  # (n,), without the pair of an image with itself
     among_fakes = _kernel_sums(fakes, fakes) - _kernel(fakes, fakes)
@@ -66,7 +66,7 @@ def precision_recall(reals: np.ndarray, fakes: np.ndarray, k: int = NEIGHBOURS) 
     An image is near a set if, for some member of the set, it is no farther away than the member's k-th nearest neighbour
     in the set: Kynkaanniemi et al. 2019 (arXiv 1904.06991), equation 1. Both decrease with n.
     """
-    reals, fakes = _checked(reals, fakes, minimum=k + 1, what="precision and recall")
+    reals, fakes = _checked(reals, fakes, least=k + 1, what="precision and recall")
     centre = reals.mean(axis=0)  # smaller values, less rounding error
     reals, fakes = reals - centre, fakes - centre
     return _fraction_near(fakes, reals, k), _fraction_near(reals, fakes, k)
@@ -74,7 +74,7 @@ def precision_recall(reals: np.ndarray, fakes: np.ndarray, k: int = NEIGHBOURS) 
 
 def diversity(reals: np.ndarray, fakes: np.ndarray) -> float:
     """Return the mean distance between two fakes divided by that between two reals: 0 if all fakes are equal."""
-    reals, fakes = _checked(reals, fakes, minimum=2, what="diversity")
+    reals, fakes = _checked(reals, fakes, least=2, what="diversity")
     spread = _mean_distance(reals)
     return _mean_distance(fakes) / spread if spread > 0 else 1.0
 
@@ -90,12 +90,12 @@ class _Precomputed(torch.nn.Module):
         return features
 
 
-def _checked(reals: np.ndarray, fakes: np.ndarray, *, minimum: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    if len(reals) < minimum or len(fakes) < minimum:
+def _checked(reals: np.ndarray, fakes: np.ndarray, *, least: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if len(reals) < least or len(fakes) < least:
         raise UserError(
             f"there are too few images for {what}",
             got=f"{len(reals)} real and {len(fakes)} fake",
-            expected=f"{minimum} or more of each; some hundreds for reliable numbers",
+            expected=f"{least} or more of each; some hundreds for reliable numbers",
         )
     for name, features in (("real", reals), ("fake", fakes)):
         if not np.isfinite(features).all():
