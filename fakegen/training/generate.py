@@ -67,7 +67,7 @@ def train(
     with world.together():
         chosen = get_preset(preset or default_preset(real), changes)
         check_architecture(chosen, set(changes or {}))
-        _check_shares(chosen, world)
+        _check_batch_size(chosen, world)
         if count is not None and count < 3:
             expected = "3 or more: at least one for each of train, val and test"
             raise UserError("--count is out of range", got=count, expected=expected)
@@ -126,7 +126,7 @@ def resume(
         with world.together():
             run = open_run(out, writes=world.is_main)
             wanted = _wanted_preset(run, preset, changes or {})
-            _check_shares(wanted, world)
+            _check_batch_size(wanted, world)
         request: dict[str, Any] = {
             "seed": run.facts["seed"] if seed is None else seed,
             "split": list(split or run.facts["split"]),
@@ -182,7 +182,7 @@ def _refuse_used(out: Path) -> None:
     refuse_used(out, made_by="a run", marker="run.json", resume_hint="Add --resume to resume it")
 
 
-def _check_shares(preset: Preset, world: World) -> None:
+def _check_batch_size(preset: Preset, world: World) -> None:
     if preset.batch % world.size:
         fitting = max(preset.batch // world.size, 2) * world.size
         raise UserError(

@@ -132,12 +132,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, tmp_pa
 
 
 def test_a_batch_that_is_not_a_multiple_of_the_processes_is_refused():
-    from fakegen.training.generate import _check_shares
+    from fakegen.training.generate import _check_batch_size
 
     preset = fakegen.get_preset("digits-32", {"batch": 17})
     with pytest.raises(UserError, match="--set batch=16"):
-        _check_shares(preset, SimpleNamespace(size=2))
-    _check_shares(preset, SimpleNamespace(size=17))
+        _check_batch_size(preset, SimpleNamespace(size=2))
+    _check_batch_size(preset, SimpleNamespace(size=17))
 
 
 def _diverge(tmp_path, tiny):
