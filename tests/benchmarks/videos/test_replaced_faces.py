@@ -141,7 +141,7 @@ def test_faces_at_and_outside_the_border_of_a_frame_are_cut_off(box):
 def seen(number: int, boxes: list, start_s: float = 0.0, logit: float = 0.0) -> TrackSeen:
     track = TrackSeen(number)
     for place, box in enumerate(boxes):
-        track.see(start_s + place / 5, np.array(box, np.float32))
+        track.add_frame(start_s + place / 5, np.array(box, np.float32))
         track.judge(start_s + place / 5, logit)
     return track
 
