@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -148,19 +148,23 @@ def derive_seed(*parts: int | str) -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run networks on the calling thread alone. Work that is split over threads as whole batches, one batch a thread,
-    is faster than every batch split over all threads, and its rounding does not depend on how many there are.
-    """
+def threads(count: int) -> Iterator[None]:
+    """Run networks on `count` CPU threads in the block; restore the number after it."""
     before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
+    if before != count:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if before != count:
+            torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Run networks on the calling thread alone. Work that is split over threads as whole batches, one batch a thread,
+    is faster than every batch split over all threads, and its rounding does not depend on how many there are.
+    """
+    return threads(1)
 
 
 def keep_freed_memory() -> None:

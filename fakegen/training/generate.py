@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fakecore.device import check_seed, choose_device, choose_precision, default_threads, join_world
+from fakecore.device import check_seed, choose_device, choose_precision, default_threads, join_world, threads
 from fakecore.distributed import PeerLost, World
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl
@@ -148,7 +148,8 @@ def resume(
 def _train_and_write(run: Run, reals: Reals, device: str, world: World) -> Generated:
     run.save(status="running")
     try:
-        train_gan(run, reals, device, world)
+        with threads(run.facts["threads"]):  # the order of a sum depends on it
+            train_gan(run, reals, device, world)
         if world.is_main:
             plot_run(run, reals)
         facts = write_matched_set(run, reals, device, world)

@@ -46,8 +46,6 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     keep_freed_memory()
     place = choose_device(device)
     fabric = make_fabric(place, run.facts["precision"])
-    if place.type == "cpu":
-        torch.set_num_threads(run.facts["threads"])  # the order of a sum depends on it
     torch.backends.cudnn.benchmark = True
     with world.together():
         pair = build_pair(preset, run.channels, len(run.classes), place, seed)

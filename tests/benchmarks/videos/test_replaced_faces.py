@@ -142,7 +142,7 @@ def seen(number: int, boxes: list, start_s: float = 0.0, logit: float = 0.0) -> 
     track = TrackSeen(number)
     for place, box in enumerate(boxes):
         track.add_frame(start_s + place / 5, np.array(box, np.float32))
-        track.judge(start_s + place / 5, logit)
+        track.add_score(start_s + place / 5, logit)
     return track
 
 
