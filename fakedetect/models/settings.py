@@ -116,7 +116,7 @@ class DetectorSettings(BackboneSettings):
         0.0,
         low=0,
         high=0.5,
-        why="largest move of an image, share of its side; for faces of videos, whose boxes tremble",
+        why="largest shift, fraction of the side; for faces of videos, whose boxes vary between frames",
     )
     max_fpr: float = setting(
         0.05, low=0.0001, high=0.5, why="`fake` may be said of at most this share of validation reals"

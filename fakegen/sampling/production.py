@@ -54,8 +54,8 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
 
 
 def sample(
-    run_path: Path,
-    out: Path,
+    run_path: Path | str,
+    out: Path | str,
     *,
     count: int,
     epoch: int | None = None,
@@ -71,6 +71,7 @@ def sample(
     run's set. `only` is the class to make, for a conditional generator; None makes all.
     Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
+    run_path, out = Path(run_path), Path(out)
     world = join_world(choose_device(device))
     with world.together():
         run = open_run(run_path)

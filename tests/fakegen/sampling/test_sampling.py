@@ -67,7 +67,7 @@ def test_sample_writes_the_images_of_the_generator_without_data(run, tmp_path, g
 
 
 def test_sample_differs_from_the_runs_own_set_by_default(run, tmp_path):
-    facts = fakegen.sample(run, tmp_path / "set", count=3)
+    facts = fakegen.sample(str(run), str(tmp_path / "set"), count=3)
     assert facts["origin"]["latent_seed"] == 1  # the run's own was 0
 
 
