@@ -160,7 +160,7 @@ def _attempt(train: Callable[[Cell], None], cell: Cell) -> str | None:
         train(cell)
     except Interrupted:
         raise Interrupted(f"stopped in {cell.name}; all progress is saved. Repeat the command to resume") from None
-    except KeyboardInterrupt:  # outside the loops that handle a request to stop
+    except KeyboardInterrupt:  # not inside a loop that handles a request to stop
         raise Interrupted(f"stopped in {cell.name}; finished work is kept. Repeat the command to resume") from None
     except UserError as error:
         return str(error)
