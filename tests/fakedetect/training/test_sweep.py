@@ -74,7 +74,7 @@ def test_the_table_has_a_row_for_each_and_one_that_failed_says_why(swept):
         ("blocks=2", "2", "done"),
         ("blocks=4", "4", "failed"),
     ]
-    assert swept.failed == ["blocks=4"] and "too small for so many blocks" in rows[2]["error"]
+    assert swept.failed == ["blocks=4"] and "too small for this number of blocks" in rows[2]["error"]
     assert rows[2]["auroc"] == rows[2]["parameters"] == ""
     for row in rows[:2]:
         facts = json.loads((swept.folder / "detectors" / row["run"] / "detector.json").read_text())
@@ -103,7 +103,7 @@ def test_the_page_carries_everything_and_names_the_best_on_validation(swept):
     page = swept.report.read_text()
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page
-    assert page.count("<tr") == 1 + len(swept.rows) and "too small for so many blocks" in page
+    assert page.count("<tr") == 1 + len(swept.rows) and "too small for this number of blocks" in page
     assert f"<code>{best_of(swept.rows)['run']}</code>, with an AUROC of" in page
 
 
