@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
-PATIENCE = timedelta(
-    days=7
-)  # one process may decode or write for hours while the others wait; a dead one is noticed at once
+# One process may decode or write for hours while the others wait; a dead one is noticed at once.
+PATIENCE = timedelta(days=7)
 
 
 def launched() -> bool:

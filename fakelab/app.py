@@ -133,8 +133,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):  # the reader of the output has closed it, as with `| head`
         return 0, ""
     if isinstance(error, BadRequest):
-        context, message = getattr(error, "ctx", None), error.format_message().strip().rstrip(".")
-        return 2, f"error: {message}. See: {context.command_path if context else command()} --help"
+        context, message = getattr(error, "ctx", None), error.format_message().strip()
+        ended = message if message.endswith(("?", ".")) else f"{message}."
+        return 2, f"error: {ended} See: {context.command_path if context else command()} --help"
     process = f" in process {rank()}" if rank() else ""
     return 2, f"error{process}: {explain_os_error(error) if isinstance(error, OSError) else error}"
 

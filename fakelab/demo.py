@@ -47,7 +47,7 @@ def run_demo(folder: Path, *, seed: int, device: str) -> int:
         changes={"epochs": 40},
         jobs=1,  # another process takes longer to start than these trainings take
         device=device,
-        go_on=command("benchmark", folder, "--out", race_folder),
+        resume_command=command("benchmark", folder, "--out", race_folder),
     )
     metrics = trained.metrics
     low, high = metrics["auroc_interval"]

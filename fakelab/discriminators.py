@@ -14,7 +14,7 @@ from torch import nn
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, load_into
 from fakecore.schema import OBJECT, TEXT, Kind
-from fakedetect.data.overlap import listed
+from fakedetect.data.overlap import pack_hashes
 from fakedetect.models.registry import Model, Opened, Request
 from fakegen.architectures.registry import build_discriminator
 from fakegen.runs.run import Run, open_run
@@ -94,7 +94,7 @@ def _training_reals(run: Run) -> bytes | None:
         return None
     if reals.fingerprint != source["fingerprint"]:
         return None
-    return listed(reals.sha256[row] for row in reals.train_rows())
+    return pack_hashes(reals.sha256[row] for row in reals.train_rows())
 
 
 DISCRIMINATOR = Model(

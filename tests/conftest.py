@@ -1,4 +1,4 @@
-"""What all tests share: a pixel cache of their own, the command line as a user runs it, and films of drawn faces."""
+"""What all tests share: a separate pixel cache, the command line as a user runs it, and videos of drawn faces."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def start_fakelab():
 
 @pytest.fixture(scope="session")
 def draw_face():
-    """A function: a drawn face, which MTCNN is sure of, on uint8 RGB `frame`: middle (x, y), about `side` pixels high."""
+    """A function that draws a face, which MTCNN detects, on uint8 RGB `frame`: centre (x, y), about `side` pixels high."""
     import cv2
 
     def draw(frame, x: float, y: float, side: float, skin=(224, 172, 138)) -> None:
@@ -95,8 +95,8 @@ def draw_face():
 
 
 @pytest.fixture(scope="session")
-def write_film(draw_face):
-    """A function: a film of 320x240; each of `people`, called with a frame's number, says where its face is, or None."""
+def write_video(draw_face):
+    """A function that writes a 320x240 video; each of `people`, called with a frame number, places a face or returns None."""
     import cv2
     import numpy as np
 

@@ -25,7 +25,8 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, write_json
 from fakecore.media.pixels import ImageError, decode_image
 from fakecore.media.provenance import COMPOSITE_SENTENCE
-from fakecore.media.video import VideoError, frames
+from fakecore.media.video import frames
+from fakecore.media.videostream import VideoError
 from fakecore.media.videowriter import video_writer
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say

@@ -22,7 +22,7 @@ def write_page(path: Path, package: str, template: str, **values: Any) -> None:
     write_bytes(path, page.encode("utf-8", errors="backslashreplace"))
 
 
-def picture(file: Path | bytes, kind: str = "png") -> str:
+def data_uri(file: Path | bytes, kind: str = "png") -> str:
     """Return an image file, or its bytes, as the `src` of an <img>; `kind` is "png", "jpeg" ..."""
     data = file if isinstance(file, bytes) else file.read_bytes()
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()

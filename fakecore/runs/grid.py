@@ -22,7 +22,7 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.interrupt import end_with_parent
 from fakecore.progress import say
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakecore.report.tables import as_csv
 from fakecore.runs.runfolder import locked
 
@@ -195,7 +195,7 @@ def write_sweep_page(
         asked=read_json(out / ASKED)["request"],
         columns=columns,
         lines=lines,
-        curves=picture(curves) if curves.is_file() else None,
+        curves=data_uri(curves) if curves.is_file() else None,
         **values,
     )
     return out / "sweep.html"

@@ -13,7 +13,7 @@ from fakecore.runs.cache import cache_home, limit_bytes, prune
 from fakecore.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
-def keep(key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> None:
+def save_tensors(key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -> None:
     """Store tensors under `key`, and prune the cache if it exceeds its limit."""
     limit = limit_bytes()
     path = _place(key)
@@ -22,7 +22,7 @@ def keep(key: str, tensors: Mapping[str, torch.Tensor], facts: dict[str, Any]) -
     prune(path.with_name(path.name + ".safetensors"), limit)
 
 
-def load_kept(key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+def load_tensors(key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """Return the tensors and facts stored under `key`; None if they are missing, pruned or damaged."""
     path = _place(key)
     try:

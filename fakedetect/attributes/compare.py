@@ -1,4 +1,4 @@
-"""`attributes compare`: learning curves of several classifiers in one plot, and a table of what they reached."""
+"""`attributes compare`: plot the learning curves of several classifiers, and list their final metrics in a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from fakecore.errors import UserError
 from fakecore.files import read_json, read_jsonl, write_bytes, write_json
 from fakecore.messages import counted
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakecore.runs.runfolder import refuse_used
 from fakedetect.attributes.model import check_facts, require_folder
 from fakedetect.attributes.report import words_of
@@ -17,7 +17,7 @@ from fakedetect.evaluation.plots import Learned, comparison_plot
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row for each model and attribute; `remarks` say what keeps rows from being comparable."""
+    """A comparison: one row per model and attribute; `remarks` give the reasons why rows are not comparable."""
 
     rows: list[dict]
     remarks: list[str]
@@ -25,8 +25,8 @@ class Comparison:
 
 
 def compare(folders: list[Path], out: Path) -> Comparison:
-    """Compare finished classifiers. `out` is a new PNG of the curves, or a new folder: curves.png, comparison.json and
-    comparison.html. Raises UserError.
+    """Compare finished classifiers and write the result to `out`: a new .png file (curves only), or a new folder with
+    curves.png, comparison.json and comparison.html. Raises UserError.
     """
     if len(folders) < 2:
         raise UserError("there is nothing to compare", got=f"{len(folders)} model", expected="two or more")
@@ -56,7 +56,7 @@ def compare(folders: list[Path], out: Path) -> Comparison:
         title="Attribute classifiers compared",
         rows=rows,
         remarks=remarks,
-        curves=picture(png),
+        curves=data_uri(png),
         targets=words_of(models[0][0]),
     )
     write_json(out / "comparison.json", {"version": 1, "models": rows, "remarks": remarks})
@@ -64,7 +64,7 @@ def compare(folders: list[Path], out: Path) -> Comparison:
 
 
 def _read(folder: Path) -> tuple[dict, list[dict]]:
-    """attributes.json, and history.jsonl, which must reach the best epoch."""
+    """Return the contents of attributes.json and history.jsonl; the history must include the best epoch."""
     require_folder(folder)
     facts = read_json(folder / "attributes.json")
     check_facts(facts, folder)
@@ -103,7 +103,7 @@ def _rows(name: str, facts: dict, history: list[dict]) -> list[dict]:
 
 
 def _remarks(models: list[dict]) -> list[str]:
-    """Why rows may not be held against each other."""
+    """Return the reasons why rows cannot be compared, as sentences."""
     found = []
     if len({tuple(words_of(facts)) for facts in models}) > 1:
         found.append("The models answer different questions: their rows are not comparable.")

@@ -1,4 +1,4 @@
-"""Images with their attributes: names matched to files, pixels decoded once, splits made by group."""
+"""Load images with their attributes: match names to files, decode each image once, split by group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ GROUP_COLUMN = "identity"
 
 @dataclass(frozen=True)
 class AttributeImages:
-    """`images` uint8 (N, C, R, R), `truth` uint8 (N, T), 1 for yes, `splits` (N,); the lists run parallel."""
+    """Decoded images and their attributes: `images` uint8 (N, C, R, R), `truth` uint8 (N, T), 1 for yes, `splits` (N,).
+
+    All lists have N items in the same order."""
 
     images: np.ndarray
     truth: np.ndarray
@@ -42,16 +44,16 @@ class AttributeImages:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any image, any answer or any split does."""
+        """Return a hash of all images, labels and splits."""
         facts = "".join(self.sha256) + "".join(self.splits)
         return hashlib.sha256(facts.encode() + self.truth.tobytes()).hexdigest()
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split."""
+        """Return the row numbers of a split."""
         return np.flatnonzero(self.splits == split)
 
     def counts(self) -> dict[str, dict]:
-        """By split: images, and how many of them are yes for each target."""
+        """Return {split: {"images": count, "yes": {target: count}}}."""
         found: dict[str, dict] = {}
         for split in SPLITS:
             own = self.truth[self.rows(split)]
@@ -71,11 +73,11 @@ def load_attributes(
     seed: int = 0,
     data_root: Path | None = None,
 ) -> AttributeImages:
-    """The images of a source that the file `labels` names, with their answers to `targets`, split by the seed.
+    """Return the images of the source `spec` that the file `labels` lists, with the values of `targets`, split by `seed`.
 
-    Images of one value of the column `group` (default: `identity`, where there is one) share a split, and so do copies.
-    Images that cannot be decoded or have no labels, and names without an image, are rows of `unused`. Raises UserError
-    when nothing is left, or an attribute has one value only.
+    Images with the same value in the column `group` (default: `identity`, if present) share a split, and so do duplicates.
+    Images that cannot be decoded or have no labels, and names without an image, are listed in `unused`. Raises UserError
+    if no image is left, or if an attribute has only one value.
     """
     table = read_labels(labels)
     wanted = parse_targets(targets, table)
@@ -129,8 +131,9 @@ def _group_column(table: LabelTable, group: str | None) -> str | None:
 
 
 def _match(source: Source, table: LabelTable) -> tuple[dict[int, int], list[dict]]:
-    """Row of the source -> row of the table, in the source's order; and what has no partner. A name is a path as the source
-    lists it, or that of a file alone.
+    """Return {row of the source: row of the table}, in the order of the source, and the unmatched entries.
+
+    A name in the table is a path as the source lists it, or a file name without its folder.
     """
     exact = {name: row for row, name in enumerate(source.names)}
     by_file: dict[str, list[int]] = {}
@@ -186,7 +189,7 @@ def _require_both(truth: np.ndarray, targets: list[Target], table: LabelTable, u
 
 
 def _split(images, sha256, groups, truth: np.ndarray, targets: list[Target], shares, seed: int) -> np.ndarray:
-    """Splits (N,) by group and copy; the shares hold for each attribute's rarer value, of an image's rarest."""
+    """Return the splits (N,). Groups and duplicates stay together; stratified by the rarest attribute value of each image."""
     together = same_picture_groups(images, sha256, groups)
     rarer = truth == (truth.mean(axis=0) < 0.5)  # (N, T): has it the value that fewer have?
     rank = np.argsort(np.argsort(rarer.sum(axis=0), kind="stable"), kind="stable")  # 0 for the rarest

@@ -1,4 +1,4 @@
-"""Who has which attribute: CelebA's list_attr_celeba.txt or a CSV, and the targets that are named in them."""
+"""Read attribute labels (CelebA's list_attr_celeba.txt or a CSV file) and parse the names of targets."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A file of labels. `names` (N,) are images; each of `columns` maps to its N texts, "" where there is none."""
+    """A label file: `names` (N,) are image names; `columns` maps a column's name to its N values as text, "" if missing."""
 
     path: Path
     names: list[str]
     columns: dict[str, list[str]]
 
     def values(self, column: str) -> dict[str, int]:
-        """The values of a column, the commonest first, with how many images have them."""
+        """Return the values of a column with their image counts, most frequent first."""
         return dict(Counter(value for value in self.columns[column] if value).most_common())
 
     def is_binary(self, column: str) -> bool:
-        """Whether a column says yes and no: 1 and 0, 1 and -1, true and false; or one of the two of all images."""
+        """Return whether a column is binary: 1 and 0, 1 and -1, or true and false; it may hold only one of the two."""
         return all(value.lower() in _YES + _NO for value in self.values(column))
 
     def value_counts(self) -> dict[str, dict[str, int]]:
-        """What a histogram of attributes shows: column -> {value: images}, "yes" alone of those that say yes and no."""
+        """Return {column: {value: images}} for a histogram; of binary columns, only "yes"."""
         found = {}
         for column in self.columns:
             values = self.values(column)
@@ -49,9 +49,9 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class Target:
-    """What one output of a network answers: has `column` the value `yes`, rather than `no`, or than any other (None)?
+    """The question that one output of a network answers: is `column` equal to `yes` rather than `no` (None: any other value)?
 
-    Of a column that says yes and no, both are None.
+    For a binary column, both are None.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Target:
 
     @property
     def words(self) -> str:
-        """Such as "Smiling", "emotion = happiness", "emotion = happiness against neutral"."""
+        """The target as text: "Smiling", "emotion = happiness" or "emotion = happiness against neutral"."""
         if self.yes is None:
             return self.column
         return f"{self.column} = {self.yes}" + ("" if self.no is None else f" against {self.no}")
 
     def truth(self, table: LabelTable) -> np.ndarray:
-        """float32 (N,): 1 yes, 0 no, NaN where the table says neither."""
+        """Return float32 (N,): 1 for yes, 0 for no, NaN if the table gives neither."""
         values = table.columns[self.column]
         if self.yes is None:
             known = dict.fromkeys(_YES, 1.0) | dict.fromkeys(_NO, 0.0)
@@ -78,8 +78,8 @@ class Target:
 
 
 def read_labels(path: Path) -> LabelTable:
-    """Read a CSV (a column of image names, further columns), or CelebA's list (a count, the names of the attributes, then
-    a line an image). Raises UserError for a file that is missing, no such table, cut short, or names an image twice.
+    """Read a CSV file (a column of image names and further columns) or CelebA's list (a count, the attribute names, then one
+    line per image). Raises UserError if the file is missing, malformed, truncated, or lists an image twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark first
@@ -146,8 +146,8 @@ def _table(path: Path, columns: list[str], names: list[str], rows: list[list[str
 
 
 def parse_targets(text: str, table: LabelTable) -> list[Target]:
-    """ "Smiling,Male", "emotion=happiness", "happiness" where one column alone has that value, or
-    "emotion=happiness:neutral", the one against the other. Raises UserError for what is not in the table, or is ambiguous.
+    """Parse targets: "Smiling,Male", "emotion=happiness", "happiness" if only one column has that value, or
+    "emotion=happiness:neutral" (one value against another). Raises UserError for unknown or ambiguous names.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -180,7 +180,7 @@ def _target(word: str, table: LabelTable) -> Target:
 
 
 def _by_name(word: str, table: LabelTable) -> Target:
-    """A column that says yes and no, or a value that one column alone has."""
+    """Return the target for the name of a binary column, or for a value that only one column has."""
     holding = [
         column for column in table.value_counts() if not table.is_binary(column) and word in table.values(column)
     ]
@@ -209,7 +209,7 @@ def _by_name(word: str, table: LabelTable) -> Target:
 
 
 def shown(names: Iterable[str], most: int = _SHOWN) -> str:
-    """The first few, and how many more there are."""
+    """Return the first `most` names and the number of the others, as text."""
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""Metrics of attribute classifiers. Arrays in, numbers out; 1 is yes, 0 is no."""
+"""Compute the metrics of attribute classifiers from arrays; 1 is yes, 0 is no."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def attribute_metrics(
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
 ) -> dict:
-    """What a report says of one attribute: `truth` (N,) of both values, `p` (N,) of yes.
+    """Return the metrics of one attribute: `truth` (N,) contains both values, `p` (N,) is the probability of yes.
 
-    `commoner` is the value that more training images have: `accuracy_of_commoner` is that of always saying it.
-    AUROC and balanced accuracy have 95 % bootstrap intervals, over groups where there are some.
+    `commoner` is the majority value in training; `accuracy_of_commoner` is the accuracy of always predicting it.
+    AUROC and balanced accuracy have 95 % bootstrap intervals; groups, if given, are resampled as a whole.
     """
     verdicts = verdict_metrics(truth, p, _AT_HALF)
     intervals = bootstrap_intervals(truth, p, _AT_HALF, groups=groups, seed=seed)
@@ -46,7 +46,7 @@ def attribute_metrics(
 
 
 def _choice(truth: np.ndarray, p: np.ndarray, least: float) -> dict:
-    """What `attributes select --min-p` would choose: how many, and how many of them are truly yes; None of none."""
+    """Return the effect of `attributes select --min-p`: images chosen and their share of true yes (None if none is chosen)."""
     chosen = p >= least
     n = int(chosen.sum())
     return {"min_p": least, "chosen": n, "share_yes": float(truth[chosen].mean()) if n else None}

@@ -1,4 +1,4 @@
-"""A trained attribute classifier: network, preprocessing and temperatures, in one folder that explains itself."""
+"""The trained attribute classifier: network, preprocessing and temperatures, saved in one folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fakedetect.models.detector import network_logits
 from fakedetect.models.networks import Probed, ScratchCNN
 
 VERSION = 1
-_REMEDY = "Copy attributes.json again, or train anew."
+_REMEDY = "Copy attributes.json again, or train again."
 _TARGET = {"name": TEXT, "column": TEXT, "yes": TEXT_OR_NONE, "no": TEXT_OR_NONE}
 _FIELDS = {
     "model": TEXT,
@@ -40,7 +40,7 @@ _FIELDS = {
 
 @dataclass
 class AttributeModel:
-    """`facts` is attributes.json."""
+    """A trained attribute classifier; `facts` is the content of attributes.json."""
 
     network: nn.Module
     facts: dict
@@ -48,7 +48,7 @@ class AttributeModel:
 
     @staticmethod
     def load(path: Path | str, device: str = "auto") -> AttributeModel:
-        """Load a classifier's folder. Raises UserError when it is missing, damaged, or something else."""
+        """Load a classifier from its folder. Raises UserError if the folder is missing, damaged or not a classifier."""
         path = Path(path)
         require_folder(path)
         tensors, facts = load_checkpoint(path / "attributes")
@@ -63,16 +63,16 @@ class AttributeModel:
         return AttributeModel(to_device(network, place).eval(), facts, place)
 
     def save(self, path: Path) -> None:
-        """Write attributes.safetensors, then attributes.json, whose presence says that the classifier is whole."""
+        """Write attributes.safetensors, then attributes.json, whose presence marks the classifier as complete."""
         self.facts["sha256"] = save_checkpoint(path / "attributes", self.network.state_dict(), self.facts)
 
     @property
     def names(self) -> list[str]:
-        """What the columns of `probabilities` stand for."""
+        """The names of the columns of `probabilities`."""
         return [target["name"] for target in self.facts["targets"]]
 
     def place_of(self, attribute: str | None) -> int:
-        """The column of an attribute, by its name; without one, that of the only one. Raises UserError."""
+        """Return the column of an attribute by name; None: the only attribute. Raises UserError if unknown or ambiguous."""
         if attribute is None and len(self.names) == 1:
             return 0
         if attribute is None:
@@ -83,29 +83,29 @@ class AttributeModel:
         raise unknown_name("attribute", attribute, self.names, where="of this model")
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> uint8 (C, R, R), the way the training images came."""
+        """Return uint8 RGB (H, W, 3) as uint8 (C, R, R), resized like the training images."""
         return fit_square(image, self.facts["arguments"]["resolution"], self.facts["arguments"]["channels"])
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Prepared uint8 (N, C, R, R) -> (N, T), [0, 1]: the probability of yes for each attribute."""
+        """Return the probability of yes (N, T), in [0, 1], of prepared uint8 images (N, C, R, R)."""
         logits = all_logits(self.network, images, self.device)
         return probabilities(logits, self.facts["head"], np.array(self.facts["temperatures"]))
 
 
 def all_logits(network: nn.Module, images: np.ndarray, device, rows: np.ndarray | None = None) -> np.ndarray:
-    """uint8 (N, C, R, R), or some `rows` of it -> float64 logits (N, T)."""
+    """Return float64 logits (N, T) of uint8 images (N, C, R, R), or (len(rows), T) of the given `rows`."""
     logits = network_logits(network, images, device, rows)
     return logits.reshape(len(logits), -1)
 
 
 def probabilities(logits: np.ndarray, head: str, temperatures: np.ndarray) -> np.ndarray:
-    """Logits (N, T) -> (N, T): each by itself, or, under softmax, shares of 1."""
+    """Return probabilities (N, T) of logits (N, T): sigmoid with temperatures, or softmax over the targets."""
     return softmax(logits, axis=1) if head == "softmax" else expit(logits / temperatures)
 
 
 def open_network(settings: AttributeSettings, resolution: int, channels: int, outputs: int, seed: int):
-    """(network, arguments, facts) for a new training: its weights are a function of the seed, or pretrained; what stays as
-    it is, is frozen. Raises UserError for a backbone that is not known, or weights that cannot be had.
+    """Return (network, arguments, facts) for a new training, with weights from the seed or pretrained; layers that are not
+    trained are frozen. Raises UserError for an unknown backbone or unavailable weights.
     """
     require_model(settings.model)
     torch.manual_seed(derive_seed(seed, "weights"))
@@ -123,7 +123,7 @@ def open_network(settings: AttributeSettings, resolution: int, channels: int, ou
 
 
 def build(model: str, arguments: dict) -> nn.Module:
-    """The network of `model`: uint8 images (B, C, R, R) -> logits (B,) of one attribute, (B, T) of several."""
+    """Return the network of `model`: it maps uint8 images (B, C, R, R) to logits (B,) for one attribute, (B, T) for several."""
     require_model(model)
     if model == "cnn":
         return ScratchCNN(**arguments)
@@ -143,11 +143,11 @@ def require_folder(path: Path) -> None:
     if not (path / "attributes.json").is_file():
         got = None if path.exists() else "no such folder"
         expected = "a folder with attributes.json, made by `attributes train`"
-        raise UserError(f"{path} is no attribute classifier", got=got, expected=expected)
+        raise UserError(f"{path} is not an attribute classifier", got=got, expected=expected)
 
 
 def check_facts(facts: dict, path: Path) -> None:
-    """Raise UserError unless attributes.json says, in values that can be, all that relies on it."""
+    """Raise UserError unless attributes.json has all required fields with valid values."""
     where = path / "attributes.json"
     if facts.get("kind") != "attributes" or facts.get("version") != VERSION:
         got = f"kind {facts.get('kind')!r}, version {facts.get('version')!r}"
@@ -158,6 +158,10 @@ def check_facts(facts: dict, path: Path) -> None:
     outputs, positive = facts["arguments"]["outputs"], number(0.001, 1000)
     if len(facts["targets"]) != outputs or len(facts["temperatures"]) != outputs:
         got = f"{len(facts['targets'])} and {len(facts['temperatures'])}"
-        raise UserError(f"{where}: targets or temperatures are not as many as outputs", got=got, expected=outputs)
+        raise UserError(
+            f"{where}: the number of targets or temperatures differs from the number of outputs",
+            got=got,
+            expected=outputs,
+        )
     if not all(positive.fits(value) for value in facts["temperatures"]):
         raise UserError(f"{where}: temperatures cannot be used", expected="positive numbers", remedy=_REMEDY)

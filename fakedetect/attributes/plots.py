@@ -1,4 +1,4 @@
-"""The plots of attribute reports; each function draws one figure and returns its PNG bytes."""
+"""Draw the plots of attribute reports; each function returns one figure as PNG bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _GREY = "#B8C0CA"
 
 
 def histogram_plot(label_counts: dict[str, dict[str, int]], wanted: set[str], images: int, title: str) -> bytes:
-    """How many images have which attribute: a bar each, the commonest first; those that are learned in colour.
+    """Draw the image count of each attribute as bars, most frequent first; trained attributes are coloured.
 
-    `label_counts` is LabelTable.value_counts(); `wanted` holds bars' names as here: "Smiling", "emotion = happiness".
+    `label_counts` is LabelTable.value_counts(); `wanted` holds names of bars, such as: "Smiling", "emotion = happiness".
     """
     bars = [
         (column if value == "yes" else f"{column} = {value}", n)
@@ -33,7 +33,7 @@ def histogram_plot(label_counts: dict[str, dict[str, int]], wanted: set[str], im
 
 
 def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
-    """A ROC curve for each attribute, as (name, truth (N,), p (N,), AUROC)."""
+    """Draw a ROC curve for each attribute, given as (name, truth (N,), p (N,), AUROC)."""
     from sklearn.metrics import roc_curve
 
     figure, axes = _figure((5.6, 5.0))

@@ -1,4 +1,4 @@
-"""The report on an attribute classifier: metrics.json, the plots, and one page that carries them all."""
+"""Write the report on an attribute classifier: metrics.json, plots, and an HTML page that contains them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fakecore.files import write_bytes, write_json
 from fakecore.media.pixels import encode_png, enlarge
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakedetect.attributes.data import AttributeImages
 from fakedetect.attributes.labels import Target
 from fakedetect.attributes.metrics import YES_FROM
@@ -33,8 +33,9 @@ _WORDS = {
 
 
 def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarray, history: list[dict]) -> Path:
-    """Write metrics.json, the plots and report.html into `folder`; the path of the last. `facts` is attributes.json, `p`
-    (N, T) the probability of yes for each of the images.
+    """Write metrics.json, the plots and report.html into `folder`, and return the path of report.html.
+
+    `facts` is the content of attributes.json, `p` (N, T) the probability of yes for each image.
     """
     metrics, test = facts["test_metrics"], images.rows("test")
     labels = images.origin["labels"]
@@ -65,7 +66,7 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
         cautions=cautions(facts),
         facts=facts,
         rows=[(target.words, metrics[target.name]) for target in images.targets],
-        figures={name: picture(png) for name, png in figures.items()},
+        figures={name: data_uri(png) for name, png in figures.items()},
         strips=[_strips(images, p, test, place) for place in range(min(len(images.targets), _MOST_STRIPS))],
         counts=facts["training"]["counts"],
         origin=images.origin,
@@ -74,7 +75,7 @@ def write_report(folder: Path, facts: dict, images: AttributeImages, p: np.ndarr
 
 
 def headline(metrics: dict[str, dict]) -> str:
-    """The one sentence that a reader takes away."""
+    """Return the main result as one sentence."""
     accuracy = np.mean([one["accuracy"] for one in metrics.values()])
     commoner = np.mean([one["accuracy_of_commoner"] for one in metrics.values()])
     n = next(iter(metrics.values()))["n"]
@@ -87,7 +88,7 @@ def headline(metrics: dict[str, dict]) -> str:
 
 
 def cautions(facts: dict) -> list[str]:
-    """What a reader must know before believing the numbers."""
+    """Return the limitations of the numbers, as sentences."""
     found = [SOFTMAX] if facts["head"] == "softmax" else []
     backbone = facts.get("backbone")
     if backbone is not None and backbone["weights"] is None:
@@ -102,7 +103,7 @@ def cautions(facts: dict) -> list[str]:
 
 
 def _strips(images: AttributeImages, p: np.ndarray, test: np.ndarray, place: int) -> dict:
-    """Test images that it is surest have the attribute, surest have not, and its worst mistakes, each with its p."""
+    """Return rows of test images with their p: the most certain yes, the most certain no, and the worst errors."""
     truth, own = images.truth[test, place], p[test, place]
     order = np.argsort(-own, kind="stable")
     wrong = np.flatnonzero((own >= YES_FROM) != (truth == 1))
@@ -120,9 +121,9 @@ def _strips(images: AttributeImages, p: np.ndarray, test: np.ndarray, place: int
 def _shown(images: AttributeImages, row: int, p: float, truth: int) -> dict:
     image = images.images[row]
     thumbnail = encode_png(enlarge(np.asarray(image), max(1, 64 // image.shape[-1])), "real")
-    return {"picture": picture(thumbnail), "p": p, "truth": "yes" if truth else "no", "path": images.paths[row]}
+    return {"picture": data_uri(thumbnail), "p": p, "truth": "yes" if truth else "no", "path": images.paths[row]}
 
 
 def words_of(facts: dict) -> list[str]:
-    """The targets of attributes.json, as people read them."""
+    """Return the targets of attributes.json as readable text."""
     return [Target(**target).words for target in facts["targets"]]

@@ -1,4 +1,4 @@
-"""`attributes select`: copies the reals that a GAN should learn into a folder of their own."""
+"""`attributes select`: copy the real images with a given attribute into a new folder, as training data of a GAN."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Selection:
-    """What `select` leaves behind."""
+    """The result of `select`."""
 
     folder: Path
     attribute: str
@@ -47,11 +47,11 @@ def select(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Selection:
-    """Copy those images of the source `spec` into the new folder `out` that have the attribute with a probability of
-    `min_p` or more; with `value` "no", those that lack it with such a probability.
+    """Copy the images of the source `spec` whose attribute has a probability of `min_p` or more into the new folder `out`;
+    with `value` "no", those that lack the attribute with that probability.
 
-    Files are copied byte by byte, with their sub-folders; pixels of a data set that has no files become PNGs.
-    selection.csv lists all images with their p. Raises UserError when none qualifies, Interrupted before any is copied.
+    Files are copied unchanged, with their sub-folders; images of a data set without files are saved as PNG.
+    selection.csv lists all images with their p. Raises UserError if no image qualifies; Interrupted before any is copied.
     """
     out = Path(out)
     if not 0 <= min_p <= 1:
@@ -84,7 +84,7 @@ def select(
 
 
 def _judge(source: Source, classifier: AttributeModel, place: int) -> tuple[np.ndarray, list[dict]]:
-    """p of yes for each image, (N,), NaN where there is none; and why. Memory stays flat however many images there are."""
+    """Return p of yes for each image (N,), NaN if it cannot be read, and the reasons. Memory does not grow with the images."""
     p, unused, paths = np.full(len(source), np.nan), [], source.paths
 
     def look(index: int):
@@ -114,7 +114,7 @@ def _judge(source: Source, classifier: AttributeModel, place: int) -> tuple[np.n
 
 
 def _copy(source: Source, chosen: np.ndarray, out: Path) -> None:
-    """The chosen images below `out`; what is known of their groups goes into a metadata.csv, as `generate` reads it."""
+    """Copy the chosen images to `out`; their groups, if known, go into metadata.csv in the format that `generate` reads."""
     lines = []
     with progress_bar("copying", len(chosen), "images") as bar:
         for row in chosen:
@@ -127,7 +127,7 @@ def _copy(source: Source, chosen: np.ndarray, out: Path) -> None:
 
 
 def _name(source: Source, row: int) -> str:
-    """Below the new folder: as below the old one; of a data set known by name, without that name."""
+    """Return the path relative to the new folder: unchanged; for a named data set, without that name."""
     if source.folder is not None:
         return source.names[row]
     name = source.names[row].rpartition("/")[2]
@@ -135,7 +135,7 @@ def _name(source: Source, row: int) -> str:
 
 
 def _layout(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 3) -> (C, H, W)."""
+    """Return uint8 (H, W) or (H, W, 3) as (C, H, W)."""
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 

@@ -1,4 +1,4 @@
-"""How an attribute classifier is trained. `--set field=value` reaches every field."""
+"""Settings for training an attribute classifier; `--set field=value` changes each field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMM = "timm:"
 
 @dataclass(frozen=True)
 class AttributeSettings(BackboneSettings):
-    """Everything that decides what a classifier becomes, other than its images, its targets and its seed."""
+    """All settings that affect the trained classifier, apart from its images, targets and seed."""
 
     blocks: int = setting(
         3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
@@ -47,6 +47,6 @@ class AttributeSettings(BackboneSettings):
 
 
 def require_model(model: str) -> None:
-    """Raise UserError, listing the choices, unless `model` is one that can learn attributes."""
+    """Raise UserError, with the valid choices, unless `model` can learn attributes."""
     if model not in ("cnn", "resnet50") and (not model.startswith(TIMM) or model == TIMM):
         raise unknown_name("model for attributes", model, ["cnn", "resnet50", f"{TIMM}NAME"])

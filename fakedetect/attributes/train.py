@@ -1,4 +1,4 @@
-"""`attributes train`: from labelled images to a classifier that explains itself."""
+"""`attributes train`: train an attribute classifier on labelled images and write its report."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from fakedetect.attributes.settings import AttributeSettings, require_model
 from fakedetect.data.augment import plan_augmentation
 from fakedetect.models.calibration import fit_temperature
 from fakedetect.training.loop import Fit, Task, augmented_batches, cycled, fit_epochs
-from fakedetect.training.probe import KeptFeatures
+from fakedetect.training.probe import FeatureCache
 
 
 @dataclass(frozen=True)
 class TrainedAttributes:
-    """What `train` leaves behind. `metrics` are of the test split, by attribute."""
+    """The result of `train`; `metrics` are those of the test split, by attribute."""
 
     model: Path
     report: Path
@@ -55,7 +55,7 @@ def train(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> TrainedAttributes:
-    """Train a classifier of the attributes `targets` on the source `data`, and write its folder and report.
+    """Train a classifier of the attributes `targets` on the source `data`; write its folder and report.
 
     The best epoch, by mean AUROC, and the temperatures are chosen on the validation split; the metrics are of the test
     split. Raises UserError or Interrupted.
@@ -122,7 +122,7 @@ def _say_base_rates(images: AttributeImages) -> None:
 
 
 def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out, seed: int, device, precision):
-    """Train on images, or, where the network below the head stays as it is, its head on features computed once."""
+    """Train the network on images, or, if only the head is trained, train the head on features that are computed once."""
     rows, val = _training_rows(images, settings.limit, seed), images.rows("val")
     size = min(settings.batch, len(rows))
     steps = -(-len(rows) // size)
@@ -152,7 +152,7 @@ def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out
     if not settings.on_features:
         return shared(network, from_images, lambda: all_logits(network, images.images, device, val))
     to_device(network, device)
-    features = KeptFeatures(network.features, device)
+    features = FeatureCache(network.features, device)
     versions_ = [torch.from_numpy(one) for one in _versions(features, images, rows, settings, seed)]
     val_features = torch.from_numpy(features(images.images, val, None, "features of validation")).to(device)
 
@@ -175,25 +175,25 @@ def _training_rows(images: AttributeImages, limit: int | None, seed: int) -> np.
     return np.sort(np.random.default_rng(derive_seed(seed, "limit")).permutation(rows)[:limit])
 
 
-def _versions(features: KeptFeatures, images: AttributeImages, rows, settings: AttributeSettings, seed: int):
-    """Features (len(rows), dims) of each augmented version of the training images, or of the images as they are."""
+def _versions(features: FeatureCache, images: AttributeImages, rows, settings: AttributeSettings, seed: int):
+    """Return features (len(rows), dims) of each augmented version of the training images, or of the unchanged images."""
     for copy in range(max(settings.copies, 1)):
         plan = plan_augmentation(len(rows), settings, derive_seed(seed, "copy", copy)) if settings.copies else None
         yield features(images.images, rows, plan, f"features, version {copy + 1} of {max(settings.copies, 1)}")
 
 
 def sigmoid_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Each attribute by itself: the mean over images and attributes of -log p(what is true)."""
+    """Return the binary cross-entropy, averaged over images and attributes."""
     return binary_cross_entropy_with_logits(logits.view(truth.shape), truth)
 
 
 def softmax_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """System E's: -sum over an image's attributes of log softmax, though the attributes do not exclude each other."""
+    """Return system E's loss: -sum over an image's attributes of log softmax, although attributes are not exclusive."""
     return -(truth * log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
 
 
 def _validation_line(logits: np.ndarray, images: AttributeImages, head: str) -> dict:
-    """What history.jsonl says of validation logits (N, T): loss, mean AUROC and accuracy, and those of each attribute."""
+    """Return the line of history.jsonl for validation logits (N, T): loss, mean AUROC and accuracy, and both by attribute."""
     if not np.isfinite(logits).all():
         raise UserError("training stopped: logits are not finite on validation images", remedy="Try a smaller rate.")
     truth = images.truth[images.rows("val")]
@@ -215,7 +215,7 @@ def _validation_line(logits: np.ndarray, images: AttributeImages, head: str) -> 
 
 
 def _temperatures(images: AttributeImages, logits: np.ndarray, head: str) -> np.ndarray:
-    """One for each attribute, so that p is the share of such images that are truly yes; 1 under softmax, which has none."""
+    """Return one calibration temperature per attribute (Guo et al. 2017, arXiv 1706.04599, section 4.2); 1 with softmax."""
     count, val = logits.shape[1], images.rows("val")
     if head == "softmax":
         return np.ones(count)
@@ -238,7 +238,7 @@ def _test_metrics(images: AttributeImages, p: np.ndarray, seed: int) -> dict[str
 
 
 def _predictions(images: AttributeImages, p: np.ndarray) -> bytes:
-    """A line an image: path, split, and truth and p of each attribute."""
+    """Return one line per image: path, split, and truth and p of each attribute."""
     text = io.StringIO()
     writer = csv.writer(text)
     names = [target.name for target in images.targets]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.media.pixels import ImageError, encode_png, enlarge, fit_square
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakedetect.audits.findings import Audit, describe_duplicates
 from fakedetect.audits.leaks import CONFIDENCE, LEVEL
 
@@ -49,4 +49,4 @@ def _thumbnail(pixels_of: Callable[[str], np.ndarray], name: str) -> str | None:
     except ImageError:  # removed since the audit
         return None
     side = min(_SIDE, *image.shape[:2])
-    return picture(encode_png(enlarge(fit_square(image, side, 3), max(1, _SIDE // side)), "real"))
+    return data_uri(encode_png(enlarge(fit_square(image, side, 3), max(1, _SIDE // side)), "real"))

@@ -61,7 +61,7 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
     """Write heat maps of each image and a report, print one line per image; return 1 if some could not be used."""
     import numpy as np
 
-    from fakecore.report.pages import picture
+    from fakecore.report.pages import data_uri
     from fakedetect.explain.explain import CAPTION, heat_maps
     from fakedetect.models.detector import Detector
     from fakedetect.scoring.files import list_inputs
@@ -88,7 +88,7 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
                 row["picture"] = str(folder / _file_name(len(rows), row["path"]))
                 write_bytes(Path(row["picture"]), png)
             rows.append(row)
-            shown.append(None if png is None else picture(png))
+            shown.append(None if png is None else data_uri(png))
             bar.advance()
     methods = [row["method"] for row in rows if row["method"]]
     _write_page(page, detector, detector_path, list(zip(rows, shown, strict=True)), methods[0] if methods else None)

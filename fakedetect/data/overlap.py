@@ -19,7 +19,7 @@ from fakecore.files import write_bytes
 CARRIED = "seen"  # the list in the metadata of an .onnx file, as base64
 
 
-def listed(hashes: Iterable[str]) -> bytes:
+def pack_hashes(hashes: Iterable[str]) -> bytes:
     """Return the bytes of a seen.npy for images with these SHA-256s (of their bytes)."""
     buffer = io.BytesIO()
     np.save(buffer, np.unique(_short_names(hashes)), allow_pickle=False)

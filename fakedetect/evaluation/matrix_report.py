@@ -10,7 +10,7 @@ import numpy as np
 
 from fakecore.files import write_bytes
 from fakecore.messages import counted
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakecore.report.tables import as_csv
 from fakedetect.data.degrade import Degradation
 from fakedetect.evaluation import plots
@@ -54,7 +54,7 @@ def write_matrix(
         columns=[{**column, "facts": _facts(column)} for column in columns],
         grid=grid,
         format_cell=format_cell,
-        heat_map=picture(png),
+        heat_map=data_uri(png),
         degradation=degradation,
         headline=matrix_headline(cells),
         legend=used_legend(cells),

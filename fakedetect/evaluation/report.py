@@ -11,7 +11,7 @@ from fakecore.errors import UserError
 from fakecore.files import write_bytes, write_json
 from fakecore.labels import LABEL_NAMES, Label
 from fakecore.media.pixels import encode_png, enlarge
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakecore.report.tables import as_csv
 from fakedetect.data.degrade import parse_degradation
 from fakedetect.data.loading import LabelledImages
@@ -97,7 +97,7 @@ def write_report(
         title=title,
         metrics=judged.metrics,
         rows=[(*row, _value(judged.metrics, row[0]), _interval(judged.metrics, row[0])) for row in ROWS],
-        figures={name: picture(png) for name, png in figures.items()},
+        figures={name: data_uri(png) for name, png in figures.items()},
         worst=_worst(judged, detector),
         heat_caption=CAPTION,
         samples={name: _sample(judged, number) for number, name in LABEL_NAMES.items()},
@@ -224,7 +224,7 @@ def _degraded(judged: Judged, detector: Detector, robustness: Robustness) -> dic
 
 
 def _thumbnail(image: np.ndarray, label: Label) -> str:
-    return picture(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
+    return data_uri(encode_png(enlarge(image, max(1, 96 // image.shape[-1])), label))
 
 
 def _flat(cell: dict) -> dict:

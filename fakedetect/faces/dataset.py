@@ -18,8 +18,9 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.labels import Label
 from fakecore.media.pixels import ImageError, decode_image, read_bytes
-from fakecore.media.video import Frame, VideoError, check_choice, frames
+from fakecore.media.video import Frame, check_choice, frames
 from fakecore.media.videofiles import named_video
+from fakecore.media.videostream import VideoError
 from fakecore.messages import counted
 from fakecore.progress import Bar, progress_bar, say
 from fakecore.sets.imageset import ImageRecord

@@ -8,7 +8,7 @@ from pathlib import Path
 from fakecore.errors import UserError
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.pipeline import thumbnail
@@ -85,7 +85,7 @@ def _video(row: dict, shown: VideoShown, detector: Detector) -> dict:
         "name": Path(row["path"]).name,
         "lasting": shown.tracks[0][0].lasts,
         "whole": shown.whole_frame,
-        "plot": picture(timeline_plot(lines, row["threshold"], row["real_below"])),
+        "plot": data_uri(timeline_plot(lines, row["threshold"], row["real_below"])),
         "tracks": [_track(place < shown.deciding, *one) for place, one in enumerate(tracks)],
         "more": len(shown.tracks) - len(tracks),
     }
@@ -104,7 +104,7 @@ def _track(decides: bool, track: TrackSeen, judgement: Judgement, p_fakes: list[
         "frames": _counts(track),
         "thumbnails": [
             {
-                "src": picture(data, "jpeg"),
+                "src": data_uri(data, "jpeg"),
                 "time": f"{track.judged_times[place]:.1f} s",
                 "p_fake": format_short(p_fakes[place]),
             }
@@ -128,6 +128,6 @@ def _spread(images: list, most: int = 12) -> list:
 
 def _photo(path: str) -> str | None:
     try:
-        return picture(thumbnail(read_image(Path(path))), "jpeg")
+        return data_uri(thumbnail(read_image(Path(path))), "jpeg")
     except ImageError:  # removed since it was scored
         return None

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fakecore.media.pixels import ImageError
-from fakecore.media.video import VideoError, frames
+from fakecore.media.video import frames
+from fakecore.media.videostream import VideoError
 from fakecore.messages import counted
 from fakedetect.faces.finder import FaceFinder
 from fakedetect.faces.options import FPS, VideoOptions

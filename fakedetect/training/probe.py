@@ -21,7 +21,7 @@ from fakecore.interrupt import StopRequest
 from fakecore.labels import FAKE, REAL
 from fakecore.progress import progress_bar
 from fakecore.runs.checkpoint import tensor_bytes
-from fakecore.runs.tensorcache import keep, load_kept
+from fakecore.runs.tensorcache import load_tensors, save_tensors
 from fakedetect.data.augment import augment, plan_augmentation
 from fakedetect.data.loading import LabelledImages
 from fakedetect.models.backbones import for_scoring
@@ -34,7 +34,7 @@ _BATCH = 32
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation of linear probes; the best on validation is chosen
 
 
-class KeptFeatures:
+class FeatureCache:
     """Computes features with a frozen extractor; features of images with equal content come from the cache."""
 
     def __init__(self, extractor: Any, device: torch.device):
@@ -74,7 +74,7 @@ class KeptFeatures:
     def _chunk(self, batch: np.ndarray) -> np.ndarray:
         digest = hashlib.sha256(self._key.encode() + str(batch.shape).encode() + batch.tobytes()).hexdigest()
         key = f"detector-{digest[:32]}"
-        if (kept := load_kept(key)) is not None:
+        if (kept := load_tensors(key)) is not None:
             return kept[0]["features"].numpy()
         parts = []
         with one_thread():
@@ -83,7 +83,7 @@ class KeptFeatures:
                 with autocast(self._device, self._precision):
                     parts.append(self._extractor(part).float().cpu())
         features = torch.cat(parts)
-        keep(key, {"features": features}, {})
+        save_tensors(key, {"features": features}, {})
         return features.numpy()
 
 
@@ -96,7 +96,7 @@ def fit_probe(
     Raises UserError for features that are not finite, and Interrupted after Ctrl-C; computed features stay in the cache.
     """
     to_device(network, device).eval()
-    features = KeptFeatures(network.features, device)
+    features = FeatureCache(network.features, device)
     rows = np.concatenate(training_rows(data, settings.limit, seed))
     labels = data.labels[rows]
     copies, versions = settings.copies_in_use(), []

@@ -19,7 +19,7 @@ from fakecore.device import derive_seed, one_thread
 from fakecore.errors import UserError
 from fakecore.progress import say
 from fakecore.runs.checkpoint import load_into
-from fakecore.runs.tensorcache import keep, load_kept
+from fakecore.runs.tensorcache import load_tensors, save_tensors
 from fakegen.runs.reals import Reals
 
 MIN_PER_CLASS = 20  # training images: fewer do not generalise
@@ -90,12 +90,12 @@ def class_network(reals: Reals) -> FoundClasses:
     with torch.random.fork_rng(devices=[]):  # leave the random state of a training run unchanged
         torch.manual_seed(derive_seed(0, "class weights"))
         network = ClassNetwork(resolution, channels, len(names))
-    if (cached := load_kept(key)) is not None:
+    if (cached := load_tensors(key)) is not None:
         tensors, facts = cached
         load_into(network, tensors, key)
     else:
         facts = {"accuracy": _train(network, reals, names)}
-        keep(key, network.state_dict(), facts)
+        save_tensors(key, network.state_dict(), facts)
     return FoundClasses(network.eval().requires_grad_(False), len(names), facts["accuracy"], key)
 
 

@@ -18,7 +18,7 @@ from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, read_jsonl
 from fakecore.progress import say
-from fakecore.runs.tensorcache import keep, load_kept
+from fakecore.runs.tensorcache import load_tensors, save_tensors
 from fakegen.quality.distances import NEIGHBOURS, diversity, frechet_distance, kernel_distance, precision_recall
 from fakegen.quality.features import FeatureSpace, open_features
 from fakegen.quality.nearcopies import Neighbours, TrainingImages, copy_threshold, near_copies
@@ -131,18 +131,18 @@ def open_reference(
     content = hashlib.sha256(np.ascontiguousarray(reals.images[np.sort(held_out)]).data)
     content.update(repr((_VERSION, space.key, reals.fingerprint, reals.splits.tolist())).encode())
     key = f"reference-{content.hexdigest()[:24]}"
-    if (cached := load_kept(key)) is not None:
+    if (cached := load_tensors(key)) is not None:
         threshold = cached[1]["copies_below"]
         held_features = cached[0]["features"].numpy()
     else:
         threshold = copy_threshold(images.neighbours(reals.images[held_out[:_COPY_SAMPLE]]))
         held_features = _features(space, reals, held_out, "held-out")
-        keep(key, {"features": torch.from_numpy(held_features)}, {"copies_below": threshold})
-    if (cached := load_kept(f"{key}-floor-{len(training)}")) is not None:
+        save_tensors(key, {"features": torch.from_numpy(held_features)}, {"copies_below": threshold})
+    if (cached := load_tensors(f"{key}-floor-{len(training)}")) is not None:
         training_features = cached[0]["features"].numpy()
     else:
         training_features = _features(space, reals, training, "training")
-        keep(f"{key}-floor-{len(training)}", {"features": torch.from_numpy(training_features)}, {})
+        save_tensors(f"{key}-floor-{len(training)}", {"features": torch.from_numpy(training_features)}, {})
     return Reference(space, held_features, training_features, images, threshold, key)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.files import atomic_path, read_jsonl
 from fakecore.report.logaxis import logarithmic_y
-from fakecore.report.pages import picture
+from fakecore.report.pages import data_uri
 from fakecore.runs.grid import Swept, write_sweep_page, write_table
 from fakegen.quality.records import best_of, read_quality
 from fakegen.runs.run import Run, open_run
@@ -153,7 +153,9 @@ def _write_page(out: Path, columns: list[str], rows: list[dict[str, Any]], train
     for row in rows:
         sheets = sorted((out / "runs" / row["run"] / "snapshots").glob("epoch-*.png"))
         if sheets:
-            mosaics.append({"run": row["run"], "epoch": int(sheets[-1].stem.split("-")[1]), "src": picture(sheets[-1])})
+            mosaics.append(
+                {"run": row["run"], "epoch": int(sheets[-1].stem.split("-")[1]), "src": data_uri(sheets[-1])}
+            )
     measured = [row for row in rows if row["frechet_best"] != ""]
     best = min(measured, key=lambda row: row["frechet_best"]) if measured else None
     space = read_quality(open_run(trained[best["run"]]))[-1].comparable if best else None

@@ -65,7 +65,7 @@ def benchmark(
     asked: dict[str, Any] = {"epochs": epochs, "per_epoch": per_epoch, "seeds": seeds, "degrade": degrade, "jobs": jobs}
     shared: dict[str, Any] = {"sets": sets or [], "device": device, "data_root": data_root, "real": real or ()}
     again = command(*sys.argv[1:])
-    made = run_benchmark(runs, as_json, detectors=detectors, out=folder, go_on=again, **asked, **shared)
+    made = run_benchmark(runs, as_json, detectors=detectors, out=folder, resume_command=again, **asked, **shared)
     return report_unused(made.problems)
 
 

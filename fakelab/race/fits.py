@@ -27,7 +27,7 @@ from fakedetect.models.heads import HEADS
 from fakedetect.models.registry import Opened, open_new, trains_on_features
 from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import fit
-from fakedetect.training.probe import KeptFeatures, fit_head, fit_probe
+from fakedetect.training.probe import FeatureCache, fit_head, fit_probe
 from fakegen.runs.run import open_run
 from fakelab.discriminators import load_discriminator
 from fakelab.race.cells import key_of, load_cell, save_cell
@@ -172,7 +172,7 @@ def _tensors_of(cells: Path, key: str) -> dict[str, torch.Tensor]:
 
 def pool_features(extractor: nn.Module, images: np.ndarray, device: torch.device) -> np.ndarray:
     """Return the features of all images of a pool, float32 (N, dims); computed once and cached for all trainings and tests."""
-    return KeptFeatures(extractor, device)(images, np.arange(len(images)))
+    return FeatureCache(extractor, device)(images, np.arange(len(images)))
 
 
 def _train(job: Training, cells: Path, device: torch.device) -> None:

@@ -64,7 +64,7 @@ def run_race(
     device: str = "auto",
     data_root: Path | None = None,
     real: Sequence[str] = (),
-    go_on: str = "the same command",
+    resume_command: str = "the same command",
 ) -> Raced:
     """Train and test every detector at every chosen epoch of every run; write results.csv, the plots and report.html.
 
@@ -82,7 +82,7 @@ def run_race(
     degrades = list(dict.fromkeys([NONE, *(parse_degradation(one).name for one in degrade)]))
     contestants = open_contestants(detectors, changes or {}, str(target))
     _check_folder(out)
-    with locked(out), with_resume_command(go_on):
+    with locked(out), with_resume_command(resume_command):
         clock = _Clock()
         with clock("drawing fakes, decoding reals"):
             race_runs, problems = open_race_runs(

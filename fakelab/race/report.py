@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from fakecore.files import write_bytes
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 from fakecore.report.tables import as_csv
 from fakelab.race.baselines import BASELINES
 from fakelab.race.numbers import ALL, COLUMNS, CROSS, FIXED, over_seeds, same_epoch, select_rows
@@ -44,8 +44,8 @@ def write_race(
         headline=made.headline,
         runs=runs,
         tables=[_table(made.rows, track, names, asked["degrades"]) for track in tracks],
-        figures={name: picture(png) for name, png in figures.items()},
-        matrices={name: picture(png) for name, png in matrices.items()},
+        figures={name: data_uri(png) for name, png in figures.items()},
+        matrices={name: data_uri(png) for name, png in matrices.items()},
         correlations=made.correlations,
         crossings=_crossings(made.rows, tracks, names, asked["degrades"]) if crosses else [],
         baselines=BASELINES,

@@ -21,7 +21,7 @@ from fakecore.errors import UserError
 from fakecore.files import read_json
 from fakecore.progress import progress_bar, say
 from fakecore.runs.runfolder import locked
-from fakecore.runs.tensorcache import keep, load_kept
+from fakecore.runs.tensorcache import load_tensors, save_tensors
 from fakedetect.data.degrade import NONE, parse_degradation
 from fakedetect.evaluation.matrix import unique_names
 from fakegen.quality.measure import parse_epochs
@@ -47,7 +47,7 @@ class Pool:
 
     def images(self) -> np.ndarray:
         """Return all images. Raises UserError if they were removed from the cache."""
-        if (entry := load_kept(self.key)) is None:
+        if (entry := load_tensors(self.key)) is None:
             raise UserError(
                 "images of the race are no longer in the cache", remedy="Repeat the command: they are computed again."
             )
@@ -242,7 +242,7 @@ def _sample_fakes(race_run: RaceRun, device: torch.device) -> list[dict]:
             weights = generator.facts["sha256"]
             key = key_of("race-fakes", checkpoint=weights, seed=seed, count=count, device=device_name(generator.device))
             race_run.fakes[epoch], race_run.weights[epoch] = Pool(key, count), weights
-            if load_kept(key) is None:
+            if load_tensors(key) is None:
                 _cache(race_run.fakes[epoch], _sample(generator, seed, count))
             bar.advance()
     if not race_run.epochs:
@@ -258,8 +258,8 @@ def _sample(generator: Generator, seed: int, count: int) -> np.ndarray:
 
 
 def _cache(pool: Pool, images: np.ndarray) -> None:
-    if load_kept(pool.key) is None:
-        keep(pool.key, {"images": torch.from_numpy(images)}, {})
+    if load_tensors(pool.key) is None:
+        save_tensors(pool.key, {"images": torch.from_numpy(images)}, {})
 
 
 def describe_run(race_run: RaceRun) -> dict:

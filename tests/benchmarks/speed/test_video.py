@@ -49,7 +49,7 @@ class Mean(torch.nn.Module):
 
 @pytest.mark.parametrize(("side", "judged"), [("plain", 6), ("ours", 3)])
 def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
-    tmp_path, monkeypatch, capsys, write_film, side, judged
+    tmp_path, monkeypatch, capsys, write_video, side, judged
 ):
     import timm
 
@@ -65,7 +65,7 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
 
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: Seen())
     monkeypatch.setattr(registry, "build_network", lambda *_: Seen())
-    video = write_film(tmp_path / "video.mp4", [lambda n: (100 + n, 120, 110)], count=14)
+    video = write_video(tmp_path / "video.mp4", [lambda n: (100 + n, 120, 110)], count=14)
     words = ["speed_video", str(video), "--every", "2", "--end", "1.2", "--classifier", "--side", side]
     monkeypatch.setattr(sys, "argv", words)
     speed_video.main()
@@ -75,8 +75,8 @@ def test_with_a_classifier_each_side_judges_the_faces_of_the_chosen_frames(
     assert report["boxes"][0][0][0] < 100 < report["boxes"][0][0][2]
 
 
-def test_sheet_shows_the_boxes_that_only_one_side_has(tmp_path, write_film):
-    video = write_film(tmp_path / "video.mp4", [lambda n: (100, 120, 110)], count=2)
+def test_sheet_shows_the_boxes_that_only_one_side_has(tmp_path, write_video):
+    video = write_video(tmp_path / "video.mp4", [lambda n: (100, 120, 110)], count=2)
     sheet, other, small = tmp_path / "sheet.png", [10.0, 10.0, 80.0, 80.0, 0.8], [0.0, 0.0, 30.0, 30.0, 1.0]
     options = argparse.Namespace(video=video, every=1, end=None, min_face=60, sheet=sheet)
     speed_video._draw_disputed(options, [[BOX, small], [BOX]], [[BOX], [other, other]])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
-from fakecore.media.video import VideoError, frames, open_video
+from fakecore.media.video import frames, open_video
+from fakecore.media.videostream import VideoError
 
 
-def write_film(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
+def write_test_video(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
     """Frame n is n * 8 bright on the left, and black on the right."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, size_wh)
     assert writer.isOpened()
@@ -51,7 +52,7 @@ def encode(path, times_ms, *, rotation=None, faststart=False, gop=12, size_wh=(6
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
-    return write_film(tmp_path_factory.mktemp("video") / "a.mp4")
+    return write_test_video(tmp_path_factory.mktemp("video") / "a.mp4")
 
 
 def numbers(found) -> list[int]:
@@ -145,7 +146,7 @@ def test_a_truncated_video_yields_its_good_frames_and_is_reported(tmp_path, suff
 
 
 def test_a_wrong_count_in_the_header_is_not_a_truncation(tmp_path):
-    path = write_film(tmp_path / "b.avi", codec="MJPG")
+    path = write_test_video(tmp_path / "b.avi", codec="MJPG")
     data = path.read_bytes()
     place = data.index(b"strh") + 8 + 32  # dwLength of the stream's header
     assert struct.unpack_from("<I", data, place)[0] == 30
@@ -166,7 +167,7 @@ def test_overwritten_bytes_lose_only_their_own_frames(tmp_path):
 
 @pytest.mark.parametrize(("rate", "step_s"), [(b"\0\0\0\0", 0.1), (b"\xff\xff\xff\xff", 0.04)])
 def test_an_impossible_rate_in_the_header_is_ignored(tmp_path, rate, step_s):
-    path = write_film(tmp_path / "b.avi", count=5, codec="MJPG")
+    path = write_test_video(tmp_path / "b.avi", count=5, codec="MJPG")
     data = bytearray(path.read_bytes())
     place = data.index(b"strh") + 8 + 24  # dwRate
     data[place : place + 4] = rate

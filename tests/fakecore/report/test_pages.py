@@ -1,6 +1,6 @@
 import pytest
 
-from fakecore.report.pages import picture, write_page
+from fakecore.report.pages import data_uri, write_page
 
 
 def test_a_page_contains_its_style_and_escapes_values(tmp_path):
@@ -26,4 +26,4 @@ def test_a_missing_value_is_an_error(tmp_path):
 
 
 def test_an_image_is_embedded_in_the_page():
-    assert picture(b"\x89PNG") == "data:image/png;base64,iVBORw=="
+    assert data_uri(b"\x89PNG") == "data:image/png;base64,iVBORw=="

@@ -264,5 +264,5 @@ def test_a_damaged_description_is_refused(both, tmp_path, change, says):
 
 
 def test_a_folder_of_something_else_is_no_classifier(tmp_path):
-    with pytest.raises(UserError, match="is no attribute classifier"):
+    with pytest.raises(UserError, match="is not an attribute classifier"):
         AttributeModel.load(tmp_path, "cpu")

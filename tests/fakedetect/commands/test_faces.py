@@ -13,12 +13,12 @@ from fakedetect.faces.dataset import Crops
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory, write_film, draw_face):
+def videos(tmp_path_factory, write_video, draw_face):
     """Videos with two faces, one face, no face and no readable frame, a photo, and other files."""
     root = tmp_path_factory.mktemp("videos")
-    write_film(root / "a.mp4", [lambda n: (90 + 4 * n, 120, 110), lambda n: (250, 120, 90) if n < 10 else None])
-    write_film(root / "b.mp4", [lambda n: (160, 120, 120, (150, 100, 70))], background=(60, 80, 60))
-    write_film(root / "nobody.mp4", [])
+    write_video(root / "a.mp4", [lambda n: (90 + 4 * n, 120, 110), lambda n: (250, 120, 90) if n < 10 else None])
+    write_video(root / "b.mp4", [lambda n: (160, 120, 120, (150, 100, 70))], background=(60, 80, 60))
+    write_video(root / "nobody.mp4", [])
     (root / "text.mp4").write_text("no video")
     os.mkfifo(root / "pipe.mp4")
     photo = np.full((240, 320, 3), 180, dtype=np.uint8)
@@ -73,14 +73,14 @@ def test_the_set_records_the_position_of_each_face(made, videos):
     assert all(len(own) == 1 for own in splits.values()) and len(set.union(*splits.values())) == 3
 
 
-def test_a_detector_trains_on_two_sets_of_faces_and_no_video_is_in_two_splits(tmp_path, write_film, fakelab):
+def test_a_detector_trains_on_two_sets_of_faces_and_no_video_is_in_two_splits(tmp_path, write_video, fakelab):
     for label, skin in (("real", (224, 172, 138)), ("fake", (170, 120, 90))):
         folder = tmp_path / label
         folder.mkdir()
         for number in range(4):
             shade = 40 + 45 * number
             person = lambda n, skin=skin, number=number: (110 + 8 * n, 100 + 10 * number, 110, skin)  # noqa: E731
-            write_film(folder / f"{number}.mp4", [person], count=5, background=(shade, 90, 200 - shade))
+            write_video(folder / f"{number}.mp4", [person], count=5, background=(shade, 90, 200 - shade))
         words = ("--out", tmp_path / f"{label}-set", "--every", 1, "--size", 32, "--label", label, "--device", "cpu")
         words += ("--margin", 0.3) if label == "real" else ()
         assert fakelab("faces", folder, *words).returncode == 0

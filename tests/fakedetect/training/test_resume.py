@@ -127,7 +127,7 @@ def test_places_are_found_again_as_they_were_typed(home, typed):
     assert _from_out(_to_out(typed, home / "runs" / "det"), Path("runs/det")) == typed
 
 
-def test_a_stopped_training_is_not_called_a_detector_and_says_how_to_go_on(home, capsys):
+def test_a_stopped_training_is_not_called_a_detector_and_says_how_to_resume(home, capsys):
     assert detect_train("--real", "real", "--fake", "fake", "--out", "runs/det") == 2
     line = capsys.readouterr().err
     assert "already holds a detector" not in line

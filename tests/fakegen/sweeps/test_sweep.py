@@ -75,7 +75,7 @@ def test_the_table_has_a_row_for_every_run(swept):
     for row in rows:
         assert row["status"] == "done" and row["error"] == ""
         assert float(row["frechet_best"]) <= float(row["frechet_last"])
-        assert 0 <= float(row["d_accuracy"]) <= 1 and float(row["train_s"]) > 0
+        assert 0 <= float(row["d_accuracy"]) <= 1 and float(row["images_per_s"]) > 0
         run = json.loads((swept.folder / "runs" / row["run"] / "run.json").read_text())
         assert str(run["preset"]["lr"]) == str(float(row["lr"]))
     assert len({row["frechet_last"] for row in rows}) == 2
