@@ -43,6 +43,8 @@ def test_a_results_file_is_resumed(fakelab, old):
 def test_a_run_can_be_sampled_verified_and_trained_on(fakelab, old):
     assert fakelab("sample", "run", "--count", 3, "--out", "more", cwd=old).returncode == 0
     assert fakelab("verify", "run", "--count", 5, cwd=old).returncode == 0
+    shards = fakelab("verify", "shards", "--run", "run", cwd=old)
+    assert shards.returncode == 0 and "12 of 12" in shards.stdout, shards.stderr
     assert fakelab("detect-train", "run", "--model", "dct", "--out", "again", cwd=old).returncode == 0
     done = fakelab("evaluate", "discriminator", "run", "--out", "tested", "--json", cwd=old)
     assert done.returncode == 0 and 0 <= json.loads(done.stdout)["metrics"]["auroc"] <= 1
@@ -52,6 +54,14 @@ def test_a_stopped_run_is_resumed(fakelab, old):
     done = fakelab("generate", "--resume", "--out", "stopped", "--epochs", 3, cwd=old)
     assert done.returncode == 0, done.stderr
     assert json.loads((old / "stopped/run.json").read_text())["status"] == "done"
+
+
+def test_a_stopped_training_of_a_detector_is_resumed(fakelab, old):
+    done = fakelab("detect-train", "--resume", "--out", "half", cwd=old)
+    assert done.returncode == 0, done.stderr
+    lines = (old / "half/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 9))
+    assert (old / "half/detector.json").is_file()
 
 
 def test_sweeps_and_a_race_are_found_finished(fakelab, old):
