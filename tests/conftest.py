@@ -13,6 +13,13 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).parent.parent
+LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py")  # 30 s and more
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the longest files: xdist gives a file to one process, and a long one at the end leaves the others idle."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process of tests a core: threads of each would wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"

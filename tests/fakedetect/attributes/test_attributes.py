@@ -247,7 +247,7 @@ def test_a_used_folder_is_refused_before_any_work(both, faces):
     [
         ({"kind": "detector"}, "kind 'detector'"),
         ({"targets": []}, "targets cannot be used"),
-        ({"temperatures": [1.0]}, "not as many as outputs"),
+        ({"temperatures": [1.0]}, "number of targets or temperatures differs"),
         ({"temperatures": [1.0, -1.0]}, "temperatures cannot be used"),
         ({"head": "argmax"}, "head cannot be used"),
         ({"model": "dct"}, "no model for attributes"),

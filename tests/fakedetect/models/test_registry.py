@@ -109,7 +109,7 @@ def test_features_are_computed_once(made, small_set, cases, tmp_path, monkeypatc
     def never(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(probing, "keep", never)
+    monkeypatch.setattr(probing, "save_tensors", never)
     changes = {"model": TINY, **cases["timm head"], "epochs": 3}
     fakedetect.train(small_set, out=tmp_path / "again", changes=changes, device="cpu")
 

@@ -104,7 +104,7 @@ def test_the_page_carries_everything_and_names_the_best_on_validation(swept):
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page
     assert page.count("<tr") == 1 + len(swept.rows) and "too small for this number of blocks" in page
-    assert f"<code>{best_of(swept.rows)['run']}</code>, with an AUROC of" in page
+    assert f"<code>{best_of(swept.rows)['run']}</code>: AUROC " in page
 
 
 def test_the_best_is_chosen_by_validation_alone_and_of_equals_the_smallest():
