@@ -41,9 +41,13 @@ class AttributeSettings(BackboneSettings):
     blur: float = setting(0, low=0, high=1, why="probability of Gaussian blur, sigma 0 to 2")
     resize: float = setting(0, low=0, high=1, why="probability of resizing to 0.5x to 1x and back")
     shift: float = setting(0, low=0, high=0.5, why="largest move of an image, share of its side")
+    degrade: float = setting(0, low=0, high=1, why="probability of a chain of degradations, as for detectors")
     precision: str = setting(
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )
+
+    def degrade_in_use(self) -> float:
+        return self.degrade
 
 
 def require_model(model: str) -> None:

@@ -7,11 +7,34 @@ from typing import Protocol
 
 import numpy as np
 
-from fakedetect.data.degrade import blurred, resized_and_back, saved_as_jpeg
+from fakedetect.data.degrade import (
+    KINDS,
+    Degradation,
+    blurred,
+    parse_degradation,
+    resized_and_back,
+    saved_as_jpeg,
+)
+
+# What happens to pictures on their way through programs and chat apps: one to three of these, of random strength.
+_CHAIN = {
+    "jpeg": (40, 95),
+    "webp": (40, 95),
+    "resize": (0.4, 1.0),
+    "blur": (0.3, 1.2),
+    "noise": (1.0, 6.0),
+    "crop": (0.8, 1.0),
+    "gamma": (0.7, 1.4),
+}
+_LONGEST_CHAIN = 3
+# Degradations of validation images, one at a time: what thresholds must withstand.
+WITHSTOOD = tuple(map(parse_degradation, ("jpeg75", "webp60", "resize0.5", "blur1", "noise3")))
 
 
 class Augmentation(Protocol):
-    """Settings of the augmentation: probabilities, [0, 1]; `shift` is a fraction of the side."""
+    """Settings of the augmentation: probabilities, [0, 1]; `shift` is a fraction of the side; `degrade_in_use` returns the
+    probability of a chain of degradations.
+    """
 
     @property
     def flip(self) -> float: ...
@@ -24,11 +47,13 @@ class Augmentation(Protocol):
     @property
     def shift(self) -> float: ...
 
+    def degrade_in_use(self) -> float: ...
+
 
 @dataclass(frozen=True)
 class Plan:
     """The augmentation of `count` images in one epoch: flip, blur (sigma, pixels), resize (factor), JPEG (quality), and shift
-    down and to the right (fractions of the side).
+    down and to the right (fractions of the side); then a chain of degradations, which may be empty.
 
     0 in `sigma`, `factor` or `quality` means no change.
     """
@@ -38,6 +63,7 @@ class Plan:
     factor: np.ndarray
     quality: np.ndarray
     move: np.ndarray  # (count, 2)
+    chains: tuple[tuple[Degradation, ...], ...]
 
 
 def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
@@ -53,7 +79,24 @@ def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
         factor=happens(settings.resize) * random.uniform(0.5, 1.0, count),
         quality=happens(settings.jpeg) * random.integers(30, 101, count),
         move=random.uniform(-settings.shift, settings.shift, (count, 2)),
+        chains=tuple(draw_chain(random) if degraded else () for degraded in happens(settings.degrade_in_use())),
     )
+
+
+def plan_degradation(count: int, degradation: Degradation) -> Plan:
+    """Return the plan that applies one degradation to each image and changes nothing else."""
+    none = np.zeros(count)
+    return Plan(none > 0, none, none, none, np.zeros((count, 2)), ((degradation,),) * count)
+
+
+def draw_chain(random: np.random.Generator) -> tuple[Degradation, ...]:
+    """Draw one to three different degradations of random strength, in random order."""
+    kinds = random.permutation(list(_CHAIN))[: random.integers(1, _LONGEST_CHAIN + 1)]
+    chain = []
+    for kind in map(str, kinds):
+        amount = random.uniform(*_CHAIN[kind])
+        chain.append(Degradation(kind, round(amount) if KINDS[kind].whole else amount))
+    return tuple(chain)
 
 
 def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:
@@ -69,7 +112,10 @@ def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:
         layout = resized_and_back(layout, plan.factor[place])
     if plan.quality[place] > 0:
         layout = saved_as_jpeg(layout, plan.quality[place])
-    return layout.transpose(2, 0, 1)
+    changed = layout.transpose(2, 0, 1)
+    for number, degradation in enumerate(plan.chains[place]):
+        changed = degradation.apply(changed, f"{place} {number}")
+    return changed
 
 
 def _moved(layout: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -32,9 +32,25 @@ def resized_and_back(layout: np.ndarray, factor: float) -> np.ndarray:
 
 def saved_as_jpeg(layout: np.ndarray, quality: int) -> np.ndarray:
     """Return the image after JPEG compression with this quality, 1 to 100, and 4:2:0 colour, as most programs write it."""
+    return _encoded(layout, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def saved_as_webp(layout: np.ndarray, quality: int) -> np.ndarray:
+    """Return the image after lossy WebP compression with this quality, 1 to 100."""
+    return _encoded(layout, ".webp", cv2.IMWRITE_WEBP_QUALITY, quality)
+
+
+def with_gamma(layout: np.ndarray, exponent: float) -> np.ndarray:
+    """Return the image with each value raised to `exponent`, values scaled to [0, 1]: 1 changes nothing."""
+    table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
+    return table[layout]
+
+
+def _encoded(layout: np.ndarray, suffix: str, option: int, quality: float) -> np.ndarray:
     # OpenCV expects BGR: otherwise red would be compressed as blue.
-    _, data = cv2.imencode(".jpg", layout[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    back: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    _, data = cv2.imencode(suffix, layout[..., ::-1], [option, int(quality)])
+    grey = layout.shape[-1] == 1
+    back: Any = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
     return _layout(back, layout)[..., ::-1]
 
 
@@ -74,14 +90,16 @@ class Kind:
 
 KINDS = {
     "jpeg": Kind(1, 100, "quality", "JPEG, quality {}", lambda im, q, key: saved_as_jpeg(im, int(q)), whole=True),
+    "webp": Kind(1, 100, "quality", "WebP, quality {}", lambda im, q, key: saved_as_webp(im, int(q)), whole=True),
     "blur": Kind(0.1, 20, "sigma in pixels", "Gaussian blur, sigma {} px", lambda im, sigma, key: blurred(im, sigma)),
     "resize": Kind(0.05, 8, "factor", "resized {}x and back", lambda im, factor, key: resized_and_back(im, factor)),
     "noise": Kind(0.1, 128, "sigma in grey levels", "Gaussian noise, sigma {} grey levels", _noisy),
     "crop": Kind(0.1, 1, "share of the side", "centre {} of the side, enlarged", lambda im, s, key: _cropped_and_back(im, s)),
+    "gamma": Kind(0.2, 5, "exponent", "gamma {}", lambda im, exponent, key: with_gamma(im, exponent)),
 }  # fmt: skip
 NONE = "none"
 GRID = (
-    *(NONE, "jpeg95", "jpeg75", "jpeg50", "jpeg30", "blur0.5", "blur1", "blur2"),
+    *(NONE, "jpeg95", "jpeg75", "jpeg50", "jpeg30", "webp60", "blur0.5", "blur1", "blur2"),
     *("resize0.5", "resize0.75", "resize2", "noise2", "noise5", "crop0.9"),
 )
 

@@ -23,12 +23,14 @@ BLIND = 0.7  # below this AUROC, degradations cannot make a detector much worse
 _CHUNK = 4 * SCORE_BATCH  # images degraded at once, so that a test can be larger than memory
 _MEASURED = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
 _LABELS = {
-    "jpeg": "JPEG of quality",
-    "blur": "Blur of sigma (pixels)",
-    "shrink": "Shrinking, and back, to",
-    "enlarge": "Enlarging, and back, to",
-    "noise": "Noise of sigma (grey levels)",
-    "crop": "Centre crop to",
+    "jpeg": "JPEG (quality)",
+    "webp": "WebP (quality)",
+    "blur": "Blur (sigma, pixels)",
+    "shrink": "Downscaling (factor)",
+    "enlarge": "Upscaling (factor)",
+    "noise": "Noise (sigma, grey levels)",
+    "crop": "Centre crop (share of the side)",
+    "gamma": "Gamma (exponent)",
 }
 _REASONS = {
     "auroc": "AUROC {:.2f} instead of {:.2f}",

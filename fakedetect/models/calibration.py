@@ -60,23 +60,30 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = 
     return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 
 
-def choose_thresholds(labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, max_fnr: float) -> Thresholds:
+def choose_thresholds(
+    labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, max_fnr: float, versions: int = 1
+) -> Thresholds:
     """Return thresholds from validation data: at most `max_fpr` of the reals are called fake, and at most `max_fnr` of the
-    fakes real.
+    fakes real. `labels` and `p_fake` (N,) hold the images `versions` times, one version after the other: as they are, then
+    after each of several degradations. The limits hold for each version.
 
     If the classes overlap, values between the two thresholds are `unsure`. Otherwise any threshold in the gap satisfies both
     limits; the one nearest to 0.5 is used for both.
     """
-    reals, fakes = (np.sort(stated(p_fake[labels == label])) for label in (REAL, FAKE))
-    allowed = int(np.floor(max_fpr * len(reals)))  # reals allowed at or above fake_from
-    highest_kept = reals[len(reals) - 1 - allowed]
+    parts = list(zip(np.split(labels, versions), np.split(stated(p_fake), versions), strict=True))
+    reals, fakes = ([np.sort(p[own == label]) for own, p in parts] for label in (REAL, FAKE))
+    n_real, n_fake = len(reals[0]), len(fakes[0])
+    allowed = int(np.floor(max_fpr * n_real))  # reals allowed at or above fake_from
+    highest_kept = max(p[n_real - 1 - allowed] for p in reals)
     lowest_fake_from = round(float(highest_kept) + 10**-DECIMALS, DECIMALS)
-    highest_real_below = float(fakes[int(np.floor(max_fnr * len(fakes)))])
+    highest_real_below = float(min(p[int(np.floor(max_fnr * n_fake))] for p in fakes))
     if highest_real_below >= lowest_fake_from:
         fake_from = real_below = float(np.clip(0.5, lowest_fake_from, highest_real_below))
     else:
         fake_from, real_below = lowest_fake_from, highest_real_below
-    chosen_on = f"validation split: {len(reals)} real, {len(fakes)} fake"
+    chosen_on = f"validation split: {n_real} real, {n_fake} fake"
+    if versions > 1:
+        chosen_on += f", each as it is and after {versions - 1} degradations"
     return Thresholds(fake_from, real_below, f"fpr<={max_fpr:.3g}", max_fpr, max_fnr, chosen_on)
 
 

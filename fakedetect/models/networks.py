@@ -12,6 +12,7 @@ from fakecore.errors import UserError
 from fakedetect.models.backbones import TimmFeatures
 from fakedetect.models.frequency import DCTFeatures, SpectrumFeatures
 from fakedetect.models.heads import HEADS
+from fakedetect.models.lite import LiteFeatures
 
 
 class ScratchCNN(nn.Module):
@@ -145,3 +146,8 @@ def dct_network(resolution: int, channels: int, probe: str = "linear") -> Probed
 def spectrum_network(resolution: int, channels: int, probe: str = "linear") -> Probed:
     """A head on the azimuthally averaged power spectrum."""
     return Probed(SpectrumFeatures(resolution, channels), probe, resolution)
+
+
+def lite_network(resolution: int, channels: int, input_size: int, probe: str = "linear") -> Probed:
+    """A head on the features of a pretrained EfficientNet-Lite0 at several depths."""
+    return Probed(LiteFeatures(resolution, channels, input_size), probe, resolution)

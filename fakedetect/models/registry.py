@@ -22,9 +22,17 @@ from fakecore.errors import UserError, unknown_name
 from fakecore.schema import TEXT, Kind, check_fields, number, whole
 from fakedetect.data.loading import LabelledImages
 from fakedetect.data.overlap import read_seen
+from fakedetect.models import lite
 from fakedetect.models.backbones import RESNET50, load_pretrained, own_input_size
 from fakedetect.models.heads import PROBES
-from fakedetect.models.networks import Ensemble, ScratchCNN, dct_network, spectrum_network, timm_network
+from fakedetect.models.networks import (
+    Ensemble,
+    ScratchCNN,
+    dct_network,
+    lite_network,
+    spectrum_network,
+    timm_network,
+)
 from fakedetect.models.settings import DetectorSettings
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ class Request:
     load: Callable[[Path], Detector]
 
 
-def _shape_only(settings: DetectorSettings) -> dict[str, Any]:
+def _shape_only(settings: DetectorSettings, resolution: int) -> dict[str, Any]:
     return {}
 
 
@@ -80,7 +88,7 @@ class Model:
                 receives `resolution` and `channels`. A method `outputs`, images -> (logits, features (B, dims)), lets
                 the detector notice images that are out of domain.
     kinds       the checks of its other arguments, applied when a detector is loaded
-    describe    settings -> its other arguments
+    describe    (settings, resolution of the images) -> its other arguments
     prepare     (network, settings) -> facts for detector.json; loads pretrained weights where it has any
     training    settings -> "network" (gradient descent on all of it) or "features" (a head on frozen features)
     open        for a model that was trained before: takes a Request; nothing is trained then
@@ -92,7 +100,7 @@ class Model:
     summary: str
     build: Callable[..., nn.Module]
     kinds: dict[str, Kind] = field(default_factory=dict)
-    describe: Callable[[DetectorSettings], dict[str, Any]] = _shape_only
+    describe: Callable[[DetectorSettings, int], dict[str, Any]] = _shape_only
     prepare: Callable[[nn.Module, DetectorSettings], dict[str, Any]] = _no_facts
     training: Callable[[DetectorSettings], Training] = _whole_network
     open: Callable[[Request], Opened] | None = None
@@ -155,7 +163,7 @@ def open_new(settings: DetectorSettings, data: LabelledImages, seed: int) -> Ope
     """
     model = get_model(settings.model)
     torch.manual_seed(derive_seed(seed, "weights"))
-    arguments = {"resolution": data.resolution, "channels": data.channels, **model.describe(settings)}
+    arguments = {"resolution": data.resolution, "channels": data.channels, **model.describe(settings, data.resolution)}
     network = build_network(settings.model, arguments)
     return Opened(settings.model, arguments, network, facts=model.prepare(network, settings))
 
@@ -193,7 +201,7 @@ def _from_elsewhere(stem: str) -> Model | None:
     return found
 
 
-def _describe_cnn(settings: DetectorSettings) -> dict[str, Any]:
+def _describe_cnn(settings: DetectorSettings, resolution: int) -> dict[str, Any]:
     return {"blocks": settings.blocks}
 
 
@@ -201,7 +209,7 @@ def _cnn(resolution: int, channels: int, blocks: int = 3, filters: int = 32, hid
     return ScratchCNN(resolution, channels, blocks, filters, hidden)
 
 
-def _describe_probe(settings: DetectorSettings) -> dict[str, Any]:
+def _describe_probe(settings: DetectorSettings, resolution: int) -> dict[str, Any]:
     return {"probe": settings.probe_in_use()}
 
 
@@ -209,11 +217,22 @@ def _on_features(settings: DetectorSettings) -> Training:
     return "features"
 
 
+def _describe_lite(settings: DetectorSettings, resolution: int) -> dict[str, Any]:
+    return {
+        "input_size": settings.input_size or lite.own_input_size(resolution),
+        **_describe_probe(settings, resolution),
+    }
+
+
+def _prepare_lite(network: Any, settings: DetectorSettings) -> dict[str, Any]:
+    return {"backbone": {"name": lite.BACKBONE, "weights": lite.load_imagenet(network.features)}}
+
+
 def _backbone_name(settings: DetectorSettings) -> str:
     return RESNET50 if settings.model == "resnet50" else settings.model.partition(":")[2]
 
 
-def _describe_backbone(settings: DetectorSettings) -> dict[str, Any]:
+def _describe_backbone(settings: DetectorSettings, resolution: int) -> dict[str, Any]:
     if settings.weights is not None and not settings.pretrained:
         raise UserError("--weights and pretrained=false contradict each other", remedy="Leave one of the two out.")
     if settings.trains_backbone and settings.probe in ("linear", "svm"):
@@ -300,6 +319,15 @@ MODELS: dict[str, Model] = {
         kinds={"blocks": whole(1)},
         describe=_describe_cnn,
         fields=("blocks",),
+    ),
+    "lite": Model(
+        "logistic regression on a pretrained EfficientNet-Lite0's features of several depths; its weights come with fakelab",
+        lite_network,
+        kinds={"input_size": whole(8, 2048), **_PROBE},
+        describe=_describe_lite,
+        prepare=_prepare_lite,
+        training=_on_features,
+        fields=(*_PROBED_FIELDS, "input_size"),
     ),
     "resnet50": Model(
         "ResNet50 pretrained on ImageNet, with a head of three layers (system E)",

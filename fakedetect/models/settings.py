@@ -72,7 +72,7 @@ class DetectorSettings(BackboneSettings):
 
     model: str = setting(
         "cnn",
-        why="cnn, resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DETECTOR,DETECTOR",
+        why="cnn, lite, resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DETECTOR,DETECTOR",
     )
     blocks: int = setting(
         3, low=1, high=4, why="cnn: convolution blocks; three were best for DeepRecognition (system E)"
@@ -81,14 +81,14 @@ class DetectorSettings(BackboneSettings):
         None,
         choices=(None, *PROBES),
         why="on features: linear (logistic regression), svm (linear too), mlp (system E's three layers); none: mlp for "
-        "backbones, linear for dct and spectrum",
+        "backbones, else linear",
     )
     copies: int | None = setting(
         None,
         low=0,
         high=1000,
         why="augmented versions of each training image whose features are computed; 0: as they are; none: 4 for backbones, "
-        "0 for dct and spectrum, whose cue JPEG and blur wipe out",
+        "2 for lite, 0 for dct and spectrum, whose cue JPEG and blur wipe out",
     )
     checkpoint: str = setting("last", why="discriminator: which epoch's, a number or last")
     resolution: int | None = setting(None, low=8, high=1024, why="pixels, square side; none: the set's own")
@@ -118,6 +118,13 @@ class DetectorSettings(BackboneSettings):
         high=0.5,
         why="largest shift, fraction of the side; for faces of videos, whose boxes vary between frames",
     )
+    degrade: float | None = setting(
+        None,
+        low=0,
+        high=1,
+        why="probability of a chain of one to three of JPEG, WebP, resize, blur, noise, crop and gamma; none: 0.6 for lite, "
+        "else 0",
+    )
     max_fpr: float = setting(
         0.05, low=0.0001, high=0.5, why="`fake` may be said of at most this share of validation reals"
     )
@@ -133,5 +140,10 @@ class DetectorSettings(BackboneSettings):
 
     def copies_in_use(self) -> int:
         if self.copies is None:
-            return 4 if self.is_backbone else 0
+            return 4 if self.is_backbone else 2 if self.model == "lite" else 0
         return self.copies
+
+    def degrade_in_use(self) -> float:
+        if self.degrade is None:
+            return 0.6 if self.model == "lite" else 0.0
+        return self.degrade

@@ -22,7 +22,7 @@ from fakecore.labels import FAKE, REAL
 from fakecore.progress import progress_bar
 from fakecore.runs.checkpoint import tensor_bytes
 from fakecore.runs.tensorcache import load_tensors, save_tensors
-from fakedetect.data.augment import augment, plan_augmentation
+from fakedetect.data.augment import WITHSTOOD, Plan, augment, plan_augmentation, plan_degradation
 from fakedetect.data.loading import LabelledImages
 from fakedetect.models.backbones import for_scoring
 from fakedetect.models.networks import Probed
@@ -105,8 +105,12 @@ def fit_probe(
         title = f"features, version {copy + 1} of {max(copies, 1)}"
         versions.append(_finite(features(data.images, rows, plan, title)))
     val_rows = data.rows("val")
-    val = _finite(features(data.images, val_rows, None, "features of validation")), data.labels[val_rows]
-    return fit_head(network, versions, labels, val, settings, seed)
+    plans: list[Plan | None] = [None]
+    if settings.degrade_in_use():
+        plans += [plan_degradation(len(val_rows), degradation) for degradation in WITHSTOOD]
+    val = [_finite(features(data.images, val_rows, plan, "features of validation")) for plan in plans]
+    val_labels = np.tile(data.labels[val_rows], len(plans))
+    return fit_head(network, versions, labels, (np.concatenate(val), val_labels), settings, seed)
 
 
 def fit_head(

@@ -21,6 +21,7 @@ from fakecore.messages import command
 from fakecore.progress import progress_bar, say
 from fakecore.runs.runfolder import host, locked, refuse_used, versions
 from fakedetect.audits.audit import audit_first, common_quality
+from fakedetect.data.augment import WITHSTOOD
 from fakedetect.data.loading import LabelledImages, load_labelled, place_name, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
 from fakedetect.evaluation.metrics import all_metrics
@@ -176,9 +177,13 @@ def _finish(
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
     logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
-    temperature = fit_temperature(data.labels[val], logits[val])
+    val_logits = _with_degraded(scorer, data, val, logits[val], settings, device)
+    repeats = len(val_logits) // len(val)
+    val_labels = np.tile(data.labels[val], repeats)
+    temperature = fit_temperature(val_labels, val_logits)
     p_fake = probability(logits, temperature)
-    thresholds = choose_thresholds(data.labels[val], p_fake[val], settings.max_fpr, settings.max_fnr)
+    val_p_fake = probability(val_logits, temperature)
+    thresholds = choose_thresholds(val_labels, val_p_fake, settings.max_fpr, settings.max_fnr, repeats)
     used = np.concatenate([data.rows("train"), val])
     recorded = remember(out, _hashes(data, used), opened.seen)
     described = _describe(settings, opened, data, recorded, equalise_jpeg)
@@ -214,6 +219,22 @@ def _finish(
     report = write_report(out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history)
     detector.save(out)  # last: detector.json marks the folder as complete
     return report, metrics
+
+
+def _with_degraded(network, data: LabelledImages, rows: np.ndarray, logits, settings, device) -> np.ndarray:
+    """Return the logits of `rows` and, if training degrades images, those of degraded versions of them: (versions * rows,).
+
+    Thresholds that are chosen on untouched images alone accuse many reals after a resize or a blur.
+    """
+    if not settings.degrade_in_use():
+        return logits
+    found = [logits]
+    for degradation in WITHSTOOD:
+        for start in range(0, len(rows), 1024):
+            part = rows[start : start + 1024]
+            degraded = np.stack([degradation.apply(data.images[row], data.sha256[row]) for row in part])
+            found.append(network_logits(network, degraded, device))
+    return np.concatenate(found)
 
 
 def describe_domain(data: LabelledImages) -> str:

@@ -29,7 +29,7 @@ class Brightness(nn.Module):
 
 
 BRIGHTNESS = Model(
-    "a small perceptron", Brightness, kinds={"width": whole(1)}, describe=lambda settings: {"width": 8}
+    "a small perceptron", Brightness, kinds={"width": whole(1)}, describe=lambda settings, resolution: {"width": 8}
 )
 BROKEN = 3
 """

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fakedetect.data.augment import augment, plan_augmentation
+from fakedetect.data.degrade import KINDS
 from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import _batches, training_rows
 
@@ -96,3 +99,17 @@ def test_what_befalls_reals_and_fakes_is_drawn_alike(small_data):
     assert len(reals) == len(fakes) == 1800
     assert (reals == 0).mean() == pytest.approx((fakes == 0).mean(), abs=0.05)
     assert reals.mean() == pytest.approx(fakes.mean(), rel=0.1)
+
+
+def test_chains_of_degradations_have_one_to_three_different_ones_of_the_stated_strength(pictures):
+    plan = plan_augmentation(500, replace(only(), degrade=0.5), 4)
+    lengths = np.array([len(chain) for chain in plan.chains])
+    assert (lengths > 0).mean() == pytest.approx(0.5, abs=0.07) and set(lengths) == {0, 1, 2, 3}
+    for chain in plan.chains:
+        assert len({degradation.kind for degradation in chain}) == len(chain)
+        for degradation in chain:
+            assert KINDS[degradation.kind].low <= degradation.amount <= KINDS[degradation.kind].high
+    for place, image in enumerate(pictures(40, "fake", 1, channels=1)):
+        after = augment(image, plan, place)
+        assert after.shape == image.shape and after.dtype == np.uint8
+        assert np.array_equal(after, image) or plan.chains[place]

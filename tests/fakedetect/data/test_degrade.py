@@ -13,7 +13,7 @@ def sharpness(image: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", [name for name in GRID if name != "none"])
+@pytest.mark.parametrize("name", [*(name for name in GRID if name != "none"), "gamma1.1"])
 def test_each_changes_pixels_and_keeps_shape_dtype_and_brightness(name, channels, pictures):
     for image in pictures(5, "fake", 1, channels=channels):
         before = image.copy()
@@ -92,7 +92,7 @@ def test_names_are_read_and_told_in_one_form(text, name):
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("jpg75", r"no degradation 'jpg'.*one of jpeg, blur, resize, noise, crop, none.*mean 'jpeg'"),
+        ("jpg75", r"no degradation 'jpg'.*one of jpeg, webp, blur, resize, noise, crop, gamma, none.*mean 'jpeg'"),
         ("jpeg", "strength of the degradation 'jpeg' is missing.*a whole number, 1 to 100"),
         ("jpeg75.5", "could not be read .got 'jpeg75.5'"),
         ("jpeg101", "out of range .got 101; expected quality, a whole number, 1 to 100"),

@@ -168,7 +168,7 @@ def test_one_detector_and_one_set_stay_a_report(trained, blurred_set, fakelab, t
     words = ("evaluate", trained.detector, blurred_set, "--out", tmp_path / "e", "--device", "cpu")
     done = fakelab(*words, "--robustness")
     assert done.returncode == 0 and (tmp_path / "e" / "report.html").is_file(), done.stderr
-    assert "blur0.5" in done.stdout and "JPEG of quality: " in done.stdout
+    assert "blur0.5" in done.stdout and "JPEG (quality): " in done.stdout
     refused = fakelab(*words, "--robustness", "--degrade", "jpeg75")
     assert refused.returncode == 2 and "--robustness needs exactly one detector and one set" in refused.stderr
 

@@ -47,10 +47,10 @@ def test_a_detector_of_high_frequencies_breaks_under_blur_in_the_expected_order(
 
 def test_the_summary_says_where_it_holds_and_breaks(tested):
     words = tested.metrics["robustness"]["words"]
-    assert len(words) == 6 and any(
-        line.startswith("Blur of sigma (pixels): ") and "breaks at " in line for line in words
+    assert len(words) == 7 and any(
+        line.startswith("Blur (sigma, pixels): ") and "breaks at " in line for line in words
     )
-    assert any(line.startswith("Noise of sigma (grey levels): holds at 2") for line in words)
+    assert any(line.startswith("Noise (sigma, grey levels): holds at 2") for line in words)
 
 
 def test_the_summary_goes_from_weak_to_strong_and_has_the_first_reason():
@@ -60,9 +60,9 @@ def test_the_summary_goes_from_weak_to_strong_and_has_the_first_reason():
     cells = [cell("none", 0), cell("jpeg", 30, "breaks", "b"), cell("jpeg", 50, "breaks", "a"), cell("jpeg", 95)]
     cells += [cell("resize", 2), cell("resize", 0.5, "unclear", "c"), cell("resize", 0.75)]
     assert summarise(cells) == [
-        "JPEG of quality: holds at 95; breaks at 50 (a) and 30.",
-        "Shrinking, and back, to: holds at 0.75; may break at 0.5 (c).",
-        "Enlarging, and back, to: holds at 2.",
+        "JPEG (quality): holds at 95; breaks at 50 (a) and 30.",
+        "Downscaling (factor): holds at 0.75; may break at 0.5 (c).",
+        "Upscaling (factor): holds at 2.",
     ]
     assert summarise([{**cells[0], "auroc": 0.52}])[0].startswith("Even on the original images it hardly separates")
 

@@ -40,6 +40,16 @@ def test_thresholds_keep_both_promises_and_stand_in_order():
         assert found.real_below <= found.fake_from, case
 
 
+def test_with_degraded_versions_the_limits_hold_in_each_version():
+    random = np.random.default_rng(3)
+    labels = np.tile(np.repeat([0, 1], 100), 3)
+    p_fake = expit(np.concatenate([random.normal(c, 1, 100) for c in (-3, 2, -1, 3, -2, 1)]))
+    found = choose_thresholds(labels, p_fake, 0.05, 0.05, versions=3)
+    for own, p in zip(np.split(labels, 3), np.split(stated(p_fake), 3), strict=True):
+        assert (p[own == 0] >= found.fake_from).mean() <= 0.05 and (p[own == 1] < found.real_below).mean() <= 0.05
+    assert "100 real, 100 fake" in found.chosen_on and "2 degradations" in found.chosen_on
+
+
 def test_where_classes_overlap_no_lower_threshold_would_keep_the_promise():
     random = np.random.default_rng(1)
     labels = np.repeat([0, 1], 200)

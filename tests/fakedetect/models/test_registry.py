@@ -38,6 +38,7 @@ def cases(weights):
     return {
         "dct": {},
         "dct by svm": {"model": "dct", "probe": "svm"},
+        "lite": {},
         "spectrum": {},
         "spectrum, copies": {"model": "spectrum", "copies": 2, "jpeg": 0, "blur": 0, "resize": 0},
         "timm head": {"model": TINY, "weights": str(weights), "copies": 2, **SMALL},
@@ -48,7 +49,7 @@ def cases(weights):
     }
 
 
-NAMES = ["dct", "dct by svm", "spectrum", "spectrum, copies", "timm head", "timm linear", "timm flatten"]
+NAMES = ["lite", "dct", "dct by svm", "spectrum", "spectrum, copies", "timm head", "timm linear", "timm flatten"]
 NAMES += ["timm finetune", "timm scratch"]
 
 

