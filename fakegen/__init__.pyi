@@ -1,3 +1,4 @@
+from .architectures.registry import Architecture
 from .presets.preset import Preset
 from .presets.table import PRESETS, get_preset
 from .quality.measure import Measured, measure
@@ -9,6 +10,7 @@ from .training.generate import Generated, resume, train
 
 __all__ = [
     "PRESETS",
+    "Architecture",
     "Generated",
     "Generator",
     "Measured",

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fakecore.commands.options import ExamplesLast
 from fakecore.distributed import PeerLost, rank
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import preserved_interrupts
@@ -49,7 +50,7 @@ class GroupedCommands(TyperGroup):
 app = typer.Typer(
     cls=GroupedCommands,
     help="Make fakes, catch fakes, and measure the race between the two.",
-    epilog="First steps: fakelab demo. With your own images: generate, then detect-train, then score FOLDER.",
+    epilog="First steps: fakelab demo.\n\nWith your own images: generate, then detect-train, then score.",
     add_completion=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -72,23 +73,23 @@ def program(
 
 
 def _add(group: str, name: str, function, help_in_short: str | None = None) -> None:
-    app.command(name, rich_help_panel=group, short_help=help_in_short)(function)
+    app.command(name, cls=ExamplesLast, rich_help_panel=group, short_help=help_in_short)(function)
 
 
-_add("Make fakes", "demo", demo.demo)
+_add("Make fakes", "demo", demo.demo, "Run the whole loop on built-in digits.")
 _add("Make fakes", "presets", presets.presets)
 _add("Make fakes", "generate", generate.generate)
 _add("Make fakes", "sample", sample.sample)
 _add("Make fakes", "verify", verify.verify)
-_add("Catch fakes", "audit", audit.audit)
+_add("Catch fakes", "audit", audit.audit, "Check a data set for leaks.")
 _add("Catch fakes", "detect-train", train.detect_train)
-_add("Catch fakes", "score", score.score)
-_add("Catch fakes", "explain", explain.explain)
+_add("Catch fakes", "score", score.score, "Score photos, videos and folders: real or fake?")
+_add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
 _add("Catch fakes", "faces", faces.faces)
 app.add_typer(attributes.commands, name="attributes", rich_help_panel="Make fakes")
 _add("Measure", "evaluate", evaluate.evaluate)
 _add("Measure", "measure", measure.measure)
-_add("Measure", "benchmark", benchmark.benchmark)
+_add("Measure", "benchmark", benchmark.benchmark, "Test detectors against each epoch of a GAN.")
 app.add_typer(sweep.commands, name="sweep", rich_help_panel="Measure")
 _add("Share", "export", export.export)
 

@@ -36,7 +36,7 @@ def run_demo(folder: Path, *, seed: int, device: str) -> int:
         verdicts = _verdicts(made.set / "test" / label, detector)
         shares = (f"{verdicts[v]} ({verdicts[v] / verdicts.total():.0%})" for v in ("real", "unsure", "fake"))
         rows.append([label, verdicts.total(), *shares])
-    say(f"4/4  the race: how did detectors do while the GAN learned? ({race_folder})")
+    say(f"4/4  race: detectors tested at five epochs of the GAN ({race_folder})")
     raced = run_race(
         [folder],
         out=race_folder,
@@ -51,12 +51,10 @@ def run_demo(folder: Path, *, seed: int, device: str) -> int:
     )
     metrics = trained.metrics
     low, high = metrics["auroc_interval"]
-    print("fakelab demo: unseen digits, judged\n")
+    print("fakelab demo: results on test digits\n")
     print(table(("truth", "images", "called real", "unsure", "called fake"), rows))
     print(f"\nAUROC {metrics['auroc']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]; ECE {metrics['ece']:.3f}")
-    print(
-        f"GAN {made.train_s:.0f} s for {counted(made.epochs, 'epoch')}; all of it {time.perf_counter() - began:.0f} s\n"
-    )
+    print(f"GAN {made.train_s:.0f} s for {counted(made.epochs, 'epoch')}; total {time.perf_counter() - began:.0f} s\n")
     print(paragraph(raced.headline) + "\n")
     print(f"report    {trained.report}")
     print(f"the race  {race_folder}/report.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from fakelab.app import app
+from fakelab.app import GROUPS, app
 
 OUT = Path("build/docs")
 PACKAGES = ("fakegen", "fakedetect", "fakelab")
@@ -28,12 +29,25 @@ def commands(command, path: str):
 
 
 def command_line() -> str:
-    """Return the help text of every command, as Markdown."""
-    parts = []
-    for name, command in commands(typer.main.get_command(app), "fakelab"):
-        with command.context_class(command, info_name=name, terminal_width=88, max_content_width=88) as context:
-            parts.append(f"## {name.removeprefix('fakelab ')}\n\n```text\n{command.get_help(context)}\n```\n")
+    """Return the help text of the program and of every command, in the order of its headings, as Markdown."""
+    program = typer.main.get_command(app)
+    parts = [f"```text\n{help_text(program, 'fakelab')}\n```\n"]
+    for group in GROUPS:
+        parts.append(f"## {group}\n")
+        for name, command in program.commands.items():
+            if getattr(command, "rich_help_panel", None) == group:
+                parts += [
+                    f"### {full.removeprefix('fakelab ')}\n\n```text\n{help_text(one, full)}\n```\n"
+                    for full, one in commands(command, f"fakelab {name}")
+                ]
     return "\n".join(parts)
+
+
+def help_text(command, name: str) -> str:
+    """Return what `name --help` prints."""
+    settings = {**app.info.context_settings, "terminal_width": 88, "max_content_width": 88}
+    with command.context_class(command, info_name=name, **settings) as context:
+        return command.get_help(context)
 
 
 def parameter_text(parameter: inspect.Parameter) -> str:
@@ -75,6 +89,16 @@ def docstring_text(docstring: str) -> str:
     return "\n\n".join(f"```text\n{part}\n```" if COLUMNS.search(part) else part for part in paragraphs)
 
 
+def fields_table(found) -> str:
+    """Return the fields of a class of settings with their defaults and descriptions, as a Markdown table."""
+    rows = [
+        f"| `{own.name}` | `{own.default}` | {own.metadata['why'].replace('|', '/')} |"
+        for own in dataclasses.fields(found)
+        if "why" in own.metadata
+    ]
+    return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows, ""])
+
+
 def python() -> str:
     """Return every public name of the packages with its signature and docstring, as Markdown."""
     parts = []
@@ -88,6 +112,8 @@ def python() -> str:
             else:
                 body = f"A `{type(found).__name__}`."
             parts.append(f"### {package}.{name}\n\n{body}\n")
+            if dataclasses.is_dataclass(found) and any("why" in own.metadata for own in dataclasses.fields(found)):
+                parts.append(fields_table(found))
     return "\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from fakecore.errors import UserError
 
@@ -19,12 +20,20 @@ Real = Annotated[
     typer.Option(help="Real images: FOLDER[:class], digits[:3], mnist[:3], cifar10[:dog], svhn, lfw or celeba."),
 ]
 Fake = Annotated[str | None, typer.Option(help="Folder of fake images.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override one field: field=value. Repeatable.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override one field. Repeatable.")]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder for downloaded data sets. Environment variable: FAKELAB_DATA.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda or cuda:N.")]
+
+
+class ExamplesLast(TyperCommand):
+    """A command whose examples, the last paragraph of its docstring, stand at the end of its help, after the options."""
+
+    def __init__(self, *arguments, **named):
+        text, mark, examples = (named.get("help") or "").partition("\b\nExamples:")
+        super().__init__(*arguments, **named | {"help": text, "epilog": mark + examples})
 
 
 def fresh(out: Path | None, default: Path) -> Path:

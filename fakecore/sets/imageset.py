@@ -124,7 +124,7 @@ def read_imageset(root: Path) -> ImageSet:
         raise UserError(
             f"{root} is not a set of images",
             expected="a folder with imageset.json and metadata.jsonl",
-            remedy="For two plain folders, use --real DIR --fake DIR.",
+            remedy="Give a set or run that fakelab wrote. Two plain folders go to --real and --fake, if the command has them.",
         )
     info = read_json(root / "imageset.json", remedy=_REMEDY)
     check_fields(info, {"version": whole()}, root / "imageset.json", remedy=_REMEDY)

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from fakecore.commands.options import RUNS, DataRoot, Device, Json, Sets, fresh, report_unused
+from fakecore.commands.options import RUNS, DataRoot, Device, ExamplesLast, Json, Sets, fresh, report_unused
 from fakecore.messages import command, counted
 from fakecore.report.tables import table
 from fakecore.settings import parse_assignments
 
-commands = typer.Typer(help="Select real images by attribute, to train a GAN on.", no_args_is_help=True)
+commands = typer.Typer(help="Select real images by attribute, to train a GAN on.")
 
 
-@commands.command("train")
+@commands.command("train", cls=ExamplesLast)
 def attributes_train(
     data: Annotated[str, typer.Option(help="Real images: a folder or a named source such as celeba.")],
     labels: Annotated[
@@ -61,7 +61,7 @@ def attributes_train(
     return run_train(data, labels, targets, folder, sets or [], as_json, report_unused, split=split, **how)
 
 
-@commands.command("select")
+@commands.command("select", cls=ExamplesLast)
 def attributes_select(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Real images: a folder or a named source.")],
     model: Annotated[Path, typer.Option(help="Classifier folder.")],
@@ -89,9 +89,9 @@ def attributes_select(
     return run_select(model, attribute, source, out, as_json, report_unused, **how)
 
 
-@commands.command("compare")
+@commands.command("compare", cls=ExamplesLast)
 def attributes_compare(
-    models: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Classifier folders.")],
+    models: Annotated[list[Path], typer.Argument(metavar="DIR", help="Classifier folders.")],
     out: Annotated[
         Path, typer.Option(metavar="FILE.png|DIR", help="Plot to write, or a folder for the plot and a report.")
     ],

@@ -22,7 +22,7 @@ DUPLICATES_SHOWN = 10
 
 
 def audit(
-    place: Annotated[Path | None, typer.Argument(metavar="[SET|RUN]", help="Set folder or run folder.")] = None,
+    place: Annotated[Path | None, typer.Argument(metavar="SET|RUN", help="Set folder or run folder.")] = None,
     real: Real = None,
     fake: Fake = None,
     out: Annotated[Path | None, typer.Option(help="Write a report with the images found: FILE.html.")] = None,

@@ -27,10 +27,10 @@ _MATRIX = Path("runs/matrix")
 def evaluate(
     detectors: Annotated[
         str,
-        typer.Argument(metavar="DET[,DET...]", help="Detector folder or .onnx file; several for a matrix."),
+        typer.Argument(metavar="DET,DET", help="Detector folder or .onnx file; several for a matrix."),
     ],
     places: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SET|RUN]...", help="Sets or runs; their test splits are used.")
+        list[Path] | None, typer.Argument(metavar="SET|RUN", help="Sets or runs; their test splits are used.")
     ] = None,
     real: Real = None,
     fake: Fake = None,

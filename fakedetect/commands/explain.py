@@ -31,7 +31,7 @@ _FLAT = "the heat map is empty: nothing in this layer supports the verdict"
 
 
 def explain(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images and folders, in any mix.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Images and folders, in any mix.")],
     detector: Annotated[Path | None, typer.Option(help="Detector folder. Default: the newest in runs/.")] = None,
     out: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ from fakecore.report.tables import paragraph
 
 
 def export(
-    detector: Annotated[Path, typer.Argument(help="Detector folder.")],
+    detector: Annotated[Path, typer.Argument(metavar="DET", help="Detector folder.")],
     onnx: Annotated[Path, typer.Option(metavar="FILE.onnx", help="ONNX file to write.")],
     check: Annotated[
         Path | None,

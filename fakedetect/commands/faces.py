@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def faces(
-    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR...", help="Videos, photos and folders, in any mix.")],
+    paths: Annotated[list[str], typer.Argument(metavar="VIDEO|DIR", help="Videos, photos and folders, in any mix.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new set.")],
     label: Annotated[str | None, typer.Option(help="Label of the faces: real or fake. Default: real.")] = None,
     min_face: Annotated[float, typer.Option(help="Smallest face to find, in pixels of the video.")] = 60,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def score(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Photos, videos and folders, in any mix.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos and folders, in any mix.")],
     detector: Annotated[
         Path | None, typer.Option(help="Detector folder or .onnx file. Default: the newest in runs/.")
     ] = None,

@@ -28,7 +28,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if th
 
 def detect_train(
     place: Annotated[
-        Path | None, typer.Argument(metavar="[SET|RUN]", help="Set folder or run folder. Default: the newest run.")
+        Path | None, typer.Argument(metavar="SET|RUN", help="Set folder or run folder. Default: the newest run.")
     ] = None,
     real: Real = None,
     fake: Fake = None,

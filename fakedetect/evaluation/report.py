@@ -124,12 +124,12 @@ def headline(metrics: dict) -> str:
     elif seen:
         unseen = f"it was trained or tuned on {seen:,} of these images"
     else:
-        unseen = "none of these files was used in its training"
+        unseen = "none of these files was used in training"
     fakes, reals = (
         f"{metrics['tpr']:.1%} of {metrics['n_fake']:,} fakes",
         f"{metrics['fpr']:.1%} of {metrics['n_real']:,} reals",
     )
-    return f"It calls {fakes} and {reals} fake; {unseen}."
+    return f"Classified as fake: {fakes}, {reals}; {unseen}."
 
 
 def _from_scratch(facts: dict) -> str | None:
@@ -159,7 +159,7 @@ def caution(metrics: dict) -> str | None:
         )
     if min(n_real, n_fake) < 200:
         few = min(n_real, n_fake)
-        tested = "one image of a class was" if few == 1 else f"{few} images of one class were"
+        tested = "one image of a class was" if few == 1 else f"{few} images of the smaller class were"
         return f"Only {tested} tested: the intervals are wide."
     return None
 

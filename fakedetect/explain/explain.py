@@ -22,7 +22,7 @@ from fakecore.errors import UserError
 from fakedetect.models.networks import Ensemble
 from fakedetect.models.onnx import OnnxNetwork
 
-CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
+CAPTION = "The map shows where the score is most sensitive. It does not prove manipulation."
 METHODS = {
     "hirescam": "HiResCAM, a variant of Grad-CAM, on the last convolution: the brighter, the more that part supports "
     "the verdict.",

@@ -29,12 +29,16 @@ class BackboneSettings:
     pretrained: bool = setting(
         True, why="resnet50, timm: start from pretrained weights; false: all is trained from scratch"
     )
-    weights: str | None = setting(None, why="resnet50, timm: a file of pretrained weights, instead of timm's own")
+    weights: str | None = setting(
+        None, why="resnet50, timm: a file of pretrained weights; none: those that timm downloads"
+    )
     input_size: int | None = setting(
-        None, low=8, high=2048, why="resnet50, timm: pixels that the backbone sees, square side; none: its own"
+        None, low=8, high=2048, why="resnet50, timm, lite: input side of the backbone, pixels; none: its default"
     )
     pool: str = setting(
-        "avg", choices=("avg", "flatten"), why="resnet50, timm: features averaged over places, or all places (system E)"
+        "avg",
+        choices=("avg", "flatten"),
+        why="resnet50, timm: avg: average over positions; flatten: keep all positions (system E)",
     )
     rate: float | None = setting(
         None,
@@ -88,19 +92,21 @@ class DetectorSettings(BackboneSettings):
         low=0,
         high=1000,
         why="augmented versions of each training image whose features are computed; 0: as they are; none: 4 for backbones, "
-        "2 for lite, 0 for dct and spectrum, whose cue JPEG and blur wipe out",
+        "2 for lite, 0 for dct and spectrum, because JPEG and blur remove the signal they use",
     )
-    checkpoint: str = setting("last", why="discriminator: which epoch's, a number or last")
+    checkpoint: str = setting("last", why="discriminator: epoch of the checkpoint, a number or last")
     resolution: int | None = setting(None, low=8, high=1024, why="pixels, square side; none: the set's own")
     epochs: int = setting(
         12, low=1, high=10_000, why="passes over the larger class; the best by validation AUROC is kept"
     )
     batch: int = setting(64, low=2, high=65536, why="images a step, half of them real and half fake")
     weight_decay: float = setting(0.01, low=0, high=1, why="AdamW's decay; Loshchilov and Hutter 2019's default")
-    limit: int | None = setting(None, low=2, high=1_000_000_000, why="use at most so many training images, for trials")
+    limit: int | None = setting(
+        None, low=2, high=1_000_000_000, why="maximum number of training images, for quick tests"
+    )
     equalise: bool = setting(
         False,
-        why="save every image once more as JPEG, real or fake, also when scoring; see fakedetect/data/equalise.py",
+        why="compress every image again as JPEG, in training and scoring; see fakedetect/data/equalise.py",
     )
     flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 for text and digits")
     jpeg: float = setting(
@@ -125,12 +131,8 @@ class DetectorSettings(BackboneSettings):
         why="probability of a chain of one to three of JPEG, WebP, resize, blur, noise, crop and gamma; none: 0.6 for lite, "
         "else 0",
     )
-    max_fpr: float = setting(
-        0.05, low=0.0001, high=0.5, why="`fake` may be said of at most this share of validation reals"
-    )
-    max_fnr: float = setting(
-        0.05, low=0.0001, high=0.5, why="`real` may be said of at most this share of validation fakes"
-    )
+    max_fpr: float = setting(0.05, low=0.0001, high=0.5, why="maximum share of validation reals with the verdict fake")
+    max_fnr: float = setting(0.05, low=0.0001, high=0.5, why="maximum share of validation fakes with the verdict real")
     precision: str = setting(
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )

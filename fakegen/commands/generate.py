@@ -14,7 +14,9 @@ from fakecore.messages import command, counted
 def generate(
     preset: Annotated[
         str | None,
-        typer.Argument(help="Preset name; `presets` lists them. Default: digits; dcgan-64 for other real images."),
+        typer.Argument(
+            metavar="PRESET", help="Preset name; `presets` lists them. Default: digits; dcgan-64 for other real images."
+        ),
     ] = None,
     real: Real = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the real training images.")] = None,

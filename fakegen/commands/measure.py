@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def measure(
-    run: Annotated[Path, typer.Argument(help="Run folder, made by `generate`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by `generate`.")],
     epochs: Annotated[str, typer.Option(help="Epochs to measure: all, or a list such as 0,5,last.")] = "all",
     count: Annotated[int, typer.Option(help="Number of fakes per epoch; every epoch uses the same latents.")] = 1000,
     features: Annotated[str, typer.Option(help="Feature space: auto, inception, classes or random.")] = "auto",

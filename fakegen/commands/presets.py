@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(help="Show every field of this preset, with its value and reason.")
+        str | None, typer.Argument(metavar="PRESET", help="Show every field of this preset, with its value and reason.")
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -12,7 +12,7 @@ from fakecore.messages import counted
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="Run folder, made by `generate`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by `generate`.")],
     count: Annotated[int, typer.Option(help="Number of fakes to write.")],
     out: Annotated[Path, typer.Option(help="Folder for the new set.")],
     epoch: Annotated[int | None, typer.Option(help="Epoch of the checkpoint to use. Default: the last.")] = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def benchmark(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of runs. Several: detectors are also tested across runs."),
+        typer.Argument(metavar="RUN", help="Folders of runs. Several: detectors are also tested across runs."),
     ],
     detectors: Annotated[
         str | None,

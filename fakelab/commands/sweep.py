@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, Sets, newest_run, print_json
+from fakecore.commands.options import DataRoot, Device, ExamplesLast, Fake, Json, Real, Sets, newest_run, print_json
 
 if TYPE_CHECKING:
     from fakecore.runs.grid import Swept
 
 Out = Annotated[Path, typer.Option(help="Output folder; repeat the command to resume a stopped sweep.")]
-Over = Annotated[list[str] | None, typer.Option(help="field=value,value...; repeat it for a grid of all combinations.")]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD=V1,V2", help="Values of a field to try; repeat for a grid of all combinations."),
+]
 Jobs = Annotated[
     int,
     typer.Option(
-        help="Trainings in parallel. They divide the CPU threads, whose number can change the last digits of results."
+        help="Trainings in parallel. They share the CPU threads; another number of threads can change the last digits."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
 
-commands = typer.Typer(help="Run a grid of settings and compare the results in one table.", no_args_is_help=True)
+commands = typer.Typer(help="Run a grid of settings and compare the results in one table.")
 
 
-@commands.command("generate")
+@commands.command("generate", cls=ExamplesLast, short_help="Train a GAN for each combination of settings.")
 def sweep_generate(
-    presets: Annotated[str, typer.Argument(metavar="PRESET[,PRESET...]", help="One preset or several; see `presets`.")],
+    presets: Annotated[str, typer.Argument(metavar="PRESET,PRESET", help="One preset or several; see `presets`.")],
     out: Out,
     over: Over = None,
     real: Real = None,
@@ -64,11 +67,11 @@ def sweep_generate(
     return _print_result(made, columns, lines, legend, as_json)
 
 
-@commands.command("detect-train")
+@commands.command("detect-train", cls=ExamplesLast, short_help="Train a detector for each combination.")
 def sweep_detect_train(
     out: Out,
     place: Annotated[
-        Path | None, typer.Argument(metavar="[SET|RUN]", help="A set or a run. Default: the newest run.")
+        Path | None, typer.Argument(metavar="SET|RUN", help="A set or a run. Default: the newest run.")
     ] = None,
     over: Over = None,
     real: Real = None,

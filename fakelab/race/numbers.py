@@ -159,4 +159,4 @@ def _early_detector(rows: Sequence[dict], run: str, epochs: list[int], detectors
     loss, early_auroc, _ = losses[name]
     if loss < 0.005:
         return f"Detectors trained on epoch {early} detect the fakes of epoch {epochs[-1]} as well as those trained on them."
-    return f"Trained on epoch {early} instead, {name} has {early_auroc:.3f} on the fakes of epoch {epochs[-1]}."
+    return f"If trained on epoch {early}, {name} reaches AUROC {early_auroc:.3f} on the fakes of epoch {epochs[-1]}."

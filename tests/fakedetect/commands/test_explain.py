@@ -7,7 +7,7 @@ import pytest
 
 from fakecore.media.pixels import encode_png, read_image
 
-CAPTION = "Where the network's answer is most sensitive; not proof of manipulation."
+CAPTION = "The map shows where the score is most sensitive. It does not prove manipulation."
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_evaluate_without_the_list_claims_nothing(trained, small_set, tmp_path):
     assert found.metrics["seen"] is None
     assert "it is unknown whether it was trained on any of them" in page
     assert "Whether this is a fair test is unknown" in page
-    assert "none of these files was used in its training" not in page
+    assert "none of these files was used in training" not in page
 
 
 def test_a_detector_records_its_list(trained, detector):

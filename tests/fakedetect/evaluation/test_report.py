@@ -108,7 +108,7 @@ def test_training_writes_a_complete_report(trained):
 
 def test_the_worst_errors_have_heat_maps_with_the_caption(page):
     mistakes = page[page.index("Worst errors") :].replace("&#39;", "'")
-    assert "Where the network's answer is most sensitive; not proof of manipulation." in mistakes
+    assert "The map shows where the score is most sensitive. It does not prove manipulation." in mistakes
     assert mistakes.count('alt="heat map of that verdict"') == mistakes.count("with a wrong verdict") > 5
 
 

@@ -47,9 +47,7 @@ def test_a_detector_of_high_frequencies_breaks_under_blur_in_the_expected_order(
 
 def test_the_summary_says_where_it_holds_and_breaks(tested):
     words = tested.metrics["robustness"]["words"]
-    assert len(words) == 7 and any(
-        line.startswith("Blur (sigma, pixels): ") and "breaks at " in line for line in words
-    )
+    assert len(words) == 7 and any(line.startswith("Blur (sigma, pixels): ") and "breaks at " in line for line in words)
     assert any(line.startswith("Noise (sigma, grey levels): holds at 2") for line in words)
 
 

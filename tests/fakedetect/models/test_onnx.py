@@ -39,7 +39,7 @@ def test_evaluate_takes_an_onnx_file(exported, trained, small_set, tmp_path):
     made = fakedetect.evaluate(exported.onnx, small_set, out=tmp_path / "out", device="cpu")
     assert made.metrics["auroc"] == pytest.approx(trained.metrics["auroc"], abs=1e-3)
     assert made.metrics["seen"] == 0  # the list of what it was trained on travels with it
-    assert "none of these files was used in its training" in made.report.read_text()
+    assert "none of these files was used in training" in made.report.read_text()
     assert "tiny.onnx tested on" in made.report.read_text()
 
 

@@ -56,7 +56,7 @@ def test_the_headline_names_the_detector_that_loses_most():
     far = {"r": {epoch: {"frechet": 10.0 - epoch} for epoch in (0, 5, 9)}}
     text = headline(rows, runs, far, ["d"])
     assert "to real images changes from 10 to 1." in text and "epoch 9: d 0.950." in text
-    assert "Trained on epoch 5 instead, d has 0.600 on the fakes of epoch 9." in text
+    assert "If trained on epoch 5, d reaches AUROC 0.600 on the fakes of epoch 9." in text
 
 
 def test_metadata_has_auroc_one_half_and_a_pixel_finds_a_planted_cue():
