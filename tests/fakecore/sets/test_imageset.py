@@ -80,7 +80,7 @@ def test_an_unfinished_set_says_how_to_finish(tmp_path, write):
 
 
 def test_a_folder_that_is_no_set_names_the_other_way_in(tmp_path):
-    with pytest.raises(UserError, match=r"not a set of images.*--real DIR --fake DIR"):
+    with pytest.raises(UserError, match=r"not a set of images.*--real and --fake"):
         read_imageset(tmp_path)
     with pytest.raises(UserError, match="there is no folder"):
         read_imageset(tmp_path / "absent")
