@@ -8,7 +8,8 @@ from .models.settings import DetectorSettings
 from .scoring.files import list_inputs, score_files
 from .scoring.video import VideoJudge
 from .training.sweep import Swept, sweep
-from .training.train import Trained, evaluate, train
+from .training.testing import Trained, evaluate
+from .training.train import train
 
 __all__ = [
     "Audit",

@@ -18,7 +18,7 @@ from fakecore.runs.runfolder import free_name
 
 if TYPE_CHECKING:
     from fakedetect.evaluation.matrix import Matrix
-    from fakedetect.training.train import Trained
+    from fakedetect.training.testing import Trained
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
 _MATRIX = Path("runs/matrix")
@@ -146,6 +146,17 @@ def print_metrics(made: Trained) -> None:
     if grid := made.metrics.get("robustness"):
         print_grid(grid["cells"], grid["words"])
     print(f"  report    {made.report}")
+
+
+def print_left_out(made: Trained) -> None:
+    """Print the tests of the sources that were left out of training, if any."""
+    if made.left_out is None:
+        return
+    rows = [
+        [name, f"{row['auroc']:.3f}", f"{row['tpr']:.1%}", f"{row['fpr']:.1%}"]
+        for name, row in {**made.left_out["sources"], "mean": made.left_out}.items()
+    ]
+    print(table(("left out of training", "AUROC", "fakes called fake", "reals called fake"), rows))
 
 
 def print_grid(cells: Sequence[dict], words: Sequence[str]) -> None:

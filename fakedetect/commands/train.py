@@ -11,7 +11,6 @@ from fakecore.commands.options import (
     RUNS,
     DataRoot,
     Device,
-    Fake,
     Json,
     Real,
     Sets,
@@ -27,11 +26,14 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if th
 
 
 def detect_train(
-    place: Annotated[
-        Path | None, typer.Argument(metavar="SET|RUN", help="Set folder or run folder. Default: the newest run.")
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SET|RUN", help="Sets or runs to train on. Default: the newest run."),
     ] = None,
     real: Real = None,
-    fake: Fake = None,
+    fake: Annotated[
+        list[str] | None, typer.Option(metavar="DIR", help="Folder of fake images. Repeat it for several sources.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -49,43 +51,62 @@ def detect_train(
     equalise: Annotated[
         bool, typer.Option("--equalise", help="Compress real and fake images alike, in training and scoring.")
     ] = False,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="Train without each source of fakes in turn, and report the results."),
+    ] = False,
     strict: Strict = False,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
-    """Train a detector on a set, a run or two folders of images.
+    """Train a detector on sets, runs or folders of images.
 
-    Saves the detector in its own folder, tests it on the test split, and writes a report.
+    Saves the detector in its own folder, tests it on the test split, and writes a report. With several sources of fakes, the
+    report also tells what to expect of a generator that was never seen.
 
     \b
     Examples:
       fakelab detect-train runs/digits
       fakelab detect-train --real photos/ --fake generated/ --model resnet50 --out runs/mine
+      fakelab detect-train runs/a runs/b runs/c --model lite --leave-one-out
       fakelab detect-train --resume --out runs/mine
     """
     import fakedetect
     from fakecore.settings import parse_assignments
-    from fakedetect.commands.evaluate import print_metrics
+    from fakedetect.commands.evaluate import print_left_out, print_metrics
 
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
     }
     if equalise:
         changes["equalise"] = "true"
+    if leave_one_out:
+        changes["leave_one_out"] = "true"
     if resume:
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
-        if place is None and real is None and fake is None:
-            place = newest_run()
-        folder = fresh(out, RUNS / f"{place.name if place else 'detector'}-{_folder_part(changes.get('model', 'cnn'))}")
+        if not places and real is None and not fake:
+            places = [newest_run()]
+        name = "-".join(place.absolute().name for place in places or []) or "detector"
+        folder = fresh(out, RUNS / f"{name}-{_folder_part(changes.get('model', 'cnn'))}")
     shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
-    made = fakedetect.train(place, out=folder, real=real, fake=fake, changes=changes, seed=seed, **shared)
+    made = fakedetect.train(
+        places or None, out=folder, real=real, fake=fake or None, changes=changes, seed=seed, **shared
+    )
     if as_json:
-        print_json({"detector": str(made.detector), "report": str(made.report), "test_metrics": made.metrics})
+        print_json(
+            {
+                "detector": str(made.detector),
+                "report": str(made.report),
+                "test_metrics": made.metrics,
+                "left_out": made.left_out,
+            }
+        )
     else:
         print_metrics(made)
+        print_left_out(made)
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
     return report_unused(made.unused_by_option)
 

@@ -39,6 +39,7 @@ class LabelledImages:
     unused: list[dict]
     origin: dict  # description of the images for detector.json and reports
     sha256: list[str]  # of the files' bytes
+    generators: np.ndarray | None = None  # (N,) names of the sources of fakes, "" for reals; None: a single source
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +58,14 @@ class LabelledImages:
         """Return the row numbers of a split, of one label or of both."""
         chosen = self.splits == split
         return np.flatnonzero(chosen if label is None else chosen & (self.labels == label))
+
+    def hashes(self, rows: np.ndarray) -> list[str]:
+        """Return the SHA-256 of the files of some rows."""
+        return [self.sha256[row] for row in rows]
+
+    def groups_of(self, rows: np.ndarray) -> list[str | None]:
+        """Return the groups of some rows."""
+        return [self.groups[row] for row in rows]
 
     def counts(self) -> dict[str, dict[str, int]]:
         return {s: {name: len(self.rows(s, number)) for name, number in LABEL_NUMBERS.items()} for s in SPLITS}

@@ -19,6 +19,7 @@ from fakedetect.evaluation import plots
 from fakedetect.evaluation.robustness import Robustness
 from fakedetect.explain.explain import CAPTION, heat_maps, overlay
 from fakedetect.models.detector import Detector
+from fakedetect.models.facts import expectation
 
 WORST_SHOWN = 16
 SAMPLE_SHOWN = 12
@@ -106,6 +107,8 @@ def write_report(
         thresholds=thresholds,
         tested_on=judged.data.origin,
         headline=headline(judged.metrics),
+        expectation=expectation(detector.facts),
+        history=history is not None,
         cautions=[*filter(None, [_from_scratch(detector.facts), caution(judged.metrics)])],
         audit=judged.metrics.get("audit", {}),
         robustness=robustness,

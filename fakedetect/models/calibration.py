@@ -60,6 +60,16 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = 
     return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 
 
+def choose_on(labels: np.ndarray, logits: np.ndarray, max_fpr: float, max_fnr: float) -> tuple[float, Thresholds]:
+    """Return temperature and thresholds for validation images: labels (N,) and logits (versions, N), see
+    `choose_thresholds`.
+    """
+    tiled = np.tile(labels, len(logits))
+    temperature = fit_temperature(tiled, logits.ravel())
+    p_fake = probability(logits.ravel(), temperature)
+    return temperature, choose_thresholds(tiled, p_fake, max_fpr, max_fnr, len(logits))
+
+
 def choose_thresholds(
     labels: np.ndarray, p_fake: np.ndarray, max_fpr: float, max_fnr: float, versions: int = 1
 ) -> Thresholds:

@@ -39,6 +39,25 @@ FACE_CUT = {  # preprocessing.faces, where it is known: how faces are cut out of
 REMEDY = "Copy detector.json again, or train again."
 
 
+_LEFT_OUT_RATES = dict.fromkeys(("auroc", "tpr", "fpr"), number(0, 1))
+
+
+def expectation(facts: dict) -> str:
+    """Return in words what to expect of a detector (its detector.json) on generators that it was not trained on."""
+    found = facts.get("left_out")
+    if found is None:
+        return (
+            "It is unknown how well it detects generators that it was not trained on: no source of fakes was left out."
+        )
+    rows = found["sources"]
+    name, worst = min(rows.items(), key=lambda item: item[1]["auroc"])
+    return (
+        f"Expected on generators that it was not trained on ({len(rows)} sources, each left out in turn): "
+        f"AUROC {found['auroc']:.3f}; {found['tpr']:.0%} of fakes and {found['fpr']:.1%} of reals called fake. "
+        f"Worst: {name}, AUROC {worst['auroc']:.3f}, {worst['tpr']:.0%} of fakes."
+    )
+
+
 def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
     """Raise UserError unless `facts` (detector.json, or the metadata of an .onnx file) contain valid values of all fields that
     scoring and reporting need.
@@ -51,6 +70,12 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         raise UserError(
             f"{path} follows another label convention", got=facts["label_convention"], expected=LABEL_NUMBERS
         )
+    if "left_out" in facts:
+        check_fields(
+            facts["left_out"], {**_LEFT_OUT_RATES, "sources": OBJECT}, where, remedy=REMEDY, inside="left_out."
+        )
+        for row in facts["left_out"]["sources"].values():
+            check_fields(row, _LEFT_OUT_RATES, where, remedy=REMEDY, inside="left_out.sources.")
     optional = {"equalise_jpeg": None, **facts["preprocessing"]}
     check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=REMEDY, inside="preprocessing.")
     if "faces" in facts["preprocessing"]:

@@ -131,6 +131,11 @@ class DetectorSettings(BackboneSettings):
         why="probability of a chain of one to three of JPEG, WebP, resize, blur, noise, crop and gamma; none: 0.6 for lite, "
         "else 0",
     )
+    leave_one_out: bool | None = setting(
+        None,
+        why="with several sources of fakes, train without each in turn: thresholds and the expected rates are then those of "
+        "unseen generators; none: for models on fixed features, where it takes seconds",
+    )
     max_fpr: float = setting(0.05, low=0.0001, high=0.5, why="maximum share of validation reals with the verdict fake")
     max_fnr: float = setting(0.05, low=0.0001, high=0.5, why="maximum share of validation fakes with the verdict real")
     precision: str = setting(
@@ -144,6 +149,13 @@ class DetectorSettings(BackboneSettings):
         if self.copies is None:
             return 4 if self.is_backbone else 2 if self.model == "lite" else 0
         return self.copies
+
+    def leaves_out(self, sources: list[str], on_features: bool) -> bool:
+        """Return whether each of several sources of fakes is left out in turn. Raises UserError if there is one only."""
+        if self.leave_one_out and len(sources) < 2:
+            what = "--leave-one-out needs several sources of fakes"
+            raise UserError(what, got="one", expected="two or more runs or sets, or --fake given several times")
+        return len(sources) > 1 and (on_features if self.leave_one_out is None else self.leave_one_out)
 
     def degrade_in_use(self) -> float:
         if self.degrade is None:

@@ -11,6 +11,7 @@ from fakecore.messages import counted
 from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
+from fakedetect.models.facts import expectation
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
@@ -48,6 +49,7 @@ def write_score_page(path: Path, rows: list[dict], shown: dict[str, VideoShown],
         more_lost=max(0, len(lost) - LOST_SHOWN),
         detector=detector.facts,
         detector_id=detector.id,
+        expectation=expectation(detector.facts),
         thresholds=detector.thresholds,
         min_track_s=MIN_TRACK_S,
     )

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,17 @@ class FeatureCache:
         return features.numpy()
 
 
+@dataclass(frozen=True)
+class ProbeFeatures:
+    """Features for fitting a head: `versions`, each float32 (N, dims), of the training images `rows` (N,), and `val`, float32
+    (V, M, dims), of V versions of the M validation images: as they are, and degraded if training degrades images.
+    """
+
+    rows: np.ndarray
+    versions: list[np.ndarray]
+    val: np.ndarray
+
+
 def fit_probe(
     network: Probed, data: LabelledImages, settings: DetectorSettings, *, seed: int, device: torch.device
 ) -> Fit:
@@ -95,10 +107,19 @@ def fit_probe(
 
     Raises UserError for features that are not finite, and Interrupted after Ctrl-C; computed features stay in the cache.
     """
+    found = probe_features(network, data, settings, seed=seed, device=device)
+    val_labels = np.tile(data.labels[data.rows("val")], len(found.val))
+    val = found.val.reshape(-1, found.val.shape[-1]), val_labels
+    return fit_head(network, found.versions, data.labels[found.rows], val, settings, seed)
+
+
+def probe_features(
+    network: Probed, data: LabelledImages, settings: DetectorSettings, *, seed: int, device: torch.device
+) -> ProbeFeatures:
+    """Return the features that the head of `network` is fitted on. Raises as `fit_probe` does."""
     to_device(network, device).eval()
     features = FeatureCache(network.features, device)
     rows = np.concatenate(training_rows(data, settings.limit, seed))
-    labels = data.labels[rows]
     copies, versions = settings.copies_in_use(), []
     for copy in range(max(copies, 1)):
         plan = plan_augmentation(len(rows), settings, derive_seed(seed, "copy", copy)) if copies else None
@@ -109,8 +130,7 @@ def fit_probe(
     if settings.degrade_in_use():
         plans += [plan_degradation(len(val_rows), degradation) for degradation in WITHSTOOD]
     val = [_finite(features(data.images, val_rows, plan, "features of validation")) for plan in plans]
-    val_labels = np.tile(data.labels[val_rows], len(plans))
-    return fit_head(network, versions, labels, (np.concatenate(val), val_labels), settings, seed)
+    return ProbeFeatures(rows, versions, np.stack(val))
 
 
 def fit_head(

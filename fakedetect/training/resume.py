@@ -11,18 +11,23 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, read_jsonl, write_json
 from fakecore.messages import command
 from fakecore.runs.runfolder import refuse_used
-from fakecore.schema import OBJECT, TEXT, TEXT_OR_NONE, check_fields, whole
+from fakecore.schema import OBJECT, TEXT, Kind, check_fields, whole
 from fakecore.sets.sources import is_named
 from fakecore.settings import override
+from fakedetect.data.joining import Place
 from fakedetect.data.loading import LabelledImages
 from fakedetect.models.registry import get_model
 from fakedetect.models.settings import DetectorSettings
 
 PLACES = ("place", "real", "fake", "data_root")  # where the images are: arguments of `load_labelled`
+_PLACE = Kind(
+    "text, a list of texts, or null",
+    lambda value: all(isinstance(one, str) for one in (value if isinstance(value, list) else [value or ""])),
+)
 FIELDS = {
     "settings": OBJECT,
     "seed": whole(0),
-    "images": dict.fromkeys(PLACES, TEXT_OR_NONE),
+    "images": dict.fromkeys(PLACES, _PLACE),
     "fingerprint": TEXT,
 }
 
@@ -33,11 +38,11 @@ class TrainingRecord:
 
     settings: DetectorSettings
     seed: int
-    images: dict[str, str | None]  # PLACES -> as typed
+    images: dict[str, Place]  # PLACES -> as typed
     fingerprint: str | None = None
 
 
-def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
+def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, Place]) -> TrainingRecord:
     """Return the record of a new training with the defaults and `changes`. Raises UserError if `out` is in use."""
     settings = override(DetectorSettings(), changes)
     get_model(settings.model)
@@ -56,7 +61,7 @@ def plan(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str,
     return TrainingRecord(settings, seed or 0, images)
 
 
-def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, str | None]) -> TrainingRecord:
+def reopen(out: Path, changes: dict[str, Any], seed: int | None, images: dict[str, Place]) -> TrainingRecord:
     """Return the record of the unfinished training in `out`. `changes` and `seed` must agree with it; images may have moved.
 
     Raises UserError, naming the fields that differ, or if there is nothing to resume.
@@ -105,7 +110,7 @@ def require_same_images(out: Path, record: TrainingRecord, data: LabelledImages)
         )
 
 
-def _merged(kept: dict[str, str | None], typed: dict[str, str | None]) -> dict[str, str | None]:
+def _merged(kept: dict[str, Place], typed: dict[str, Place]) -> dict[str, Place]:
     """Return the typed places, else the recorded ones; a set replaces two folders, and the reverse."""
     if typed["place"] is not None:
         kept = {**kept, "real": None, "fake": None}
@@ -114,19 +119,25 @@ def _merged(kept: dict[str, str | None], typed: dict[str, str | None]) -> dict[s
     return kept | {name: value for name, value in typed.items() if value is not None}
 
 
-def _is_there(place: str | None) -> bool:
+def _is_there(place: Place) -> bool:
+    if isinstance(place, list):
+        return all(map(_is_there, place))
     return place is None or is_named(place) or any(Path(p).exists() for p in (place, place.rpartition(":")[0] or place))
 
 
-def _to_out(path: str | None, out: Path) -> str | None:
+def _to_out(path: Place, out: Path) -> Place:
     """Return a path relative to `out`, so that resuming works from any working folder, without the user's home folder."""
+    if isinstance(path, list):
+        return [str(_to_out(one, out)) for one in path]
     if path is None or is_named(path) or Path(path).is_absolute():
         return path
     return _relative(path, out.resolve())
 
 
-def _from_out(kept: str | None, out: Path) -> str | None:
+def _from_out(kept: Place, out: Path) -> Place:
     """Return the path relative to the working folder: the inverse of `_to_out`."""
+    if isinstance(kept, list):
+        return [str(_from_out(one, out)) for one in kept]
     if kept is None or is_named(kept) or Path(kept).is_absolute():
         return kept
     return _relative(out.resolve() / kept, Path.cwd())

@@ -1,11 +1,11 @@
-"""`detect-train` and `evaluate`: from labelled images to a detector that explains itself, and to a fair test of one."""
+"""`detect-train`: from labelled images to a detector with its thresholds, test and report."""
 
 from __future__ import annotations
 
 import csv
 import io
-import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,53 +14,38 @@ import numpy as np
 
 from fakecore.device import Precision, choose_device, choose_precision, derive_seed
 from fakecore.errors import Interrupted, UserError
-from fakecore.files import append_jsonl, cut_jsonl, write_bytes
+from fakecore.files import write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
-from fakecore.media.pixels import is_grey
 from fakecore.messages import command
-from fakecore.progress import progress_bar, say
-from fakecore.runs.runfolder import host, locked, refuse_used, versions
+from fakecore.progress import progress_bar
+from fakecore.runs.runfolder import host, locked, versions
 from fakedetect.audits.audit import audit_first, common_quality
-from fakedetect.data.augment import WITHSTOOD
-from fakedetect.data.loading import LabelledImages, load_labelled, place_name, require_both_classes
+from fakedetect.data.joining import Place, join, load_sources, split_places
+from fakedetect.data.loading import LabelledImages, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
-from fakedetect.evaluation.robustness import measure_robustness
-from fakedetect.models.calibration import choose_thresholds, fit_temperature, probability
+from fakedetect.models.calibration import choose_on, probability
 from fakedetect.models.detector import Detector, network_logits, network_outputs, scoring_network
 from fakedetect.models.domain import Domain, fit_domain
 from fakedetect.models.facts import DETECTOR_VERSION, FACE_CUT
 from fakedetect.models.registry import Opened, open_new, open_trained, trains_on_features
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import Fit, fit
-from fakedetect.training.probe import fit_probe
+from fakedetect.training.fitting import fit_opened, with_degraded
+from fakedetect.training.leaveout import LeftOut, folds, leave_one_out, sources_of
+from fakedetect.training.loop import Fit
 from fakedetect.training.resume import plan, reopen, require_same_images, write_training_record
+from fakedetect.training.testing import Trained
 
 _SURVEYED = 4000  # images of either kind from whose features the domain is learned
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What `train` and `evaluate` leave behind. `metrics` are of images that the detector never saw."""
-
-    detector: Path
-    report: Path
-    metrics: dict
-    unused: list[dict]  # {"path", "status", "error"}, and the "label" where two sources were given
-
-    @property
-    def unused_by_option(self) -> list[dict]:
-        """`unused`, with each path behind the option that it came by: --real or --fake."""
-        return [{**u, "path": f"--{u['label']} {u['path']}"} if "label" in u else u for u in self.unused]
-
-
 def train(
-    place: Path | str | None = None,
+    place: Path | str | Sequence[Path | str] | None = None,
     *,
     out: Path | str,
     real: str | None = None,
-    fake: str | None = None,
+    fake: str | Sequence[str] | None = None,
     changes: dict[str, Any] | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -68,7 +53,8 @@ def train(
     data_root: Path | None = None,
     strict: bool = False,
 ) -> Trained:
-    """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report.
+    """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report. `place` or
+    `fake` may be several: then each source of fakes can be left out in turn, see `DetectorSettings.leave_one_out`.
 
     `changes` overrides fields of DetectorSettings; the default seed is 0. With `resume`, a stopped training continues with its
     own settings: other arguments are optional, and must agree. The images are audited first: leaks, differences between real
@@ -77,16 +63,22 @@ def train(
     """
     out, changes = Path(out), changes or {}
     given = {"place": place, "real": real, "fake": fake, "data_root": data_root}
-    places = {name: None if value is None else str(value) for name, value in given.items()}
+    places = {name: _as_text(value) for name, value in given.items()}
     record = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = record.settings, record.seed
     target = choose_device(device)
-    opened = open_trained(settings, record.images["place"], partial(Detector.load, device="cpu"))
-    equalise_jpeg = common_quality(record.images) if settings.equalise else None
-    images: dict[str, Any] = {**record.images, **_shape(settings, opened)}
-    data = load_labelled(**images, seed=seed, equalise_jpeg=equalise_jpeg)
+    parts = split_places(record.images)
+    opened = open_trained(settings, parts[0]["place"], partial(Detector.load, device="cpu"))
+    equalise_jpeg = common_quality(parts[0]) if settings.equalise else None
+    loaded = load_sources(parts, seed=seed, equalise_jpeg=equalise_jpeg, **_shape(settings, opened))
+    data = join(loaded, parts)
     require_both_classes(data, SPLITS)
-    audited = audit_first(record.images, data, SPLITS, strict=strict, equalised=settings.equalise)
+    leaves_out = settings.leaves_out(sources_of(data), trains_on_features(settings))
+    audits = [
+        audit_first(part, own, SPLITS, strict=strict, equalised=settings.equalise)
+        for part, own in zip(parts, loaded, strict=True)
+    ]
+    audited = max(audits, key=lambda one: one["metadata_auroc"] or 0)  # the most alarming
     opened = opened or open_new(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with locked(out):
@@ -96,69 +88,18 @@ def train(
             plan(out, changes, seed, places)  # again: another process may have used it meanwhile
             write_training_record(out, record, data)
         try:
-            fitted = _fit(opened, data, settings, out, seed, target, precision)
+            fitted = fit_opened(opened, data, settings, out, seed, target, precision)
+            left_out = None
+            if leaves_out:
+                fold_of = folds(opened, data, settings, out, seed, target, precision)
+                left_out = leave_one_out(data, fold_of, settings.max_fpr, settings.max_fnr, seed)
         except Interrupted as stopped:
             again = command("detect-train", "--resume", "--out", out)
             raise Interrupted(f"{stopped}. Resume with: {again}") from None
-        report, metrics = _finish(out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg)
-    return Trained(out, report, metrics, data.unused)
-
-
-def evaluate(
-    detector_path: Path | str,
-    place: Path | str | None = None,
-    *,
-    real: str | None = None,
-    fake: str | None = None,
-    out: Path | str | None = None,
-    device: str = "auto",
-    data_root: Path | None = None,
-    robustness: bool = False,
-    strict: bool = False,
-) -> Trained:
-    """Test a detector on another set (its test split) or on all images of two folders, and write a report.
-
-    Nothing is fitted: temperature and thresholds are those of the detector. `out` defaults to a folder inside the detector's.
-    `robustness` also tests on the images after every degradation of degrade.GRID, and adds metrics["robustness"].
-    The images are audited first, as in `train`. Raises UserError if they lack a class or cannot be read.
-    """
-    detector = Detector.load(detector_path, device)
-    data = load_labelled(
-        place,
-        real=real,
-        fake=fake,
-        resolution=detector.resolution,
-        channels=detector.channels,
-        data_root=data_root,
-        all_test=True,
-        equalise_jpeg=detector.equalise_jpeg,
-    )
-    require_both_classes(data, ("test",))
-    images: dict[str, Any] = {"place": place, "real": real, "fake": fake, "data_root": data_root}
-    audited = audit_first(images, data, ("test",), strict=strict, equalised=detector.equalise_jpeg is not None)
-    rows = data.rows("test")
-    _note_grey(data.images, rows)
-    name = place_name(place, real, fake)
-    home = Path(detector_path)
-    home = (
-        home.with_suffix("") if home.suffix.lower() == ".onnx" else home
-    )  # runs/x.onnx was probably exported from runs/x
-    out = Path(out) if out else home / "evaluations" / name.replace(":", "-")
-    refuse_used(out, made_by="an evaluation", marker="metrics.json")
-    seen = count_seen(Path(detector_path), detector.facts, _hashes(data, rows))
-    logits, outside = detector.outputs(data.images, rows)
-    p_fake = probability(logits, detector.facts["temperature"])
-    metrics = all_metrics(
-        data.labels[rows], p_fake, detector.thresholds, groups=_groups(data, rows), seen=seen, outside=outside
-    )
-    metrics["audit"] = audited
-    judged = Judged(data, rows, p_fake, metrics)
-    grid = measure_robustness(detector, data, rows, metrics) if robustness else None
-    if grid:
-        metrics["robustness"] = grid.to_json()
-    title = f"{Path(detector_path).name} tested on {name}"
-    report = write_report(out, detector, judged, title=title, robustness=grid)
-    return Trained(Path(detector_path), report, metrics, data.unused)
+        report, metrics = _finish(
+            out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg, left_out
+        )
+    return Trained(out, report, metrics, data.unused, left_out.expected if left_out else None)
 
 
 def _finish(
@@ -172,28 +113,28 @@ def _finish(
     precision: Precision,
     audited: dict,
     equalise_jpeg: int | None,
+    left_out: LeftOut | None,
 ) -> tuple[Path, dict]:
     """Choose temperature and thresholds, test once, and write the report; return its path and the metrics."""
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
     logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
-    val_logits = _with_degraded(scorer, data, val, logits[val], settings, device)
-    repeats = len(val_logits) // len(val)
-    val_labels = np.tile(data.labels[val], repeats)
-    temperature = fit_temperature(val_labels, val_logits)
+    if left_out is None:
+        val_logits = with_degraded(scorer, data, val, logits[val], settings, device)
+        temperature, thresholds = choose_on(data.labels[val], val_logits, settings.max_fpr, settings.max_fnr)
+    else:
+        temperature, thresholds = left_out.temperature, left_out.thresholds
     p_fake = probability(logits, temperature)
-    val_p_fake = probability(val_logits, temperature)
-    thresholds = choose_thresholds(val_labels, val_p_fake, settings.max_fpr, settings.max_fnr, repeats)
     used = np.concatenate([data.rows("train"), val])
-    recorded = remember(out, _hashes(data, used), opened.seen)
+    recorded = remember(out, data.hashes(used), opened.seen)
     described = _describe(settings, opened, data, recorded, equalise_jpeg)
-    seen = count_seen(out, described, _hashes(data, test))
+    seen = count_seen(out, described, data.hashes(test))
     outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
     metrics = all_metrics(
         data.labels[test],
         p_fake[test],
         thresholds,
-        groups=_groups(data, test),
+        groups=data.groups_of(test),
         seed=seed,
         seen=seen,
         outside=outside,
@@ -204,6 +145,7 @@ def _finish(
         **fitted.chosen,
         "temperature": temperature,
         "thresholds": thresholds.to_json(),
+        **({"left_out": left_out.expected} if left_out else {}),
         "best_epoch": fitted.best_epoch,
         "train_s": round(fitted.seconds, 2),
         "seed": seed,
@@ -221,25 +163,17 @@ def _finish(
     return report, metrics
 
 
-def _with_degraded(network, data: LabelledImages, rows: np.ndarray, logits, settings, device) -> np.ndarray:
-    """Return the logits of `rows` and, if training degrades images, those of degraded versions of them: (versions * rows,).
-
-    Thresholds that are chosen on untouched images alone accuse many reals after a resize or a blur.
-    """
-    if not settings.degrade_in_use():
-        return logits
-    found = [logits]
-    for degradation in WITHSTOOD:
-        for start in range(0, len(rows), 1024):
-            part = rows[start : start + 1024]
-            degraded = np.stack([degradation.apply(data.images[row], data.sha256[row]) for row in part])
-            found.append(network_logits(network, degraded, device))
-    return np.concatenate(found)
+def _as_text(place: Path | str | Sequence[Path | str] | None) -> Place:
+    if place is None or isinstance(place, (str, Path)):
+        return None if place is None else str(place)
+    return str(place[0]) if len(place) == 1 else [str(one) for one in place]
 
 
 def describe_domain(data: LabelledImages) -> str:
     """Return a sentence on the training images of a detector: its domain."""
     origin = data.origin
+    if "sources" in origin:
+        return f"Fakes from {len(origin['sources'])} sources: {', '.join(origin['sources'])}."
     if "preset" in origin:
         source = origin.get("source")
         spec = source.get("spec", "unknown") if isinstance(source, dict) else "unknown"
@@ -267,18 +201,6 @@ def _shape(settings: DetectorSettings, opened: Opened | None) -> dict:
     if settings.resolution not in (None, own):
         raise UserError(f"{settings.model} has an input size of its own", got=settings.resolution, expected=own)
     return {"resolution": own, "channels": opened.arguments["channels"]}
-
-
-def _fit(opened: Opened, data, settings: DetectorSettings, out: Path, seed: int, device, precision) -> Fit:
-    if opened.trained:
-        return Fit(opened.network.to(device).eval(), [], None)
-    if trains_on_features(settings):
-        began = time.perf_counter()
-        fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
-        cut_jsonl(out / "history.jsonl", keep=0)
-        append_jsonl(out / "history.jsonl", fitted.history)
-        return replace(fitted, seconds=time.perf_counter() - began)
-    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 
 def _describe(
@@ -345,21 +267,6 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
     return np.concatenate(logits), fit_domain(learned, held_out, of_backbone)
 
 
-def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
-    """Print a note if most images, (N, 3, R, R), for a detector of colour images are grey."""
-    grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
-    if grey > len(rows) / 2:  # photos usually include some grey ones, in training too
-        say(f"note: {grey:,} of {len(rows):,} images are grey, but the detector was trained on colour images")
-
-
-def _hashes(data: LabelledImages, rows: np.ndarray) -> list[str]:
-    return [data.sha256[row] for row in rows]
-
-
-def _groups(data: LabelledImages, rows: np.ndarray) -> list[str | None]:
-    return [data.groups[row] for row in rows]
-
-
 def _predictions(data: LabelledImages, logits: np.ndarray, p_fake: np.ndarray) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
@@ -371,6 +278,8 @@ def _predictions(data: LabelledImages, logits: np.ndarray, p_fake: np.ndarray) -
 
 def _title(model: str, data: LabelledImages) -> str:
     origin = data.origin
+    if "sources" in origin:
+        return f"{model} on {', '.join(origin['sources'])}"
     if "real" in origin:
         return f"{model}: {origin['real']} or {origin.get('fake')}"
     return f"{model} on {origin.get('run', origin.get('set'))}"

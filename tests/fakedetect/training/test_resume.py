@@ -179,14 +179,14 @@ def test_a_damaged_training_json_is_one_line_with_a_remedy(home, capsys, change,
 def test_a_place_taken_by_another_process_while_images_were_decoded_is_not_overwritten(
     tmp_path, small_set, monkeypatch
 ):
-    load = fakedetect.train.__globals__["load_labelled"]
+    load = fakedetect.train.__globals__["load_sources"]
 
     def slow(*words, **options):
         (tmp_path / "det").mkdir()
         (tmp_path / "det" / "training.json").write_text("{}")
         return load(*words, **options)
 
-    monkeypatch.setitem(fakedetect.train.__globals__, "load_labelled", slow)
+    monkeypatch.setitem(fakedetect.train.__globals__, "load_sources", slow)
     with pytest.raises(UserError, match="never overwritten"):
         fakedetect.train(small_set, out=tmp_path / "det", device="cpu")
     assert (tmp_path / "det" / "training.json").read_text() == "{}"

@@ -1,0 +1,69 @@
+"""Fit a network to labelled images, and compute the logits that thresholds are chosen on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fakecore.device import Precision
+from fakecore.files import append_jsonl, cut_jsonl
+from fakedetect.data.augment import WITHSTOOD
+from fakedetect.data.loading import LabelledImages
+from fakedetect.models.detector import network_logits
+from fakedetect.models.registry import Opened, trains_on_features
+from fakedetect.models.settings import DetectorSettings
+from fakedetect.training.loop import Fit, fit
+from fakedetect.training.probe import fit_probe
+
+
+def fit_opened(
+    opened: Opened,
+    data: LabelledImages,
+    settings: DetectorSettings,
+    out: Path,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+) -> Fit:
+    """Train a network as its model demands: not at all, its head on features, or as a whole. Write history.jsonl and the
+    state for resuming into `out`. Raises UserError or Interrupted.
+    """
+    if opened.trained:
+        return Fit(opened.network.to(device).eval(), [], None)
+    if trains_on_features(settings):
+        began = time.perf_counter()
+        fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
+        cut_jsonl(out / "history.jsonl", keep=0)
+        append_jsonl(out / "history.jsonl", fitted.history)
+        return replace(fitted, seconds=time.perf_counter() - began)
+    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
+
+
+def with_degraded(
+    network: nn.Module,
+    data: LabelledImages,
+    rows: np.ndarray,
+    logits: np.ndarray,
+    settings: DetectorSettings,
+    device: torch.device,
+) -> np.ndarray:
+    """Return the logits of `rows` and, if training degrades images, those of degraded versions of them: (versions, rows).
+
+    Thresholds that are chosen on untouched images alone accuse many reals after a resize or a blur.
+    """
+    if not settings.degrade_in_use():
+        return logits[None]
+    found = [logits]
+    for degradation in WITHSTOOD:
+        parts = []
+        for start in range(0, len(rows), 1024):
+            part = rows[start : start + 1024]
+            degraded = np.stack([degradation.apply(data.images[row], data.sha256[row]) for row in part])
+            parts.append(network_logits(network, degraded, device))
+        found.append(np.concatenate(parts))
+    return np.stack(found)
