@@ -37,7 +37,8 @@ def detect_train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model: cnn (default), resnet50, timm:NAME, dct, spectrum, discriminator or ensemble:DET,DET."
+            help="Model: auto (default: lite for photographs, cnn for small grey images), lite, cnn, resnet50, timm:NAME, "
+            "dct, spectrum, discriminator or ensemble:DET,DET."
         ),
     ] = None,
     weights: Annotated[
@@ -76,6 +77,7 @@ def detect_train(
     import fakedetect
     from fakecore.settings import parse_assignments
     from fakedetect.commands.evaluate import print_left_out, print_metrics
+    from fakedetect.training.choosing import AUTO, choose_model
 
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
@@ -89,8 +91,18 @@ def detect_train(
     else:
         if not places and real is None and not fake:
             places = [newest_run()]
+        if changes.get("model", AUTO) == AUTO:
+            changes["model"] = choose_model(
+                {
+                    "place": [str(place) for place in places] if places else None,
+                    "real": real,
+                    "fake": fake,
+                    "data_root": None if data_root is None else str(data_root),
+                },
+                changes,
+            )
         name = "-".join(place.absolute().name for place in places or []) or "detector"
-        folder = fresh(out, RUNS / f"{name}-{_folder_part(changes.get('model', 'cnn'))}")
+        folder = fresh(out, RUNS / f"{name}-{_folder_part(changes['model'])}")
     shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
     made = fakedetect.train(
         places or None, out=folder, real=real, fake=fake or None, changes=changes, seed=seed, **shared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -23,7 +24,7 @@ from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
 from fakedetect.data.overlap import carried_with, read_seen
 from fakedetect.models.calibration import probability
-from fakedetect.models.detector import Detector
+from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.models.onnxgraph import DetectorGraph
 from fakedetect.scoring.files import list_inputs
@@ -112,10 +113,13 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
 def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[np.ndarray]) -> float:
     """Return the largest |p_fake of the graph - p_fake of the detector| over RGB `pictures` (H, W, 3), NaN if any is.
 
-    Each is given to the graph unchanged, one by one, and as prepared by the detector, in batches of BATCHES.
+    Each is given to the graph unchanged, one by one, and as prepared by the detector, in batches of BATCHES. The detector
+    computes in fp32, as the graph does: bf16, which it may use for speed, moves p_fake by up to 0.01.
     """
     prepared = np.stack([detector.prepare(picture) for picture in pictures])
-    expected = probability(detector.logits(prepared), detector.facts["temperature"])
+    exact: Any = copy.copy(detector.network)
+    exact.precision = "fp32"
+    expected = probability(network_logits(exact, prepared, detector.device), detector.facts["temperature"])
     found = [np.concatenate([network.run(picture.transpose(2, 0, 1)[None])[1] for picture in pictures])]
     for size in BATCHES:
         batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]

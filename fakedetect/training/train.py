@@ -31,6 +31,7 @@ from fakedetect.models.domain import Domain, fit_domain
 from fakedetect.models.facts import DETECTOR_VERSION, FACE_CUT
 from fakedetect.models.registry import Opened, open_new, open_trained, trains_on_features
 from fakedetect.models.settings import DetectorSettings
+from fakedetect.training.choosing import AUTO, choose_model
 from fakedetect.training.fitting import fit_opened, with_degraded
 from fakedetect.training.leaveout import LeftOut, folds, leave_one_out, sources_of
 from fakedetect.training.loop import Fit
@@ -56,14 +57,17 @@ def train(
     """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report. `place` or
     `fake` may be several: then each source of fakes can be left out in turn, see `DetectorSettings.leave_one_out`.
 
-    `changes` overrides fields of DetectorSettings; the default seed is 0. With `resume`, a stopped training continues with its
-    own settings: other arguments are optional, and must agree. The images are audited first: leaks, differences between real
-    and fake other than the content, are printed, and with `strict` refused. Epoch, temperature and thresholds are chosen on
-    the validation split; the metrics are of the test split. Raises UserError or Interrupted.
+    `changes` overrides fields of DetectorSettings; without a model, one is chosen by the images. The default seed is 0.
+    With `resume`, a stopped training continues with its own settings: other arguments are optional, and must agree. The
+    images are audited first: leaks, differences between real and fake other than the content, are printed, and with `strict`
+    refused. Epoch, temperature and thresholds are chosen on the validation split; the metrics are of the test split. Raises
+    UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
     given = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     places = {name: _as_text(value) for name, value in given.items()}
+    if not resume and changes.get("model", AUTO) == AUTO:
+        changes = {**changes, "model": choose_model(places, changes)}
     record = (reopen if resume else plan)(out, changes, seed, places)
     settings, seed = record.settings, record.seed
     target = choose_device(device)

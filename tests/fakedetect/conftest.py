@@ -20,7 +20,7 @@ from fakedetect.data.loading import load_labelled
 from fakedetect.evaluation import metrics
 from fakedetect.models.registry import build_network
 
-QUICK = {"blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
+QUICK = {"model": "cnn", "blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
 
 
 @pytest.fixture(scope="session", autouse=True)

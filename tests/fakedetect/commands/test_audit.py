@@ -42,7 +42,7 @@ def test_json_is_one_object_with_the_alarm(fakelab, leaking, tmp_path):
 
 
 def test_training_and_testing_are_audited_and_strict_stops_before_writing(fakelab, leaking, tmp_path):
-    quick = ("--set", "epochs=1", "--set", "blocks=1", "--device", "cpu")
+    quick = ("--model", "cnn", "--set", "epochs=1", "--set", "blocks=1", "--device", "cpu")
     refused = fakelab("detect-train", *leaking, "--out", tmp_path / "no", "--strict", *quick)
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].startswith("error: the audit found leaks")
     assert not (tmp_path / "no").exists()

@@ -160,7 +160,10 @@ def test_members_of_other_sizes_and_channels_see_the_same_pictures():
         ({"model": "resnet50", "input_size": 32}, "could not be fetched.*--weights FILE.*pretrained=false"),
         ({"model": TINY, "weights": "none.pth"}, "there is no file none.pth"),
         ({"model": TINY, "weights": "x", "pretrained": "no"}, "contradict"),
-        ({"weights": "x.pth"}, "the model cnn does not use --weights .got x.pth; expected --model resnet50"),
+        (
+            {"model": "cnn", "weights": "x.pth"},
+            "the model cnn does not use --weights .got x.pth; expected --model resnet50",
+        ),
         ({"model": TINY, "probe": "svm", "train": "finetune"}, "probe=svm"),
     ],
 )

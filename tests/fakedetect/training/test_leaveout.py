@@ -12,7 +12,7 @@ from fakedetect import Detector
 from fakedetect.data.joining import join, load_sources, split_places
 from fakedetect.training.leaveout import sources_of
 
-SMALL = {"epochs": 1, "batch": 16, "jpeg": 0, "blur": 0, "resize": 0}
+SMALL = {"model": "cnn", "epochs": 1, "batch": 16, "jpeg": 0, "blur": 0, "resize": 0}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,13 @@ from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import _batches, best_epoch, fit, training_rows
 from fakelab import app as cli
 
-SLOWER = ("blocks=1", "epochs=14", "batch=16", "limit=100")  # augmentation as by default; enough epochs to be killed in
+SLOWER = (
+    "model=cnn",
+    "blocks=1",
+    "epochs=14",
+    "batch=16",
+    "limit=100",
+)  # enough epochs to be killed in
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from fakecore.errors import UserError
 from fakedetect.training.resume import _from_out, _to_out
 from fakelab import app as cli
 
-SLOWER = ["--set", "blocks=1", "--set", "epochs=12", "--set", "batch=16", "--set", "limit=100"]
+SLOWER = ["--model", "cnn", "--set", "blocks=1", "--set", "epochs=12", "--set", "batch=16", "--set", "limit=100"]
 
 
 def detect_train(*words: object) -> int:

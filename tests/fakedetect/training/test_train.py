@@ -143,7 +143,9 @@ def test_grey_images_are_noted_where_the_detector_was_trained_on_colour(trained,
 
 def test_too_many_blocks_are_refused_before_any_training(tmp_path, write_set, small_set):
     with pytest.raises(UserError, match="blocks"):
-        fakedetect.train(small_set, out=tmp_path / "det", changes={"blocks": 4, "resolution": 8}, device="cpu")
+        fakedetect.train(
+            small_set, out=tmp_path / "det", changes={"model": "cnn", "blocks": 4, "resolution": 8}, device="cpu"
+        )
     assert not (tmp_path / "det" / "history.jsonl").exists()
 
 
