@@ -108,7 +108,7 @@ def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iter
 
     from fakedetect.commands.score import format_p_fake
     from fakedetect.explain.explain import heat_maps
-    from fakedetect.scoring.files import OUTSIDE_NOTE
+    from fakedetect.scoring.photos import OUTSIDE_NOTE
 
     rest = iter(inputs)
     while batch := list(islice(rest, _BATCH)):

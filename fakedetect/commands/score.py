@@ -43,24 +43,33 @@ def score(
     ] = None,
     start: Annotated[float, typer.Option(help="Video: start time, in seconds.")] = 0.0,
     end: Annotated[float | None, typer.Option(help="Video: end time, in seconds.")] = None,
-    min_face: Annotated[float, typer.Option(help="Video: smallest face to find, in pixels.")] = 60,
+    min_face: Annotated[float, typer.Option(help="Smallest face to find, in pixels.")] = 60,
     margin: Annotated[
         float | None,
-        typer.Option(help="Video: margin around a face, as a fraction of its side. Default: as in training, else 0.2."),
+        typer.Option(help="Margin around a face, as a fraction of its side. Default: as in training, else 0.2."),
     ] = None,
     whole_frame: Annotated[
-        bool, typer.Option("--whole-frame", help="Video: score whole frames instead of faces.")
+        bool, typer.Option("--whole-frame", help="Score whole frames and photos instead of faces.")
     ] = False,
     every_face: Annotated[
         bool, typer.Option("--every-face", help="Video: score every face of a track, not only the sharpest.")
     ] = False,
+    stability: Annotated[
+        bool | None,
+        typer.Option(
+            "--stability/--no-stability",
+            help="Photo: also judge five light re-encodings; a verdict that changes becomes unsure. Default: on for a "
+            "single file and for reports.",
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
     """Score photos, videos and folders: how likely is each one fake?
 
     Prints one line per file as soon as it is scored: p_fake (the probability of fake), the verdict and the file name. In
-    videos, faces are found and tracked; the video gets the score of its most suspicious face.
+    videos, faces are found and tracked; the video gets the score of its most suspicious face. A detector of faces judges photos
+    by their faces too.
 
     \b
     Examples:
@@ -78,7 +87,9 @@ def score(
     }
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
-    return print_scores(paths, folder, out=out, drawn=annotate, options=options, device=device, as_json=as_json)
+    return print_scores(
+        paths, folder, out=out, drawn=annotate, options=options, stability=stability, device=device, as_json=as_json
+    )
 
 
 def print_scores(
@@ -88,6 +99,7 @@ def print_scores(
     out: Path | None,
     drawn: Path | None,
     options: VideoOptions,
+    stability: bool | None,
     device: str,
     as_json: bool,
 ) -> int:
@@ -128,7 +140,8 @@ def print_scores(
                 raise Interrupted(_resume_hint(results))
 
         videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
-        for rows in score_files(todo, detector, videos):
+        tested = bool(page) or len(inputs) == 1 if stability is None else stability
+        for rows in score_files(todo, detector, videos, stability=tested):
             if page:
                 on_page += rows
             if results:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -63,28 +64,28 @@ class FaceFinder:
         self._at_once = PART if place.type == "cpu" else BATCH
         self._pool = ThreadPoolExecutor((os.cpu_count() or 1) if place.type == "cpu" else 1)
 
-    def find(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
+    def find(self, frames: Sequence[np.ndarray], min_face: float | None = None) -> list[list[Face]]:
         """Return the faces of each frame, uint8 RGB (H, W, 3), highest confidence first. Frames can differ in size; consecutive
-        frames of one size are processed together, on a CPU a few of them on each thread.
+        frames of one size are processed together, on a CPU a few of them on each thread. `min_face` replaces that of the
+        finder.
         """
+        least = self._min_face if min_face is None else min_face
         parts: list[list[np.ndarray]] = []
         for frame in frames:
             if not parts or len(parts[-1]) == self._at_once or parts[-1][0].shape != frame.shape:
                 parts.append([])
             parts[-1].append(frame)
-        return [faces for part in self._pool.map(self._find_alike, parts) for faces in part]
+        return [faces for part in self._pool.map(partial(self._find_alike, least=least), parts) for faces in part]
 
-    def _find_alike(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
+    def _find_alike(self, frames: Sequence[np.ndarray], least: float) -> list[list[Face]]:
         height, width = frames[0].shape[:2]
         results = []
         with one_thread():
-            found = self._cascade.find(frames, self._min_face * _REACH)
+            found = self._cascade.find(frames, least * _REACH)
         for boxes, landmarks in found:
             boxes[:, :4] = boxes[:, :4].clip(0, (width, height, width, height))
             faces = [Face(box[:4], points, float(box[4])) for box, points in zip(boxes, landmarks, strict=True)]
-            large = [
-                face for face in faces if face.side >= _TAKEN * self._min_face and (face.box[2:] > face.box[:2]).all()
-            ]
+            large = [face for face in faces if face.side >= _TAKEN * least and (face.box[2:] > face.box[:2]).all()]
             results.append(sorted(large, key=lambda face: -face.confidence))
         return results
 

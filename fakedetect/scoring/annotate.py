@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,6 @@ from fakecore.media.videowriter import video_writer
 from fakecore.progress import progress_bar
 from fakedetect.faces.options import VideoOptions
 from fakedetect.faces.tracks import box_at
-from fakedetect.models.detector import Judgement
 from fakedetect.scoring.trackscores import VideoShown
 
 _COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
@@ -50,19 +50,19 @@ def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -
             for track, judgement, _ in reversed(shown.tracks):  # the deciding track is drawn last, on top
                 box = box_at(track.times, track.boxes, frame.time_s)
                 if box is not None:
-                    _draw(pixels, box, track.number, judgement)
+                    draw_box(pixels, box, f"{track.number}: ", judgement.verdict, judgement.p_fake)
             add(pixels, frame.time_s)
             bar.advance()
 
 
-def _draw(pixels: np.ndarray, box: np.ndarray, number: int, judgement: Judgement) -> None:
-    """Draw a box and its label into uint8 RGB (H, W, 3), in place."""
-    colour = _COLOURS[judgement.verdict]
+def draw_box(pixels: np.ndarray, box: Sequence[float] | np.ndarray, name: str, verdict: str, p_fake: float) -> None:
+    """Draw a box (xyxy, pixels) and its label, `name` with verdict and p_fake, into uint8 RGB (H, W, 3), in place."""
+    colour = _COLOURS[verdict]
     scale = max(0.35, min(pixels.shape[:2]) / 1000)
     thick = max(1, round(3 * scale))
     left, top, right, bottom = (round(float(value)) for value in box)
     cv2.rectangle(pixels, (left, top), (right, bottom), colour, thick)
-    text = f"{number}: {judgement.verdict} {min(max(judgement.p_fake, 0.01), 0.99):.2f}"
+    text = f"{name}{verdict} {min(max(p_fake, 0.01), 0.99):.2f}"
     (wide, high), under = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, thick // 2))
     tall = high + under + thick
     base = (

@@ -15,23 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fakecore.device import one_thread
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
-from fakecore.media.pixels import ImageError, decode_image, read_bytes
-from fakecore.media.videofiles import named_video
+from fakecore.media.pixels import ImageError, read_bytes
 from fakecore.progress import progress_bar, say
 from fakecore.sets.folders import walk_files
-from fakedetect.models.detector import Detector, Judgement, batch_size
+from fakedetect.models.detector import Detector, batch_size
+from fakedetect.scoring.photofaces import PhotoFaces
+from fakedetect.scoring.photos import COLUMNS, PhotoJudge, with_judgement
 from fakedetect.scoring.video import VideoJudge
 
-COLUMNS = (
-    *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
-    *("sha256", "detector"),
-)  # of the file's bytes; of the detector's weights (first digits)
-OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
@@ -61,13 +54,26 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
 
 
 def score_files(
-    inputs: Iterable[tuple[str, str | None]], detector: Detector, videos: VideoJudge | None = None
+    inputs: Iterable[tuple[str, str | None]],
+    detector: Detector,
+    videos: VideoJudge | None = None,
+    *,
+    stability: bool = False,
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos.
     The number of pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one
     by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
+
+    A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
+    verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. With `stability`, photos are
+    also judged after five light re-encodings: rows have `stable` and `p_fake_range`, and a verdict that changes becomes
+    "unsure".
     """
     inputs, videos = iter(inputs), videos or VideoJudge(detector)
+    faces = None
+    if detector.face_margin is not None and not videos.options.whole_frame:
+        faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
+    photos = PhotoJudge(detector, faces, stability)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:
@@ -75,7 +81,7 @@ def score_files(
             waiting: deque[Future] = deque()
             while True:
                 while len(waiting) < 2 * threads and (batch := list(islice(inputs, size))):
-                    waiting.append(pool.submit(_judge_batch, batch, detector))
+                    waiting.append(pool.submit(photos.judge, batch))
                 if not waiting:
                     return
                 yield from _with_videos(waiting.popleft().result(), videos)
@@ -102,7 +108,7 @@ def _judge_video(row: dict, videos: VideoJudge) -> dict:
     with suppress(OSError):  # `judge` below reports unreadable files
         row["sha256"] = _video_digest(Path(row["path"]))
     facts, judgement = videos.judge(row["path"])
-    return row | facts if judgement is None else _with(row | facts, judgement)
+    return row | facts if judgement is None else with_judgement(row | facts, judgement)
 
 
 def _video_digest(path: Path) -> str:
@@ -111,39 +117,6 @@ def _video_digest(path: Path) -> str:
         raise FileNotFoundError(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _judge_batch(items: list[tuple[str, str | None]], detector: Detector) -> list[dict]:
-    read = [_read(path, problem, detector) for path, problem in items]
-    good = [image for _, image in read if image is not None]
-    with one_thread():
-        judgements = iter(detector.judge(*detector.outputs(np.stack(good))) if good else ())
-    return [row if image is None else _with(row, next(judgements)) for row, image in read]
-
-
-def _with(row: dict, judgement: Judgement) -> dict:
-    row = row | vars(judgement)
-    if judgement.outside_domain:
-        row["note"] = "; ".join(filter(None, [OUTSIDE_NOTE, row["note"]]))
-    return row
-
-
-def _read(path: str, problem: str | None, detector: Detector) -> tuple[dict, np.ndarray | None]:
-    """Return a row without its score, and the prepared image, or None if there is no image to score. A video keeps the
-    status None: it is scored later.
-    """
-    row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
-    try:
-        if problem is not None:
-            raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
-        data = read_bytes(Path(path))
-        row["sha256"] = hashlib.sha256(data).hexdigest()
-        image = decode_image(data)
-        return row | {"note": detector.note_on(image)}, detector.prepare(image)
-    except ImageError as error:
-        if error.kind == "video":
-            return row | {"status": None, "kind": "video"}, None
-        return row | {"status": error.status, "error": str(error)}, None
 
 
 def changed_since(rows: dict[str, dict]) -> set[str]:

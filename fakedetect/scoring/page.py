@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from fakecore.errors import UserError
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
@@ -12,9 +15,11 @@ from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
+from fakedetect.scoring.annotate import draw_box
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
+BOXED_SIDE = 720  # pixels: the longer side of a photo with its faces marked
 TRACKS_SHOWN = 12  # per video
 PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
 LOST_SHOWN = 200
@@ -43,7 +48,7 @@ def write_score_page(path: Path, rows: list[dict], shown: dict[str, VideoShown],
         several=len(rows) > 1,
         verdict=rows[0]["verdict"] or "",
         videos=videos,
-        photos=[(row, format_short(row["p_fake"]), _photo(row["path"])) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, format_short(row["p_fake"]), _photo(row)) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -128,8 +133,20 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(path: str) -> str | None:
+def _photo(row: dict) -> str | None:
+    """Return a thumbnail of a photo or, if it was judged by its faces, the photo with their boxes, as the `src` of an <img>."""
     try:
-        return data_uri(thumbnail(read_image(Path(path))), "jpeg")
+        image = read_image(Path(row["path"]))
     except ImageError:  # removed since it was scored
         return None
+    return data_uri(_boxed(image, row["faces"]) if row.get("faces") else thumbnail(image), "jpeg")
+
+
+def _boxed(image: np.ndarray, faces: list[dict]) -> bytes:
+    """Return a photo, uint8 RGB (H, W, 3), with the boxes of its faces, at most BOXED_SIDE pixels large, as a JPEG."""
+    scale = min(1.0, BOXED_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    for face in sorted(faces, key=lambda one: one["p_fake"]):  # the most suspicious is drawn last, on top
+        draw_box(small, [edge * scale for edge in face["box"]], "", face["verdict"], face["p_fake"])
+    return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

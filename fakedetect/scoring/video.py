@@ -20,10 +20,10 @@ from fakecore.messages import counted
 from fakedetect.faces.finder import FaceFinder
 from fakedetect.faces.options import FPS, VideoOptions
 from fakedetect.models.detector import Detector, Judgement
+from fakedetect.scoring.photofaces import suspicion
 from fakedetect.scoring.pipeline import Pipeline
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
-_RANK = {"real": 0, "unsure": 1, "fake": 2}
 NO_VIDEO: dict[str, Any] = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
 
 
@@ -46,7 +46,8 @@ class VideoJudge:
         self.shown: dict[str, VideoShown] = {}
 
     @cached_property
-    def _finder(self) -> FaceFinder:
+    def finder(self) -> FaceFinder:
+        """The face finder, also for photos; loaded at first use."""
         return FaceFinder(self.options.min_face, self._detector.device.type)
 
     def judge(self, path: str) -> tuple[dict, Judgement | None]:
@@ -62,7 +63,7 @@ class VideoJudge:
         video = frames(Path(path), fps=fps, count=options.count, start_s=options.start_s, end_s=options.end_s)
         if not video.expected:
             raise VideoError("unsupported", f"it has no frames after {options.start_s:g} s: it is shorter")
-        finder = None if options.whole_frame else self._finder
+        finder = None if options.whole_frame else self.finder
         with Pipeline(
             self._detector, finder, keep=self._keep, margin=options.margin, every_face=options.every_face
         ) as found:
@@ -90,7 +91,7 @@ class VideoJudge:
         lasting = [one for one in judged if one[0].lasts]
         if not lasting and not self.options.whole_frame:
             facts["note"] = "; ".join(filter(None, [f"no face is visible for {MIN_TRACK_S:g} s", facts["note"]]))
-        deciding = sorted(lasting or judged, key=lambda one: _suspicion(one[1]), reverse=True)
+        deciding = sorted(lasting or judged, key=lambda one: suspicion(one[1]), reverse=True)
         facts["tracks"] = [
             {
                 "track": track.number,
@@ -123,8 +124,3 @@ class VideoJudge:
                     then.append(p_fakes[int(np.argmin(np.abs(np.array(track.judged_times) - time_s)))])
             line.append([round(time_s, 3), max(then)])
         return line
-
-
-def _suspicion(judgement: Judgement) -> tuple[int, float]:
-    """Return a sort key, higher for more suspicious. Out-of-domain tracks are "unsure", whatever their p_fake."""
-    return _RANK[judgement.verdict], judgement.p_fake

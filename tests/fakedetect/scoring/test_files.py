@@ -12,7 +12,8 @@ from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
-from fakedetect.scoring.files import COLUMNS, OUTSIDE_NOTE, ResultsFile, changed_since, list_inputs, score_files
+from fakedetect.scoring.files import COLUMNS, ResultsFile, changed_since, list_inputs, score_files
+from fakedetect.scoring.photos import OUTSIDE_NOTE
 
 ODD_NAMES = (
     "with space.png",
@@ -75,7 +76,11 @@ def test_a_bad_file_is_one_row_and_the_others_are_scored(mixed, detector):
     assert {row["path"]: row["status"] for row in rows} == mixed
     assert [row["path"] for row in rows] == list(mixed)
     for row in rows:
-        assert set(COLUMNS) == set(row) and row["detector"] == detector.id and row["kind"] == "image"
+        assert (
+            {*COLUMNS, "subject"} >= set(row) >= set(COLUMNS)
+            and row["detector"] == detector.id
+            and row["kind"] == "image"
+        )
         if row["status"] == "ok":
             (alone,) = detector.score([row["path"]])
             assert row["p_fake"] == pytest.approx(alone.p_fake, abs=2e-6)

@@ -220,7 +220,7 @@ def test_at_high_frame_rates_every_second_frame_is_searched_and_boxes_are_interp
             return [Face(np.array([left, 0, left + SIZE, SIZE], np.float32), points, 0.99)]
 
     judge = VideoJudge(detector, VideoOptions(fps=25), keep=True)
-    judge._finder = Finder()
+    judge.finder = Finder()
     video = write_video(tmp_path / "moving.avi", frames, fps=25)
     row, judgement = judge.judge(str(video))
     assert row["frames"] == 26 and len(searched) == 14  # at 0, 2, 4 ... 24, and in the last
