@@ -58,7 +58,7 @@ def score(
         bool | None,
         typer.Option(
             "--stability/--no-stability",
-            help="Photo: also judge five light re-encodings; a verdict that changes becomes unsure. Default: on for a "
+            help="Photo: also judge five light re-encodings; a verdict that flips becomes unsure. Default: on for a "
             "single file and for reports.",
         ),
     ] = None,

@@ -66,7 +66,7 @@ def score_files(
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. With `stability`, photos are
-    also judged after five light re-encodings: rows have `stable` and `p_fake_range`, and a verdict that changes becomes
+    also judged after five light re-encodings: rows have `stable` and `p_fake_range`, and a verdict that flips becomes
     "unsure".
     """
     inputs, videos = iter(inputs), videos or VideoJudge(detector)

@@ -26,11 +26,11 @@ def re_encoded(image: np.ndarray, detector: Detector, key: str) -> list[np.ndarr
 def settle(judgement: Judgement, others: Sequence[Judgement]) -> tuple[Judgement, dict]:
     """Return the final judgement of an image, given those of its re-encodings, and the fields of its row.
 
-    The verdict is "unsure" if one of `others` has a different one. The fields are `stable` and `p_fake_range`, the lowest
-    and highest p_fake of all versions.
+    The verdict is "unsure" if it flips: one version is called real and another fake. The fields are `stable` and
+    `p_fake_range`, the lowest and highest p_fake of all versions.
     """
     p_fakes = [one.p_fake for one in (judgement, *others)]
-    stable = all(one.verdict == judgement.verdict for one in others)
+    stable = not {"real", "fake"} <= {one.verdict for one in (judgement, *others)}
     final = judgement if stable else replace(judgement, verdict="unsure")
     return final, {"stable": stable, "p_fake_range": [min(p_fakes), max(p_fakes)]}
 

@@ -80,9 +80,14 @@ def test_the_report_shows_the_photo_with_its_boxes(crowd, of_faces, tmp_path):
 
 @pytest.mark.parametrize(
     ("verdicts", "final", "stable"),
-    [("fake fake fake", "fake", True), ("fake fake real", "unsure", False), ("real real unsure", "unsure", False)],
+    [
+        ("fake fake fake", "fake", True),
+        ("fake fake real", "unsure", False),
+        ("real real unsure", "real", True),
+        ("real fake real", "unsure", False),
+    ],
 )
-def test_a_verdict_that_changes_becomes_unsure(verdicts, final, stable):
+def test_a_verdict_that_flips_becomes_unsure(verdicts, final, stable):
     first, *others = [Judgement(n / 10, verdict, 0.6, 0.4) for n, verdict in enumerate(verdicts.split())]
     judgement, fields = settle(first, others)
     assert judgement.verdict == final and judgement.p_fake == first.p_fake
