@@ -37,7 +37,7 @@ ORDER = {
         ("",),
         ("commands",),
     ),
-    "fakelab": (("reals",), ("discriminators",), ("race",), ("demo",), ("",), ("commands",), ("app",), ("__main__",)),
+    "fakelab": (("reals",), ("discriminators",), ("race", "recipes"), ("demo",), ("",), ("commands",), ("app",), ("__main__",)),
     "benchmarks": (("",), ("speed", "videos")),
 }
 

@@ -34,6 +34,10 @@ def detect_train(
     fake: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="Folder of fake images. Repeat it for several sources.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Make the fakes from --real: photos trains three quick GANs on them."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +75,7 @@ def detect_train(
     Examples:
       fakelab detect-train runs/digits
       fakelab detect-train --real photos/ --fake generated/ --model resnet50 --out runs/mine
+      fakelab detect-train --recipe photos --real photos/ --out runs/photos
       fakelab detect-train runs/a runs/b runs/c --model lite --leave-one-out
       fakelab detect-train --resume --out runs/mine
     """
@@ -78,6 +83,7 @@ def detect_train(
     from fakecore.settings import parse_assignments
     from fakedetect.commands.evaluate import print_left_out, print_metrics
     from fakedetect.training.choosing import AUTO, choose_model
+    from fakedetect.training.recipes import get_recipe, require_reals_only
 
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
@@ -89,6 +95,13 @@ def detect_train(
     if resume:
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
+        if recipe is not None:
+            make_fakes = get_recipe(recipe)
+            reals = require_reals_only(places, real, fake)
+            folder = out or RUNS / recipe
+            sources = folder.with_name(f"{folder.name}-sources")
+            places = make_fakes(reals, sources, seed=seed or 0, device=device, data_root=data_root)
+            real = None
         if not places and real is None and not fake:
             places = [newest_run()]
         if changes.get("model", AUTO) == AUTO:
@@ -101,7 +114,7 @@ def detect_train(
                 },
                 changes,
             )
-        name = "-".join(place.absolute().name for place in places or []) or "detector"
+        name = recipe or "-".join(place.absolute().name for place in places or []) or "detector"
         folder = fresh(out, RUNS / f"{name}-{_folder_part(changes['model'])}")
     shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
     made = fakedetect.train(

@@ -1,0 +1,53 @@
+"""The recipe `photos`: fakes for training a detector from real photographs alone.
+
+Three GANs that enlarge in different ways are trained briefly on the photographs: a transposed convolution, nearest-neighbour
+enlargement, and a fully connected network. A detector of all three recognises most others (docs/lab/lite.md). Resampled
+reals are not among the fakes: a detector that learns them accuses photos that were resized, and detects other GANs less.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fakecore.media.pixels import decode_image
+from fakecore.progress import say
+from fakecore.sets.sources import open_source
+from fakegen import resume, train
+
+SIDES = (32, 64)  # pixels; GANs learn these in minutes
+# name -> preset and training steps: a few minutes each at 32 pixels on two CPU cores
+GANS = {"transposed": ("dcgan-64", 3000), "nearest": ("modern-32", 2500), "dense": ("dense-2", 4000)}
+_BATCH = 32  # so that a hundred photographs are enough
+_MOST_FAKES = 5000  # of each GAN
+
+
+def make_sources(
+    real: str, folder: Path, *, seed: int = 0, device: str = "auto", data_root: Path | None = None
+) -> list[Path]:
+    """Train the GANs on the source `real`, each in a run below `folder`, and return the runs. Finished ones are kept and
+    unfinished ones resumed. Raises UserError, or Interrupted when stopped.
+    """
+    source = open_source(real, data_root)
+    side = _side(source)
+    runs = []
+    for number, (name, (preset, steps)) in enumerate(GANS.items(), 1):
+        run = folder / name
+        runs.append(run)
+        if (run / "set" / "imageset.json").is_file():
+            continue
+        say(f"recipe photos: GAN {number} of {len(GANS)}, {name} ({preset} at {side}x{side}, {steps:,} steps)")
+        if (run / "run.json").is_file():
+            resume(run, device=device)
+            continue
+        changes = {"resolution": side, "steps": steps, "batch": _BATCH, "measure_every": 0}
+        count = min(len(source), _MOST_FAKES)
+        train(preset, out=run, real=real, changes=changes, count=count, seed=seed, device=device, data_root=data_root)
+    return runs
+
+
+def _side(source) -> int:
+    """Return the largest of SIDES that the first images of a source have, or the smallest."""
+    item = source.read(0)
+    image = decode_image(item) if isinstance(item, bytes) else item
+    fitting = [side for side in SIDES if side <= min(image.shape[:2])]
+    return max(fitting, default=SIDES[0])
