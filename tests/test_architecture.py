@@ -37,7 +37,16 @@ ORDER = {
         ("",),
         ("commands",),
     ),
-    "fakelab": (("reals",), ("discriminators",), ("race", "recipes"), ("demo",), ("",), ("commands",), ("app",), ("__main__",)),
+    "fakelab": (
+        ("reals",),
+        ("discriminators",),
+        ("race", "recipes"),
+        ("demo",),
+        ("",),
+        ("commands",),
+        ("app",),
+        ("__main__",),
+    ),
     "benchmarks": (("",), ("speed", "videos")),
 }
 
