@@ -32,7 +32,7 @@ ORDER = {
         ("models", "faces"),
         ("explain", "audits"),
         ("evaluation",),
-        ("training", "scoring"),
+        ("training", "scoring", "published"),
         ("export", "attributes"),
         ("",),
         ("commands",),

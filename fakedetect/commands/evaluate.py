@@ -18,6 +18,7 @@ from fakecore.runs.runfolder import free_name
 
 if TYPE_CHECKING:
     from fakedetect.evaluation.matrix import Matrix
+    from fakedetect.published.measure import Published
     from fakedetect.training.testing import Trained
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if the audit finds a leak.")]
@@ -42,6 +43,14 @@ def evaluate(
         bool, typer.Option("--robustness", help="Also test on images after JPEG, blur, noise and more.")
     ] = False,
     degrade: Annotated[str | None, typer.Option(help="Make a matrix on degraded images: jpeg75, blur1 ...")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Published benchmark: ff++[:c23], celeb-df, dfdc, cnndetection, genimage or deepfakebench.",
+        ),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the published benchmark.")] = None,
     strict: Strict = False,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -57,12 +66,42 @@ def evaluate(
       fakelab evaluate runs/digits-cnn
       fakelab evaluate runs/digits-cnn runs/other --robustness
       fakelab evaluate runs/a-cnn,runs/b-cnn runs/a runs/b
+      fakelab evaluate runs/mine --on celeb-df --root Celeb-DF-v2
     """
-
+    if on is not None:
+        return report_unused(run_published(detectors, on, root, out, device, as_json).unused)
     where: dict[str, Any] = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
     where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
     made = run_evaluate(detectors, places or [], as_json, **where)
     return report_unused(made.unused_by_option)
+
+
+def run_published(
+    detector: str, name: str, root: Path | None, out: Path | None, device: str, as_json: bool
+) -> Published:
+    """Test a detector on a published benchmark and print its table, or one JSON object; return the result."""
+    from fakedetect.published.measure import evaluate_published
+
+    if root is None:
+        raise UserError("--root is missing", expected="the folder of the published benchmark")
+    made = evaluate_published(detector, name, root, out=out, device=device)
+    if as_json:
+        print(json.dumps({"benchmark": name, "folder": str(made.folder), "rows": made.rows}, allow_nan=False))
+        return made
+    print(f"{made.title}: {made.protocol}")
+    names = ("frame_auroc", "video_auroc", "ap", "accuracy")
+    lines = [
+        [
+            row["group"],
+            "" if row["n_real"] is None else row["n_real"],
+            row["n_fake"],
+            *("" if row[one] is None else f"{row[one]:.3f}" for one in names),
+        ]
+        for row in made.rows
+    ]
+    print(table(("fakes", "real", "fake", "frame AUROC", "video AUROC", "AP", "accuracy"), lines))
+    print(f"  table     {made.folder / 'published.json'}")
+    return made
 
 
 def run_evaluate(
