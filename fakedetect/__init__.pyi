@@ -1,5 +1,6 @@
 from .audits.audit import audit
 from .audits.findings import Audit
+from .blends.dataset import Blended, blend
 from .evaluation.matrix import Matrix, compare
 from .faces.options import VideoOptions
 from .models.detector import Detector, Judgement
@@ -13,6 +14,7 @@ from .training.train import train
 
 __all__ = [
     "Audit",
+    "Blended",
     "Detector",
     "DetectorSettings",
     "Judgement",
@@ -23,6 +25,7 @@ __all__ = [
     "VideoJudge",
     "VideoOptions",
     "audit",
+    "blend",
     "compare",
     "evaluate",
     "list_inputs",

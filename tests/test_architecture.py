@@ -30,7 +30,7 @@ ORDER = {
     "fakedetect": (
         ("data",),
         ("models", "faces"),
-        ("explain", "audits"),
+        ("explain", "audits", "blends"),
         ("evaluation",),
         ("training", "scoring", "published"),
         ("export", "attributes"),

@@ -1,0 +1,173 @@
+"""Fake faces without a generator: blend two versions of one face, or two faces, as a face swap does.
+
+Self-blended images: Shiohara and Yamasaki 2022 (arXiv 2204.08376). Two faces: Face X-ray, Li et al. 2020 (arXiv 1912.13458).
+Images are uint8 RGB (S, S, 3); landmarks (5, 2) in its pixels: eyes, nose, corners of the mouth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+PARTS = ("face", "eyes", "mouth")
+_PART_SHARES = (0.6, 0.15, 0.25)
+SOFTENINGS = ("none", "blur", "sharpen", "resize")
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_GRID = 5  # control points of the elastic deformation along a side
+
+
+@dataclass(frozen=True)
+class Blend:
+    """All parameters of one blend. Sizes are fractions of the side of the image, unless stated otherwise."""
+
+    part: str  # what is replaced: one of PARTS
+    inner_changed: bool  # whether the inner layer (the pasted one) or the outer one is recoloured and softened
+    hue: float  # added, degrees
+    saturation: float  # factor
+    brightness: float  # added, grey levels
+    contrast: float  # factor
+    red: float  # added, grey levels
+    blue: float
+    softening: str  # one of SOFTENINGS
+    strength: float  # of the softening, [0, 1]
+    shift_x: float  # of the inner layer
+    shift_y: float
+    scale: float
+    grow: float  # factor of the size of the mask
+    bend: float  # largest displacement of the mask's border
+    bend_seed: int
+    edge: float  # width of the soft border
+    opacity: float  # [0, 1]
+
+    def to_json(self) -> dict:
+        return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
+
+
+def draw_blend(random: np.random.Generator) -> Blend:
+    """Draw the parameters of a blend at random."""
+
+    def around(width: float, middle: float = 0.0) -> float:
+        return float(random.uniform(middle - width, middle + width))
+
+    return Blend(
+        part=str(random.choice(PARTS, p=_PART_SHARES)),
+        inner_changed=bool(random.random() < 0.5),
+        hue=around(8),
+        saturation=around(0.3, 1.0),
+        brightness=around(18),
+        contrast=around(0.15, 1.0),
+        red=around(12),
+        blue=around(12),
+        softening=str(random.choice(SOFTENINGS, p=(0.25, 0.3, 0.15, 0.3))),
+        strength=float(random.uniform(0.2, 1.0)),
+        shift_x=around(0.025),
+        shift_y=around(0.02),
+        scale=around(0.04, 1.0),
+        grow=around(0.2, 1.0),
+        bend=float(random.uniform(0.0, 0.04)),
+        bend_seed=int(random.integers(2**31)),
+        edge=float(random.uniform(0.01, 0.08)),
+        opacity=float(random.choice([0.4, 0.6, 0.8, 1.0], p=[0.1, 0.15, 0.25, 0.5])),
+    )
+
+
+def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: np.ndarray | None = None) -> np.ndarray:
+    """Return `outer` with a part of the face replaced by that of `inner`, which lies at the same landmarks; None: `outer`
+    itself. Deterministic.
+    """
+    side = len(outer)
+    inner = outer if inner is None else inner
+    if blend.inner_changed:
+        inner = _changed(inner, blend)
+    else:
+        outer = _changed(outer, blend)
+    centre = landmarks.mean(axis=0)
+    matrix = np.array([[blend.scale, 0, 0], [0, blend.scale, 0]], np.float64)
+    matrix[:, 2] = centre - blend.scale * centre + side * np.array([blend.shift_x, blend.shift_y])
+    inner = cv2.warpAffine(inner, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    mask = blend.opacity * blend_mask(blend, landmarks, side)[..., None]
+    mixed = mask * inner.astype(np.float32) + (1 - mask) * outer.astype(np.float32)
+    return mixed.round().clip(0, 255).astype(np.uint8)
+
+
+def blend_mask(blend: Blend, landmarks: np.ndarray, side: int) -> np.ndarray:
+    """Return the mask, float32 (side, side) in [0, 1]: an ellipse over the part, bent and with a soft border."""
+    centre, axes, angle = _ellipse(blend.part, landmarks)
+    mask = np.zeros((side, side), np.float32)
+    half = [max(1, round(blend.grow * axis)) for axis in axes]
+    cv2.ellipse(mask, (round(float(centre[0])), round(float(centre[1]))), half, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
+    mask = _bent(mask, blend.bend * side, blend.bend_seed)
+    return np.clip(cv2.GaussianBlur(mask, (0, 0), max(0.3, blend.edge * side)), 0, 1)
+
+
+def align_face(image: np.ndarray, landmarks: np.ndarray, wanted: np.ndarray, side: int) -> np.ndarray:
+    """Return `image` turned, scaled and moved so that its landmarks lie at `wanted`, uint8 (side, side, 3)."""
+    matrix, _ = cv2.estimateAffinePartial2D(landmarks.astype(np.float32), wanted.astype(np.float32), method=cv2.LMEDS)
+    if matrix is None:
+        raise ValueError("these landmarks cannot be aligned")
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def match_colour(image: np.ndarray, like: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return `image` with the mean and deviation of `like` within `mask`, in CIELAB (Reinhard et al. 2001)."""
+    own, other = (cv2.cvtColor(one, cv2.COLOR_RGB2LAB).astype(np.float32) for one in (image, like))
+    inside = mask > 0.5
+    if inside.sum() < 16:
+        return image
+    for channel in range(3):
+        a, b = own[..., channel][inside], other[..., channel][inside]
+        own[..., channel] = (own[..., channel] - a.mean()) * (b.std() / max(a.std(), 1.0)) + b.mean()
+    return cv2.cvtColor(own.round().clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+
+
+def _ellipse(part: str, landmarks: np.ndarray) -> tuple[np.ndarray, tuple[float, float], float]:
+    """Return centre, half axes (pixels) and angle (degrees) of the ellipse over a part of the face."""
+    left, right, nose, mouth_left, mouth_right = np.asarray(landmarks, np.float64)
+    eyes, mouth = (left + right) / 2, (mouth_left + mouth_right) / 2
+    apart, tall = float(np.linalg.norm(right - left)), float(np.linalg.norm(mouth - eyes))
+    apart, tall = max(apart, 0.6 * tall), max(tall, 0.6 * apart)  # turned or bowed heads
+    angle = float(np.degrees(np.arctan2(right[1] - left[1], right[0] - left[0])))
+    down = (mouth - eyes) / max(np.linalg.norm(mouth - eyes), 1e-6)
+    if part == "eyes":
+        return eyes, (0.95 * apart, 0.38 * tall), angle
+    if part == "mouth":
+        return mouth + 0.15 * tall * down, (0.62 * apart, 0.55 * tall), angle
+    return nose + 0.05 * tall * down, (0.95 * apart, 1.15 * tall), angle
+
+
+def _changed(image: np.ndarray, blend: Blend) -> np.ndarray:
+    """Return a layer after the changes of colour and sharpness."""
+    # In floating point, rounded once: 8-bit HSV would leave gaps in the histogram, which no real image has.
+    rgb = image.astype(np.float32)
+    luma = rgb @ _LUMA
+    chroma = (rgb - luma[..., None]) @ _rotation(blend.hue).T
+    rgb = luma[..., None] + blend.saturation * chroma
+    rgb = (rgb - 128) * blend.contrast + 128 + blend.brightness + np.array([blend.red, 0, blend.blue], np.float32)
+    layer = rgb.round().clip(0, 255).astype(np.uint8)
+    side = len(layer)
+    if blend.softening == "blur":
+        return cv2.GaussianBlur(layer, (0, 0), 0.3 + blend.strength * side / 128)
+    if blend.softening == "sharpen":
+        soft = cv2.GaussianBlur(layer, (0, 0), max(0.5, side / 128))
+        return cv2.addWeighted(layer, 1 + blend.strength, soft, -blend.strength, 0)
+    if blend.softening == "resize":
+        small = max(8, round(side * (1 - 0.6 * blend.strength)))
+        reduced = cv2.resize(layer, (small, small), interpolation=cv2.INTER_AREA)
+        return cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR)
+    return layer
+
+
+def _rotation(degrees: float) -> np.ndarray:
+    """Return the (3, 3) rotation of RGB about the grey axis, which turns the hue."""
+    return cv2.Rodrigues(np.radians(degrees) * np.ones(3) / np.sqrt(3))[0].astype(np.float32)
+
+
+def _bent(mask: np.ndarray, most: float, seed: int) -> np.ndarray:
+    """Return a mask whose points are displaced by up to `most` pixels, smoothly."""
+    side = len(mask)
+    offsets = np.random.default_rng(seed).uniform(-most, most, (2, _GRID, _GRID)).astype(np.float32)
+    dx, dy = (cv2.resize(one, (side, side), interpolation=cv2.INTER_CUBIC) for one in offsets)
+    x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    return cv2.remap(mask, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

@@ -1,0 +1,123 @@
+"""Blends: what they change, that they can be made again, and that nothing but the content tells them from reals."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from fakecore.sets.imageset import read_imageset
+from fakedetect.audits.audit import audit
+from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend
+
+LANDMARKS = np.array([[45, 50], [83, 50], [64, 72], [50, 92], [78, 92]], float)  # in 128 pixels
+STILL = Blend("face", True, 0, 1, 0, 1, 0, 0, "none", 0.5, 0, 0, 1, 1, 0, 1, 0.03, 1.0)  # changes nothing
+
+
+@pytest.fixture
+def face(draw_face):
+    image = np.full((128, 128, 3), (90, 120, 150), np.uint8)
+    draw_face(image, 64, 66, 90)
+    return image
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, draw_face):
+    """24 photos of drawn faces, and one without."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(3)
+    for number in range(24):
+        photo = cv2.resize(random.integers(60, 200, (6, 8, 3), np.uint8), (320, 240))
+        skin = tuple(int(v) + int(random.integers(-20, 20)) for v in (210, 170, 140))
+        draw_face(photo, random.uniform(120, 200), random.uniform(100, 140), random.uniform(90, 130), skin=skin)
+        cv2.imwrite(str(root / f"{number:02}.jpg"), photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    cv2.imwrite(str(root / "empty.jpg"), np.full((240, 320, 3), 90, np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(photos, tmp_path_factory, fakelab):
+    out = tmp_path_factory.mktemp("blends") / "set"
+    done = fakelab("blend", "--real", photos, "--out", out, "--copies", 3, "--size", 96, "--json")
+    return json.loads(done.stdout), done, out
+
+
+def test_without_changes_a_blend_is_the_image_itself(face):
+    assert np.array_equal(apply_blend(STILL, face, LANDMARKS), face)
+
+
+@pytest.mark.parametrize(("part", "inside", "outside"), [("eyes", (50, 64), (100, 64)), ("mouth", (95, 64), (45, 64))])
+def test_only_the_part_is_replaced(part, inside, outside, face):
+    after = apply_blend(replace(STILL, part=part, brightness=40), face, LANDMARKS)
+    assert after[inside].astype(int).sum() > face[inside].astype(int).sum() + 60
+    assert np.array_equal(after[outside], face[outside])
+
+
+@pytest.mark.parametrize("part", ["face", "eyes", "mouth"])
+def test_masks_lie_on_the_face_and_are_soft(part):
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        mask = blend_mask(replace(draw_blend(random), part=part), LANDMARKS, 128)
+        assert mask.min() >= 0 and 0.5 < mask.max() <= 1 and mask[:4].max() < 0.05
+        assert ((mask > 0.05) & (mask < 0.95)).mean() > 0.01
+        assert 0.02 < (mask > 0.5).mean() < 0.6
+
+
+def test_a_turned_face_is_aligned(face):
+    turn = cv2.getRotationMatrix2D((64, 64), 25, 0.8)
+    turned = cv2.warpAffine(face, turn, (128, 128))
+    theirs = cv2.transform(LANDMARKS[None].astype(np.float32), turn)[0]
+    back = align_face(turned, theirs, LANDMARKS, 128)
+    assert np.abs(back[40:100, 40:90].astype(int) - face[40:100, 40:90]).mean() < 8
+
+
+def test_the_set_pairs_each_face_with_its_blends_in_one_split(made, photos):
+    facts, done, out = made
+    found = read_imageset(out)
+    reals, fakes = ([r for r in found.records if r.label == label] for label in ("real", "fake"))
+    assert len(reals) >= 20 and len(fakes) == 3 * len(reals) and found.info["resolution"] == 96
+    for fake in fakes:
+        real = reals[fake.index // 3]
+        assert fake.split == real.split and fake.group == real.group
+    assert done.returncode == 1 and [line["status"] for line in facts["unused"]].count("no_face") >= 1
+    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
+    fakes = [line for line in lines if line["label"] == "fake"]
+    kinds = Counter(line["kind"] for line in fakes)
+    assert kinds["self"] > kinds["swap"] > 0 and all("donor" in line for line in fakes if line["kind"] == "swap")
+    assert {line["part"] for line in fakes} == {"face", "eyes", "mouth"}
+    assert set(STILL.to_json()) <= set(fakes[0])
+
+
+def test_the_same_seed_makes_the_same_set_and_another_does_not(made, photos, tmp_path, fakelab):
+    _, _, out = made
+    for name, seed in (("same", 0), ("other", 1)):
+        words = ("--copies", 3, "--size", 96, "--seed", seed, "--out", tmp_path / name)
+        assert fakelab("blend", "--real", photos, *words).returncode == 1  # one photo has no face
+
+    def files(root):
+        return {p.relative_to(root): p.read_bytes() for p in sorted(root.rglob("*.png"))}
+
+    assert files(tmp_path / "same") == files(out) != files(tmp_path / "other")
+
+
+def test_no_leak_tells_blends_from_reals(made):
+    _, _, out = made
+    found = audit(out)
+    assert not found.leaks, [leak.text for leak in found.leaks]
+
+
+def test_a_detector_of_blends_is_one_of_faces(made, tmp_path, fakelab):
+    _, _, out = made
+    done = fakelab("detect-train", out, "--model", "dct", "--out", tmp_path / "det")
+    assert done.returncode == 0, done.stderr
+    cut = json.loads((tmp_path / "det/detector.json").read_text())["preprocessing"]["faces"]
+    assert cut == {"margin": 0.2, "align": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(("--copies", 0), "--copies is out of range"), (("--size", 4), "--size cannot be used")]
+)
+def test_a_wrong_request_is_one_line(words, says, photos, tmp_path, fakelab):
+    done = fakelab("blend", "--real", photos, "--out", tmp_path / "x", *words)
+    assert done.returncode == 2 and says in done.stderr and not (tmp_path / "x").exists()
