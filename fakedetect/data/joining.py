@@ -63,10 +63,19 @@ def join(loaded: Sequence[LabelledImages], parts: Sequence[dict[str, str | None]
         paths=[_full_path(data, row) for data, own in pairs for row in own],
         groups=[data.groups[row] for data, own in pairs for row in own],
         unused=[line for data in loaded for line in data.unused],
-        origin={"sources": {name: data.origin for name, data in zip(names, loaded, strict=True)}},
+        origin={
+            "sources": {name: data.origin for name, data in zip(names, loaded, strict=True)},
+            **_common_faces([data.origin for data in loaded]),
+        },
         sha256=[data.sha256[row] for data, own in pairs for row in own],
         generators=np.array(generators),
     )
+
+
+def _common_faces(origins: Sequence[dict]) -> dict:
+    """Return {"faces": how the images were cropped from photos and videos} if all sources agree on it, else {}."""
+    cuts = [origin.get("faces") for origin in origins]
+    return {"faces": cuts[0]} if cuts[0] and all(cut == cuts[0] for cut in cuts) else {}
 
 
 def without_source(data: LabelledImages, name: str) -> LabelledImages:
