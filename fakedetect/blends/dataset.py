@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,7 @@ _SWAP_SHARE = 0.3  # of the fakes: two different faces
 _ALIKE = 20  # a donor is drawn among so many faces with the most similar landmarks
 _LARGEST = 256  # pixels: crops are blended at their own size, up to this
 _MIN_FACE = 40  # pixels
+_WINDOW = 64  # photos that threads search before a request to stop is noticed
 
 
 @dataclass(frozen=True)
@@ -129,25 +133,40 @@ def blend(
 def _find_faces(source: Source, finder: FaceFinder, margin: float) -> tuple[list[_Found], list[np.ndarray], list[dict]]:
     """Return the largest face of each photo, its thumbnail, and the photos that cannot be used."""
     found, thumbnails, unused = [], [], []
-    with StopRequest() as stop, progress_bar("finding faces", len(source), "photos") as bar:
-        for row in range(len(source)):
-            try:
-                image = _decode(source, row)
-                least = max(SMALLEST, min(_MIN_FACE, 0.4 * min(image.shape[:2])))
-                (faces,) = finder.find([image], least)
-                if not faces:
-                    raise ImageError("no_face", f"no face of at least {least:.0f} pixels")
-                face = max(faces, key=lambda one: one.side)
-                square = _square(face, margin, image.shape[:2])
-                own = (face.landmarks - np.array(square[:2])) / square[2]
-                found.append(_Found(row, square, own.astype(np.float64)))
-                thumbnails.append(fit_square(_cut(image, square, 64), 64, 3))
-            except ImageError as error:
-                unused.append({"path": source.paths[row], "status": error.status, "error": str(error)})
-            bar.advance()
+    threads = os.cpu_count() or 1
+    search = partial(_find_face, source, finder, margin)
+    with (
+        StopRequest() as stop,
+        ThreadPoolExecutor(threads) as pool,
+        progress_bar("finding faces", len(source), "photos") as bar,
+    ):
+        for start in range(0, len(source), _WINDOW):
+            for result in pool.map(search, range(start, min(start + _WINDOW, len(source)))):
+                if isinstance(result, dict):
+                    unused.append(result)
+                else:
+                    found.append(result[0])
+                    thumbnails.append(result[1])
+                bar.advance()
             if stop.asked:
                 raise Interrupted("nothing was written; the same command starts over")
     return found, thumbnails, unused
+
+
+def _find_face(source: Source, finder: FaceFinder, margin: float, row: int) -> tuple[_Found, np.ndarray] | dict:
+    """Return the largest face of a photo and its thumbnail, uint8 (3, 64, 64), or the line of `unused`."""
+    try:
+        image = _decode(source, row)
+        least = max(SMALLEST, min(_MIN_FACE, 0.4 * min(image.shape[:2])))
+        (faces,) = finder.find([image], least)
+        if not faces:
+            raise ImageError("no_face", f"no face of at least {least:.0f} pixels")
+    except ImageError as error:
+        return {"path": source.paths[row], "status": error.status, "error": str(error)}
+    face = max(faces, key=lambda one: one.side)
+    square = _square(face, margin, image.shape[:2])
+    landmarks = ((face.landmarks - np.array(square[:2])) / square[2]).astype(np.float64)
+    return _Found(row, square, landmarks), fit_square(_cut(image, square, 64), 64, 3)
 
 
 class _Maker:
