@@ -23,7 +23,7 @@ def label_number(name: str) -> int:
     try:
         return LABEL_NUMBERS[name]
     except KeyError:
-        raise UserError("a label could not be read", got=repr(name), expected="'real' or 'fake'") from None
+        raise UserError("the label could not be read", got=repr(name), expected="'real' or 'fake'") from None
 
 
 def decide(p_fake: float, *, real_below: float, fake_from: float) -> Verdict:

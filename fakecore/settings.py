@@ -51,7 +51,8 @@ def override(settings: S, changes: dict[str, Any]) -> S:
     for name, value in changes.items():
         if name not in fields:
             meant = next((word for words in _SAME if name in words for word in sorted(words & fields.keys())), None)
-            raise unknown_name("field", name, sorted(fields), meant=meant)
+            shown = sorted(field for field in fields if fields[field].metadata)  # others describe the settings
+            raise unknown_name("field", name, shown, meant=meant)
         parsed[name] = _parse(name, value, kinds[name])
         _check(fields[name], parsed[name])
     return dataclasses.replace(settings, **parsed)

@@ -72,6 +72,8 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
         raise UserError("there is nothing to explain", got=f"no files in {', '.join(paths)}", expected=expected)
     detector = Detector.load(detector_path, device)
     out = out or free_name(detector_path / "explanations")
+    if out.suffix.lower() in (".csv", ".jsonl", ".json", ".png", ".jpg"):
+        raise UserError("--out has an unknown suffix", got=repr(out.name), expected="a folder, or a name with .html")
     page, folder = (out, None) if out.suffix.lower() == ".html" else (out / PAGE, out)
     if folder is None:
         _refuse_existing(page)
@@ -91,6 +93,8 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
             shown.append(None if png is None else data_uri(png))
             bar.advance()
     methods = [row["method"] for row in rows if row["method"]]
+    if not methods:
+        raise UserError("nothing could be explained", got=f"{rows[0]['path']}: {rows[0]['error']}", expected="images")
     _write_page(page, detector, detector_path, list(zip(rows, shown, strict=True)), methods[0] if methods else None)
     if as_json:
         print(json.dumps({"page": str(page), "detector": detector.id, "caption": CAPTION, "images": rows}))

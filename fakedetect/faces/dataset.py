@@ -166,8 +166,12 @@ def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, cro
         return row | {"status": error.status, "error": str(error)}
     row["faces"] = len(crops) - before
     if not row["faces"]:
-        row |= {"status": "no_face", "error": f"no face found in {row['frames']:,} frame{'s' * (row['frames'] != 1)}"}
+        row |= {"status": "no_face", "error": "no face found" + _in_frames(row)}
     return row
+
+
+def _in_frames(row: dict) -> str:
+    return f" in {counted(row['frames'], 'frame')}" if row["kind"] == "video" else ""
 
 
 def _crop_video(path: str, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:

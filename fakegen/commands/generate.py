@@ -25,7 +25,7 @@ def generate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/PRESET, or the next free name.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Random seed: the same seed gives the same result. Default: 0.")
+        int | None, typer.Option(help="Random seed: same seed, machine and threads, same result. Default: 0.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Percentages of train, val and test. Default: 80,10,10.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,

@@ -111,8 +111,11 @@ def parse_epochs(text: str, on_disk: list[int]) -> list[int]:
         epoch = on_disk[-1] if word == "last" else int(word)
         if epoch not in on_disk:
             near = min(on_disk, key=lambda other: abs(other - epoch))
-            available = f"{len(on_disk)} checkpoints from {on_disk[0]} to {on_disk[-1]}; the nearest is {near}"
-            raise UserError(f"the run has no checkpoint of epoch {epoch}", expected=available)
+            shown = (
+                ", ".join(map(str, on_disk)) if len(on_disk) <= 12 else f"{on_disk[0]}, {on_disk[1]} ... {on_disk[-1]}"
+            )
+            what = f"the run has no checkpoint of epoch {epoch}"
+            raise UserError(what, expected=f"one of {shown}", remedy=f"The nearest is {near}.")
         chosen.add(epoch)
     return sorted(chosen)
 

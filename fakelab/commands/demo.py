@@ -12,7 +12,7 @@ from fakecore.commands.options import RUNS, Device, fresh
 
 def demo(
     out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/demo, or the next free name.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed: same seed, machine and threads, same result.")] = 0,
     device: Device = "auto",
 ) -> int:
     """Run the whole loop on built-in digits: a GAN, a detector and their race.

@@ -24,7 +24,7 @@ Jobs = Annotated[
         help="Trainings in parallel. They share the CPU threads; another number of threads can change the last digits."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(help="Random seed: same seed, machine and threads, same result.")]
 
 commands = typer.Typer(help="Run a grid of settings and compare the results in one table.")
 

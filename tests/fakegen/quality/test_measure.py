@@ -85,7 +85,7 @@ def test_epochs_are_parsed(text, expected):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"epochs": "9"}, "no checkpoint of epoch 9.*the nearest is 2"),
+        ({"epochs": "9"}, "no checkpoint of epoch 9.*one of 0, 1, 2.*nearest is 2"),
         ({"epochs": "first"}, "all, or numbers"),
         ({"epochs": "-1"}, "all, or numbers"),
         ({"epochs": ""}, "all, or numbers"),
