@@ -36,7 +36,7 @@ def detect_train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Make the fakes from --real: photos trains three quick GANs on them."),
+        typer.Option(metavar="NAME", help="Make the fakes from --real: photos trains four quick GANs on them."),
     ] = None,
     model: Annotated[
         str | None,

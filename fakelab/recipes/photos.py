@@ -1,7 +1,7 @@
 """The recipe `photos`: fakes for training a detector from real photographs alone.
 
-Three GANs that enlarge in different ways are trained briefly on the photographs: a transposed convolution, nearest-neighbour
-enlargement, and a fully connected network. A detector of all three recognises most others (docs/lab/lite.md). Resampled
+Four GANs of different architecture are trained briefly on the photographs: two that enlarge by transposed convolutions of
+different size, one by nearest neighbour, and a fully connected network. A detector of all recognises most others (docs/lab/lite.md). Resampled
 reals are not among the fakes: a detector that learns them accuses photos that were resized, and detects other GANs less.
 """
 
@@ -16,7 +16,12 @@ from fakegen import resume, train
 
 SIDES = (32, 64)  # pixels; GANs learn these in minutes
 # name -> preset and training steps: a few minutes each at 32 pixels on two CPU cores
-GANS = {"transposed": ("dcgan-64", 3000), "nearest": ("modern-32", 2500), "dense": ("dense-2", 4000)}
+GANS = {
+    "transposed": ("dcgan-64", 3000),
+    "nearest": ("modern-32", 2500),
+    "dense": ("dense-2", 4000),
+    "digit": ("svhn-digit", 1500),
+}
 _BATCH = 32  # so that a hundred photographs are enough
 _MOST_FAKES = 5000  # of each GAN
 
