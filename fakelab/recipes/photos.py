@@ -1,8 +1,9 @@
 """The recipe `photos`: fakes for training a detector from real photographs alone.
 
 Four GANs of different architecture are trained briefly on the photographs: two that enlarge by transposed convolutions of
-different size, one by nearest neighbour, and a fully connected network. A detector of all recognises most others (docs/lab/lite.md). Resampled
-reals are not among the fakes: a detector that learns them accuses photos that were resized, and detects other GANs less.
+different size, one by nearest neighbour, and a fully connected network. A detector of all recognises most others
+(docs/lab/lite.md). Resampled reals are not among the fakes: a detector that learns them accuses photos that were resized, and
+detects other GANs less.
 """
 
 from __future__ import annotations
