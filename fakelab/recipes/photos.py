@@ -21,7 +21,7 @@ GANS = {
     "transposed": ("dcgan-64", 3000),
     "nearest": ("modern-32", 2500),
     "dense": ("dense-2", 4000),
-    "digit": ("svhn-digit", 1500),
+    "digit": ("svhn-digit", 600),
 }
 _BATCH = 32  # so that a hundred photographs are enough
 _MOST_FAKES = 5000  # of each GAN
