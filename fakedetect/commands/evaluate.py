@@ -63,7 +63,6 @@ def evaluate(
 
     \b
     Examples:
-      fakelab evaluate runs/digits-cnn
       fakelab evaluate runs/digits-cnn runs/other --robustness
       fakelab evaluate runs/a-cnn,runs/b-cnn runs/a runs/b
       fakelab evaluate runs/mine --on celeb-df --root Celeb-DF-v2

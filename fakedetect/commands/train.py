@@ -74,10 +74,8 @@ def detect_train(
     \b
     Examples:
       fakelab detect-train runs/digits
-      fakelab detect-train --real photos/ --fake generated/ --model resnet50 --out runs/mine
+      fakelab detect-train --real photos/ --fake gan/ --fake diffusion/ --out runs/mine
       fakelab detect-train --recipe photos --real photos/ --out runs/photos
-      fakelab detect-train runs/a runs/b runs/c --model lite --leave-one-out
-      fakelab detect-train --resume --out runs/mine
     """
     import fakedetect
     from fakecore.settings import parse_assignments
