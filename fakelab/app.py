@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -26,6 +27,7 @@ from fakelab.commands import benchmark, demo, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
 PROGRAM, COMPLETION = "fakelab", "_FAKELAB_COMPLETE"
+_NOT_A_NUMBER = re.compile(r"Invalid value for '([^']+)': Input should be a valid (\w+).*", re.DOTALL)
 GROUPS = ("Make fakes", "Catch fakes", "Measure", "Share")
 
 
@@ -135,7 +137,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):  # the reader of the output has closed it, as with `| head`
         return 0, ""
     if isinstance(error, BadRequest):
-        context, message = getattr(error, "ctx", None), error.format_message().strip()
+        context, message = (
+            getattr(error, "ctx", None),
+            _NOT_A_NUMBER.sub(r"\1 needs a valid \2", error.format_message()),
+        )
+        message = message.strip()
         ended = message if message.endswith(("?", ".")) else f"{message}."
         return 2, f"error: {ended} See: {context.command_path if context else command()} --help"
     process = f" in process {rank()}" if rank() else ""

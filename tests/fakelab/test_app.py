@@ -160,6 +160,7 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["sample", "nowhere", "--count", "3", "--out", "x"], "no run in nowhere"),
         (["measure", "nowhere"], "no run in nowhere"),
         (["detect-train"], "no finished run"),
+        (["score", "x", "--fps", "abc"], "--fps needs a valid number. See:"),
         (["detect-train", "nowhere"], "nowhere"),
         (["detect-train", "--real", "digits"], "--fake is missing"),
         (["detect-train", "--real", "digits", "--fake", "digits", "--model", "cnm"], "Did you mean 'cnn'"),
