@@ -177,6 +177,19 @@ def audit_first(
     return {**found.summary(), **texts, "equalised": equalised}
 
 
+def join_audits(audits: Sequence[dict], names: Sequence[str]) -> dict:
+    """Return the summaries of `audit_first` for several sources as one: the numbers of the source whose metadata separate its
+    classes best, and the leaks and warnings of all, each with the name of its source.
+    """
+    if len(audits) == 1:
+        return audits[0]
+    texts = {
+        kind: [f"{name}: {text}" for name, one in zip(names, audits, strict=True) for text in one[kind]]
+        for kind in ("leaks", "warnings")
+    }
+    return {**max(audits, key=lambda one: one["metadata_auroc"] or 0), **texts}
+
+
 def common_quality(images: dict[str, str | None]) -> int:
     """Return the JPEG quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/data/equalise.py."""
     files = list_files(**images)

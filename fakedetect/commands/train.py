@@ -77,11 +77,7 @@ def detect_train(
       fakelab detect-train --real photos/ --fake gan/ --fake diffusion/ --out runs/mine
       fakelab detect-train --recipe photos --real photos/ --out runs/photos
     """
-    import fakedetect
     from fakecore.settings import parse_assignments
-    from fakedetect.commands.evaluate import print_left_out, print_metrics
-    from fakedetect.training.choosing import AUTO, choose_model
-    from fakedetect.training.recipes import get_recipe, require_reals_only
 
     changes = parse_assignments(sets or []) | {
         name: value for name, value in (("model", model), ("weights", weights)) if value is not None
@@ -90,34 +86,53 @@ def detect_train(
         changes["equalise"] = "true"
     if leave_one_out:
         changes["leave_one_out"] = "true"
+    where: dict[str, Any] = {"device": device, "data_root": data_root}
+    if recipe is not None and not resume:
+        folder = out or RUNS / recipe
+        places, real = _fakes_of(recipe, folder, places, real, fake, seed=seed or 0, **where), None
+    elif not resume and not places and real is None and not fake:
+        places = [newest_run()]
+    images: dict[str, Any] = {"place": places or None, "real": real, "fake": fake or None}
     if resume:
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
     else:
-        if recipe is not None:
-            make_fakes = get_recipe(recipe)
-            reals = require_reals_only(places, real, fake)
-            folder = out or RUNS / recipe
-            sources = folder.with_name(f"{folder.name}-sources")
-            places = make_fakes(reals, sources, seed=seed or 0, device=device, data_root=data_root)
-            real = None
-        if not places and real is None and not fake:
-            places = [newest_run()]
-        if changes.get("model", AUTO) == AUTO:
-            changes["model"] = choose_model(
-                {
-                    "place": [str(place) for place in places] if places else None,
-                    "real": real,
-                    "fake": fake,
-                    "data_root": None if data_root is None else str(data_root),
-                },
-                changes,
-            )
-        name = recipe or "-".join(place.absolute().name for place in places or []) or "detector"
-        folder = fresh(out, RUNS / f"{name}-{_folder_part(changes['model'])}")
-    shared: dict[str, Any] = {"device": device, "resume": resume, "data_root": data_root, "strict": strict}
-    made = fakedetect.train(
-        places or None, out=folder, real=real, fake=fake or None, changes=changes, seed=seed, **shared
-    )
+        folder = _new_folder(out, recipe, images, changes, data_root)
+    return _train_and_print(folder, images, changes, as_json, seed=seed, resume=resume, strict=strict, **where)
+
+
+def _fakes_of(
+    recipe: str, folder: Path, places: list[Path] | None, real: str | None, fake: list[str] | None, **options: Any
+) -> list[Path]:
+    """Make the fakes of a recipe beside the detector's `folder`; return their runs."""
+    from fakedetect.training.recipes import get_recipe, require_reals_only
+
+    make_fakes = get_recipe(recipe)
+    return make_fakes(require_reals_only(places, real, fake), folder.with_name(f"{folder.name}-sources"), **options)
+
+
+def _new_folder(
+    out: Path | None, recipe: str | None, images: dict[str, Any], changes: dict[str, Any], data_root: Path | None
+) -> Path:
+    """Choose the model if none is given, add it to `changes`, and return the folder of the new detector."""
+    from fakedetect.training.choosing import AUTO, choose_model
+
+    places = images["place"] or []
+    if changes.get("model", AUTO) == AUTO:
+        texts = [str(place) for place in places] or None
+        root = None if data_root is None else str(data_root)
+        changes["model"] = choose_model({**images, "place": texts, "data_root": root}, changes)
+    name = recipe or "-".join(place.absolute().name for place in places) or "detector"
+    return fresh(out, RUNS / f"{name}-{_folder_part(changes['model'])}")
+
+
+def _train_and_print(
+    folder: Path, images: dict[str, Any], changes: dict[str, Any], as_json: bool, **options: Any
+) -> int:
+    """Train the detector and print its results; return 1 if some images could not be used, else 0."""
+    import fakedetect
+    from fakedetect.commands.evaluate import print_left_out, print_metrics
+
+    made = fakedetect.train(**images, out=folder, changes=changes, **options)
     if as_json:
         print_json(
             {

@@ -117,7 +117,7 @@ class Degradation:
 
     @property
     def words(self) -> str:
-        return "as they are" if self.kind == NONE else KINDS[self.kind].words.format(f"{self.amount:g}")
+        return "unchanged" if self.kind == NONE else KINDS[self.kind].words.format(f"{self.amount:g}")
 
     def apply(self, image: np.ndarray, key: str) -> np.ndarray:
         """Return the degraded image, uint8 (C, R, R). `key` identifies the image, such as its sha256, and seeds the noise."""

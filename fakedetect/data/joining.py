@@ -43,7 +43,7 @@ def join(loaded: Sequence[LabelledImages], parts: Sequence[dict[str, str | None]
     """
     if len(loaded) == 1:
         return loaded[0]
-    names = [_source_name(part) for part in parts]
+    names = [source_name(part) for part in parts]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError("two sources of fakes have the same name", got=", ".join(twice), expected="different names")
     seen: set[str] = set()
@@ -84,7 +84,8 @@ def without_source(data: LabelledImages, name: str) -> LabelledImages:
     return replace(data, splits=np.where(data.generators == name, "left out", data.splits))
 
 
-def _source_name(part: dict[str, str | None]) -> str:
+def source_name(part: dict[str, str | None]) -> str:
+    """Return the name of a source of fakes: that of its run or set, or of its folder."""
     return place_name(part.get("place")) if part.get("place") else Path(str(part["fake"])).name
 
 

@@ -105,7 +105,7 @@ def write_report(
         detector=detector.facts,
         detector_id=detector.id,
         thresholds=thresholds,
-        tested_on=judged.data.origin,
+        tested_on={"sources": ", ".join(own)} if (own := judged.data.origin.get("sources")) else judged.data.origin,
         headline=headline(judged.metrics),
         expectation=expectation(detector.facts),
         history=history is not None,

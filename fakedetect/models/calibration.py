@@ -93,7 +93,7 @@ def choose_thresholds(
         fake_from, real_below = lowest_fake_from, highest_real_below
     chosen_on = f"validation split: {n_real} real, {n_fake} fake"
     if versions > 1:
-        chosen_on += f", each as it is and after {versions - 1} degradations"
+        chosen_on += f", each unchanged and after {versions - 1} degradations"
     return Thresholds(fake_from, real_below, f"fpr<={max_fpr:.3g}", max_fpr, max_fnr, chosen_on)
 
 

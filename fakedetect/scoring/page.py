@@ -19,7 +19,7 @@ from fakedetect.scoring.annotate import draw_box
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
-BOXED_SIDE = 720  # pixels: the longer side of a photo with its faces marked
+BOXED_SIDE = 560  # pixels: the longer side of a photo with its faces marked
 TRACKS_SHOWN = 12  # per video
 PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
 LOST_SHOWN = 200

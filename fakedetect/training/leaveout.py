@@ -146,7 +146,11 @@ def _choose(data: LabelledImages, folds: list[Fold], max_fpr: float, max_fnr: fl
     labels = np.concatenate([data.labels[val[own]] for own in chosen])
     logits = np.concatenate([fold.val[:, own] for fold, own in zip(folds, chosen, strict=True)], axis=1)
     temperature, found = choose_on(labels, logits, max_fpr, max_fnr)
-    where = f"{found.chosen_on}; each source of fakes scored by a detector that was trained without it"
+    n_real, n_fake = int((data.labels[val] == REAL).sum()), int((labels != REAL).sum())
+    after = f", each unchanged and after {len(logits) - 1} degradations" if len(logits) > 1 else ""
+    where = (
+        f"validation split: {n_real} real, {n_fake} fake{after}; each source of fakes by a detector trained without it"
+    )
     return temperature, replace(found, chosen_on=where)
 
 

@@ -19,8 +19,8 @@ from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
 from fakecore.messages import command
 from fakecore.progress import progress_bar
 from fakecore.runs.runfolder import host, locked, versions
-from fakedetect.audits.audit import audit_first, common_quality
-from fakedetect.data.joining import Place, join, load_sources, split_places
+from fakedetect.audits.audit import audit_first, common_quality, join_audits
+from fakedetect.data.joining import Place, join, load_sources, source_name, split_places
 from fakedetect.data.loading import LabelledImages, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
 from fakedetect.evaluation.metrics import all_metrics
@@ -82,7 +82,7 @@ def train(
         audit_first(part, own, SPLITS, strict=strict, equalised=settings.equalise)
         for part, own in zip(parts, loaded, strict=True)
     ]
-    audited = max(audits, key=lambda one: one["metadata_auroc"] or 0)  # the most alarming
+    audited = join_audits(audits, [source_name(part) for part in parts])
     opened = opened or open_new(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with locked(out):
@@ -183,6 +183,8 @@ def describe_domain(data: LabelledImages) -> str:
         spec = source.get("spec", "unknown") if isinstance(source, dict) else "unknown"
         made = f"preset {origin['preset']}, epoch {origin.get('epoch')} of run {origin.get('run')}"
         return f"Real: {spec}. Fake: one GAN, {made}. Both resized alike and written by the same encoder."
+    if origin.get("made_by") == "blend":
+        return f"Real: faces of {origin['source']['spec']}. Fake: blends of these faces. Same crop and encoder."
     if "real" in origin:
         return f"Real: {origin['real']}. Fake: {origin.get('fake')}. As found; fakelab did not match their encoding."
     return f"Real and fake: the set {origin.get('set')}, of unknown origin."

@@ -104,3 +104,20 @@ def test_whole_networks_are_trained_without_each_source_and_resumed_from_their_r
     again = fakelab("detect-train", "--resume", "--out", out, "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["left_out"] == json.loads(done.stdout)["left_out"]
+
+
+def test_findings_of_every_source_are_kept_with_its_name():
+    from fakedetect.audits.audit import join_audits
+
+    one = {"metadata_auroc": 0.9, "leaks": ["format"], "warnings": []}
+    other = {"metadata_auroc": None, "leaks": ["copies"], "warnings": ["grey"]}
+    assert join_audits([one, other], ["a", "b"]) == {
+        "metadata_auroc": 0.9, "leaks": ["a: format", "b: copies"], "warnings": ["b: grey"],
+    }  # fmt: skip
+
+
+def test_thresholds_name_each_real_once(made):
+    facts = json.loads((made.detector / "detector.json").read_text())
+    chosen_on = facts["thresholds"]["chosen_on"]
+    counts = facts["training"]["counts"]["val"]
+    assert chosen_on.startswith(f"validation split: {counts['real']} real, {counts['fake']} fake"), chosen_on
