@@ -2,6 +2,7 @@ from .audits.audit import audit
 from .audits.findings import Audit
 from .blends.dataset import Blended, blend
 from .evaluation.matrix import Matrix, compare
+from .faces.dataset import Cut, crop_faces
 from .faces.options import VideoOptions
 from .models.detector import Detector, Judgement
 from .models.registry import Model
@@ -15,6 +16,7 @@ from .training.train import train
 __all__ = [
     "Audit",
     "Blended",
+    "Cut",
     "Detector",
     "DetectorSettings",
     "Judgement",
@@ -27,6 +29,7 @@ __all__ = [
     "audit",
     "blend",
     "compare",
+    "crop_faces",
     "evaluate",
     "list_inputs",
     "score_files",

@@ -1,6 +1,9 @@
 """Fake faces without a generator: blend two versions of one face, or two faces, as a face swap does.
 
-Self-blended images: Shiohara and Yamasaki 2022 (arXiv 2204.08376). Two faces: Face X-ray, Li et al. 2020 (arXiv 1912.13458).
+Self-blended images: Shiohara and Yamasaki 2022 (arXiv 2204.08376). Two faces: Face X-ray, Li et al. 2020 (arXiv 1912.13458);
+Poisson blending: Perez, Gangnet and Blake 2003. A third kind is warped, as faces are that are animated, and rendered by a small
+autoencoder.
+
 Images are uint8 RGB (S, S, 3); landmarks (5, 2) in its pixels: eyes, nose, corners of the mouth.
 """
 
@@ -11,8 +14,10 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-PARTS = ("face", "eyes", "mouth")
-_PART_SHARES = (0.6, 0.15, 0.25)
+KINDS = ("self", "swap", "render")
+PARTS = ("face", "eyes", "mouth", "whole")
+_PART_SHARES = {"self": (0.6, 0.15, 0.25, 0), "swap": (0.8, 0.05, 0.15, 0), "render": (0.45, 0.0, 0.15, 0.4)}
+_POISSON = 0.4  # share of the swaps
 SOFTENINGS = ("none", "blur", "sharpen", "resize")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _GRID = 5  # control points of the elastic deformation along a side
@@ -22,6 +27,7 @@ _GRID = 5  # control points of the elastic deformation along a side
 class Blend:
     """All parameters of one blend. Sizes are fractions of the side of the image, unless stated otherwise."""
 
+    kind: str  # one of KINDS
     part: str  # what is replaced: one of PARTS
     inner_changed: bool  # whether the inner layer (the pasted one) or the outer one is recoloured and softened
     hue: float  # added, degrees
@@ -35,6 +41,9 @@ class Blend:
     shift_x: float  # of the inner layer
     shift_y: float
     scale: float
+    warp: float  # largest displacement of points of the inner layer
+    warp_seed: int
+    poisson: bool  # whether the gradients of the layers are joined, rather than their colours
     grow: float  # factor of the size of the mask
     bend: float  # largest displacement of the mask's border
     bend_seed: int
@@ -45,31 +54,39 @@ class Blend:
         return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
 
 
-def draw_blend(random: np.random.Generator) -> Blend:
-    """Draw the parameters of a blend at random."""
+def draw_blend(random: np.random.Generator, kind: str = "self") -> Blend:
+    """Draw the parameters of a blend of one of KINDS at random."""
+    rendered = kind == "render"
+    colour = 0.3 if rendered else 1.0  # a renderer keeps colours, more or less
 
     def around(width: float, middle: float = 0.0) -> float:
         return float(random.uniform(middle - width, middle + width))
 
     return Blend(
-        part=str(random.choice(PARTS, p=_PART_SHARES)),
-        inner_changed=bool(random.random() < 0.5),
-        hue=around(8),
-        saturation=around(0.3, 1.0),
-        brightness=around(18),
-        contrast=around(0.15, 1.0),
-        red=around(12),
-        blue=around(12),
-        softening=str(random.choice(SOFTENINGS, p=(0.25, 0.3, 0.15, 0.3))),
+        kind=kind,
+        part=str(random.choice(PARTS, p=_PART_SHARES[kind])),
+        inner_changed=bool(rendered or random.random() < 0.5),
+        hue=around(8 * colour),
+        saturation=around(0.3 * colour, 1.0),
+        brightness=around(18 * colour),
+        contrast=around(0.15 * colour, 1.0),
+        red=around(12 * colour),
+        blue=around(12 * colour),
+        softening=str(random.choice(SOFTENINGS, p=(0.6, 0.0, 0.4, 0.0) if rendered else (0.25, 0.3, 0.15, 0.3))),
         strength=float(random.uniform(0.2, 1.0)),
         shift_x=around(0.025),
         shift_y=around(0.02),
         scale=around(0.04, 1.0),
+        warp=float(random.random() < (0.7 if rendered else 0.3)) * float(random.uniform(0.003, 0.025)),
+        warp_seed=int(random.integers(2**31)),
+        poisson=bool(kind == "swap" and random.random() < _POISSON),
         grow=around(0.2, 1.0),
         bend=float(random.uniform(0.0, 0.04)),
         bend_seed=int(random.integers(2**31)),
         edge=float(random.uniform(0.01, 0.08)),
-        opacity=float(random.choice([0.4, 0.6, 0.8, 1.0], p=[0.1, 0.15, 0.25, 0.5])),
+        opacity=float(
+            random.choice([0.4, 0.6, 0.8, 1.0], p=(0.0, 0.2, 0.2, 0.6) if rendered else (0.1, 0.15, 0.25, 0.5))
+        ),
     )
 
 
@@ -83,22 +100,29 @@ def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: n
         inner = _changed(inner, blend)
     else:
         outer = _changed(outer, blend)
+    if blend.warp:
+        inner = _displaced(inner, blend.warp * side, blend.warp_seed, cv2.BORDER_REFLECT)
     centre = landmarks.mean(axis=0)
     matrix = np.array([[blend.scale, 0, 0], [0, blend.scale, 0]], np.float64)
     matrix[:, 2] = centre - blend.scale * centre + side * np.array([blend.shift_x, blend.shift_y])
     inner = cv2.warpAffine(inner, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    mask = blend.opacity * blend_mask(blend, landmarks, side)[..., None]
-    mixed = mask * inner.astype(np.float32) + (1 - mask) * outer.astype(np.float32)
+    mask = blend_mask(blend, landmarks, side)
+    if blend.poisson:
+        inner = _poisson(inner, outer, mask)
+    weight = blend.opacity * mask[..., None]
+    mixed = weight * inner.astype(np.float32) + (1 - weight) * outer.astype(np.float32)
     return mixed.round().clip(0, 255).astype(np.uint8)
 
 
 def blend_mask(blend: Blend, landmarks: np.ndarray, side: int) -> np.ndarray:
-    """Return the mask, float32 (side, side) in [0, 1]: an ellipse over the part, bent and with a soft border."""
+    """Return the mask, float32 (side, side) in [0, 1]: an ellipse over the part, bent and softened, or all of it."""
+    if blend.part == "whole":
+        return np.ones((side, side), np.float32)
     centre, axes, angle = _ellipse(blend.part, landmarks)
     mask = np.zeros((side, side), np.float32)
     half = [max(1, round(blend.grow * axis)) for axis in axes]
     cv2.ellipse(mask, (round(float(centre[0])), round(float(centre[1]))), half, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
-    mask = _bent(mask, blend.bend * side, blend.bend_seed)
+    mask = _displaced(mask, blend.bend * side, blend.bend_seed, cv2.BORDER_CONSTANT)
     return np.clip(cv2.GaussianBlur(mask, (0, 0), max(0.3, blend.edge * side)), 0, 1)
 
 
@@ -118,7 +142,7 @@ def match_colour(image: np.ndarray, like: np.ndarray, mask: np.ndarray) -> np.nd
         return image
     for channel in range(3):
         a, b = own[..., channel][inside], other[..., channel][inside]
-        own[..., channel] = (own[..., channel] - a.mean()) * (b.std() / max(a.std(), 1.0)) + b.mean()
+        own[..., channel] = (own[..., channel] - a.mean()) * np.clip(b.std() / max(a.std(), 1.0), 0.6, 1.6) + b.mean()
     return cv2.cvtColor(own.round().clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
 
 
@@ -137,15 +161,22 @@ def _ellipse(part: str, landmarks: np.ndarray) -> tuple[np.ndarray, tuple[float,
     return nose + 0.05 * tall * down, (0.95 * apart, 1.15 * tall), angle
 
 
-def _changed(image: np.ndarray, blend: Blend) -> np.ndarray:
-    """Return a layer after the changes of colour and sharpness."""
+def recoloured(
+    image: np.ndarray, hue: float, saturation: float, brightness: float, contrast: float, red: float, blue: float
+):
+    """Return an image after changes of colour, in the units of Blend."""
     # In floating point, rounded once: 8-bit HSV would leave gaps in the histogram, which no real image has.
     rgb = image.astype(np.float32)
     luma = rgb @ _LUMA
-    chroma = (rgb - luma[..., None]) @ _rotation(blend.hue).T
-    rgb = luma[..., None] + blend.saturation * chroma
-    rgb = (rgb - 128) * blend.contrast + 128 + blend.brightness + np.array([blend.red, 0, blend.blue], np.float32)
-    layer = rgb.round().clip(0, 255).astype(np.uint8)
+    chroma = (rgb - luma[..., None]) @ _rotation(hue).T
+    rgb = luma[..., None] + saturation * chroma
+    rgb = (rgb - 128) * contrast + 128 + brightness + np.array([red, 0, blue], np.float32)
+    return rgb.round().clip(0, 255).astype(np.uint8)
+
+
+def _changed(image: np.ndarray, blend: Blend) -> np.ndarray:
+    """Return a layer after the changes of colour and sharpness."""
+    layer = recoloured(image, blend.hue, blend.saturation, blend.brightness, blend.contrast, blend.red, blend.blue)
     side = len(layer)
     if blend.softening == "blur":
         return cv2.GaussianBlur(layer, (0, 0), 0.3 + blend.strength * side / 128)
@@ -164,10 +195,20 @@ def _rotation(degrees: float) -> np.ndarray:
     return cv2.Rodrigues(np.radians(degrees) * np.ones(3) / np.sqrt(3))[0].astype(np.float32)
 
 
-def _bent(mask: np.ndarray, most: float, seed: int) -> np.ndarray:
-    """Return a mask whose points are displaced by up to `most` pixels, smoothly."""
-    side = len(mask)
+def _poisson(inner: np.ndarray, outer: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return `outer` with the gradients of `inner` inside the mask."""
+    inside = np.zeros(mask.shape, np.uint8)
+    inside[2:-2, 2:-2] = (mask[2:-2, 2:-2] > 0.1) * 255  # the border of the image must stay fixed
+    left, top, width, height = cv2.boundingRect(inside)
+    if min(width, height) < 4:
+        return inner
+    return cv2.seamlessClone(inner, outer, inside, (left + width // 2, top + height // 2), cv2.NORMAL_CLONE)
+
+
+def _displaced(layer: np.ndarray, most: float, seed: int, border: int) -> np.ndarray:
+    """Return a layer whose points are displaced by up to `most` pixels, smoothly."""
+    side = len(layer)
     offsets = np.random.default_rng(seed).uniform(-most, most, (2, _GRID, _GRID)).astype(np.float32)
     dx, dy = (cv2.resize(one, (side, side), interpolation=cv2.INTER_CUBIC) for one in offsets)
     x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
-    return cv2.remap(mask, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.remap(layer, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=border)

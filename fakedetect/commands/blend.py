@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,20 @@ from fakecore.messages import command
 
 
 def blend(
-    real: Annotated[str, typer.Option(help="Photos of real faces: a folder or a named source such as celeba or lfw.")],
+    real: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SOURCE",
+            help="Photos of real faces: a folder, a set of `faces`, or a named source such as lfw. Repeat it for several.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new set.")],
     size: Annotated[int, typer.Option(help="Resolution of the crops, in pixels.")] = 128,
-    copies: Annotated[int, typer.Option(help="Blends of each face.")] = 1,
+    copies: Annotated[int, typer.Option(help="Pairs of each face, a real crop and a blend each.")] = 1,
     margin: Annotated[float, typer.Option(help="Margin around a face, as a fraction of its side.")] = 0.2,
+    render: Annotated[
+        bool, typer.Option("--render", help="Also train small autoencoders, for minutes, that render faces anew.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Random seed: the same seed and photos give the same set.")] = 0,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -25,7 +34,7 @@ def blend(
     """Make fake faces from real photos, without a generator, by blending.
 
     Of each photo, the largest face is cropped; its fake replaces the face, the eyes or the mouth by a changed version of
-    itself, or by another person's. The set holds the real crops and the blends, each with all its parameters.
+    itself, by another person's, or by a rendered one. The set holds pairs of a real crop and a blend, with all parameters.
 
     \b
     Examples:
@@ -34,7 +43,8 @@ def blend(
     """
     from fakedetect.blends.dataset import blend as make
 
-    made = make(real, out, size=size, copies=copies, margin=margin, seed=seed, device=device, data_root=data_root)
+    options: dict[str, Any] = {"size": size, "copies": copies, "margin": margin, "render": render, "seed": seed}
+    made = make(real, out, **options, device=device, data_root=data_root)
     if as_json:
         print_json({"set": str(made.set), "counts": made.counts, "unused": made.unused})
     else:

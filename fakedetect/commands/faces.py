@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fakecore.commands.options import Device, Json
-from fakecore.errors import Interrupted, UserError
-from fakecore.interrupt import StopRequest
-from fakecore.labels import Label, label_number
+from fakecore.errors import UserError
+from fakecore.labels import Label
 from fakecore.messages import command, counted
-from fakecore.progress import progress_bar, say
-from fakecore.runs.runfolder import refuse_used
-
-if TYPE_CHECKING:
-    from fakedetect.faces.dataset import Crops, Cut
+from fakecore.progress import say
 
 
 def faces(
@@ -49,72 +44,25 @@ def faces(
       fakelab faces interview.mp4 --out sets/interview
       fakelab faces fakes/ --out sets/fakes --label fake --frames 20
     """
-    from fakedetect.faces.dataset import Cut
+    from fakedetect.faces.dataset import Cut, crop_faces
+    from fakedetect.scoring.files import list_inputs
 
     if fps is None and count is None and every is None:
         fps = 5.0
     cut = Cut(every=every, fps=fps, count=count, start_s=start, end_s=end, margin=margin, size=size, align=align)
-    labels: dict[str, Any] = {"label": label, "group": group, "split": split}
-    return run_faces(paths, out, as_json, cut=cut, min_face=min_face, device=device, **labels)
-
-
-def run_faces(
-    paths: list[str],
-    out: Path,
-    as_json: bool,
-    *,
-    label: Label | None,
-    group: str,
-    split: str,
-    cut: Cut,
-    min_face: float,
-    device: str,
-) -> int:
-    """Crop the faces of `paths` into a set at `out`, print one line per input; return 1 if some could not be used."""
-    from fakecore.sets.splits import parse_split
-    from fakedetect.faces.dataset import GROUPS, Crops, crop_input
-    from fakedetect.faces.finder import FaceFinder
-    from fakedetect.scoring.files import list_inputs
-
-    label_number(label or "real")
-    if group not in GROUPS:
-        raise UserError("--group cannot be used", got=repr(group), expected="video or track")
-    shares = parse_split(split)
     inputs = list_inputs(paths)
     if not inputs:
         expected = "videos, photos, or folders that contain them"
         raise UserError(
             "there are no inputs to search for faces", got=f"no files in {', '.join(paths)}", expected=expected
         )
-    refuse_used(out, made_by="a set", marker="imageset.json")
-    finder = FaceFinder(min_face, device)
     if label is None:
         say("note: the faces are labelled real; for fakes use --label fake")
-    rows = []
-    try:
-        with Crops(out, cut.size) as crops:
-            with StopRequest() as stop, progress_bar("finding faces", None, "frames") as bar:
-                for path, problem in inputs:
-                    rows.append(crop_input(path, problem, finder, cut, crops, bar))
-                    if stop.asked:
-                        raise Interrupted("nothing was written; the same command starts over")
-            counts = _write(crops, out, label or "real", GROUPS[group], shares, cut, min_face)
-    finally:
-        _remove_if_empty(out)
-    return _report(rows, out, counts, len(crops), label or "real", as_json)
-
-
-def _write(crops: Crops, out: Path, label: Label, group_by: str, shares, cut: Cut, min_face: float) -> dict | None:
-    if not len(crops):
-        return None
-    choice = {name: value for name, value in vars(cut).items() if value is not None}
-    origin = {"faces": {"min_face": min_face, **choice}, "split": list(shares)}
-    return crops.write(out, label, group_by, shares, origin)["counts"]
-
-
-def _remove_if_empty(out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
+    kind: Any = label or "real"
+    rows, counts, found = crop_faces(
+        inputs, out, cut=cut, label=kind, min_face=min_face, group=group, split=split, device=device
+    )
+    return _report(rows, out, counts, found, kind, as_json)
 
 
 def _report(rows: list[dict], out: Path, counts: dict | None, faces: int, label: Label, as_json: bool) -> int:

@@ -36,7 +36,7 @@ def detect_train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Make the fakes from --real: photos trains four quick GANs on them."),
+        typer.Option(metavar="NAME", help="Make the fakes from --real: photos (four quick GANs) or faces (blends)."),
     ] = None,
     model: Annotated[
         str | None,
@@ -89,7 +89,8 @@ def detect_train(
     where: dict[str, Any] = {"device": device, "data_root": data_root}
     if recipe is not None and not resume:
         folder = out or RUNS / recipe
-        places, real = _fakes_of(recipe, folder, places, real, fake, seed=seed or 0, **where), None
+        places, wanted = _follow(recipe, folder, places, real, fake, seed=seed or 0, **where)
+        real, changes = None, {**wanted, **changes}
     elif not resume and not places and real is None and not fake:
         places = [newest_run()]
     images: dict[str, Any] = {"place": places or None, "real": real, "fake": fake or None}
@@ -100,14 +101,15 @@ def detect_train(
     return _train_and_print(folder, images, changes, as_json, seed=seed, resume=resume, strict=strict, **where)
 
 
-def _fakes_of(
+def _follow(
     recipe: str, folder: Path, places: list[Path] | None, real: str | None, fake: list[str] | None, **options: Any
-) -> list[Path]:
-    """Make the fakes of a recipe beside the detector's `folder`; return their runs."""
+) -> tuple[list[Path], dict[str, Any]]:
+    """Make the fakes of a recipe beside the detector's `folder`; return their sets or runs, and the recipe's settings."""
     from fakedetect.training.recipes import get_recipe, require_reals_only
 
-    make_fakes = get_recipe(recipe)
-    return make_fakes(require_reals_only(places, real, fake), folder.with_name(f"{folder.name}-sources"), **options)
+    found = get_recipe(recipe)
+    real = require_reals_only(places, real, fake)
+    return found.make_sources(real, folder.with_name(f"{folder.name}-sources"), **options), dict(found.settings)
 
 
 def _new_folder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,8 @@ _CHAIN = {
     "gamma": (0.7, 1.4),
 }
 _LONGEST_CHAIN = 3
+# Then, if asked for, compression as a frame of a video. H.265 takes six times as long, so it is drawn less often.
+_CODECS, _CODEC_SHARES, _CRF = ("avc", "hevc"), (0.8, 0.2), (18, 39)
 # Degradations of validation images, one at a time: what thresholds must withstand.
 WITHSTOOD = tuple(map(parse_degradation, ("jpeg75", "webp60", "resize0.5", "blur1", "noise3")))
 
@@ -46,6 +48,8 @@ class Augmentation(Protocol):
     def resize(self) -> float: ...
     @property
     def shift(self) -> float: ...
+    @property
+    def video(self) -> float: ...
 
     def degrade_in_use(self) -> float: ...
 
@@ -53,7 +57,7 @@ class Augmentation(Protocol):
 @dataclass(frozen=True)
 class Plan:
     """The augmentation of `count` images in one epoch: flip, blur (sigma, pixels), resize (factor), JPEG (quality), and shift
-    down and to the right (fractions of the side); then a chain of degradations, which may be empty.
+    down and to the right (fractions of the side); then a chain of degradations, which may be empty and may end in a video.
 
     0 in `sigma`, `factor` or `quality` means no change.
     """
@@ -73,7 +77,7 @@ def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
     def happens(probability: float) -> np.ndarray:
         return random.random(count) < probability
 
-    return Plan(
+    plan = Plan(
         flip=happens(settings.flip),
         sigma=happens(settings.blur) * random.uniform(0.1, 2.0, count),
         factor=happens(settings.resize) * random.uniform(0.5, 1.0, count),
@@ -81,6 +85,10 @@ def plan_augmentation(count: int, settings: Augmentation, seed: int) -> Plan:
         move=random.uniform(-settings.shift, settings.shift, (count, 2)),
         chains=tuple(draw_chain(random) if degraded else () for degraded in happens(settings.degrade_in_use())),
     )
+    if not settings.video:
+        return plan
+    filmed = [(_draw_video(random),) if compressed else () for compressed in happens(settings.video)]
+    return replace(plan, chains=tuple(chain + video for chain, video in zip(plan.chains, filmed, strict=True)))
 
 
 def plan_degradation(count: int, degradation: Degradation) -> Plan:
@@ -97,6 +105,10 @@ def draw_chain(random: np.random.Generator) -> tuple[Degradation, ...]:
         amount = random.uniform(*_CHAIN[kind])
         chain.append(Degradation(kind, round(amount) if KINDS[kind].whole else amount))
     return tuple(chain)
+
+
+def _draw_video(random: np.random.Generator) -> Degradation:
+    return Degradation(str(random.choice(_CODECS, p=_CODEC_SHARES)), int(random.integers(*_CRF)))
 
 
 def augment(image: np.ndarray, plan: Plan, place: int) -> np.ndarray:

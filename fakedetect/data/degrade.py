@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 
 from fakecore.device import derive_seed
 from fakecore.errors import UserError, unknown_name
+from fakedetect.data.videocodec import compressed_as_video
 
 # The primitives: uint8 (R, R, C) -> the same shape, C 1 or 3 (RGB), the layout of OpenCV.
 
@@ -44,6 +46,10 @@ def with_gamma(layout: np.ndarray, exponent: float) -> np.ndarray:
     """Return the image with each value raised to `exponent`, values scaled to [0, 1]: 1 changes nothing."""
     table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
     return table[layout]
+
+
+def _video_frame(codec: str, layout: np.ndarray, crf: float, key: str) -> np.ndarray:
+    return compressed_as_video(layout, codec, int(crf))
 
 
 def _encoded(layout: np.ndarray, suffix: str, option: int, quality: float) -> np.ndarray:
@@ -96,6 +102,8 @@ KINDS = {
     "noise": Kind(0.1, 128, "sigma in grey levels", "Gaussian noise, sigma {} grey levels", _noisy),
     "crop": Kind(0.1, 1, "share of the side", "centre {} of the side, enlarged", lambda im, s, key: _cropped_and_back(im, s)),
     "gamma": Kind(0.2, 5, "exponent", "gamma {}", lambda im, exponent, key: with_gamma(im, exponent)),
+    "avc": Kind(0, 51, "CRF", "frame of an H.264 video, CRF {}", partial(_video_frame, "avc"), whole=True),
+    "hevc": Kind(0, 51, "CRF", "frame of an H.265 video, CRF {}", partial(_video_frame, "hevc"), whole=True),
 }  # fmt: skip
 NONE = "none"
 GRID = (

@@ -15,17 +15,19 @@ from threading import Lock
 
 import numpy as np
 
-from fakecore.errors import UserError
-from fakecore.labels import Label
+from fakecore.errors import Interrupted, UserError
+from fakecore.interrupt import StopRequest
+from fakecore.labels import Label, label_number
 from fakecore.media.pixels import ImageError, decode_image, read_bytes
 from fakecore.media.video import Frame, check_choice, frames
 from fakecore.media.videofiles import named_video
 from fakecore.media.videostream import VideoError
 from fakecore.messages import counted
 from fakecore.progress import Bar, progress_bar, say
+from fakecore.runs.runfolder import refuse_used
 from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter, Wanted
-from fakecore.sets.splits import split_groups
+from fakecore.sets.splits import parse_split, split_groups
 from fakedetect.faces.finder import BATCH, MARGIN, Face, FaceFinder, check_margin, crop, sharpness
 from fakedetect.faces.tracks import Tracker
 
@@ -138,6 +140,46 @@ class Crops:
             self._lines.seek(self._starts[index])
             line = self._lines.readline()
         return json.loads(line)
+
+
+def crop_faces(
+    inputs: list[tuple[str, str | None]],
+    out: Path,
+    *,
+    cut: Cut,
+    label: Label = "real",
+    min_face: float = 60,
+    group: str = "video",
+    split: str = "80,10,10",
+    device: str = "auto",
+) -> tuple[list[dict], dict | None, int]:
+    """Crop the faces of videos and photos into a set at `out`. `inputs` are (path, problem), from `list_inputs`. Return
+    a row of each, the counts of the set by split and label (None: no face, nothing was written), and the number of faces.
+    Raises UserError or Interrupted.
+    """
+    label_number(label)
+    if group not in GROUPS:
+        raise UserError("--group cannot be used", got=repr(group), expected="video or track")
+    shares = parse_split(split)
+    refuse_used(out, made_by="a set", marker="imageset.json")
+    finder = FaceFinder(min_face, device)
+    rows: list[dict] = []
+    try:
+        with Crops(out, cut.size) as crops:
+            with StopRequest() as stop, progress_bar("finding faces", None, "frames") as bar:
+                for path, problem in inputs:
+                    rows.append(crop_input(path, problem, finder, cut, crops, bar))
+                    if stop.asked:
+                        raise Interrupted("nothing was written; the same command starts over")
+            counts = None
+            if len(crops):
+                choice = {name: value for name, value in vars(cut).items() if value is not None}
+                origin = {"faces": {"min_face": min_face, **choice}, "split": list(shares)}
+                counts = crops.write(out, label, GROUPS[group], shares, origin)["counts"]
+    finally:
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+    return rows, counts, len(crops)
 
 
 def crop_input(path: str, problem: str | None, finder: FaceFinder, cut: Cut, crops: Crops, bar: Bar) -> dict:

@@ -66,7 +66,9 @@ class LiteFeatures(nn.Module):
         return torch.cat(parts, dim=1)
 
     def train(self, mode: bool = True) -> LiteFeatures:
-        return super().train(False)  # batch normalisation keeps ImageNet's statistics
+        return super().train(
+            False
+        )  # batch normalisation keeps ImageNet's statistics, also when the weights are trained
 
 
 def load_imagenet(features: LiteFeatures) -> str:

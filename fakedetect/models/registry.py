@@ -225,7 +225,9 @@ def _describe_lite(settings: DetectorSettings, resolution: int) -> dict[str, Any
 
 
 def _prepare_lite(network: Any, settings: DetectorSettings) -> dict[str, Any]:
-    return {"backbone": {"name": lite.BACKBONE, "weights": lite.load_imagenet(network.features)}}
+    weights = lite.load_imagenet(network.features)
+    network.features.requires_grad_(settings.trains_backbone)
+    return {"backbone": {"name": lite.BACKBONE, "weights": weights}}
 
 
 def _backbone_name(settings: DetectorSettings) -> str:
@@ -326,8 +328,8 @@ MODELS: dict[str, Model] = {
         kinds={"input_size": whole(8, 2048), **_PROBE},
         describe=_describe_lite,
         prepare=_prepare_lite,
-        training=_on_features,
-        fields=(*_PROBED_FIELDS, "input_size"),
+        training=_train_backbone,
+        fields=(*_PROBED_FIELDS, "input_size", "train"),
     ),
     "resnet50": Model(
         "ResNet50 pretrained on ImageNet, with a head of three layers (system E)",

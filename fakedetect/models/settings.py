@@ -17,7 +17,7 @@ class BackboneSettings:
     train: str = setting(
         "head",
         choices=("head", "finetune"),
-        why="resnet50, timm: head trains on features of the frozen backbone, computed once; finetune trains both",
+        why="resnet50, timm, lite: head trains on features of the frozen backbone, computed once; finetune trains both",
     )
     frozen_layers: int = setting(
         26,
@@ -53,7 +53,8 @@ class BackboneSettings:
 
     @property
     def trains_backbone(self) -> bool:
-        return self.is_backbone and (self.train == "finetune" or not self.pretrained)
+        finetuned = self.train == "finetune"
+        return finetuned if self.model == "lite" else self.is_backbone and (finetuned or not self.pretrained)
 
     @property
     def on_features(self) -> bool:
@@ -67,7 +68,7 @@ class BackboneSettings:
             raise UserError(f"the model {self.model} does not use --weights", got=self.weights, expected=expected)
 
     def rate_in_use(self) -> float:
-        return self.rate or (1e-4 if self.is_backbone and self.train == "finetune" and self.pretrained else 1e-3)
+        return self.rate or (1e-4 if self.trains_backbone and self.pretrained else 1e-3)
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,12 @@ class DetectorSettings(BackboneSettings):
         high=1,
         why="probability of a chain of one to three of JPEG, WebP, resize, blur, noise, crop and gamma; none: 0.6 for lite, "
         "else 0",
+    )
+    video: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        why="probability of compression as a frame of an H.264 or H.265 video, CRF 18 to 38, after all other changes",
     )
     leave_one_out: bool | None = setting(
         None,

@@ -32,6 +32,8 @@ def fit_opened(
 ) -> Fit:
     """Train a network as its model demands: not at all, its head on features, or as a whole. Write history.jsonl and the
     state for resuming into `out`. Raises UserError or Interrupted.
+
+    `lite` is finetuned from a fitted head, which distorts its features less (Kumar et al. 2022, arXiv 2202.10054).
     """
     if opened.trained:
         return Fit(opened.network.to(device).eval(), [], None)
@@ -41,6 +43,8 @@ def fit_opened(
         cut_jsonl(out / "history.jsonl", keep=0)
         append_jsonl(out / "history.jsonl", fitted.history)
         return replace(fitted, seconds=time.perf_counter() - began)
+    if settings.model == "lite":
+        fit_probe(opened.network, data, settings, seed=seed, device=device)
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from fakecore.media.pixels import decode_image
 from fakecore.progress import say
 from fakecore.sets.sources import open_source
+from fakedetect.training.recipes import Recipe
 from fakegen import resume, train
 
 SIDES = (32, 64)  # pixels; GANs learn these in minutes
@@ -57,3 +58,6 @@ def _side(source) -> int:
     image = decode_image(item) if isinstance(item, bytes) else item
     fitting = [side for side in SIDES if side <= min(image.shape[:2])]
     return max(fitting, default=SIDES[0])
+
+
+RECIPE = Recipe(make_sources)
