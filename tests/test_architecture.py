@@ -28,7 +28,7 @@ ORDER = {
         ("commands",),
     ),
     "fakedetect": (
-        ("data",),
+        ("data", "detectors"),
         ("models", "faces"),
         ("explain", "audits", "blends"),
         ("evaluation",),

@@ -46,6 +46,8 @@ class AttributeSettings(BackboneSettings):
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )
 
+    video = 0.0  # attributes are learned from photos
+
     def degrade_in_use(self) -> float:
         return self.degrade
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import RUNS, Device, Json, newest
+from fakecore.commands.options import RUNS, Device, Json
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 def score(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos and folders, in any mix.")],
     detector: Annotated[
-        Path | None, typer.Option(help="Detector folder or .onnx file. Default: the newest in runs/.")
+        Path | None,
+        typer.Option(
+            help="Detector folder, .onnx file, or faces or photos, which come with fakelab. Default: the newest in runs/, else "
+            "faces for faces and photos for pictures without one."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -86,15 +90,21 @@ def score(
         "every_face": every_face,
     }
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
-    folder = detector or newest(RUNS, "detector.json", "detector", "--detector DET")
     return print_scores(
-        paths, folder, out=out, drawn=annotate, options=options, stability=stability, device=device, as_json=as_json
+        paths,
+        detector or _newest_detector(),
+        out=out,
+        drawn=annotate,
+        options=options,
+        stability=stability,
+        device=device,
+        as_json=as_json,
     )
 
 
 def print_scores(
     paths: list[str],
-    detector_path: Path,
+    detector_path: Path | None,
     *,
     out: Path | None,
     drawn: Path | None,
@@ -103,8 +113,11 @@ def print_scores(
     device: str,
     as_json: bool,
 ) -> int:
-    """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0."""
+    """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0. Without a
+    detector, those of the package judge.
+    """
     from fakedetect.models.detector import Detector
+    from fakedetect.models.facts import expectation
     from fakedetect.scoring.annotate import refuse_video
     from fakedetect.scoring.files import ResultsFile, list_inputs, score_files
     from fakedetect.scoring.page import refuse_page, write_score_page
@@ -123,8 +136,10 @@ def print_scores(
         refuse_page(page)
     if drawn:
         refuse_video(drawn, len(inputs), out)
-    detector = Detector.load(detector_path, device)
-    results = ResultsFile(out, detector) if out and not page else None
+    detector = Detector.load(detector_path or ("photos" if options.whole_frame else "faces"), device)
+    without_face = None if detector_path or options.whole_frame else Detector.load("photos", device)
+    detectors = [one for one in (detector, without_face) if one]
+    results = ResultsFile(out, *detectors) if out and not page else None
     before = _scored_before(inputs, results, options) if results else {}
     todo = [item for item in inputs if item[0] not in before]
     if before:
@@ -141,7 +156,7 @@ def print_scores(
 
         videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
         tested = bool(page) or len(inputs) == 1 if stability is None else stability
-        for rows in score_files(todo, detector, videos, stability=tested):
+        for rows in score_files(todo, detector, videos, stability=tested, without_face=without_face):
             if page:
                 on_page += rows
             if results:
@@ -157,10 +172,22 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_resume_hint(results))
     if page:
-        write_score_page(page, on_page, videos.shown, detector)
+        write_score_page(page, on_page, videos.shown, detector, without_face)
     if drawn:
         _draw(inputs[0][0], drawn, videos)
-    return _print_counts(counts, out, page)
+    code = _print_counts(counts, out, page)
+    for one in detectors:
+        say(f"{one.name}: {expectation(one.facts)}")
+    return code
+
+
+def _newest_detector() -> Path | None:
+    """Return the newest detector in runs/, or None, and print which detector judges."""
+    from fakecore.runs import runfolder
+
+    found = runfolder.newest(RUNS, "detector.json")
+    say(f"using {found}" if found else "using the detectors of the package: faces, and photos where there is no face")
+    return found
 
 
 def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:

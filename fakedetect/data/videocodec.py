@@ -12,6 +12,7 @@ CODECS = {
 }  # name -> encoder and decoder of FFmpeg: H.264, H.265
 _FRAMES = 3  # the last is predicted from those before it, as most frames of a video are
 _OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "threads": "1"}
+_SMALLEST = 32  # pixels: H.265 takes no smaller frames
 _X265 = "log-level=none:pools=none:frame-threads=1"  # one thread, and no output
 
 
@@ -22,7 +23,7 @@ def compressed_as_video(layout: np.ndarray, codec: str, crf: int) -> np.ndarray:
     import av
 
     side, channels = layout.shape[0], layout.shape[2]
-    even = side + side % 2  # 4:2:0 colour
+    even = max(side + side % 2, _SMALLEST)  # 4:2:0 colour
     rgb = np.pad(np.broadcast_to(layout, (side, side, 3)), ((0, even - side), (0, even - side), (0, 0)), mode="edge")
     encoder, decoder = CODECS[codec]
     writer = av.CodecContext.create(encoder, "w")

@@ -20,6 +20,7 @@ from fakecore.media.pixels import fit_square, is_grey, read_image, refuse_tiny
 from fakecore.messages import command
 from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakedetect.data.equalise import equalised
+from fakedetect.detectors import packaged
 from fakedetect.models.backbones import for_scoring
 from fakedetect.models.calibration import Thresholds, probability, stated
 from fakedetect.models.domain import Domain, split_tensors
@@ -54,17 +55,21 @@ class Detector:
     facts: dict
     device: torch.device
     domain: Domain | KnownDistance | None = None  # model of the training images; None if unknown
+    name: str = ""  # of its folder or file
 
     @staticmethod
     def load(path: Path | str, device: str = "auto") -> Detector:
-        """Load a detector from its folder, or from an .onnx file made by `export`.
+        """Load a detector from its folder, from an .onnx file made by `export`, or one that comes with the package by its name:
+        "faces" or "photos".
 
         Raises UserError if it is missing, damaged, or not a detector.
         """
-        path = Path(path)
+        name, path = Path(path).name, Path(path)
+        if not path.exists():
+            path = packaged(str(path)) or path
         if path.suffix.lower() == ".onnx":
             exported, facts, known = open_onnx(path, device)
-            return Detector(exported, facts, torch.device("cpu"), known)
+            return Detector(exported, facts, torch.device("cpu"), known, name)
         if not (path / "detector.json").is_file():
             raise _no_detector(path)
         tensors, facts = load_checkpoint(path / "detector")
@@ -77,7 +82,7 @@ class Detector:
         tensors, domain = split_tensors(tensors)
         load_into(network, tensors, str(path))
         place = choose_device(device)
-        detector = Detector(to_device(network, place).eval(), facts, place, domain)
+        detector = Detector(to_device(network, place).eval(), facts, place, domain, name)
         _ = detector._scoring  # now: threads that start together would each create it
         return detector
 

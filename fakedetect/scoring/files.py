@@ -59,13 +59,15 @@ def score_files(
     videos: VideoJudge | None = None,
     *,
     stability: bool = False,
+    without_face: Detector | None = None,
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos.
     The number of pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one
     by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
-    verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. With `stability`, photos are
+    verdict, and the values of the most suspicious one. If there is none, the detector `without_face` judges the photo; without
+    one, `status` is "no_face". `judged_by` names the detector. With `stability`, photos are
     also judged after five light re-encodings: rows have `stable` and `p_fake_range`, and a verdict that flips becomes
     "unsure".
     """
@@ -73,7 +75,7 @@ def score_files(
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
-    photos = PhotoJudge(detector, faces, stability)
+    photos = PhotoJudge(detector, faces, stability, without_face)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:
@@ -146,10 +148,10 @@ class ResultsFile:
     """The `--out` file, .csv or .jsonl, to which rows are appended in batches; `existing` maps each path already in it to its
     row.
 
-    Raises UserError for another suffix, and for a file with other columns or from another detector.
+    Raises UserError for another suffix, and for a file with other columns or from other detectors.
     """
 
-    def __init__(self, path: Path, detector: Detector):
+    def __init__(self, path: Path, *detectors: Detector):
         self._path, self._csv = path, path.suffix.lower() == ".csv"
         if path.suffix.lower() not in (".csv", ".jsonl"):
             raise UserError("--out has an unknown suffix", got=repr(path.name), expected=".csv, .jsonl or .html")
@@ -157,12 +159,13 @@ class ResultsFile:
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         before = self._read() if path.exists() else []
-        others = {str(row["detector"]) for row in before} - {detector.id}
+        ids = [detector.id for detector in detectors]
+        others = {str(row["detector"]) for row in before}.difference(ids)
         if others:
             raise UserError(
                 f"{path} contains results of another detector",
                 got=", ".join(sorted(others)),
-                expected=detector.id,
+                expected=" or ".join(ids),
                 remedy="Choose another --out.",
             )
         self.existing = {row["path"]: row for row in before}

@@ -33,8 +33,10 @@ def refuse_page(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def write_score_page(path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector) -> None:
-    """Write the report of these rows; `shown` is VideoJudge.shown."""
+def write_score_page(
+    path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector, without_face: Detector | None = None
+) -> None:
+    """Write the report of these rows; `shown` is VideoJudge.shown. `without_face` judged the photos without a face."""
     videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
@@ -52,10 +54,7 @@ def write_score_page(path: Path, rows: list[dict], shown: dict[str, VideoShown],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
-        detector=detector.facts,
-        detector_id=detector.id,
-        expectation=expectation(detector.facts),
-        thresholds=detector.thresholds,
+        detectors=[(one, expectation(one.facts)) for one in (detector, without_face) if one],
         min_track_s=MIN_TRACK_S,
     )
 

@@ -27,30 +27,46 @@ OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reli
 
 @dataclass
 class _Photo:
-    """A file on its way to its row: the images to judge (uint8 RGB, the photo or its faces), or none if it cannot be used."""
+    """A file on its way to its row: the images to judge (uint8 RGB, the photo or its faces), or none if it cannot be used; and
+    who judges them.
+    """
 
     row: dict
+    detector: Detector
     images: list[np.ndarray] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
 
 
 class PhotoJudge:
-    """Judges photos as they are, or by their `faces`; with `stability`, also after light re-encodings."""
+    """Judges photos as they are, or by their `faces`; with `stability`, also after light re-encodings. Photos without a face
+    are judged by `without_face`, if given.
+    """
 
-    def __init__(self, detector: Detector, faces: PhotoFaces | None = None, stability: bool = False):
-        self._detector, self._faces, self._stability = detector, faces, stability
+    def __init__(
+        self,
+        detector: Detector,
+        faces: PhotoFaces | None = None,
+        stability: bool = False,
+        without_face: Detector | None = None,
+    ):
+        self._detector, self._faces, self._stability, self._without_face = detector, faces, stability, without_face
 
     def judge(self, items: list[tuple[str, str | None]]) -> list[dict]:
         """Return a row for each (path, problem). A video's row has the status None: it is scored elsewhere."""
         photos = [self._read(path, problem) for path, problem in items]
-        prepared = [array for photo in photos for image in photo.images for array in self._versions(photo, image)]
+        judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._without_face) if one}
+        return [self._row(photo, judged[id(photo.detector)]) if photo.images else photo.row for photo in photos]
+
+    def _judgements(self, photos: list[_Photo], detector: Detector) -> Iterator[Judgement]:
+        """Return the judgements of all versions of the images that are for `detector`, in order."""
+        own = [photo for photo in photos if photo.detector is detector]
+        prepared = [array for photo in own for image in photo.images for array in self._versions(photo, image)]
         with one_thread():
-            judgements = iter(self._detector.judge(*self._detector.outputs(np.stack(prepared))) if prepared else ())
-        return [self._row(photo, judgements) if photo.images else photo.row for photo in photos]
+            return iter(detector.judge(*detector.outputs(np.stack(prepared))) if prepared else ())
 
     def _read(self, path: str, problem: str | None) -> _Photo:
         detector = self._detector
-        row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", "detector": detector.id}
+        row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", **_judge_fields(detector)}
         try:
             if problem is not None:
                 raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
@@ -59,18 +75,23 @@ class PhotoJudge:
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
             if self._faces is None:
-                return _Photo(row | {"note": detector.note_on(image), "subject": "frame"}, [image])
-            faces, crops = zip(*self._faces.find(image), strict=True)
-            return _Photo(row, list(crops), list(faces))
+                return _whole(row, image, detector)
+            try:
+                faces, crops = zip(*self._faces.find(image), strict=True)
+            except ImageError:
+                if self._without_face is None:
+                    raise
+                return _whole(row | _judge_fields(self._without_face), image, self._without_face)
+            return _Photo(row, detector, list(crops), list(faces))
         except ImageError as error:
             if error.kind == "video":
-                return _Photo(row | {"status": None, "kind": "video"})
-            return _Photo(row | {"status": error.status, "error": str(error)})
+                return _Photo(row | {"status": None, "kind": "video"}, detector)
+            return _Photo(row | {"status": error.status, "error": str(error)}, detector)
 
     def _versions(self, photo: _Photo, image: np.ndarray) -> list[np.ndarray]:
         """Return the prepared image and, to test its stability, its re-encodings."""
-        own = [self._detector.prepare(image)]
-        return own + re_encoded(image, self._detector, photo.row["sha256"]) if self._stability else own
+        own = [photo.detector.prepare(image)]
+        return own + re_encoded(image, photo.detector, photo.row["sha256"]) if self._stability else own
 
     def _row(self, photo: _Photo, judgements: Iterator[Judgement]) -> dict:
         settled = []
@@ -89,6 +110,14 @@ class PhotoJudge:
         if fields:
             row["note"] = "; ".join(filter(None, [note_on_flip(fields), row["note"]])) or None
         return with_judgement(row, worst)
+
+
+def _judge_fields(detector: Detector) -> dict:
+    return {"detector": detector.id, "judged_by": detector.name}
+
+
+def _whole(row: dict, image: np.ndarray, detector: Detector) -> _Photo:
+    return _Photo(row | {"note": detector.note_on(image), "subject": "frame"}, detector, [image])
 
 
 def with_judgement(row: dict, judgement: Judgement) -> dict:

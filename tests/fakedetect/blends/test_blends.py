@@ -11,9 +11,13 @@ import pytest
 from fakecore.sets.imageset import read_imageset
 from fakedetect.audits.audit import audit
 from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend
+from fakedetect.blends.rendering import KINDS, train_renderers
+from fakedetect.blends.views import apply_view, draw_view, reduced
 
 LANDMARKS = np.array([[45, 50], [83, 50], [64, 72], [50, 92], [78, 92]], float)  # in 128 pixels
-STILL = Blend("face", True, 0, 1, 0, 1, 0, 0, "none", 0.5, 0, 0, 1, 1, 0, 1, 0.03, 1.0)  # changes nothing
+STILL = Blend(  # changes nothing
+    *("self", "face", True, 0, 1, 0, 1, 0, 0, "none", 0.5, 0, 0, 1, 0, 1, False, 1, 0, 1, 0.03, 1.0)
+)
 
 
 @pytest.fixture
@@ -54,6 +58,42 @@ def test_only_the_part_is_replaced(part, inside, outside, face):
     assert np.array_equal(after[outside], face[outside])
 
 
+def test_poisson_blending_takes_the_gradients_of_the_other_face_and_the_colours_of_this_one(face):
+    other = (face.astype(int) + 60).clip(0, 255).astype(np.uint8)
+    other[70:76, 55:75] = 0  # a dark stripe
+    mixed = apply_blend(replace(STILL, kind="swap", poisson=True), face, LANDMARKS, other).astype(int)
+    plain = apply_blend(replace(STILL, kind="swap"), face, LANDMARKS, other).astype(int)
+    cheek = np.s_[60:66, 50:56]
+    assert np.abs(mixed[cheek] - face[cheek]).mean() < 15 < 40 < np.abs(plain[cheek] - face[cheek]).mean()
+    assert mixed[73, 64].mean() < face[73, 64].mean() - 40
+
+
+def test_renderers_learn_to_keep_a_face_and_lose_its_detail(face):
+    renderers = train_renderers([face] * 4, seed=0, steps=60)
+    assert len(renderers) == len(KINDS)
+    noisy = face.copy()
+    noisy[::2, ::2] = 255 - noisy[::2, ::2]
+    for renderer in renderers:
+        made = renderer.render(face[:101, :101])
+        assert made.shape == (101, 101, 3) and made.dtype == np.uint8
+        assert np.abs(made.astype(int) - face[:101, :101]).mean() < 45
+        assert np.abs(renderer.render(noisy).astype(int) - noisy).mean() > 20
+
+
+def test_a_view_moves_landmarks_with_the_picture():
+    image = np.zeros((140, 140, 3), np.uint8)
+    points = np.array([[60, 60], [80, 60], [70, 72], [62, 84], [78, 84]], float)
+    for x, y in points.astype(int):
+        image[y - 1 : y + 2, x - 1 : x + 2] = 255
+    view = replace(
+        draw_view(np.random.default_rng(5)), turn=11, zoom=1.1, shift_x=0.04, saturation=1, brightness=0, contrast=1
+    )
+    shown, moved = apply_view(view, image, points, 100)
+    for x, y in moved:
+        assert shown[round(y), round(x)].mean() > 150
+    assert len(reduced(replace(view, reduce=0.5), shown)) == 50
+
+
 @pytest.mark.parametrize("part", ["face", "eyes", "mouth"])
 def test_masks_lie_on_the_face_and_are_soft(part):
     random = np.random.default_rng(1)
@@ -76,9 +116,9 @@ def test_the_set_pairs_each_face_with_its_blends_in_one_split(made, photos):
     facts, done, out = made
     found = read_imageset(out)
     reals, fakes = ([r for r in found.records if r.label == label] for label in ("real", "fake"))
-    assert len(reals) >= 20 and len(fakes) == 3 * len(reals) and found.info["resolution"] == 96
+    assert len(reals) >= 60 and len(fakes) == len(reals) and found.info["resolution"] == 96
     for fake in fakes:
-        real = reals[fake.index // 3]
+        real = reals[fake.index]
         assert fake.split == real.split and fake.group == real.group
     assert done.returncode == 1 and [line["status"] for line in facts["unused"]].count("no_face") >= 1
     lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
@@ -87,6 +127,8 @@ def test_the_set_pairs_each_face_with_its_blends_in_one_split(made, photos):
     assert kinds["self"] > kinds["swap"] > 0 and all("donor" in line for line in fakes if line["kind"] == "swap")
     assert {line["part"] for line in fakes} == {"face", "eyes", "mouth"}
     assert set(STILL.to_json()) <= set(fakes[0])
+    by_index = {line["index"]: line for line in lines if line["label"] == "real"}
+    assert all(line["view_turn"] == by_index[line["index"]]["view_turn"] for line in fakes)
 
 
 def test_the_same_seed_makes_the_same_set_and_another_does_not(made, photos, tmp_path, fakelab):

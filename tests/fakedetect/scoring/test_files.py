@@ -77,7 +77,7 @@ def test_a_bad_file_is_one_row_and_the_others_are_scored(mixed, detector):
     assert [row["path"] for row in rows] == list(mixed)
     for row in rows:
         assert (
-            {*COLUMNS, "subject"} >= set(row) >= set(COLUMNS)
+            {*COLUMNS, "subject", "judged_by"} >= set(row) >= set(COLUMNS)
             and row["detector"] == detector.id
             and row["kind"] == "image"
         )
