@@ -21,7 +21,7 @@ from fakecore.distributed import PeerLost, rank
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import preserved_interrupts
 from fakecore.messages import command
-from fakedetect.commands import attributes, audit, blend, evaluate, explain, export, faces, score, train
+from fakedetect.commands import attributes, audit, blend, evaluate, explain, export, faces, score, swap, train
 from fakegen.commands import generate, measure, presets, sample, verify
 from fakelab.commands import benchmark, demo, sweep
 
@@ -89,6 +89,7 @@ _add("Catch fakes", "score", score.score, "Score photos, videos and folders: rea
 _add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
 _add("Catch fakes", "faces", faces.faces)
 _add("Make fakes", "blend", blend.blend)
+_add("Make fakes", "swap", swap.swap)
 app.add_typer(attributes.commands, name="attributes", rich_help_panel="Make fakes")
 _add("Measure", "evaluate", evaluate.evaluate)
 _add("Measure", "measure", measure.measure)

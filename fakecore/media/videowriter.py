@@ -20,12 +20,13 @@ _TICK = 90_000  # time units per second, as in MPEG
 
 @contextmanager
 def video_writer(
-    path: Path, size_wh: tuple[int, int], fps: float | None, *, comment: str | None = None
+    path: Path, size_wh: tuple[int, int], fps: float | None, *, comment: str | None = None, crf: int = CRF
 ) -> Iterator[Callable[[np.ndarray, float], None]]:
     """Yield a function that adds a frame, uint8 RGB (H, W, 3), at a time in seconds after the first frame.
 
     The video is at `path` (.mp4) after the block ends without an error. An odd side loses its last pixel; frames of another
-    size are resized. `comment` goes into the file's metadata. Raises UserError if the video is too small to encode.
+    size are resized. `comment` goes into the file's metadata; `crf` is H.264's constant rate factor, 0
+    lossless to 51 poor. Raises UserError if the video is too small to encode.
     """
     import av
 
@@ -39,7 +40,7 @@ def video_writer(
     ):
         if comment is not None:
             container.metadata["comment"] = comment
-        stream = container.add_stream("libx264", rate=round(fps or 25) or 1, options={"crf": str(CRF)})
+        stream = container.add_stream("libx264", rate=round(fps or 25) or 1, options={"crf": str(crf)})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, _TICK)
         first: float | None = None

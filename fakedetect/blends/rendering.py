@@ -79,10 +79,11 @@ def _enlarge(how: str, before: int, after: int) -> list[nn.Module]:
     return [nn.Upsample(scale_factor=2, mode=how), nn.Conv2d(before, after, 3, padding=1)]
 
 
-def train_renderers(crops: list[np.ndarray], seed: int, steps: int = STEPS) -> list[Renderer]:
+def train_renderers(crops: list[np.ndarray], seed: int, steps: int | None = None) -> list[Renderer]:
     """Train an autoencoder of each kind on face crops, uint8 (S, S, 3) each, by the L1 distance of pixels and of differences of
-    neighbours. Raises Interrupted when stopped.
+    neighbours; `steps` defaults to STEPS. Raises Interrupted when stopped.
     """
+    steps = steps or STEPS
     renderers = []
     with StopRequest() as stop, progress_bar("training renderers", len(KINDS) * steps, "steps") as bar:
         for number, kind in enumerate(KINDS):

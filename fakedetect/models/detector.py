@@ -88,9 +88,10 @@ class Detector:
 
     def save(self, path: Path) -> None:
         """Write detector.safetensors, then detector.json, which marks the detector as complete."""
-        self.facts["sha256"] = save_checkpoint(path / "detector", self._tensors(), self.facts)
+        self.facts["sha256"] = save_checkpoint(path / "detector", self.tensors(), self.facts)
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what detector.safetensors holds: weights, and the model of the training images."""
         own = self.domain.tensors() if isinstance(self.domain, Domain) else {}
         return {**self.network.state_dict(), **own}
 
@@ -125,7 +126,7 @@ class Detector:
     def id(self) -> str:
         """Twelve characters that identify these weights in tables of results."""
         if "sha256" not in self.facts:
-            self.facts["sha256"] = hashlib.sha256(tensor_bytes(self._tensors())).hexdigest()
+            self.facts["sha256"] = hashlib.sha256(tensor_bytes(self.tensors())).hexdigest()
         return self.facts["sha256"][:12]
 
     @cached_property

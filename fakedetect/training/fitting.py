@@ -20,6 +20,8 @@ from fakedetect.models.settings import DetectorSettings
 from fakedetect.training.loop import Fit, fit
 from fakedetect.training.probe import fit_probe
 
+_FIRST_HEAD = 8000  # images: enough for the head from which finetuning starts
+
 
 def fit_opened(
     opened: Opened,
@@ -44,7 +46,9 @@ def fit_opened(
         append_jsonl(out / "history.jsonl", fitted.history)
         return replace(fitted, seconds=time.perf_counter() - began)
     if settings.model == "lite":
-        fit_probe(opened.network, data, settings, seed=seed, device=device)
+        few = min(settings.limit or _FIRST_HEAD, _FIRST_HEAD)
+        first = replace(settings, limit=few, copies=1, degrade=0.0)
+        fit_probe(opened.network, data, first, seed=seed, device=device)
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
 
 

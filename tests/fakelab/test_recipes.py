@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fakelab.recipes import photos
+from fakedetect.blends import rendering
+from fakelab.recipes import faces, photos
 
 
 @pytest.fixture
@@ -41,10 +42,46 @@ def test_photos_trains_gans_and_a_detector_that_states_its_expectation(quick, re
     assert {path: path.stat().st_mtime_ns for path in made_when} == made_when
 
 
+@pytest.fixture
+def people(tmp_path, draw_face, write_video):
+    """A folder of 30 photos of drawn faces and two videos."""
+    import cv2
+    import numpy as np
+
+    random, root = np.random.default_rng(0), tmp_path / "people"
+    root.mkdir()
+    for number in range(30):
+        photo = cv2.resize(random.integers(60, 200, (6, 8, 3), np.uint8), (160, 120))
+        skin = tuple(int(v) + int(random.integers(-30, 30)) for v in (200, 160, 130))
+        draw_face(photo, random.uniform(60, 100), random.uniform(55, 65), random.uniform(70, 85), skin=skin)
+        cv2.imwrite(str(root / f"{number:02}.jpg"), photo)
+    for name in ("one.mp4", "two.mp4"):
+        write_video(root / name, [lambda n: (100 + 4 * n, 120, 100)], count=6)
+    return root
+
+
+def test_faces_blends_photos_and_videos_and_finetunes_a_detector(people, tmp_path, fakelab, monkeypatch):
+    for module, name, value in ((faces, "_PAIRS", 80), (faces, "_SIZE", 48), (rendering, "STEPS", 2)):
+        monkeypatch.setattr(module, name, value)
+    words = ("detect-train", "--recipe", "faces", "--real", people, "--out", tmp_path / "det", "--set", "epochs=1")
+    done = fakelab(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "det" / "detector.json").read_text())
+    assert facts["model"] == "lite" and facts["settings"]["train"] == "finetune" and facts["settings"]["epochs"] == 1
+    assert facts["preprocessing"]["resolution"] == 48 and facts["preprocessing"]["faces"]["margin"] == 0.2
+    made = tmp_path / "det-sources" / "blends"
+    lines = [json.loads(line) for line in (made / "metadata.jsonl").read_text().splitlines()]
+    assert any("people/" in line["photo"] for line in lines) and any("video-faces" in line["photo"] for line in lines)
+    assert "render" in {line.get("kind") for line in lines}
+    when = (made / "imageset.json").stat().st_mtime_ns
+    assert faces.make_sources(str(people), tmp_path / "det-sources", device="cpu") == [made]  # finished: it is kept
+    assert (made / "imageset.json").stat().st_mtime_ns == when
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--recipe", "fotos", "--real", "x"), "no recipe 'fotos'.*one of photos.*Did you mean 'photos'"),
+        (("--recipe", "fotos", "--real", "x"), "no recipe 'fotos'.*one of faces, photos.*Did you mean 'photos'"),
         (("--recipe", "photos"), "makes the fakes itself .expected --real"),
         (("--recipe", "photos", "--real", "x", "--fake", "y"), "makes the fakes itself"),
     ],

@@ -23,7 +23,9 @@ def test_each_changes_pixels_and_keeps_shape_dtype_and_brightness(name, channels
         assert after.mean() == pytest.approx(image.mean(), abs=8)
 
 
-@pytest.mark.parametrize("names", [("jpeg95", "jpeg75", "jpeg50", "jpeg30"), ("noise2", "noise5", "noise20"), ("avc18", "avc28", "avc38")])
+@pytest.mark.parametrize(
+    "names", [("jpeg95", "jpeg75", "jpeg50", "jpeg30"), ("noise2", "noise5", "noise20"), ("avc18", "avc28", "avc38")]
+)
 def test_stronger_is_further_from_the_original(names, pictures):
     images = pictures(20, "fake", 2).astype(float)
     away = [
@@ -80,7 +82,19 @@ def test_crop_keeps_the_centre_and_drops_the_rim():
 @pytest.mark.parametrize("side", [8, 9, 33])
 def test_the_ends_of_the_ranges_work_on_small_sides(side, pictures):
     image = pictures(1, "real", 6, side=side)[0]
-    for name in ("jpeg1", "jpeg100", "blur0.1", "blur20", "resize0.05", "resize8", "noise128", "crop0.1", "crop1", "avc51", "hevc0"):
+    for name in (
+        "jpeg1",
+        "jpeg100",
+        "blur0.1",
+        "blur20",
+        "resize0.05",
+        "resize8",
+        "noise128",
+        "crop0.1",
+        "crop1",
+        "avc51",
+        "hevc0",
+    ):
         assert parse_degradation(name).apply(image, "k").shape == image.shape
 
 
@@ -92,7 +106,10 @@ def test_names_are_read_and_told_in_one_form(text, name):
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("jpg75", r"no degradation 'jpg'.*one of jpeg, webp, blur, resize, noise, crop, gamma, avc, hevc, none.*mean 'jpeg'"),
+        (
+            "jpg75",
+            r"no degradation 'jpg'.*one of jpeg, webp, blur, resize, noise, crop, gamma, avc, hevc, none.*mean 'jpeg'",
+        ),
         ("jpeg", "strength of the degradation 'jpeg' is missing.*a whole number, 1 to 100"),
         ("jpeg75.5", "could not be read .got 'jpeg75.5'"),
         ("jpeg101", "out of range .got 101; expected quality, a whole number, 1 to 100"),
