@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := fakelab fakecore fakegen fakedetect benchmarks tests cli.py
 
-.PHONY: docs demo test lint format speed clean
+# Real photos and videos of people, and small photographs of many kinds, for `make detectors`.
+FACES ?=
+PHOTOS ?=
+
+.PHONY: docs demo detectors test lint format speed clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python cli.py demo
@@ -23,6 +27,10 @@ format: $(VENV)/.installed
 
 speed: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed
+
+# The detectors of the package, trained and packed again: hours.
+detectors: $(VENV)/.installed
+	$(BIN)/python -m fakelab.detectors --faces '$(FACES)' --photos '$(PHOTOS)'
 
 # The site; its tools are installed apart from what the tests need.
 docs: $(VENV)/.installed

@@ -41,6 +41,7 @@ ORDER = {
         ("reals",),
         ("discriminators",),
         ("race", "recipes"),
+        ("detectors",),
         ("demo",),
         ("",),
         ("commands",),
