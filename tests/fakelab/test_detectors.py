@@ -1,5 +1,7 @@
 """The measurement behind the detectors of the package."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ class Paler:
         from fakecore.media.video import frames
         from fakedetect import Judgement
 
-        pale = float(np.mean([frame.pixels[105:150, 130:190].mean() for frame in frames(path)]))
+        pale = float(np.mean([frame.pixels[105:150, 130:190].mean() for frame in frames(Path(path))]))
         return {}, Judgement(min(pale / 255, 1.0), "fake" if pale > 170 else "real", 0.5, 0.5)
 
 
@@ -41,5 +43,5 @@ def test_swaps_of_other_people_are_measured_against_untouched_videos(tmp_path, w
     ]
     (rates,) = found["sources"].values()
     assert (rates["n_fake"], rates["n_real"]) == (3, 3) and found["fpr"] == 0.0 and 0 <= found["auroc"] <= 1
-    with pytest.raises(UserError, match="too few videos are held out .got 2"):
+    with pytest.raises(UserError, match=r"too few videos are held out .got 2"):
         detectors.measure_on_swaps(tmp_path, videos[:2], tmp_path / "swaps")
