@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
+from fakecore.media.jpegheader import is_plain_jpeg
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
 
@@ -99,6 +100,11 @@ def decode_image(data: bytes) -> np.ndarray:
     EXIF rotation is applied; 16-bit grey is scaled; palettes, CMYK and grey become RGB; transparent parts are laid on
     white, as browsers show them. Raises ImageError for a file that is not an image, is truncated, is animated, or is too large.
     """
+    if is_plain_jpeg(data, MAX_PIXELS):
+        # The same pixels as Pillow's, in a fifth of the time and without Python's lock.
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if pixels is not None:
+            return pixels
     with open_image(data) as image:
         frames = getattr(image, "n_frames", 1)
         if image.format != "MPO" and frames > 1:

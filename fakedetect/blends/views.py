@@ -61,7 +61,7 @@ def apply_view(view: View, image: np.ndarray, landmarks: np.ndarray, side: int) 
     `image`, uint8 (S, S, 3) with S > side, shows the square around the face and its surroundings at the same scale.
     """
     middle = (len(image) - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), view.turn, view.zoom)
+    matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), view.turn, view.zoom), np.float64)
     matrix[:, 2] += (side - 1) / 2 - middle + side * np.array([view.shift_x, view.shift_y])
     turned = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     moved = landmarks @ matrix[:, :2].T + matrix[:, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,11 @@ def compressed_as_video(layout: np.ndarray, codec: str, crf: int) -> np.ndarray:
     even = max(side + side % 2, _SMALLEST)  # 4:2:0 colour
     rgb = np.pad(np.broadcast_to(layout, (side, side, 3)), ((0, even - side), (0, even - side), (0, 0)), mode="edge")
     encoder, decoder = CODECS[codec]
-    writer = av.CodecContext.create(encoder, "w")
+    writer: Any = av.CodecContext.create(encoder, "w")
     writer.width = writer.height = even
     writer.pix_fmt, writer.time_base = "yuv420p", Fraction(1, 25)
     writer.options = {**_OPTIONS, "crf": str(crf), **({"x265-params": _X265} if codec == "hevc" else {})}
-    reader = av.CodecContext.create(decoder, "r")
+    reader: Any = av.CodecContext.create(decoder, "r")
     packets = []
     for number in range(_FRAMES):
         moved = np.ascontiguousarray(np.roll(rgb, number + 1 - _FRAMES, axis=1))

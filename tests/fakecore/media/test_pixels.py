@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from fakecore.media.jpegheader import is_plain_jpeg
 from fakecore.media.pixels import (
     ImageError,
     decode_image,
@@ -33,6 +34,12 @@ def saved(image, image_format, **options):
 
 def noise(height=12, width=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def rotated():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation
+    return exif.tobytes()
 
 
 def png_chunk(kind, content):
@@ -102,6 +109,32 @@ def test_exif_rotation_is_applied(orientation, turns):
     exif[274] = orientation
     found = decode_image(saved(Image.fromarray(noise()), "PNG", exif=exif))
     assert np.array_equal(found, np.rot90(noise(), turns))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "plain"),
+    [
+        ("RGB", {"quality": 90, "subsampling": 2}, True),
+        ("RGB", {"quality": 40, "subsampling": 1, "progressive": True}, True),
+        ("RGB", {"quality": 100, "subsampling": 0, "comment": b"a comment", "dpi": (72, 72)}, True),
+        ("L", {"quality": 75, "optimize": True, "restart_marker_rows": 1}, True),
+        ("CMYK", {"quality": 90}, False),
+        ("RGB", {"quality": 90, "exif": rotated()}, False),
+    ],
+)
+@pytest.mark.parametrize("size", [(8, 8), (33, 17), (160, 120)])
+def test_both_decoders_of_jpeg_give_the_same_pixels(mode, options, plain, size, monkeypatch):
+    random = np.random.default_rng(1)
+    small = random.integers(0, 256, (5, 7, 3), np.uint8)
+    photo = Image.fromarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)).convert(mode)
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", **options)
+    data = buffer.getvalue()
+    assert is_plain_jpeg(data, 10**6) is plain
+    assert not is_plain_jpeg(data, 63) and not is_plain_jpeg(data[:-1], 10**6)
+    found = decode_image(data)
+    monkeypatch.setattr("fakecore.media.pixels.is_plain_jpeg", lambda *_: False)
+    assert np.array_equal(found, decode_image(data))
 
 
 def test_damaged_exif_still_decodes():

@@ -1,0 +1,38 @@
+"""Read the header of a JPEG file, to decide who decodes it."""
+
+from __future__ import annotations
+
+_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+_SOF = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive: all Huffman-coded
+_SOS, _APP1, _APP2, _APP14 = 0xDA, 0xE1, 0xE2, 0xEE
+
+
+def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
+    """Return whether `data` is a whole JPEG of 8-bit grey or YCbCr and of up to `most_pixels`, without EXIF data (which may
+    rotate it), other pictures (MPO) or colours as Adobe stores them: what libjpeg decodes without further care.
+    """
+    if not data.startswith(_START) or not data.endswith(_END):
+        return False
+    place, shape = 2, None
+    while place + 4 <= len(data):
+        if data[place] != 0xFF:
+            return False
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        body = data[place + 4 : place + 10]
+        if marker == _SOS:
+            return shape is not None
+        if (
+            marker == _APP14
+            or (marker == _APP1 and body.startswith(b"Exif"))
+            or (marker == _APP2 and body[:3] == b"MPF")
+        ):
+            return False
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker not in _SOF or shape is not None or len(body) < 6:
+                return False
+            bits, height, width, components = body[0], int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5]
+            if bits != 8 or components not in (1, 3) or not 0 < height * width <= most_pixels:
+                return False
+            shape = (height, width)
+        place += 2 + length
+    return False
