@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from fakecore.labels import FAKE, REAL
 
 DECIMALS = 6
+MIN_OF_GROUP, MIN_GROUPS = 3, 20
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,36 @@ def choose_on(labels: np.ndarray, logits: np.ndarray, max_fpr: float, max_fnr: f
     temperature = fit_temperature(tiled, logits.ravel())
     p_fake = probability(logits.ravel(), temperature)
     return temperature, choose_thresholds(tiled, p_fake, max_fpr, max_fnr, len(logits))
+
+
+def choose_for_tracks(
+    labels: np.ndarray,
+    logits: np.ndarray,
+    groups: Sequence[str | None],
+    temperature: float,
+    max_fpr: float,
+    max_fnr: float,
+) -> Thresholds | None:
+    """Return thresholds for the median over several images of one person, as in a track of a video: such medians vary less than
+    single images do. Arguments as for `choose_on`, and the group of each image. None with fewer than MIN_GROUPS of either
+    label, counting groups of MIN_OF_GROUP images or more.
+    """
+    members: dict[tuple[str, int], list[int]] = {}
+    for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
+        if group is not None:
+            members.setdefault((group, int(label)), []).append(place)
+    large = {key: places for key, places in members.items() if len(places) >= MIN_OF_GROUP}
+    own = np.array([label for _, label in large])
+    if min((own == REAL).sum(), (own == FAKE).sum()) < MIN_GROUPS:
+        return None
+    medians = np.stack(
+        [np.median(logits[:, places], axis=1) for places in large.values()], axis=1
+    )  # (versions, groups)
+    p_fake = probability(medians.ravel(), temperature)
+    found = choose_thresholds(np.tile(own, len(logits)), p_fake, max_fpr, max_fnr, len(logits))
+    return replace(
+        found, chosen_on=found.chosen_on.replace("validation split:", "medians of people in the validation split:")
+    )
 
 
 def choose_thresholds(

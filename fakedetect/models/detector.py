@@ -123,6 +123,12 @@ class Detector:
         return Thresholds(**{field.name: self.facts["thresholds"][field.name] for field in fields(Thresholds)})
 
     @property
+    def track_thresholds(self) -> Thresholds:
+        """Thresholds for the median over the faces of a track; those of single images if none were chosen for tracks."""
+        found = self.facts.get("track_thresholds")
+        return self.thresholds if found is None else Thresholds(**{f.name: found[f.name] for f in fields(Thresholds)})
+
+    @property
     def id(self) -> str:
         """Twelve characters that identify these weights in tables of results."""
         if "sha256" not in self.facts:
@@ -167,9 +173,11 @@ class Detector:
         logits, features = network_outputs(self._scoring, images, self.device, rows)
         return logits, self.domain.outside(features)
 
-    def judge(self, logits: np.ndarray, outside: np.ndarray | None = None) -> list[Judgement]:
-        """Return the results for the values of `outputs`, with the temperature and thresholds of the detector."""
-        limits = self.thresholds
+    def judge(
+        self, logits: np.ndarray, outside: np.ndarray | None = None, limits: Thresholds | None = None
+    ) -> list[Judgement]:
+        """Return the results for the values of `outputs`, with the temperature and thresholds (or `limits`) of the detector."""
+        limits = limits or self.thresholds
         p_fakes = stated(probability(logits, self.facts["temperature"]))
         found = []
         for place, p in enumerate(p_fakes):
@@ -177,6 +185,11 @@ class Detector:
             verdict = "unsure" if far else decide(p, real_below=limits.real_below, fake_from=limits.fake_from)
             found.append(Judgement(float(p), verdict, limits.fake_from, limits.real_below, far))
         return found
+
+    def judge_track(self, logits: Sequence[float], outside: bool | None) -> Judgement:
+        """Return the result for a track of one face: that of the median logit, with the thresholds for tracks."""
+        far = None if outside is None else np.array([outside])
+        return self.judge(np.array([np.median(logits)]), far, self.track_thresholds)[0]
 
     def score(self, images: Sequence[np.ndarray | Path | str]) -> list[Judgement]:
         """Score images: uint8 RGB (H, W, 3) arrays, or paths. Raises ImageError for an unreadable or too small image.

@@ -11,20 +11,21 @@ from fakecore.schema import OBJECT, TEXT, Kind, check_fields, number, one_of, wh
 DETECTOR_VERSION = 1
 _SHAPE = {"resolution": whole(1, 1024), "channels": one_of(1, 3)}
 _COUNTS = {"real": whole(0), "fake": whole(0)}
+_THRESHOLDS = {
+    "fake_from": number(0, 1.000001),  # just above 1 if even p_fake 1 would accuse too many reals
+    "real_below": number(0, 1),
+    "name": TEXT,
+    "max_fpr": number(0, 1),
+    "max_fnr": number(0, 1),
+    "chosen_on": TEXT,
+}
 FIELDS = {
     "model": TEXT,
     "arguments": _SHAPE,
     "preprocessing": _SHAPE,
     "label_convention": OBJECT,
     "temperature": number(0.001, 1000),
-    "thresholds": {
-        "fake_from": number(0, 1.000001),  # just above 1 if even p_fake 1 would accuse too many reals
-        "real_below": number(0, 1),
-        "name": TEXT,
-        "max_fpr": number(0, 1),
-        "max_fnr": number(0, 1),
-        "chosen_on": TEXT,
-    },
+    "thresholds": _THRESHOLDS,
     "training": {"fingerprint": TEXT, "domain": TEXT, "counts": {"train": _COUNTS}},
     "settings": OBJECT,
     "seed": whole(),
@@ -85,8 +86,10 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         if takes != says:
             what = f"{where}: preprocessing.{name} and arguments.{name} differ"
             raise UserError(what, got=f"{says} and {takes}", remedy=remedy)
-    limits = facts["thresholds"]
-    if limits["real_below"] > limits["fake_from"]:
-        what = f"{where}: thresholds.real_below cannot be used"
-        expected = f"at most fake_from, {limits['fake_from']}"
-        raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)
+    for name in ("thresholds", "track_thresholds"):
+        limits = facts.get(name, facts["thresholds"])
+        check_fields({name: limits}, {name: _THRESHOLDS}, where, remedy=remedy)
+        if limits["real_below"] > limits["fake_from"]:
+            what = f"{where}: {name}.real_below cannot be used"
+            expected = f"at most fake_from, {limits['fake_from']}"
+            raise UserError(what, got=limits["real_below"], expected=expected, remedy=remedy)

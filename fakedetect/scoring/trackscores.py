@@ -55,8 +55,7 @@ class TrackSeen:
     def judged(self, detector: Detector) -> Judgement:
         """Return the track's verdict from the median of its logits; out of domain if most of its faces are."""
         known = [far for far in self.outside if far is not None]
-        far = np.array([2 * sum(known) > len(known)]) if known else None
-        return detector.judge(np.array([np.median(self.logits)]), far)[0]
+        return detector.judge_track(self.logits, 2 * sum(known) > len(known) if known else None)
 
     def p_fakes(self, detector: Detector) -> list[float]:
         """Return p_fake of each scored face."""

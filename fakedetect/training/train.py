@@ -25,7 +25,7 @@ from fakedetect.data.loading import LabelledImages, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
-from fakedetect.models.calibration import choose_on, probability
+from fakedetect.models.calibration import choose_for_tracks, choose_on, probability
 from fakedetect.models.detector import Detector, network_logits, network_outputs, scoring_network
 from fakedetect.models.domain import Domain, fit_domain
 from fakedetect.models.facts import DETECTOR_VERSION, FACE_CUT
@@ -123,9 +123,13 @@ def _finish(
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
     logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
+    limits, for_tracks = (settings.max_fpr, settings.max_fnr), None
     if left_out is None:
         val_logits = with_degraded(scorer, data, val, logits[val], settings, device)
-        temperature, thresholds = choose_on(data.labels[val], val_logits, settings.max_fpr, settings.max_fnr)
+        temperature, thresholds = choose_on(data.labels[val], val_logits, *limits)
+        if _face_cut(data.origin):
+            groups = data.groups_of(val)
+            for_tracks = choose_for_tracks(data.labels[val], val_logits, groups, temperature, *limits)
     else:
         temperature, thresholds = left_out.temperature, left_out.thresholds
     p_fake = probability(logits, temperature)
@@ -149,6 +153,7 @@ def _finish(
         **fitted.chosen,
         "temperature": temperature,
         "thresholds": thresholds.to_json(),
+        **({"track_thresholds": for_tracks.to_json()} if for_tracks else {}),
         **({"left_out": left_out.expected} if left_out else {}),
         "best_epoch": fitted.best_epoch,
         "train_s": round(fitted.seconds, 2),

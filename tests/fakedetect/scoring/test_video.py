@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import av
 import cv2
@@ -134,6 +135,16 @@ def test_a_few_bad_faces_do_not_change_the_verdict_of_a_track(tmp_path, detector
     assert row["verdict"] == "real" and track["frames"] == track["judged"] == 10
     assert row["note"] == "options: --every-face"
     assert sum(p >= row["threshold"] for _, p in row["timeline"]) == 2
+
+
+def test_a_track_is_judged_by_thresholds_of_its_own(tmp_path, detector, faces_of, known_faces):
+    video = write_video(tmp_path / "one.avi", drawn(faces_of, [("real", None)] * 20))
+    strict = {**vars(detector.thresholds), "fake_from": 1e-9, "real_below": 0.0}
+    other = replace(detector, facts={**detector.facts, "track_thresholds": strict})
+    (row,) = rows_of(video, other)
+    assert row["verdict"] == "fake" and row["threshold"] == 1e-9
+    (photo,) = other.judge(np.zeros(1) - 9)
+    assert photo.threshold == detector.thresholds.fake_from
 
 
 def test_the_sharpest_face_of_each_period_is_scored_and_periods_get_longer(tmp_path, detector, faces_of, known_faces):
