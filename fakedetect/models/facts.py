@@ -52,6 +52,11 @@ def expectation(facts: dict) -> str:
         )
     rows = found["sources"]
     name, worst = min(rows.items(), key=lambda item: item[1]["auroc"])
+    if len(rows) == 1:
+        return (
+            f"Measured on {name}, which were not in its training: AUROC {found['auroc']:.3f}; {found['tpr']:.0%} of fakes and "
+            f"{found['fpr']:.1%} of reals called fake."
+        )
     return (
         f"Expected on generators that it was not trained on ({len(rows)} sources, each left out in turn): "
         f"AUROC {found['auroc']:.3f}; {found['tpr']:.0%} of fakes and {found['fpr']:.1%} of reals called fake. "
