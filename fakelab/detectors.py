@@ -26,7 +26,7 @@ from fakedetect.export.pack import pack
 from fakelab.recipes import faces, photos
 
 OUT = Path("fakedetect/detectors")
-_EPOCHS = 8
+_EPOCHS = 7
 _CRFS = (20, 24, 28, 32, 36)  # of H.264, one after another
 _MOST_SWAPS, _SECONDS = 12, 4.0
 _PHOTO_SIDE = 128  # pixels: small images are enlarged to it, large ones reduced

@@ -12,7 +12,7 @@ from fakecore.sets.folders import Source
 from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend, match_colour
 from fakedetect.blends.photofaces import PhotoFace, cut_square, decode_row
 from fakedetect.blends.rendering import Renderer
-from fakedetect.blends.views import View, apply_view, draw_view, reduced
+from fakedetect.blends.views import View, apply_view, draw_view, filmed
 
 _SHARES = {"self": 0.6, "swap": 0.3, "render": 0.3}  # of the fakes, in proportion; render only with renderers
 _ALIKE = 20  # a donor is drawn among so many faces with the most similar landmarks
@@ -104,4 +104,4 @@ class BlendMaker:
         return apply_view(view, shown, landmarks, side)
 
     def _finish(self, image: np.ndarray, index: int) -> np.ndarray:
-        return fit_square(reduced(self.view(index), image), self._size, 3)
+        return fit_square(filmed(self.view(index), image, str(index)), self._size, 3)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from fakedetect.blends.blending import recoloured
+from fakedetect.data.degrade import moved_while_exposed
 
 _TURN = 12.0  # degrees, at most
-_GREY, _REDUCED = 0.1, 0.4  # shares of the views
+_GREY, _REDUCED, _DARK, _MOVING = 0.1, 0.4, 0.15, 0.2  # shares of the views
 _LEAST = 0.2  # of the side: as small as faces in videos are
 
 
@@ -27,6 +28,8 @@ class View:
     contrast: float
     red: float
     blue: float
+    exposure: float  # factor of all values: below 1, the scene is dark
+    motion: float  # length of motion blur
     reduce: float  # the image is reduced to this share of its side in the end
 
     def to_json(self) -> dict:
@@ -40,10 +43,10 @@ def draw_view(random: np.random.Generator) -> View:
         return float(random.uniform(middle - width, middle + width))
 
     grey = random.random() < _GREY
-    reduced = random.random() < _REDUCED
+    reduced, dark, moving = (random.random() < share for share in (_REDUCED, _DARK, _MOVING))
     return View(
         turn=around(_TURN),
-        zoom=float(random.uniform(0.9, 1.12)),
+        zoom=float(random.uniform(0.85, 1.15)),
         shift_x=around(0.04),
         shift_y=around(0.04),
         saturation=0.0 if grey else around(0.25, 1.0),
@@ -51,6 +54,8 @@ def draw_view(random: np.random.Generator) -> View:
         contrast=around(0.2, 1.0),
         red=0.0 if grey else around(8),
         blue=0.0 if grey else around(8),
+        exposure=float(random.uniform(0.25, 0.9)) if dark else 1.0,
+        motion=float(random.uniform(0.01, 0.08)) if moving else 0.0,
         reduce=float(np.exp(random.uniform(np.log(_LEAST), 0.0))) if reduced else 1.0,
     )
 
@@ -66,10 +71,16 @@ def apply_view(view: View, image: np.ndarray, landmarks: np.ndarray, side: int) 
     turned = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     moved = landmarks @ matrix[:, :2].T + matrix[:, 2]
     shown = recoloured(turned, 0.0, view.saturation, view.brightness, view.contrast, view.red, view.blue)
+    if view.exposure < 1:
+        shown = (view.exposure * shown).round().astype(np.uint8)
     return shown, moved
 
 
-def reduced(view: View, image: np.ndarray) -> np.ndarray:
-    """Return the image at the size to which the view reduces it, at least 32 pixels."""
+def filmed(view: View, image: np.ndarray, key: str) -> np.ndarray:
+    """Return the image with the view's motion blur, whose direction follows from `key`, and at the size to which the view
+    reduces it, at least 32 pixels.
+    """
+    if view.motion * len(image) >= 1:
+        image = moved_while_exposed(image, view.motion * len(image), key)
     side = max(min(32, len(image)), round(view.reduce * len(image)))
     return image if side == len(image) else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)

@@ -42,6 +42,18 @@ def saved_as_webp(layout: np.ndarray, quality: int) -> np.ndarray:
     return _encoded(layout, ".webp", cv2.IMWRITE_WEBP_QUALITY, quality)
 
 
+def moved_while_exposed(layout: np.ndarray, length: float, key: str) -> np.ndarray:
+    """Return the image with motion blur along a line of `length` pixels, whose direction follows from `key`."""
+    angle = np.random.default_rng(derive_seed("motion", key)).uniform(0, np.pi)
+    half = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    end = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+    shift = 4  # bits of the fraction of a pixel
+    ends = [tuple(int(v) for v in np.round((half + sign * end) * 2**shift)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, shift)
+    return _layout(cv2.filter2D(layout, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT), layout)
+
+
 def with_gamma(layout: np.ndarray, exponent: float) -> np.ndarray:
     """Return the image with each value raised to `exponent`, values scaled to [0, 1]: 1 changes nothing."""
     table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
@@ -102,6 +114,7 @@ KINDS = {
     "noise": Kind(0.1, 128, "sigma in grey levels", "Gaussian noise, sigma {} grey levels", _noisy),
     "crop": Kind(0.1, 1, "share of the side", "centre {} of the side, enlarged", lambda im, s, key: _cropped_and_back(im, s)),
     "gamma": Kind(0.2, 5, "exponent", "gamma {}", lambda im, exponent, key: with_gamma(im, exponent)),
+    "motion": Kind(1, 64, "pixels", "motion blur, {} px", moved_while_exposed),
     "avc": Kind(0, 51, "CRF", "frame of an H.264 video, CRF {}", partial(_video_frame, "avc"), whole=True),
     "hevc": Kind(0, 51, "CRF", "frame of an H.265 video, CRF {}", partial(_video_frame, "hevc"), whole=True),
 }  # fmt: skip

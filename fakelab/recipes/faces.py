@@ -14,10 +14,10 @@ from fakecore.progress import say
 from fakedetect import Cut, blend, crop_faces, list_inputs
 from fakedetect.training.recipes import Recipe
 
-_SIZE = 192  # pixels of a training image
+_SIZE, _MARGIN = 160, 0.08  # pixels of a training image; border around a face, share of its side
 _PAIRS = 16_000  # wanted; a face has at most _MOST_COPIES of them
 _MOST_COPIES = 8
-_FRAMES = 40  # of each video
+_FRAMES = 80  # of each video
 _VIDEO_SIZE, _VIDEO_MARGIN, _MIN_FACE = 320, 0.6, 40  # crops of videos: pixels, share of the side, pixels
 SETTINGS = {
     "model": "lite",
@@ -56,7 +56,17 @@ def make_sources(
         shutil.rmtree(made)  # an unfinished one
     faces = len(inputs) - len(videos) + _FRAMES * len(videos)
     copies = max(1, min(_MOST_COPIES, round(_PAIRS / max(1, faces))))
-    blend(sources, made, size=_SIZE, copies=copies, seed=seed, render=True, device=device, data_root=data_root)
+    blend(
+        sources,
+        made,
+        size=_SIZE,
+        margin=_MARGIN,
+        copies=copies,
+        seed=seed,
+        render=True,
+        device=device,
+        data_root=data_root,
+    )
     return [made]
 
 

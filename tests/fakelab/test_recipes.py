@@ -68,7 +68,7 @@ def test_faces_blends_photos_and_videos_and_finetunes_a_detector(people, tmp_pat
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "det" / "detector.json").read_text())
     assert facts["model"] == "lite" and facts["settings"]["train"] == "finetune" and facts["settings"]["epochs"] == 1
-    assert facts["preprocessing"]["resolution"] == 48 and facts["preprocessing"]["faces"]["margin"] == 0.2
+    assert facts["preprocessing"]["resolution"] == 48 and facts["preprocessing"]["faces"]["margin"] == 0.08
     made = tmp_path / "det-sources" / "blends"
     lines = [json.loads(line) for line in (made / "metadata.jsonl").read_text().splitlines()]
     assert any("people/" in line["photo"] for line in lines) and any("video-faces" in line["photo"] for line in lines)

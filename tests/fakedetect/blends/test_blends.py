@@ -12,7 +12,7 @@ from fakecore.sets.imageset import read_imageset
 from fakedetect.audits.audit import audit
 from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend
 from fakedetect.blends.rendering import KINDS, train_renderers
-from fakedetect.blends.views import apply_view, draw_view, reduced
+from fakedetect.blends.views import apply_view, draw_view, filmed
 
 LANDMARKS = np.array([[45, 50], [83, 50], [64, 72], [50, 92], [78, 92]], float)  # in 128 pixels
 STILL = Blend(  # changes nothing
@@ -89,7 +89,12 @@ def test_a_view_moves_landmarks_with_the_picture():
     shown, moved = apply_view(view, image, points, 100)
     for x, y in moved:
         assert shown[round(y), round(x)].mean() > 150
-    assert len(reduced(replace(view, reduce=0.5), shown)) == 50
+    still = replace(view, reduce=0.5, motion=0)
+    assert len(filmed(still, shown, "1")) == 50
+    moving = filmed(replace(view, reduce=1, motion=0.1), shown, "1")
+    assert moving.max() < shown.max() and not np.array_equal(
+        moving, filmed(replace(view, reduce=1, motion=0.1), shown, "2")
+    )
 
 
 @pytest.mark.parametrize("part", ["face", "eyes", "mouth"])

@@ -13,7 +13,7 @@ def sharpness(image: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", [*(name for name in GRID if name != "none"), "gamma1.1", "avc23", "hevc28"])
+@pytest.mark.parametrize("name", [*(name for name in GRID if name != "none"), "gamma1.1", "motion6", "avc23", "hevc28"])
 def test_each_changes_pixels_and_keeps_shape_dtype_and_brightness(name, channels, pictures):
     for image in pictures(5, "fake", 1, channels=channels):
         before = image.copy()
@@ -92,6 +92,7 @@ def test_the_ends_of_the_ranges_work_on_small_sides(side, pictures):
         "noise128",
         "crop0.1",
         "crop1",
+        "motion64",
         "avc51",
         "hevc0",
     ):
@@ -108,7 +109,7 @@ def test_names_are_read_and_told_in_one_form(text, name):
     [
         (
             "jpg75",
-            r"no degradation 'jpg'.*one of jpeg, webp, blur, resize, noise, crop, gamma, avc, hevc, none.*mean 'jpeg'",
+            r"no degradation 'jpg'.*one of jpeg, webp, blur, resize, noise, crop, gamma, motion, avc, hevc, none.*mean 'jpeg'",
         ),
         ("jpeg", "strength of the degradation 'jpeg' is missing.*a whole number, 1 to 100"),
         ("jpeg75.5", "could not be read .got 'jpeg75.5'"),
