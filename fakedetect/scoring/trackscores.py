@@ -10,6 +10,7 @@ from fakedetect.models.detector import Detector, Judgement
 
 # Among many short tracks, the highest score is high by chance; false detections of the face finder rarely last.
 MIN_TRACK_S = 0.5
+HIGH = 0.8  # the quantile of a track's p_fakes that results also state
 THUMBNAILS = 12  # per track; up to twice as many during the analysis
 
 

@@ -22,7 +22,7 @@ from fakedetect.faces.options import FPS, VideoOptions
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.photofaces import suspicion
 from fakedetect.scoring.pipeline import Pipeline
-from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
+from fakedetect.scoring.trackscores import HIGH, MIN_TRACK_S, TrackSeen, VideoShown
 
 NO_VIDEO: dict[str, Any] = {"frames": 0, "duration_s": None, "tracks": [], "timeline": []}
 
@@ -102,8 +102,10 @@ class VideoJudge:
                 "frames": len(track.times),
                 "judged": len(track.logits),
                 "outside_domain": judgement.outside_domain,
+                "p_fake_high": round(float(np.quantile(p_fakes, HIGH)), 6),
+                "spread": round(float(np.std(track.logits)), 3),
             }
-            for track, judgement, _ in judged
+            for track, judgement, p_fakes in judged
         ]
         facts["timeline"] = self._timeline([(track, p_fakes) for track, _, p_fakes in deciding])
         if self._keep:
