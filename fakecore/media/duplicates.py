@@ -13,7 +13,9 @@ MAX_RMS = 20.0  # grey levels of 255 between two thumbnails; copies that were cr
 # pairs above 0.5; handwritten digits, which all look alike, are below 0.3 without being copies. So a copy must also be
 # twice as near as nearest neighbours usually are. Below 0.12, the effect of JPEG quality 75, it always counts as a copy.
 MAX_SHARE, MIN_SHARE = 0.35, 0.12
-_SEARCH_DIMENSIONS = 8
+_TREE_DIMENSIONS, _KEPT_DIMENSIONS = 12, 48  # principal components of the search, and of the first comparison
+_BLOCK = 2048  # thumbnails, or pairs of them, at a time
+_ROUNDING = 1e-2  # grey levels: distances are of single precision
 _SAMPLE = 500
 
 
@@ -29,11 +31,11 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 def near_pairs(small: np.ndarray) -> np.ndarray:
     """Return index pairs (M, 2) of near-identical thumbnails (N, D).
 
-    A projection on the first principal components never increases a distance, so a tree search there misses no pair; its
-    results are then compared in full.
+    A projection on principal components never increases a distance, so a search there misses no pair: a tree finds those that
+    are near in a few components, more components dismiss most of them, and the rest are compared in full.
     """
+    from scipy.spatial import cKDTree
     from sklearn.decomposition import PCA
-    from sklearn.neighbors import KDTree
 
     count, dimensions = small.shape
     if count < 2:
@@ -41,22 +43,34 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
     # Fitting on a sample affects only the speed of the search, not its result.
     sample = small[np.linspace(0, count - 1, min(count, 5000)).astype(int)]
     with np.errstate(invalid="ignore"):  # a set of equal images has no variance to divide by
-        pca = PCA(min(_SEARCH_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
+        pca = PCA(min(_KEPT_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
     projected = pca.transform(small)
-    tree = KDTree(projected)
+    tree = cKDTree(projected[:, :_TREE_DIMENSIONS])
     contrast = small.std(axis=1)
-    share = _share_limit(small, contrast)
+    limit = np.minimum(MAX_RMS, _share_limit(small, contrast) * contrast)  # the largest RMS that a copy may have
+    radius = np.sqrt(dimensions) * limit
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, count, 1000):
-        radius = np.sqrt(dimensions) * np.minimum(MAX_RMS, share * contrast[start : start + 1000])
-        for offset, near in enumerate(tree.query_radius(projected[start : start + 1000], radius)):
-            index = start + offset
-            near = near[near != index]
-            rms = np.sqrt(((small[near] - small[index]) ** 2).mean(axis=1))
-            near = near[rms <= np.minimum(MAX_RMS, share * np.minimum(contrast[near], contrast[index]))]
-            pairs.append(np.stack([np.full(len(near), index), near], axis=1))
-    found = np.concatenate(pairs)
-    return found[found[:, 0] < found[:, 1]]
+    for start in range(0, count, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        near = tree.query_ball_point(tree.data[rows], radius[rows] + _ROUNDING, workers=-1)
+        left = np.repeat(np.arange(start, start + len(near)), [len(one) for one in near])
+        right = np.concatenate([np.asarray(one, dtype=np.int64) for one in near])
+        left, right = left[left < right], right[left < right]
+        for part in range(0, len(left), _BLOCK):
+            pairs.append(_confirmed(small, projected, left[part : part + _BLOCK], right[part : part + _BLOCK], limit))
+    return np.concatenate(pairs)
+
+
+def _confirmed(
+    small: np.ndarray, projected: np.ndarray, left: np.ndarray, right: np.ndarray, limit: np.ndarray
+) -> np.ndarray:
+    """Return those of the pairs `left`, `right` (n,) whose thumbnails are as near as `limit` (N,) allows for both, (m, 2)."""
+    most = np.minimum(limit[left], limit[right])
+    bound = np.sqrt(((projected[left] - projected[right]) ** 2).sum(axis=1))
+    kept = bound <= np.sqrt(small.shape[1]) * most + _ROUNDING
+    left, right, most = left[kept], right[kept], most[kept]
+    rms = np.sqrt(((small[left] - small[right]) ** 2).mean(axis=1))
+    return np.stack([left, right], axis=1)[rms <= most]
 
 
 def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:

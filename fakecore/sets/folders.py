@@ -160,7 +160,10 @@ def listing_stamp(folder: Path, names: Iterable[str], files: Iterable[Path]) -> 
     """Return a digest of names, sizes and times, which changes whenever the folder changes."""
     digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for name, path in zip(names, files, strict=True):
-        status = path.stat() if path.exists() else None
-        facts = (status.st_size, status.st_mtime_ns) if status else None
+        try:
+            status = path.stat()
+            facts = (status.st_size, status.st_mtime_ns)
+        except OSError:
+            facts = None
         digest.update(f"{name}\0{facts}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

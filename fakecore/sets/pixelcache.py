@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey,
 from fakecore.progress import progress_bar
 from fakecore.runs.cache import cache_home, limit_bytes, prune
 
+_CHUNK = 32  # images that a thread decodes at a time
 _VERSION = 2  # increase it if decoding, cropping, resizing or the refusals change
 
 
@@ -110,22 +113,25 @@ def _build(array_path, facts_path, names, read, resolution: int, channels: int, 
             fitted = fit_square(pixels, resolution, channels)
             return finish(fitted) if finish else fitted, digest, min(pixels.shape[:2])
 
-        for index, outcome in _in_order(load, len(names)):
-            if isinstance(outcome, ImageError):
-                unused.append({"path": names[index], "status": outcome.status, "error": str(outcome)})
-            else:
-                images[len(rows)], digest, side = outcome
-                rows.append(index)
-                hashes.append(digest)
-                smallest = min(smallest, side)
-            bar.advance()
+        for start, outcomes in _in_order(load, len(names)):
+            for index, outcome in enumerate(outcomes, start):
+                if isinstance(outcome, ImageError):
+                    unused.append({"path": names[index], "status": outcome.status, "error": str(outcome)})
+                else:
+                    images[len(rows)], digest, side = outcome
+                    rows.append(index)
+                    hashes.append(digest)
+                    smallest = min(smallest, side)
+            bar.advance(len(outcomes))
         images.flush()
         del images
     write_json(facts_path, {"rows": rows, "sha256": hashes, "unused": unused, "smallest": smallest})
 
 
-def _in_order(load: Callable, count: int, window: int = 256):
-    """Yield (index, result or ImageError) in order, with at most `window` items in progress to limit memory."""
+def _in_order(load: Callable, count: int) -> Iterator[tuple[int, list]]:
+    """Yield (first index, results or ImageErrors) of one chunk of items after another; a few chunks are in progress. Small
+    images decode in less time than a thread takes to be handed one.
+    """
 
     def attempt(index: int):
         try:
@@ -133,9 +139,17 @@ def _in_order(load: Callable, count: int, window: int = 256):
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for start in range(0, count, window):
-            yield from enumerate(pool.map(attempt, range(start, min(start + window, count))), start)
+    def chunk(start: int) -> list:
+        return [attempt(index) for index in range(start, min(start + _CHUNK, count))]
+
+    workers = os.cpu_count() or 1
+    starts = iter(range(0, count, _CHUNK))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque((start, pool.submit(chunk, start)) for start in islice(starts, 2 * workers))
+        while waiting:
+            start, future = waiting.popleft()
+            yield start, future.result()
+            waiting.extend((start, pool.submit(chunk, start)) for start in islice(starts, 1))
 
 
 def _pixels_of(item: bytes | np.ndarray) -> np.ndarray:
