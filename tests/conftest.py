@@ -21,6 +21,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests mean the CPU, also on a machine with a GPU
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process of tests a core: threads of each would wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
 
