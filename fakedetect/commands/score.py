@@ -28,7 +28,7 @@ def score(
         Path | None,
         typer.Option(
             help="Detector folder, .onnx file, or faces or photos, which come with fakelab. Default: the newest in runs/, else "
-            "faces for faces and photos for pictures without one."
+            "faces for faces and photos for whole photos."
         ),
     ] = None,
     out: Annotated[
@@ -137,8 +137,8 @@ def print_scores(
     if drawn:
         refuse_video(drawn, len(inputs), out)
     detector = Detector.load(detector_path or ("photos" if options.whole_frame else "faces"), device)
-    without_face = None if detector_path or options.whole_frame else Detector.load("photos", device)
-    detectors = [one for one in (detector, without_face) if one]
+    of_photos = None if detector_path or options.whole_frame else Detector.load("photos", device)
+    detectors = [one for one in (detector, of_photos) if one]
     results = ResultsFile(out, *detectors) if out and not page else None
     before = _scored_before(inputs, results, options) if results else {}
     todo = [item for item in inputs if item[0] not in before]
@@ -156,7 +156,7 @@ def print_scores(
 
         videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
         tested = bool(page) or len(inputs) == 1 if stability is None else stability
-        for rows in score_files(todo, detector, videos, stability=tested, without_face=without_face):
+        for rows in score_files(todo, detector, videos, stability=tested, of_photos=of_photos):
             if page:
                 on_page += rows
             if results:
@@ -172,7 +172,7 @@ def print_scores(
             if stop.asked:
                 raise Interrupted(_resume_hint(results))
     if page:
-        write_score_page(page, on_page, videos.shown, detector, without_face)
+        write_score_page(page, on_page, videos.shown, detector, of_photos)
     if drawn:
         _draw(inputs[0][0], drawn, videos)
     code = _print_counts(counts, out, page)
@@ -186,7 +186,7 @@ def _newest_detector() -> Path | None:
     from fakecore.runs import runfolder
 
     found = runfolder.newest(RUNS, "detector.json")
-    say(f"using {found}" if found else "using the detectors of the package: faces, and photos where there is no face")
+    say(f"using {found}" if found else "using the detectors of the package: faces for faces, photos for whole photos")
     return found
 
 

@@ -59,23 +59,23 @@ def score_files(
     videos: VideoJudge | None = None,
     *,
     stability: bool = False,
-    without_face: Detector | None = None,
+    of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos.
     The number of pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one
     by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
-    verdict, and the values of the most suspicious one. If there is none, the detector `without_face` judges the photo; without
-    one, `status` is "no_face". `judged_by` names the detector. With `stability`, photos are
-    also judged after five light re-encodings: rows have `stable` and `p_fake_range`, and a verdict that flips becomes
-    "unsure".
+    verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
+    given, judges photos without a face, and the others beside their faces, where only its verdict "fake" counts; `judged_by`
+    names the detector that decided. With `stability`, photos are also judged after five light re-encodings: rows have
+    `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
     inputs, videos = iter(inputs), videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
-    photos = PhotoJudge(detector, faces, stability, without_face)
+    photos = PhotoJudge(detector, faces, stability, of_photos)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:

@@ -34,9 +34,9 @@ def refuse_page(path: Path) -> None:
 
 
 def write_score_page(
-    path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector, without_face: Detector | None = None
+    path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector, of_photos: Detector | None = None
 ) -> None:
-    """Write the report of these rows; `shown` is VideoJudge.shown. `without_face` judged the photos without a face."""
+    """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos."""
     videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
@@ -54,7 +54,7 @@ def write_score_page(
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
-        detectors=[(one, expectation(one.facts)) for one in (detector, without_face) if one],
+        detectors=[(one, expectation(one.facts)) for one in (detector, of_photos) if one],
         min_track_s=MIN_TRACK_S,
     )
 

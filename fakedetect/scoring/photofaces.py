@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fakecore.media.pixels import ImageError
-from fakedetect.faces.finder import MARGIN, SMALLEST, Face, FaceFinder, crop
+from fakedetect.faces.finder import MARGIN, Face, FaceFinder, crop
 from fakedetect.models.detector import Detector, Judgement
 
 _RANK = {"real": 0, "unsure": 1, "fake": 2}
+_LEAST = 32  # pixels: a smaller face shows too little
 _SHARE = 0.4  # of a photo's shorter side: a face of this size is found even if it is smaller than min_face
 
 
@@ -28,7 +29,7 @@ class PhotoFaces:
 
         Raises ImageError with status "no_face" if there is none.
         """
-        least = max(SMALLEST, min(self.min_face, _SHARE * min(image.shape[:2])))
+        least = max(_LEAST, min(self.min_face, _SHARE * min(image.shape[:2])))
         (faces,) = self.finder.find([image], least)
         if not faces:
             why = f"no face of at least {least:.0f} pixels; --whole-frame scores the photo as it is"

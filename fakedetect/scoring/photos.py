@@ -25,21 +25,37 @@ COLUMNS = (
 OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 
 
+@dataclass(frozen=True)
+class _View:
+    """What is judged of a photo: an image, uint8 RGB, the photo itself or one of its faces; and who judges it."""
+
+    image: np.ndarray
+    detector: Detector
+    face: Face | None = None
+
+
 @dataclass
 class _Photo:
-    """A file on its way to its row: the images to judge (uint8 RGB, the photo or its faces), or none if it cannot be used; and
-    who judges them.
-    """
+    """A file on its way to its row: what is judged of it, nothing if it cannot be used."""
 
     row: dict
-    detector: Detector
-    images: list[np.ndarray] = field(default_factory=list)
-    faces: list[Face] = field(default_factory=list)
+    views: list[_View] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The judgement of a view, and the fields of its test of stability, if there was one."""
+
+    view: _View
+    judgement: Judgement
+    fields: dict
 
 
 class PhotoJudge:
-    """Judges photos as they are, or by their `faces`; with `stability`, also after light re-encodings. Photos without a face
-    are judged by `without_face`, if given.
+    """Judges photos as they are, or by their `faces`; with `stability`, also after light re-encodings.
+
+    `of_photos`, if given, judges photos without a face, and photos with faces beside their faces: a face that looks real can be
+    part of a picture that a generator made as a whole. There, only its verdict "fake" counts.
     """
 
     def __init__(
@@ -47,20 +63,20 @@ class PhotoJudge:
         detector: Detector,
         faces: PhotoFaces | None = None,
         stability: bool = False,
-        without_face: Detector | None = None,
+        of_photos: Detector | None = None,
     ):
-        self._detector, self._faces, self._stability, self._without_face = detector, faces, stability, without_face
+        self._detector, self._faces, self._stability, self._of_photos = detector, faces, stability, of_photos
 
     def judge(self, items: list[tuple[str, str | None]]) -> list[dict]:
         """Return a row for each (path, problem). A video's row has the status None: it is scored elsewhere."""
         photos = [self._read(path, problem) for path, problem in items]
-        judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._without_face) if one}
-        return [self._row(photo, judged[id(photo.detector)]) if photo.images else photo.row for photo in photos]
+        judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._of_photos) if one}
+        return [self._row(photo, judged) if photo.views else photo.row for photo in photos]
 
     def _judgements(self, photos: list[_Photo], detector: Detector) -> Iterator[Judgement]:
-        """Return the judgements of all versions of the images that are for `detector`, in order."""
-        own = [photo for photo in photos if photo.detector is detector]
-        prepared = [array for photo in own for image in photo.images for array in self._versions(photo, image)]
+        """Return the judgements of all versions of the views that are for `detector`, in order."""
+        own = [(photo, view) for photo in photos for view in photo.views if view.detector is detector]
+        prepared = [array for photo, view in own for array in self._versions(photo, view)]
         with one_thread():
             return iter(detector.judge(*detector.outputs(np.stack(prepared))) if prepared else ())
 
@@ -75,49 +91,56 @@ class PhotoJudge:
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
             if self._faces is None:
-                return _whole(row, image, detector)
-            try:
-                faces, crops = zip(*self._faces.find(image), strict=True)
-            except ImageError:
-                if self._without_face is None:
-                    raise
-                return _whole(row | _judge_fields(self._without_face), image, self._without_face)
-            return _Photo(row, detector, list(crops), list(faces))
+                return _Photo(row, [_View(image, detector)])
+            return _Photo(row, self._views(image))
         except ImageError as error:
             if error.kind == "video":
-                return _Photo(row | {"status": None, "kind": "video"}, detector)
-            return _Photo(row | {"status": error.status, "error": str(error)}, detector)
+                return _Photo(row | {"status": None, "kind": "video"})
+            return _Photo(row | {"status": error.status, "error": str(error)})
 
-    def _versions(self, photo: _Photo, image: np.ndarray) -> list[np.ndarray]:
+    def _views(self, image: np.ndarray) -> list[_View]:
+        """Return the faces of a photo and, with `of_photos`, the photo itself. Raises ImageError if that leaves nothing."""
+        whole = [] if self._of_photos is None else [_View(image, self._of_photos)]
+        assert self._faces, "called for detectors of faces only"
+        try:
+            return [_View(crop, self._detector, face) for face, crop in self._faces.find(image)] + whole
+        except ImageError:
+            if not whole:
+                raise
+            return whole
+
+    def _versions(self, photo: _Photo, view: _View) -> list[np.ndarray]:
         """Return the prepared image and, to test its stability, its re-encodings."""
-        own = [photo.detector.prepare(image)]
-        return own + re_encoded(image, photo.detector, photo.row["sha256"]) if self._stability else own
+        own = [view.detector.prepare(view.image)]
+        return own + re_encoded(view.image, view.detector, photo.row["sha256"]) if self._stability else own
 
-    def _row(self, photo: _Photo, judgements: Iterator[Judgement]) -> dict:
+    def _row(self, photo: _Photo, judged: dict[int, Iterator[Judgement]]) -> dict:
         settled = []
-        for _ in photo.images:
-            judgement = next(judgements)
+        for view in photo.views:
+            judgement = next(judged[id(view.detector)])
             fields: dict = {}
             if self._stability:
-                judgement, fields = settle(judgement, [next(judgements) for _ in RE_ENCODINGS])
-            settled.append((judgement, fields))
-        worst, fields = max(settled, key=lambda one: suspicion(one[0]))
-        row = photo.row | fields
-        if photo.faces:
-            row |= face_fields(photo.faces, [judgement for judgement, _ in settled])
-            many = len(photo.faces) > 1
-            row["note"] = f"the most suspicious of {counted(len(photo.faces), 'face')}" if many else "one face"
-        if fields:
-            row["note"] = "; ".join(filter(None, [note_on_flip(fields), row["note"]])) or None
-        return with_judgement(row, worst)
+                judgement, fields = settle(judgement, [next(judged[id(view.detector)]) for _ in RE_ENCODINGS])
+            settled.append(_Settled(view, judgement, fields))
+        faces = [one for one in settled if one.view.face is not None]
+        worst = max(faces, key=lambda one: suspicion(one.judgement), default=settled[-1])
+        if settled[-1].judgement.verdict == "fake":  # the whole photo, or else a face
+            worst = max(worst, settled[-1], key=lambda one: suspicion(one.judgement))
+        row = photo.row | _judge_fields(worst.view.detector) | worst.fields
+        if faces:
+            row |= face_fields([one.view.face for one in faces if one.view.face], [one.judgement for one in faces])
+        if worst.view.face is None:
+            row |= {"subject": "frame", "note": worst.view.detector.note_on(worst.view.image)}
+        else:
+            many = len(faces) > 1
+            row["note"] = f"the most suspicious of {counted(len(faces), 'face')}" if many else "one face"
+        if worst.fields:
+            row["note"] = "; ".join(filter(None, [note_on_flip(worst.fields), row["note"]])) or None
+        return with_judgement(row, worst.judgement)
 
 
 def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
-
-
-def _whole(row: dict, image: np.ndarray, detector: Detector) -> _Photo:
-    return _Photo(row | {"note": detector.note_on(image), "subject": "frame"}, detector, [image])
 
 
 def with_judgement(row: dict, judgement: Judgement) -> dict:

@@ -64,6 +64,41 @@ def test_the_most_suspicious_face_decides_and_each_has_its_box(crowd, of_faces):
     assert empty["status"] == "no_face" and empty["verdict"] is None and "--whole-frame" in empty["error"]
 
 
+class BrightIsFake(nn.Module):
+    """Logits (B,): high if the image is bright."""
+
+    precision = "fp32"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.float().mean(dim=(1, 2, 3)) - 170) / 5
+
+
+def test_a_second_detector_judges_photos_without_a_face_and_can_only_accuse_the_others(of_faces, tmp_path, draw_face):
+    for name, shade, skin in (
+        ("dark face", 60, (198, 134, 66)),
+        ("dark none", 60, None),
+        ("light face", 230, (198, 134, 66)),
+        ("pale face", 60, PALE),
+    ):
+        photo = np.full((300, 400, 3), shade, np.uint8)
+        if skin:
+            draw_face(photo, 200, 150, 130, skin=skin)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), photo[..., ::-1])
+    named = dataclasses.replace(of_faces, name="faces")
+    bright = Detector(BrightIsFake(), of_faces.facts, torch.device("cpu"), name="photos")
+    rows = {row["path"].rpartition("/")[2]: row for row in rows_of(tmp_path, named, of_photos=bright)}
+    found = {name: (row["judged_by"], row["verdict"], row["subject"]) for name, row in rows.items()}
+    assert found == {
+        "dark face.png": ("faces", "real", "face"),
+        "dark none.png": ("photos", "real", "frame"),
+        "light face.png": ("photos", "fake", "frame"),
+        "pale face.png": ("faces", "fake", "face"),
+    }
+    assert len(rows["light face.png"]["faces"]) == 1 and rows["light face.png"]["faces"][0]["verdict"] == "real"
+    stable = {row["judged_by"] for row in rows_of(tmp_path, named, of_photos=bright, stability=True) if row["stable"]}
+    assert stable == {"faces", "photos"}
+
+
 def test_whole_photos_are_judged_on_request(crowd, of_faces):
     from fakedetect.faces.options import VideoOptions
     from fakedetect.scoring.video import VideoJudge
