@@ -1,10 +1,11 @@
-"""Progress bars on stderr with rate and time left, as wide as the terminal; silent when stderr is not a terminal. Of
-several processes, only the first prints.
+"""Progress bars on stderr with rate and time left, as wide as the terminal; in a log, a line from time to time. Of several
+processes, only the first prints.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 from fakecore.distributed import rank
 
 _MIN_BAR, _MAX_BAR = 5, 40  # characters
+FIRST_LINE_S, NEXT_LINES_S = 20.0, 60.0  # in a log: what ends sooner says nothing
 
 
 class Bar(Protocol):
@@ -30,6 +32,33 @@ class _Silent:
         pass
 
 
+class _Logged:
+    """Prints a line to a log after FIRST_LINE_S, and every NEXT_LINES_S from then on."""
+
+    def __init__(self, title: str, total: int | None, unit: str, done: int):
+        self._title, self._total, self._unit, self._done, self._note = title, total, unit, done, ""
+        self._before, self._began = done, time.monotonic()
+        self._due = self._began + FIRST_LINE_S
+
+    def advance(self, n: int = 1) -> None:
+        self._done += n
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + NEXT_LINES_S
+            say(self._line(now - self._began))
+
+    def note(self, text: str) -> None:
+        self._note = text
+
+    def _line(self, seconds: float) -> str:
+        rate = (self._done - self._before) / seconds
+        parts = [f"{self._done:,}/{self._total:,} {self._unit}" if self._total else f"{self._done:,} {self._unit}"]
+        parts.append(f"{rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s")
+        if self._total and rate:
+            parts.append(f"{_clock((self._total - self._done) / rate)} left")
+        return f"{self._title}: " + ", ".join([*parts, self._note] if self._note else parts)
+
+
 class _Shown:
     def __init__(self, progress, task):
         self._progress, self._task = progress, task
@@ -44,8 +73,11 @@ class _Shown:
 @contextmanager
 def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
     """Show a bar for `total` units of work, of which `done` are already finished; `unit` is a plural such as "images"."""
-    if not sys.stderr.isatty() or rank():
+    if rank():
         yield _Silent()
+        return
+    if not sys.stderr.isatty():
+        yield _Logged(title, total, unit, done)
         return
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn

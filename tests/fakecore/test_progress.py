@@ -16,12 +16,23 @@ from fakecore.progress import progress_bar, say, warn
 ROOT = Path(__file__).parents[2]
 
 
-def test_silent_when_stderr_is_not_a_terminal(capfd):
-    with progress_bar("working", 3, "images") as bar:
-        for _ in range(3):
-            bar.advance()
-        bar.note("done")
-    assert capfd.readouterr() == ("", "")
+def test_a_log_gets_a_line_of_what_takes_long_and_none_of_what_does_not(capfd, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress_bar("training", 4000, "images", done=1000) as bar:
+        bar.advance(100)
+        assert capfd.readouterr() == ("", "")
+        now[0] += 25
+        bar.note("val AUROC 0.9")
+        bar.advance(900)
+        bar.advance(1)
+        now[0] += 60
+        bar.advance(999)
+    out, lines = capfd.readouterr()
+    assert out == "" and lines.splitlines() == [
+        "training: 2,000/4,000 images, 40 images/s, 0:50 left, val AUROC 0.9",
+        "training: 3,000/4,000 images, 24 images/s, 0:42 left, val AUROC 0.9",
+    ]
 
 
 class Terminal(io.StringIO):
