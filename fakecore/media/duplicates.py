@@ -76,13 +76,17 @@ def _confirmed(
 def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:
     """Return half the usual distance of nearest neighbours, relative to contrast, between MIN_SHARE and MAX_SHARE."""
     rows = np.linspace(0, len(small) - 1, min(_SAMPLE, len(small))).astype(int)
-    squares = (small**2).sum(axis=1)
-    nearest = []
-    for row in rows:
-        rms = np.sqrt(np.maximum(squares + squares[row] - 2 * (small @ small[row]), 0) / small.shape[1])
-        rms[row] = np.inf
-        nearest.append(rms.min() / max(contrast[row], 1.0))
-    return float(np.clip(np.median(nearest) / 2, MIN_SHARE, MAX_SHARE))
+    sample = small[rows]
+    squares = (sample**2).sum(axis=1)
+    nearest = np.full(len(rows), np.inf)
+    for start in range(0, len(small), _BLOCK):
+        block = small[start : start + _BLOCK]
+        distances = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ sample.T  # squared, (block, sample)
+        own = np.flatnonzero((rows >= start) & (rows < start + len(block)))
+        distances[rows[own] - start, own] = np.inf
+        nearest = np.minimum(nearest, distances.min(axis=0))
+    shares = np.sqrt(np.maximum(nearest, 0) / small.shape[1]) / np.maximum(contrast[rows], 1.0)
+    return float(np.clip(np.median(shares) / 2, MIN_SHARE, MAX_SHARE))
 
 
 def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Sequence[Hashable | None]) -> np.ndarray:
