@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 
 from fakecore.errors import UserError
 from fakecore.files import read_json
@@ -20,8 +22,10 @@ from fakecore.progress import say
 from fakecore.runs.checkpoint import save_checkpoint
 from fakecore.sets.folders import walk_files
 from fakedetect.models.detector import Detector
+from fakedetect.models.domain import NEIGHBOURS, Domain
 
 LARGEST_BYTES = 8_000_000
+_POINTS = 1500  # of the domain
 _DROPPED = ("host", "train_s", "seen_sha256", "audit", "test_metrics")
 
 
@@ -32,15 +36,16 @@ def pack(
     domain: str,
     reals: list[Path],
     left_out: dict[str, Any] | None = None,
-    thresholds: dict[str, Any] | None = None,
 ) -> Path:
     """Write the detector in half precision to the folder `out` and return it. `domain` describes the training images, without
-    paths; of `reals`, the folders of real images, counts and digests are recorded. `left_out` and `thresholds` replace
-    those of detector.json, if they were measured on other material.
+    paths; of `reals`, the folders of real images, counts and digests are recorded. `left_out` replaces what detector.json
+    says about sources of fakes that were left out.
 
     Raises UserError if the weights change in half precision, or take more than LARGEST_BYTES.
     """
     found, out = Detector.load(detector, "cpu"), Path(out)
+    if isinstance(found.domain, Domain):
+        found.domain = thinned(found.domain, _POINTS)
     tensors = {name: _halved(name, tensor) for name, tensor in found.tensors().items()}
     facts = {name: value for name, value in found.facts.items() if name not in (*_DROPPED, "sha256")}
     training = {name: value for name, value in facts["training"].items() if name not in ("origin", "seen_sha256")}
@@ -51,7 +56,6 @@ def pack(
         "reals": [_described(folder) for folder in reals],
     }
     facts |= {} if left_out is None else {"left_out": left_out}
-    facts |= {} if thresholds is None else {"thresholds": {**facts["thresholds"], **thresholds}}
     save_checkpoint(out / "detector", tensors, facts)
     size = (out / "detector.safetensors").stat().st_size
     if size > LARGEST_BYTES:
@@ -60,6 +64,27 @@ def pack(
         )
     say(f"{out}: {size:,} bytes; logits change by {_change(found, Detector.load(out, 'cpu')):.4f} at most")
     return out
+
+
+def thinned(domain: Domain, count: int) -> Domain:
+    """Return the domain with `count` evenly chosen reference points, and the limit raised as distances to the neighbours of the
+    other points grow.
+    """
+    points = domain.points
+    if len(points) <= count:
+        return domain
+    kept = np.zeros(len(points), dtype=bool)
+    kept[np.linspace(0, len(points) - 1, count).round().astype(int)] = True
+    others = points[~kept].astype(np.float64)
+
+    def usual(references: np.ndarray, rank: int) -> float:
+        apart = np.sort(cdist(others, references.astype(np.float64)), axis=1)
+        return float(np.median(apart[:, rank]))
+
+    grown = usual(points[kept], NEIGHBOURS - 1) / usual(
+        points, NEIGHBOURS
+    )  # among all points, each is its own neighbour
+    return replace(domain, points=points[kept], limit=grown * domain.limit)
 
 
 def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -106,13 +131,11 @@ def main() -> None:
         "--reals", type=Path, action="append", required=True, help="folder of real images; may be repeated"
     )
     parser.add_argument("--left-out", type=Path, help="JSON file with auroc, tpr, fpr and sources, to be recorded")
-    parser.add_argument("--thresholds", type=Path, help="JSON file with fake_from, real_below and chosen_on")
     parser.add_argument("--domain", required=True, help="what the training images are, for those who read a verdict")
     options = parser.parse_args()
-    left_out, thresholds = (path and read_json(path) for path in (options.left_out, options.thresholds))
-    measured = {"left_out": left_out, "thresholds": thresholds}
+    left_out = options.left_out and read_json(options.left_out)
     try:
-        pack(options.detector, options.out, domain=options.domain, reals=options.reals, **measured)
+        pack(options.detector, options.out, domain=options.domain, reals=options.reals, left_out=left_out)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
 

@@ -8,14 +8,14 @@ import torch
 
 from fakecore.errors import UserError
 from fakedetect.detectors import NAMES, packaged
-from fakedetect.export.pack import LARGEST_BYTES, pack
+from fakedetect.export.pack import LARGEST_BYTES, pack, thinned
 from fakedetect.models.detector import Detector
+from fakedetect.models.domain import Domain, unit_length
 
 
 def test_a_packed_detector_scores_alike_in_half_the_bytes_and_names_no_path(trained, pictures, tmp_path, write_folder):
     reals = write_folder(tmp_path / "reals", 5, "real")
-    limits = {"fake_from": 0.9, "real_below": 0.2, "chosen_on": "videos"}
-    out = pack(trained.detector, tmp_path / "packed", domain="small pictures", reals=[reals], thresholds=limits)
+    out = pack(trained.detector, tmp_path / "packed", domain="small pictures", reals=[reals])
     before, after = Detector.load(trained.detector, "cpu"), Detector.load(out, "cpu")
     own = pictures(8, "fake", 3)
     assert np.allclose(before.outputs(own)[0], after.outputs(own)[0], atol=0.05)
@@ -23,10 +23,22 @@ def test_a_packed_detector_scores_alike_in_half_the_bytes_and_names_no_path(trai
     assert sizes[1] < 0.6 * sizes[0]
     facts = json.loads((out / "detector.json").read_text())
     assert str(tmp_path) not in json.dumps(facts) and facts["training"]["domain"] == "small pictures"
-    assert facts["training"]["reals"][0]["files"] == 5 and facts["thresholds"]["fake_from"] == 0.9
+    assert facts["training"]["reals"][0]["files"] == 5
     again = write_folder(tmp_path / "others", 5, "real", seed=1)
     other = pack(trained.detector, tmp_path / "other", domain="small pictures", reals=[again])
     assert json.loads((other / "detector.json").read_text())["training"]["reals"] != facts["training"]["reals"]
+
+
+def test_a_domain_with_fewer_points_calls_as_many_foreign():
+    random = np.random.default_rng(0)
+    near = (random.normal(size=(2000, 8)) + 2).astype(np.float32)
+    far = (random.normal(size=(500, 8)) + (2, 2, 2, 2, 2, 2, 0, 0)).astype(np.float32)
+    domain = Domain(unit_length(near[:1000]), 0.3)
+    fewer = thinned(domain, 500)
+    assert len(fewer.points) == 500 and fewer.limit > domain.limit
+    before, after = ([one.outside(own).mean() for own in (near[1000:], far)] for one in (domain, fewer))
+    assert before == pytest.approx(after, abs=0.04) and before[0] < 0.2 < before[1]
+    assert thinned(domain, 1000) is domain
 
 
 def test_weights_beyond_half_precision_are_refused(trained, tmp_path):
