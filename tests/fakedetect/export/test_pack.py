@@ -32,8 +32,8 @@ def test_a_packed_detector_scores_alike_in_half_the_bytes_and_names_no_path(trai
 def test_a_domain_with_fewer_points_calls_as_many_foreign():
     random = np.random.default_rng(0)
     near = (random.normal(size=(2000, 8)) + 2).astype(np.float32)
-    far = (random.normal(size=(500, 8)) + (2, 2, 2, 2, 2, 2, 0, 0)).astype(np.float32)
-    domain = Domain(unit_length(near[:1000]), 0.3)
+    far = (random.normal(size=(500, 8)) + np.array([2, 2, 2, 2, 2, 2, 0, 0])).astype(np.float32)
+    domain = Domain(unit_length(near[:1000]), 0.36)
     fewer = thinned(domain, 500)
     assert len(fewer.points) == 500 and fewer.limit > domain.limit
     before, after = ([one.outside(own).mean() for own in (near[1000:], far)] for one in (domain, fewer))
