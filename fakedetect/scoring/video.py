@@ -85,13 +85,15 @@ class VideoJudge:
         return self._verdict(path, found, facts)
 
     def _verdict(self, path: str, found: Pipeline, facts: dict) -> tuple[dict, Judgement]:
-        """Return tracks, timeline and the video's verdict: that of the worst long track, or of any if none is long."""
+        """Return tracks, timeline and the video's verdict: that of the worst long track, or of any if none is long; see
+        `_deciding`.
+        """
         detector = self._detector
         judged = [(track, track.judged(detector), track.p_fakes(detector)) for track in found.tracks.values()]
         lasting = [one for one in judged if one[0].lasts]
         if not lasting and not self.options.whole_frame:
             facts["note"] = "; ".join(filter(None, [f"no face is visible for {MIN_TRACK_S:g} s", facts["note"]]))
-        deciding = sorted(lasting or judged, key=lambda one: suspicion(one[1]), reverse=True)
+        deciding = sorted(_deciding(lasting or judged), key=lambda one: suspicion(one[1]), reverse=True)
         facts["tracks"] = [
             {
                 "track": track.number,
@@ -109,7 +111,8 @@ class VideoJudge:
         ]
         facts["timeline"] = self._timeline([(track, p_fakes) for track, _, p_fakes in deciding])
         if self._keep:
-            rest = [one for one in judged if lasting and not one[0].lasts]
+            chosen = {track.number for track, *_ in deciding}
+            rest = [one for one in judged if one[0].number not in chosen]
             self.shown[path] = VideoShown(deciding + rest, len(deciding), self.options.whole_frame)
         return facts, deciding[0][1]
 
@@ -126,3 +129,11 @@ class VideoJudge:
                     then.append(p_fakes[int(np.argmin(np.abs(np.array(track.judged_times) - time_s)))])
             line.append([round(time_s, 3), max(then)])
         return line
+
+
+def _deciding(judged: list[tuple[TrackSeen, Judgement, list[float]]]) -> list[tuple[TrackSeen, Judgement, list[float]]]:
+    """Return the tracks that can decide a video's verdict: those in the detector's domain, and those outside that are seen as
+    often as any of them. The face finder takes parts of a background for faces, at times for seconds.
+    """
+    often = max((len(track.times) for track, judgement, _ in judged if not judgement.outside_domain), default=0)
+    return [one for one in judged if not one[1].outside_domain or len(one[0].times) >= often]

@@ -8,6 +8,7 @@ detects other GANs less.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fakecore.media.pixels import decode_image
@@ -29,20 +30,28 @@ _MOST_FAKES = 5000  # of each GAN
 
 
 def make_sources(
-    real: str, folder: Path, *, seed: int = 0, device: str = "auto", data_root: Path | None = None
+    real: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: Path | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Train the GANs on the source `real`, each in a run below `folder`, and return the runs. Finished ones are kept and
-    unfinished ones resumed. Raises UserError, or Interrupted when stopped.
+    """Train the GANs, or those of some `names`, on the source `real`, each in a run below `folder`, and return the runs.
+    Finished ones are kept and unfinished ones resumed. Raises UserError, or Interrupted when stopped.
     """
+    names = list(GANS) if names is None else names
     source = open_source(real, data_root)
     side = _side(source)
     runs = []
-    for number, (name, (preset, steps)) in enumerate(GANS.items(), 1):
+    for number, name in enumerate(names, 1):
+        preset, steps = GANS[name]
         run = folder / name
         runs.append(run)
         if (run / "set" / "imageset.json").is_file():
             continue
-        say(f"recipe photos: GAN {number} of {len(GANS)}, {name} ({preset} at {side}x{side}, {steps:,} steps)")
+        say(f"recipe photos: GAN {number} of {len(names)}, {name} ({preset} at {side}x{side}, {steps:,} steps)")
         if (run / "run.json").is_file():
             resume(run, device=device)
             continue
