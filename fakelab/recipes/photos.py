@@ -18,7 +18,7 @@ from fakedetect.training.recipes import Recipe
 from fakegen import resume, train
 
 SIDES = (32, 64)  # pixels; GANs learn these in minutes
-# name -> preset and training steps: a few minutes each at 32 pixels on two CPU cores
+# name -> preset and training steps at 32 pixels, fewer at more: a few minutes each on two CPU cores
 GANS = {
     "transposed": ("dcgan-64", 3000),
     "nearest": ("modern-32", 2500),
@@ -51,11 +51,11 @@ def make_sources(
         runs.append(run)
         if (run / "set" / "imageset.json").is_file():
             continue
-        say(f"recipe photos: GAN {number} of {len(names)}, {name} ({preset} at {side}x{side}, {steps:,} steps)")
+        say(f"recipe photos: GAN {number} of {len(names)}, {name} ({preset} at {side}x{side})")
         if (run / "run.json").is_file():
             resume(run, device=device)
             continue
-        changes = {"resolution": side, "steps": steps, "batch": _BATCH, "measure_every": 0}
+        changes = {"resolution": side, "steps": steps * SIDES[0] // side, "batch": _BATCH, "measure_every": 0}
         count = min(len(source), _MOST_FAKES)
         train(preset, out=run, real=real, changes=changes, count=count, seed=seed, device=device, data_root=data_root)
     return runs
