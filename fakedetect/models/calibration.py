@@ -77,12 +77,14 @@ def choose_for_tracks(
     logits: np.ndarray,
     groups: Sequence[str | None],
     temperature: float,
-    max_fpr: float,
-    max_fnr: float,
+    images: Thresholds,
 ) -> Thresholds | None:
     """Return thresholds for the median over several images of one person, as in a track of a video: such medians vary less than
-    single images do. Arguments as for `choose_on`, and the group of each image. None with fewer than MIN_GROUPS of either
-    label, counting groups of MIN_OF_GROUP images or more.
+    single images do. None with fewer than MIN_GROUPS of either label, counting groups of MIN_OF_GROUP images or more.
+
+    `labels` and `logits` are as for `choose_on`, `groups` names the person of each image, and `images` are the thresholds of
+    single images, whose `real_below` is kept if it is lower: a median is no better sign that a face is genuine, if its fakes
+    are of a kind never seen.
     """
     members: dict[tuple[str, int], list[int]] = {}
     for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
@@ -96,10 +98,9 @@ def choose_for_tracks(
         [np.median(logits[:, places], axis=1) for places in large.values()], axis=1
     )  # (versions, groups)
     p_fake = probability(medians.ravel(), temperature)
-    found = choose_thresholds(np.tile(own, len(logits)), p_fake, max_fpr, max_fnr, len(logits))
-    return replace(
-        found, chosen_on=found.chosen_on.replace("validation split:", "medians of people in the validation split:")
-    )
+    found = choose_thresholds(np.tile(own, len(logits)), p_fake, images.max_fpr, images.max_fnr, len(logits))
+    chosen_on = found.chosen_on.replace("validation split:", "medians of people in the validation split:")
+    return replace(found, real_below=min(found.real_below, images.real_below), chosen_on=chosen_on)
 
 
 def choose_thresholds(

@@ -129,7 +129,7 @@ def _finish(
         temperature, thresholds = choose_on(data.labels[val], val_logits, *limits)
         if _face_cut(data.origin):
             groups = data.groups_of(val)
-            for_tracks = choose_for_tracks(data.labels[val], val_logits, groups, temperature, *limits)
+            for_tracks = choose_for_tracks(data.labels[val], val_logits, groups, temperature, thresholds)
     else:
         temperature, thresholds = left_out.temperature, left_out.thresholds
     p_fake = probability(logits, temperature)

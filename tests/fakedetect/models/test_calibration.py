@@ -83,14 +83,17 @@ def test_thresholds_of_tracks_are_those_of_medians_of_people():
     own = random.normal(0, 0.3, 60)[people] + 2.0 * (labels - 0.5)
     logits = (own + random.normal(0, 3, 600))[None]
     groups = [f"person {p}" for p in people]
-    of_tracks = choose_for_tracks(labels, logits, groups, 1.0, 0.05, 0.05)
     of_images = choose_thresholds(labels, expit(logits[0]), 0.05, 0.05)
-    assert of_tracks.fake_from < of_images.fake_from and "60 real, 60 fake" in of_tracks.chosen_on
+    of_tracks = choose_for_tracks(labels, logits, groups, 1.0, of_images)
+    assert (
+        of_tracks.real_below == of_images.real_below < of_tracks.fake_from < of_images.fake_from
+        and "60 real, 60 fake" in of_tracks.chosen_on
+    )
     reals = [np.median(logits[0][(people == p) & (labels == 0)]) for p in range(60)]
     assert (expit(reals) >= of_tracks.fake_from).mean() <= 0.05
     alone: list = [None, *groups[1:]]
-    assert choose_for_tracks(labels, logits, alone, 1.0, 0.05, 0.05) is not None
-    assert choose_for_tracks(labels[:150], logits[:, :150], groups[:150], 1.0, 0.05, 0.05) is None, "too few people"
+    assert choose_for_tracks(labels, logits, alone, 1.0, of_images) is not None
+    assert choose_for_tracks(labels[:150], logits[:, :150], groups[:150], 1.0, of_images) is None, "too few people"
 
 
 def test_p_fake_rises_with_the_logit_and_a_higher_temperature_is_less_sure():
