@@ -1,4 +1,4 @@
-"""Compress an image as the frame of a video, as films on the web and in chats are compressed."""
+"""Compress an image as the frame of a video, as videos on the web and in chats are."""
 
 from __future__ import annotations
 

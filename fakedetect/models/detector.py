@@ -64,7 +64,8 @@ class Detector:
 
         Raises UserError if it is missing, damaged, or not a detector.
         """
-        name, path = Path(path).name, Path(path)
+        path = Path(path)
+        name = path.stem if path.suffix.lower() == ".onnx" else path.name
         if not path.exists():
             path = packaged(str(path)) or path
         if path.suffix.lower() == ".onnx":

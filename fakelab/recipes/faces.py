@@ -40,17 +40,17 @@ def make_sources(
     """Make the set of blends from `real`, a folder of photos, videos or both, or a named source, below `folder`; return it. A
     finished one is kept. Raises UserError, or Interrupted when stopped.
     """
-    made, films = folder / "blends", folder / "video-faces"
+    made, cropped = folder / "blends", folder / "video-faces"
     if (made / "imageset.json").is_file():
         return [made]
     inputs = list_inputs([real]) if Path(real).is_dir() else []
     videos = [(path, problem) for path, problem in inputs if named_video(Path(path))]
     photos = len(inputs) > len(videos) or not inputs
-    if videos and not (films / "imageset.json").is_file():
+    if videos and not (cropped / "imageset.json").is_file():
         say(f"recipe faces: the faces of {len(videos):,} videos")
         cut = Cut(count=_FRAMES, margin=_VIDEO_MARGIN, size=_VIDEO_SIZE)
-        crop_faces(videos, films, cut=cut, min_face=_MIN_FACE, device=device)
-    sources = [real] * photos + [str(films)] * (films / "imageset.json").is_file()
+        crop_faces(videos, cropped, cut=cut, min_face=_MIN_FACE, device=device)
+    sources = [real] * photos + [str(cropped)] * (cropped / "imageset.json").is_file()
     say("recipe faces: blends")
     if made.exists():
         shutil.rmtree(made)  # an unfinished one

@@ -165,7 +165,6 @@ def test_scoring_into_a_pipe_that_closes_is_quiet_and_ends_with_0(loop):
         (["detect-train", "--real", "digits"], "--fake is missing"),
         (["detect-train", "--real", "digits", "--fake", "digits", "--model", "cnm"], "Did you mean 'cnn'"),
         (["evaluate", "nowhere", "nowhere"], "not a detector"),
-        (["score", "x.jpg"], "no detector"),
         (["score", "x.jpg", "--detector", "nowhere"], "not a detector"),
         (["score"], "PATH"),
     ],
