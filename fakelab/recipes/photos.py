@@ -47,7 +47,7 @@ def make_sources(
     runs = []
     for number, name in enumerate(names, 1):
         preset, steps = GANS[name]
-        run = folder / name
+        run = folder / f"{name}-{side}"
         runs.append(run)
         if (run / "set" / "imageset.json").is_file():
             continue

@@ -32,13 +32,13 @@ def test_photos_trains_gans_and_a_detector_that_states_its_expectation(quick, re
     done = fakelab(*words)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "det" / "detector.json").read_text())
-    assert facts["model"] == "lite" and set(facts["left_out"]["sources"]) == {"one", "two"}
+    assert facts["model"] == "lite" and set(facts["left_out"]["sources"]) == {"one-32", "two-32"}
     made_when = {path: path.stat().st_mtime_ns for path in tmp_path.glob("det-sources/*/set/imageset.json")}
     assert len(made_when) == 2
     assert facts["preprocessing"]["resolution"] == 32
     (tmp_path / "det" / "detector.json").rename(tmp_path / "before.json")
     runs = photos.make_sources(str(reals), tmp_path / "det-sources", device="cpu")  # both are finished
-    assert [run.name for run in runs] == ["one", "two"]
+    assert [run.name for run in runs] == ["one-32", "two-32"]
     assert {path: path.stat().st_mtime_ns for path in made_when} == made_when
 
 
