@@ -68,7 +68,7 @@ def test_without_a_detector_faces_and_photos_judge(tmp_path, draw_face, fakelab)
         photo = np.full((300, 400, 3), (90, 120, 150), np.uint8)
         if name == "face":
             draw_face(photo, 200, 150, 140)
-        cv2.imwrite(str(tmp_path / f"{name}.png"), photo)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), photo[..., ::-1])
     done = fakelab("score", tmp_path, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
