@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fakedetect.detectors import NAMES
+
 ROOT = Path(__file__).parents[2]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
@@ -172,6 +174,8 @@ def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path
     subprocess.run([*PIP, *words], check=True, timeout=240)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
+    packed = {f"fakedetect/detectors/{name}/detector.{suffix}" for name in NAMES for suffix in ("json", "safetensors")}
+    assert packed <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
         *("fakelab", "fakecore", "fakegen", "fakedetect")
     }
