@@ -156,7 +156,9 @@ def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         if (
-            name.endswith((".py", ".pyi", ".toml", ".j2", "py.typed", "README.md", "LICENSE"))
+            name.endswith(
+                (".py", ".pyi", ".toml", ".j2", "py.typed", "README.md", "LICENSE", "detector.json", ".safetensors")
+            )
             and (ROOT / name).exists()
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
