@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
+from fakecore.media.pixels import is_grey
+
 KINDS = ("self", "swap", "render")
 PARTS = ("face", "eyes", "mouth", "whole")
 _PART_SHARES = {"self": (0.6, 0.15, 0.25, 0), "swap": (0.8, 0.05, 0.15, 0), "render": (0.45, 0.0, 0.15, 0.4)}
@@ -92,10 +94,10 @@ def draw_blend(random: np.random.Generator, kind: str = "self") -> Blend:
 
 def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: np.ndarray | None = None) -> np.ndarray:
     """Return `outer` with a part of the face replaced by that of `inner`, which lies at the same landmarks; None: `outer`
-    itself. Deterministic.
+    itself. A blend of a grey image is grey. Deterministic.
     """
     side = len(outer)
-    inner = outer if inner is None else inner
+    inner, grey = outer if inner is None else inner, is_grey(outer)
     if blend.inner_changed:
         inner = _changed(inner, blend)
     else:
@@ -111,6 +113,8 @@ def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: n
         inner = _poisson(inner, outer, mask)
     weight = blend.opacity * mask[..., None]
     mixed = weight * inner.astype(np.float32) + (1 - weight) * outer.astype(np.float32)
+    if grey:  # a tint would tell the blend
+        mixed = np.repeat((mixed @ _LUMA)[..., None], 3, axis=2)
     return mixed.round().clip(0, 255).astype(np.uint8)
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fakecore.media.pixels import is_grey
 from fakecore.sets.imageset import read_imageset
 from fakedetect.audits.audit import audit
 from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend
@@ -56,6 +57,13 @@ def test_only_the_part_is_replaced(part, inside, outside, face):
     after = apply_blend(replace(STILL, part=part, brightness=40), face, LANDMARKS)
     assert after[inside].astype(int).sum() > face[inside].astype(int).sum() + 60
     assert np.array_equal(after[outside], face[outside])
+
+
+def test_a_blend_of_a_grey_image_is_grey(face):
+    grey = np.repeat(face.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+    tinted = apply_blend(replace(STILL, red=30, blue=-30, brightness=20), grey, LANDMARKS)
+    assert is_grey(tinted) and not np.array_equal(tinted, grey)
+    assert is_grey(apply_blend(replace(STILL, kind="swap"), grey, LANDMARKS, face))
 
 
 def test_poisson_blending_takes_the_gradients_of_the_other_face_and_the_colours_of_this_one(face):
