@@ -7,6 +7,7 @@ A manipulation that needs no network: test material for detectors of faces. Unto
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -63,17 +64,14 @@ def swap_video(
     blend = _draw_swap(np.random.default_rng(derive_seed(seed, "swap")))
     video = frames(target, fps=fps, end_s=end_s)
     size = (video.info.width, video.info.height)
-    swapped, last, chunk = 0, None, []
+    swapped, last, shown = 0, None, iter(video)
     comment = SWAP_SENTENCE if swap else None
     with (
         StopRequest() as stop,
         progress_bar("swapping", video.expected, "frames") as bar,
         video_writer(out, size, fps, comment=comment, crf=crf) as write,
     ):
-        for number, frame in enumerate(video, 1):
-            chunk.append(frame)
-            if len(chunk) < _CHUNK and number < video.expected:
-                continue
+        while chunk := list(islice(shown, _CHUNK)):  # a truncated video has fewer frames than expected
             found = finder.find([one.pixels for one in chunk]) if faces else [[]] * len(chunk)
             for one, seen in zip(chunk, found, strict=True):
                 last = _same_face(seen, last)
@@ -83,7 +81,6 @@ def swap_video(
                 else:
                     write(one.pixels, one.time_s)
                 bar.advance()
-            chunk = []
             if stop.asked:
                 raise Interrupted("nothing was written; the same command starts over")
         if faces and not swapped:

@@ -141,7 +141,7 @@ class Degradation:
         return "unchanged" if self.kind == NONE else KINDS[self.kind].words.format(f"{self.amount:g}")
 
     def apply(self, image: np.ndarray, key: str) -> np.ndarray:
-        """Return the degraded image, uint8 (C, R, R). `key` identifies the image, such as its sha256, and seeds the noise."""
+        """Return the degraded image, uint8 (C, R, R). `key` names the image; noise and direction of motion follow from it."""
         if self.kind == NONE:
             return image
         layout = np.ascontiguousarray(image.transpose(1, 2, 0))  # (R, R, C)

@@ -48,6 +48,7 @@ def make_sources(
     photos = len(inputs) > len(videos) or not inputs
     if videos and not (cropped / "imageset.json").is_file():
         say(f"recipe faces: the faces of {len(videos):,} videos")
+        shutil.rmtree(cropped, ignore_errors=True)  # an unfinished set
         cut = Cut(count=_FRAMES, margin=_VIDEO_MARGIN, size=_VIDEO_SIZE)
         crop_faces(videos, cropped, cut=cut, min_face=_MIN_FACE, device=device)
     sources = [real] * photos + [str(cropped)] * (cropped / "imageset.json").is_file()
