@@ -42,21 +42,6 @@ def test_the_face_is_replaced_and_the_rest_is_kept(videos, fakelab):
     assert "SYNTHETIC" in comments[0] and "comment" not in av.open(str(videos / "kept.mp4")).metadata
 
 
-def test_all_frames_of_a_truncated_video_are_written(videos, fakelab):
-    import cv2
-
-    long = videos / "long.avi"
-    writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
-    for number in range(40):
-        writer.write(np.full((240, 320, 3), 5 * number, np.uint8))
-    writer.release()
-    (videos / "cut.avi").write_bytes(long.read_bytes()[: long.stat().st_size * 2 // 3])
-    there = len(list(frames(videos / "cut.avi")))
-    out = videos / "all.mp4"
-    done = fakelab("swap", videos / "cut.avi", videos / "dark.mp4", "--out", out, "--fps", 10, "--untouched")
-    assert done.returncode == 0 and 16 < there < 40 and len(pixels(out)) == there, done.stderr
-
-
 @pytest.mark.parametrize(
     ("target", "donor", "says"),
     [
