@@ -1,10 +1,12 @@
 """Fake faces without a generator: blend two versions of one face, or two faces, as a face swap does.
 
 Self-blended images: Shiohara and Yamasaki 2022 (arXiv 2204.08376). Two faces: Face X-ray, Li et al. 2020 (arXiv 1912.13458);
-Poisson blending: Perez, Gangnet and Blake 2003. A third kind is warped, as faces are that are animated, and rendered by a small
+Poisson blending: Perez, Gangnet and Blake 2003. Others are fitted to the mesh of the face that they replace, as FaceSwap does
+(Roessler et al. 2019, arXiv 1901.08971, section 3.1), turned and opened as faces are that are animated, or rendered by a small
 autoencoder.
 
-Images are uint8 RGB (S, S, 3); landmarks (5, 2) in its pixels: eyes, nose, corners of the mouth.
+Images are uint8 RGB (S, S, 3); landmarks (5, 2) in its pixels: eyes, nose, corners of the mouth; meshes as in
+fakedetect.blends.meshes.
 """
 
 from __future__ import annotations
@@ -15,11 +17,22 @@ import cv2
 import numpy as np
 
 from fakecore.media.pixels import is_grey
+from fakedetect.blends.meshes import region_mask
 
-KINDS = ("self", "swap", "render")
-PARTS = ("face", "eyes", "mouth", "whole")
-_PART_SHARES = {"self": (0.6, 0.15, 0.25, 0), "swap": (0.8, 0.05, 0.15, 0), "render": (0.45, 0.0, 0.15, 0.4)}
-_POISSON = 0.4  # share of the swaps
+KINDS = ("self", "swap", "fit", "animate", "render", "generated")
+PARTS = ("face", "inner", "eyes", "mouth", "lower", "whole")
+_PART_SHARES = {
+    "self": (0.35, 0.25, 0.1, 0.15, 0.15, 0),
+    "swap": (0.5, 0.3, 0.05, 0.1, 0.05, 0),
+    "fit": (0.3, 0.55, 0, 0.1, 0.05, 0),
+    "animate": (0.25, 0.15, 0, 0.1, 0.1, 0.4),
+    "render": (0.3, 0.15, 0, 0.1, 0.05, 0.4),
+    "generated": (0.4, 0.25, 0, 0, 0, 0.35),
+}
+OF_OTHERS = ("swap", "fit", "generated")  # kinds that take the face of someone else
+RENDERED = ("render", "animate")  # kinds that renderers render
+_POISSON = 0.4  # share of the kinds OF_OTHERS
+_MATCHED, _HULL, _SHARP = 0.8, 0.6, 0.25  # shares: colours matched, masks by the mesh, hard edges
 SOFTENINGS = ("none", "blur", "sharpen", "resize")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _GRID = 5  # control points of the elastic deformation along a side
@@ -45,7 +58,12 @@ class Blend:
     scale: float
     warp: float  # largest displacement of points of the inner layer
     warp_seed: int
+    matched: bool  # whether another face takes the colours of the one it replaces
+    yaw: float  # of an animated face, degrees
+    pitch: float
+    opened: float  # of its mouth, in distances between eyes and mouth
     poisson: bool  # whether the gradients of the layers are joined, rather than their colours
+    hull: bool  # whether the mask is the hull of the mesh, where there is one, rather than an ellipse
     grow: float  # factor of the size of the mask
     bend: float  # largest displacement of the mask's border
     bend_seed: int
@@ -58,7 +76,7 @@ class Blend:
 
 def draw_blend(random: np.random.Generator, kind: str = "self") -> Blend:
     """Draw the parameters of a blend of one of KINDS at random."""
-    rendered = kind == "render"
+    rendered = kind in RENDERED
     colour = 0.3 if rendered else 1.0  # a renderer keeps colours, more or less
 
     def around(width: float, middle: float = 0.0) -> float:
@@ -81,20 +99,31 @@ def draw_blend(random: np.random.Generator, kind: str = "self") -> Blend:
         scale=around(0.04, 1.0),
         warp=float(random.random() < (0.7 if rendered else 0.3)) * float(random.uniform(0.003, 0.025)),
         warp_seed=int(random.integers(2**31)),
-        poisson=bool(kind == "swap" and random.random() < _POISSON),
+        matched=bool(random.random() < _MATCHED),
+        yaw=around(18),
+        pitch=around(10),
+        opened=float(random.uniform(-0.08, 0.2)),
+        poisson=bool(kind in OF_OTHERS and random.random() < _POISSON),
+        hull=bool(random.random() < _HULL),
         grow=around(0.2, 1.0),
         bend=float(random.uniform(0.0, 0.04)),
         bend_seed=int(random.integers(2**31)),
-        edge=float(random.uniform(0.01, 0.08)),
+        edge=float(random.uniform(0, 0.01) if random.random() < _SHARP else random.uniform(0.01, 0.08)),
         opacity=float(
             random.choice([0.4, 0.6, 0.8, 1.0], p=(0.0, 0.2, 0.2, 0.6) if rendered else (0.1, 0.15, 0.25, 0.5))
         ),
     )
 
 
-def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: np.ndarray | None = None) -> np.ndarray:
+def apply_blend(
+    blend: Blend,
+    outer: np.ndarray,
+    landmarks: np.ndarray,
+    inner: np.ndarray | None = None,
+    mesh: np.ndarray | None = None,
+) -> np.ndarray:
     """Return `outer` with a part of the face replaced by that of `inner`, which lies at the same landmarks; None: `outer`
-    itself. A blend of a grey image is grey. Deterministic.
+    itself. `mesh` is where the replaced face lies. A blend of a grey image is grey. Deterministic.
     """
     side = len(outer)
     inner, grey = outer if inner is None else inner, is_grey(outer)
@@ -108,7 +137,7 @@ def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: n
     matrix = np.array([[blend.scale, 0, 0], [0, blend.scale, 0]], np.float64)
     matrix[:, 2] = centre - blend.scale * centre + side * np.array([blend.shift_x, blend.shift_y])
     inner = cv2.warpAffine(inner, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    mask = blend_mask(blend, landmarks, side)
+    mask = blend_mask(blend, landmarks, side, mesh)
     if blend.poisson:
         inner = _poisson(inner, outer, mask)
     weight = blend.opacity * mask[..., None]
@@ -118,14 +147,21 @@ def apply_blend(blend: Blend, outer: np.ndarray, landmarks: np.ndarray, inner: n
     return mixed.round().clip(0, 255).astype(np.uint8)
 
 
-def blend_mask(blend: Blend, landmarks: np.ndarray, side: int) -> np.ndarray:
-    """Return the mask, float32 (side, side) in [0, 1]: an ellipse over the part, bent and softened, or all of it."""
+def blend_mask(blend: Blend, landmarks: np.ndarray, side: int, mesh: np.ndarray | None = None) -> np.ndarray:
+    """Return the mask, float32 (side, side) in [0, 1]: an ellipse over the part, or the hull of its mesh, bent and softened; or
+    all of it.
+    """
     if blend.part == "whole":
         return np.ones((side, side), np.float32)
-    centre, axes, angle = _ellipse(blend.part, landmarks)
-    mask = np.zeros((side, side), np.float32)
-    half = [max(1, round(blend.grow * axis)) for axis in axes]
-    cv2.ellipse(mask, (round(float(centre[0])), round(float(centre[1]))), half, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
+    if blend.hull and mesh is not None:
+        mask = region_mask(
+            blend.part, mesh, side, 1 + 0.5 * (blend.grow - 1)
+        )  # a hull fits better than an ellipse does
+    else:
+        centre, axes, angle = _ellipse(blend.part, landmarks)
+        mask = np.zeros((side, side), np.float32)
+        half = [max(1, round(blend.grow * axis)) for axis in axes]
+        cv2.ellipse(mask, (round(float(centre[0])), round(float(centre[1]))), half, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
     mask = _displaced(mask, blend.bend * side, blend.bend_seed, cv2.BORDER_CONSTANT)
     return np.clip(cv2.GaussianBlur(mask, (0, 0), max(0.3, blend.edge * side)), 0, 1)
 
@@ -162,6 +198,10 @@ def _ellipse(part: str, landmarks: np.ndarray) -> tuple[np.ndarray, tuple[float,
         return eyes, (0.95 * apart, 0.38 * tall), angle
     if part == "mouth":
         return mouth + 0.15 * tall * down, (0.62 * apart, 0.55 * tall), angle
+    if part == "lower":
+        return mouth + 0.2 * tall * down, (0.8 * apart, 0.75 * tall), angle
+    if part == "inner":
+        return nose + 0.1 * tall * down, (0.85 * apart, 0.95 * tall), angle
     return nose + 0.05 * tall * down, (0.95 * apart, 1.15 * tall), angle
 
 

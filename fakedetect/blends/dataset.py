@@ -19,7 +19,7 @@ from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter, Wanted
 from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
-from fakedetect.blends.maker import BlendMaker
+from fakedetect.blends.maker import BlendMaker, FacesOf
 from fakedetect.blends.photofaces import MIN_FACE, find_faces, join_sources
 from fakedetect.blends.rendering import train_renderers
 from fakedetect.faces.finder import MARGIN, FaceFinder
@@ -55,14 +55,17 @@ def blend(
     seed: int = 0,
     margin: float = MARGIN,
     render: bool = False,
+    generated: str | None = None,
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Blended:
     """Write a set of `copies` pairs of each face of the photos `real` (one source, or several) into the new folder `out`: the
     face in a view, `size` pixels large, and a blend in the same view. Pair i depends only on the photos, `seed` and i. With
-    `render`, small autoencoders are trained first, and render some of the faces.
+    `render`, small autoencoders are trained first, and render some of the faces. `generated` is a source of faces that a GAN
+    made: a folder of images, or a set.
 
-    Raises UserError if fewer than three photos show a face, and Interrupted when stopped: the same call starts over.
+    Raises UserError if fewer than three photos show a face, or no image of `generated` does, and Interrupted when stopped: the
+    same call starts over.
     """
     out = Path(out)
     if not 16 <= size <= 1024:
@@ -71,7 +74,8 @@ def blend(
         raise UserError("--copies is out of range", got=copies, expected="1 or more")
     refuse_used(out, made_by="a set", marker="imageset.json")
     source = join_sources([open_source(one, data_root) for one in ([real] if isinstance(real, str) else real)])
-    faces, thumbnails, unused = find_faces(source, FaceFinder(MIN_FACE, device), margin)
+    finder = FaceFinder(MIN_FACE, device)
+    faces, thumbnails, unused = find_faces(source, finder, margin)
     groups = [source.groups[face.row] for face in faces]
     if len(faces) < 3:
         what = f"too few photos in {source.spec} show a face"
@@ -79,7 +83,9 @@ def blend(
     digests = [str(face.row) for face in faces]
     together = same_picture_groups(np.stack(thumbnails), digests, groups)
     splits = split_groups(together, DEFAULT_SPLIT, derive_seed(seed, "split"))
-    maker = BlendMaker(source, faces, together, size, copies, seed)
+    maker = BlendMaker(FacesOf(source, faces), together, size, copies, seed)
+    if generated:
+        maker.generated = _generated_faces(generated, finder, margin, data_root)
     pairs = copies * len(faces)
     if render:
         learned = np.random.default_rng(derive_seed(seed, "learned")).permutation(pairs)[:_LEARNED]
@@ -104,7 +110,7 @@ def blend(
         "fake": Wanted(pairs, records("fake"), maker.fakes),
     }
     origin = {"made_by": "blend", "source": {"spec": source.spec}, "seed": seed, "copies": copies}
-    origin |= {"renderers": len(maker.renderers)}
+    origin |= {"renderers": len(maker.renderers), "generated": generated}
     origin |= {"faces": {"margin": margin, "align": False, "size": size}}
     writer = ImageSetWriter(out, wanted, resolution=size, channels=3)
     try:
@@ -117,3 +123,11 @@ def blend(
     finally:
         writer.close()
     return Blended(out, counts, unused)
+
+
+def _generated_faces(spec: str, finder: FaceFinder, margin: float, data_root: Path | None) -> FacesOf:
+    source = open_source(spec, data_root)
+    faces, _, _ = find_faces(source, finder, margin)
+    if not faces:
+        raise UserError(f"no face is found in {source.spec}", expected="images of faces, which a GAN of faces makes")
+    return FacesOf(source, faces)

@@ -16,6 +16,7 @@ from fakecore.media.pixels import ImageError, decode_image, fit_square
 from fakecore.progress import progress_bar
 from fakecore.sets.folders import Source
 from fakedetect.faces.finder import SMALLEST, Face, FaceFinder
+from fakedetect.faces.mesh import FaceMesh
 
 MIN_FACE = 40  # pixels
 _WINDOW = 64  # photos that threads search before a request to stop is noticed
@@ -23,13 +24,14 @@ _WINDOW = 64  # photos that threads search before a request to stop is noticed
 
 @dataclass(frozen=True)
 class PhotoFace:
-    """A face of a photo: its row in the source, the square around it (left, top, side; pixels) and its landmarks in units of
-    that square, (5, 2).
+    """A face of a photo: its row in the source, the square around it (left, top, side; pixels), and in units of that square
+    its landmarks, (5, 2), and its mesh, (468, 3); None where no mesh fits.
     """
 
     row: int
     square: tuple[int, int, int]
     landmarks: np.ndarray
+    mesh: np.ndarray | None = None
 
 
 def join_sources(sources: Sequence[Source]) -> Source:
@@ -56,7 +58,7 @@ def find_faces(
     """Return the largest face of each photo, its thumbnail, and the photos that cannot be used."""
     found, thumbnails, unused = [], [], []
     threads = os.cpu_count() or 1
-    search = partial(_find_face, source, finder, margin)
+    search = partial(_find_face, source, finder, FaceMesh(), margin)
     with (
         StopRequest() as stop,
         ThreadPoolExecutor(threads) as pool,
@@ -75,7 +77,9 @@ def find_faces(
     return found, thumbnails, unused
 
 
-def _find_face(source: Source, finder: FaceFinder, margin: float, row: int) -> tuple[PhotoFace, np.ndarray] | dict:
+def _find_face(
+    source: Source, finder: FaceFinder, fitter: FaceMesh, margin: float, row: int
+) -> tuple[PhotoFace, np.ndarray] | dict:
     """Return the largest face of a photo and its thumbnail, uint8 (3, 64, 64), or the line of `unused`."""
     try:
         image = decode_row(source, row)
@@ -87,8 +91,11 @@ def _find_face(source: Source, finder: FaceFinder, margin: float, row: int) -> t
         return {"path": source.paths[row], "status": error.status, "error": str(error)}
     face = max(faces, key=lambda one: one.side)
     square = _square(face, margin, image.shape[:2])
-    landmarks = ((face.landmarks - np.array(square[:2])) / square[2]).astype(np.float64)
-    return PhotoFace(row, square, landmarks), fit_square(cut_square(image, square, 64), 64, 3)
+    corner = np.array([*square[:2], 0.0])
+    landmarks = ((face.landmarks - corner[:2]) / square[2]).astype(np.float64)
+    mesh = fitter.fit(image, face.landmarks)
+    mesh = None if mesh is None else ((mesh - corner) / square[2]).astype(np.float32)
+    return PhotoFace(row, square, landmarks, mesh), fit_square(cut_square(image, square, 64), 64, 3)
 
 
 def decode_row(source: Source, row: int) -> np.ndarray:

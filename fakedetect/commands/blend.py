@@ -26,6 +26,9 @@ def blend(
     render: Annotated[
         bool, typer.Option("--render", help="Also train small autoencoders, for minutes, that render faces anew.")
     ] = False,
+    generated: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Faces that a GAN made: paste them too, and show them whole.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed: the same seed and photos give the same set.")] = 0,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -34,7 +37,8 @@ def blend(
     """Make fake faces from real photos, without a generator, by blending.
 
     Of each photo, the largest face is cropped; its fake replaces the face, the eyes or the mouth by a changed version of
-    itself, by another person's, or by a rendered one. The set holds pairs of a real crop and a blend, with all parameters.
+    itself, by another person's, by one that moves, or by a rendered one. The set holds pairs of a real crop and a blend,
+    with all parameters.
 
     \b
     Examples:
@@ -44,7 +48,7 @@ def blend(
     from fakedetect.blends.dataset import blend as make
 
     options: dict[str, Any] = {"size": size, "copies": copies, "margin": margin, "render": render, "seed": seed}
-    made = make(real, out, **options, device=device, data_root=data_root)
+    made = make(real, out, **options, generated=generated, device=device, data_root=data_root)
     if as_json:
         print_json({"set": str(made.set), "counts": made.counts, "unused": made.unused})
     else:

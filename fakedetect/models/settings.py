@@ -95,6 +95,10 @@ class DetectorSettings(BackboneSettings):
         why="augmented versions of each training image whose features are computed; 0: as they are; none: 4 for backbones, "
         "2 for lite, 0 for dct and spectrum, because JPEG and blur remove the signal they use",
     )
+    start: str | None = setting(
+        None,
+        why="a detector of the same model, whose weights training starts from; for networks that are trained as a whole",
+    )
     checkpoint: str = setting("last", why="discriminator: epoch of the checkpoint, a number or last")
     resolution: int | None = setting(None, low=8, high=1024, why="pixels, square side; none: the set's own")
     epochs: int = setting(

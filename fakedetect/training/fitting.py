@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from fakecore.device import Precision
+from fakecore.errors import UserError
 from fakecore.files import append_jsonl, cut_jsonl
+from fakecore.runs.checkpoint import load_into
 from fakedetect.data.augment import WITHSTOOD
 from fakedetect.data.loading import LabelledImages
-from fakedetect.models.detector import network_logits
+from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.registry import Opened, trains_on_features
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import Fit, fit
+from fakedetect.training.loop import Fit, fit, has_state
 from fakedetect.training.probe import fit_probe
 
 _FIRST_HEAD = 8000  # images: enough for the head from which finetuning starts
@@ -35,21 +37,38 @@ def fit_opened(
     """Train a network as its model demands: not at all, its head on features, or as a whole. Write history.jsonl and the
     state for resuming into `out`. Raises UserError or Interrupted.
 
-    `lite` is finetuned from a fitted head, which distorts its features less (Kumar et al. 2022, arXiv 2202.10054).
+    `lite` is finetuned from a fitted head, which distorts its features less (Kumar et al. 2022, arXiv 2202.10054), or from the
+    detector `settings.start`.
     """
     if opened.trained:
         return Fit(opened.network.to(device).eval(), [], None)
     if trains_on_features(settings):
+        if settings.start is not None:
+            what = f"--set start= is used where a whole network is trained, and {settings.model} trains its head alone"
+            raise UserError(what, remedy="Add --set train=finetune, or leave start out.")
         began = time.perf_counter()
         fitted = fit_probe(opened.network, data, settings, seed=seed, device=device)
         cut_jsonl(out / "history.jsonl", keep=0)
         append_jsonl(out / "history.jsonl", fitted.history)
         return replace(fitted, seconds=time.perf_counter() - began)
-    if settings.model == "lite":
+    if has_state(out):  # the weights are in it
+        pass
+    elif settings.start is not None:
+        _load_start(opened, settings.start)
+    elif settings.model == "lite":
         few = min(settings.limit or _FIRST_HEAD, _FIRST_HEAD)
         first = replace(settings, limit=few, copies=1, degrade=0.0)
         fit_probe(opened.network, data, first, seed=seed, device=device)
     return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
+
+
+def _load_start(opened: Opened, start: str) -> None:
+    """Load the weights of the detector `start`. Raises UserError unless it has the same network."""
+    detector = Detector.load(Path(start), "cpu")
+    if detector.facts["model"] != opened.model:
+        what = "--set start= is a detector of another model"
+        raise UserError(what, got=detector.facts["model"], expected=opened.model)
+    load_into(opened.network, detector.network.state_dict(), start)
 
 
 def with_degraded(

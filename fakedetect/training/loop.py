@@ -31,6 +31,7 @@ from fakedetect.models.detector import network_logits
 from fakedetect.models.settings import DetectorSettings
 
 TIMINGS = "timings.jsonl"  # separate from history.jsonl, which is reproducible
+_STATE = "state/latest.safetensors"
 _BATCHES_AHEAD = 4  # augmented in advance by threads
 
 
@@ -238,11 +239,16 @@ def best_epoch(history: list[dict]) -> int:
     return max(history, key=lambda line: (line["val_auroc"], -line["val_loss"]))["epoch"]
 
 
+def has_state(folder: Path) -> bool:
+    """Return whether a training in `folder` has finished an epoch, so that `fit` resumes it."""
+    return (folder / _STATE).is_file()
+
+
 class _State:
     """The last and the best weights, `on_disk` after every epoch, so that a stopped training can be resumed."""
 
     def __init__(self, folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, *, on_disk: bool):
-        self._path, self._on_disk = folder / "state" / "latest.safetensors", on_disk
+        self._path, self._on_disk = folder / _STATE, on_disk
         self._network, self._optimiser = network, optimiser
         self._best: dict[str, torch.Tensor] = {}
 

@@ -11,13 +11,19 @@ import pytest
 from fakecore.media.pixels import is_grey
 from fakecore.sets.imageset import read_imageset
 from fakedetect.audits.audit import audit
-from fakedetect.blends.blending import Blend, align_face, apply_blend, blend_mask, draw_blend
+from fakedetect.blends.blending import align_face, apply_blend, blend_mask, draw_blend
+from fakedetect.blends.meshes import carry, pose
 from fakedetect.blends.rendering import KINDS, train_renderers
 from fakedetect.blends.views import apply_view, draw_view, filmed
+from fakedetect.faces.mesh import FaceMesh
 
 LANDMARKS = np.array([[45, 50], [83, 50], [64, 72], [50, 92], [78, 92]], float)  # in 128 pixels
-STILL = Blend(  # changes nothing
-    *("self", "face", True, 0, 1, 0, 1, 0, 0, "none", 0.5, 0, 0, 1, 0, 1, False, 1, 0, 1, 0.03, 1.0)
+STILL = replace(  # changes nothing
+    draw_blend(np.random.default_rng(0)),
+    **{"part": "face", "inner_changed": True, "softening": "none", "strength": 0.5, "poisson": False, "hull": False},
+    **dict.fromkeys(("hue", "brightness", "red", "blue", "shift_x", "shift_y", "warp", "bend"), 0.0),
+    **dict.fromkeys(("saturation", "contrast", "scale", "grow", "opacity"), 1.0),
+    edge=0.03,
 )
 
 
@@ -105,13 +111,45 @@ def test_a_view_moves_landmarks_with_the_picture():
     )
 
 
+@pytest.fixture
+def mesh(face):
+    return FaceMesh().fit(face, LANDMARKS)
+
+
+def test_a_mesh_is_carried_with_its_picture(face, mesh):
+    assert np.abs(carry(face, mesh, mesh, 128).astype(int) - face).max() <= 1
+    opened = pose(mesh, 0, 0, 0.2)
+    moved = carry(face, mesh, opened, 128, still=True)
+    assert np.array_equal(moved[:6], face[:6])  # the surroundings stand still
+    lips = round(float(mesh[17, 1])), round(float(opened[17, 1]))
+    assert lips[1] > lips[0] + 4 and np.abs(moved[lips[1], 64].astype(int) - face[lips[0], 64]).max() < 30
+    wider = carry(face, mesh, mesh * 1.2 - 12, 160)
+    assert np.abs(wider[round(64 * 1.2 - 12), 40].astype(int) - face[64, round((40 + 12) / 1.2)]).max() < 30
+
+
+def test_a_turned_mesh_narrows_on_one_side(mesh):
+    turned = pose(mesh, 25, 0, 0)
+    left, right = (abs(turned[side, 0] - turned[1, 0]) for side in (234, 454))
+    assert max(left, right) > 1.4 * min(left, right)
+    assert np.allclose(turned.mean(axis=0), mesh.mean(axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("part", ["face", "inner", "eyes", "mouth", "lower"])
+def test_the_hull_of_a_part_lies_on_it(part, mesh):
+    mask = blend_mask(replace(STILL, part=part, hull=True, edge=0.0), LANDMARKS, 128, mesh)
+    shares = {"face": 0.3, "inner": 0.25, "eyes": 0.07, "mouth": 0.02, "lower": 0.08}
+    assert 0.5 * shares[part] < mask.mean() < 2 * shares[part]
+    at = {"eyes": (50, 45), "mouth": (92, 64), "lower": (100, 64)}.get(part, (72, 64))
+    assert mask[at] == 1 and mask[:10].max() == 0
+
+
 @pytest.mark.parametrize("part", ["face", "eyes", "mouth"])
 def test_masks_lie_on_the_face_and_are_soft(part):
     random = np.random.default_rng(1)
     for _ in range(20):
-        mask = blend_mask(replace(draw_blend(random), part=part), LANDMARKS, 128)
+        mask = blend_mask(replace(draw_blend(random), part=part, edge=0.02), LANDMARKS, 128)
         assert mask.min() >= 0 and 0.5 < mask.max() <= 1 and mask[:4].max() < 0.05
-        assert ((mask > 0.05) & (mask < 0.95)).mean() > 0.01
+        assert ((mask > 0.05) & (mask < 0.95)).mean() > 0.005
         assert 0.02 < (mask > 0.5).mean() < 0.6
 
 
@@ -135,8 +173,9 @@ def test_the_set_pairs_each_face_with_its_blends_in_one_split(made, photos):
     lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
     fakes = [line for line in lines if line["label"] == "fake"]
     kinds = Counter(line["kind"] for line in fakes)
-    assert kinds["self"] > kinds["swap"] > 0 and all("donor" in line for line in fakes if line["kind"] == "swap")
-    assert {line["part"] for line in fakes} == {"face", "eyes", "mouth"}
+    assert set(kinds) == {"self", "swap", "fit", "animate"}  # the others need --render and --generated
+    assert all(("donor" in line) == (line["kind"] in ("swap", "fit")) for line in fakes)
+    assert {line["part"] for line in fakes} == {"face", "inner", "eyes", "mouth", "lower"}
     assert set(STILL.to_json()) <= set(fakes[0])
     by_index = {line["index"]: line for line in lines if line["label"] == "real"}
     assert all(line["view_turn"] == by_index[line["index"]]["view_turn"] for line in fakes)
@@ -158,6 +197,17 @@ def test_no_leak_tells_blends_from_reals(made):
     _, _, out = made
     found = audit(out)
     assert not found.leaks, [leak.text for leak in found.leaks]
+
+
+def test_faces_of_a_gan_are_pasted_and_shown_whole(photos, tmp_path, fakelab):
+    done = fakelab(
+        "blend", "--real", photos, "--generated", photos, "--copies", 2, "--size", 64, "--out", tmp_path / "set"
+    )
+    assert done.returncode == 1, done.stderr  # one photo has no face
+    lines = [json.loads(line) for line in (tmp_path / "set/metadata.jsonl").read_text().splitlines()]
+    made = [line for line in lines if line.get("kind") == "generated"]
+    assert made and all(line["donor"].endswith(".jpg") for line in made)
+    assert json.loads((tmp_path / "set/imageset.json").read_text())["origin"]["generated"] == str(photos)
 
 
 def test_a_detector_of_blends_is_one_of_faces(made, tmp_path, fakelab):
