@@ -126,7 +126,7 @@ def blend(
 
 
 def _generated_faces(spec: str, finder: FaceFinder, margin: float, data_root: Path | None) -> FacesOf:
-    source = open_source(spec, data_root)
+    source = open_source(spec, data_root, label="fake")
     faces, _, _ = find_faces(source, finder, margin)
     if not faces:
         raise UserError(f"no face is found in {source.spec}", expected="images of faces, which a GAN of faces makes")
