@@ -199,10 +199,9 @@ def test_no_leak_tells_blends_from_reals(made):
     assert not found.leaks, [leak.text for leak in found.leaks]
 
 
-def test_faces_of_a_gan_are_pasted_and_shown_whole(photos, tmp_path, fakelab):
-    done = fakelab(
-        "blend", "--real", photos, "--generated", photos, "--copies", 2, "--size", 64, "--out", tmp_path / "set"
-    )
+def test_the_fakes_of_a_set_are_pasted_and_shown_whole(made, photos, tmp_path, fakelab):
+    words = ("--generated", made[2], "--copies", 2, "--size", 64, "--out", tmp_path / "set")
+    done = fakelab("blend", "--real", photos, *words)
     assert done.returncode == 1, done.stderr  # one photo has no face
     lines = [json.loads(line) for line in (tmp_path / "set/metadata.jsonl").read_text().splitlines()]
     made_of = [line for line in lines if line.get("kind") == "generated"]
