@@ -25,7 +25,6 @@ from fakedetect.data.overlap import count_seen
 from fakedetect.evaluation.matrix_report import write_matrix
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.robustness import degraded_outputs
-from fakedetect.models.calibration import probability
 from fakedetect.models.detector import Detector
 
 _METRICS = ("auroc", "auroc_interval", "fpr", "fpr_interval", "tpr", "tpr_interval", "n_real", "n_fake")
@@ -165,7 +164,7 @@ def _measure(path: Path, detector: Detector, data: LabelledImages, degradation: 
         logits, outside = degraded_outputs(detector, data, rows, degradation)
     if not np.isfinite(logits).all():
         raise UserError("its logits on these images are not finite")
-    p_fake = probability(logits, detector.facts["temperature"])
+    p_fake = detector.probability(logits)
     groups = [data.groups[row] for row in rows]
     metrics = all_metrics(data.labels[rows], p_fake, detector.thresholds, groups=groups, seen=seen, outside=outside)
     return {**{name: metrics[name] for name in _METRICS}, "own": own, "seen": seen}

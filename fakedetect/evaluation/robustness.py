@@ -15,7 +15,6 @@ from fakedetect.data.degrade import GRID, NONE, Degradation, parse_degradation
 from fakedetect.data.equalise import equalised
 from fakedetect.data.loading import LabelledImages
 from fakedetect.evaluation.metrics import all_metrics
-from fakedetect.models.calibration import probability
 from fakedetect.models.detector import SCORE_BATCH, Detector
 
 TOLERANCE = 0.05  # loss of AUROC or of a rate, against the original images, that still counts as "holds"
@@ -63,7 +62,7 @@ def measure_robustness(
     with progress_bar("robustness", len(chosen) * len(rows), "images") as bar:
         for degradation in chosen:
             logits, outside = degraded_outputs(detector, data, rows, degradation, bar)
-            p_fake = probability(logits, detector.facts["temperature"])
+            p_fake = detector.probability(logits)
             found = all_metrics(labels, p_fake, detector.thresholds, groups=groups, outside=outside)
             cells.append(_cell(degradation, found, metrics))
     return Robustness(cells, summarise(cells))

@@ -23,7 +23,7 @@ from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
 from fakedetect.data.overlap import carried_with, read_seen
-from fakedetect.models.calibration import probability
+from fakedetect.models.calibration import Scaling
 from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.models.onnxgraph import DetectorGraph
@@ -49,7 +49,7 @@ IN_WORDS = (
     "Pillow (bicubic, antialiased) and converts it to grey if the detector is grey"
 )
 OUT_WORDS = (
-    f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature); {DISTANCE}, if the "
+    f"{LOGIT}: float32 (N,), high for fake; {P_FAKE}: float32 (N,), sigmoid({LOGIT} / temperature + bias); {DISTANCE}, if the "
     "detector has a domain: float32 (N,), above domain_limit an image is out of domain"
 )
 
@@ -119,7 +119,7 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
     prepared = np.stack([detector.prepare(picture) for picture in pictures])
     exact: Any = copy.copy(detector.network)
     exact.precision = "fp32"
-    expected = probability(network_logits(exact, prepared, detector.device), detector.facts["temperature"])
+    expected = detector.probability(network_logits(exact, prepared, detector.device))
     found = [np.concatenate([network.run(picture.transpose(2, 0, 1)[None])[1] for picture in pictures])]
     for size in BATCHES:
         batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
@@ -130,9 +130,7 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
 def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
     """Return the graph with free batch, height and width. Raises UserError that names an operator ONNX lacks."""
     domain: Any = detector.domain  # never that of an .onnx file: those are refused before
-    graph = DetectorGraph(
-        detector.network, detector.resolution, detector.channels, detector.facts["temperature"], domain
-    )
+    graph = DetectorGraph(detector.network, detector.resolution, detector.channels, Scaling.of(detector.facts), domain)
     side = detector.resolution
     # Three different sizes, none of them 1: the exporter treats equal sizes as one, and 1 as fixed.
     example = torch.zeros((2, 3, side + 13, side + 29), dtype=torch.uint8)

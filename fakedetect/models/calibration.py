@@ -12,6 +12,7 @@ from fakecore.labels import FAKE, REAL
 
 DECIMALS = 6
 MIN_OF_GROUP, MIN_GROUPS = 3, 20
+_LOG_SLOPES = (float(np.log(0.05)), float(np.log(20)))  # of one over the temperature
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,28 @@ class Thresholds:
         return asdict(self)
 
 
-def probability(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Return p_fake = sigmoid(logit / temperature), (N,) in [0, 1]."""
-    return torch.special.expit(torch.as_tensor(np.asarray(logits, dtype=np.float64) / temperature)).numpy()
+@dataclass(frozen=True)
+class Scaling:
+    """p_fake = sigmoid(logit / temperature + bias) (Platt 1999)."""
+
+    temperature: float
+    bias: float = 0.0
+
+    @staticmethod
+    def of(facts: dict) -> Scaling:
+        """Return the scaling in the content of a detector.json; without a bias in it, that is 0."""
+        return Scaling(float(facts["temperature"]), float(facts.get("bias", 0.0)))
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def odds(self, logits: np.ndarray) -> np.ndarray:
+        """Return the calibrated logits, float64, of any shape."""
+        return np.asarray(logits, dtype=np.float64) / self.temperature + self.bias
+
+    def probability(self, logits: np.ndarray) -> np.ndarray:
+        """Return p_fake, float64 in [0, 1]."""
+        return torch.special.expit(torch.as_tensor(self.odds(logits))).numpy()
 
 
 def stated(p_fake: np.ndarray) -> np.ndarray:
@@ -39,44 +59,66 @@ def stated(p_fake: np.ndarray) -> np.ndarray:
     return np.round(p_fake, DECIMALS)
 
 
-def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = True) -> float:
-    """Return the temperature, 0.05 to 20, that minimises the cross-entropy of validation logits (Guo et al. 2017, section 4.2).
+def fit_scaling(labels: np.ndarray, logits: np.ndarray) -> Scaling:
+    """Return the scaling, temperature 0.05 to 20 and bias -100 to 100, that minimises the cross-entropy of validation logits.
 
-    Classes have equal weight, so p_fake assumes as many fakes as reals; unless `balanced`, images have equal weight. Targets
-    follow Platt's rule ((n + 1) / (n + 2), Platt 1999), so that a detector without errors on few images does not claim
-    certainty.
+    Classes have equal weight, so p_fake assumes as many fakes as reals. Targets follow Platt's rule ((n + 1) / (n + 2), Platt
+    1999), so that a detector without errors on few images does not claim certainty.
     """
-    from scipy.optimize import minimize_scalar  # its import takes half a second, which scoring avoids
+    from scipy.optimize import minimize  # its import takes half a second, which scoring avoids
 
+    targets, weights = _targets(labels, balanced=True)
+    logits = np.asarray(logits, dtype=np.float64)
+
+    def cross_entropy(at: np.ndarray) -> float:
+        return _cross_entropy(np.exp(at[0]) * logits + at[1], targets, weights)
+
+    slope, bias = minimize(cross_entropy, (0.0, 0.0), method="L-BFGS-B", bounds=(_LOG_SLOPES, (-100, 100))).x
+    return Scaling(float(np.exp(-slope)), float(bias))
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, balanced: bool = True) -> float:
+    """Return the temperature, 0.05 to 20, that minimises the cross-entropy of validation logits without a bias (Guo et al.
+    2017, section 4.2). Targets are as in `fit_scaling`; unless `balanced`, images have equal weight, rather than classes.
+    """
+    from scipy.optimize import minimize_scalar  # as above
+
+    targets, weights = _targets(labels, balanced=balanced)
+
+    def cross_entropy(log_slope: float) -> float:
+        return _cross_entropy(np.exp(log_slope) * logits, targets, weights)
+
+    return float(np.exp(-minimize_scalar(cross_entropy, bounds=_LOG_SLOPES, method="bounded").x))
+
+
+def _targets(labels: np.ndarray, *, balanced: bool) -> tuple[np.ndarray, np.ndarray | float]:
+    """Return the targets of Platt's rule, and the weights of the images."""
     fakes = labels == FAKE
     n_fake, n_real = int(fakes.sum()), int((~fakes).sum())
     targets = np.where(fakes, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
     weights = np.where(fakes, 0.5 / max(n_fake, 1), 0.5 / max(n_real, 1)) if balanced else 1 / len(labels)
-
-    def cross_entropy(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        # log(1 + e^x) - t x, without overflow
-        return float((weights * (np.logaddexp(0, scaled) - targets * scaled)).sum())
-
-    bounds = (np.log(0.05), np.log(20.0))
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
+    return targets, weights
 
 
-def choose_on(labels: np.ndarray, logits: np.ndarray, max_fpr: float, max_fnr: float) -> tuple[float, Thresholds]:
-    """Return temperature and thresholds for validation images: labels (N,) and logits (versions, N), see
+def _cross_entropy(odds: np.ndarray, targets: np.ndarray, weights: np.ndarray | float) -> float:
+    return float((weights * (np.logaddexp(0, odds) - targets * odds)).sum())  # log(1 + e^x) - t x, without overflow
+
+
+def choose_on(labels: np.ndarray, logits: np.ndarray, max_fpr: float, max_fnr: float) -> tuple[Scaling, Thresholds]:
+    """Return scaling and thresholds for validation images: labels (N,) and logits (versions, N), see
     `choose_thresholds`.
     """
     tiled = np.tile(labels, len(logits))
-    temperature = fit_temperature(tiled, logits.ravel())
-    p_fake = probability(logits.ravel(), temperature)
-    return temperature, choose_thresholds(tiled, p_fake, max_fpr, max_fnr, len(logits))
+    scaling = fit_scaling(tiled, logits.ravel())
+    p_fake = scaling.probability(logits.ravel())
+    return scaling, choose_thresholds(tiled, p_fake, max_fpr, max_fnr, len(logits))
 
 
 def choose_for_tracks(
     labels: np.ndarray,
     logits: np.ndarray,
     groups: Sequence[str | None],
-    temperature: float,
+    scaling: Scaling,
     images: Thresholds,
 ) -> Thresholds | None:
     """Return thresholds for the median over several images of one person, as in a track of a video: such medians vary less than
@@ -97,7 +139,7 @@ def choose_for_tracks(
     medians = np.stack(
         [np.median(logits[:, places], axis=1) for places in large.values()], axis=1
     )  # (versions, groups)
-    p_fake = probability(medians.ravel(), temperature)
+    p_fake = scaling.probability(medians.ravel())
     found = choose_thresholds(np.tile(own, len(logits)), p_fake, images.max_fpr, images.max_fnr, len(logits))
     chosen_on = found.chosen_on.replace("validation split:", "medians of people in the validation split:")
     return replace(found, real_below=min(found.real_below, images.real_below), chosen_on=chosen_on)

@@ -22,7 +22,7 @@ from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint
 from fakedetect.data.equalise import equalised
 from fakedetect.detectors import packaged
 from fakedetect.models.backbones import for_scoring
-from fakedetect.models.calibration import Thresholds, probability, stated
+from fakedetect.models.calibration import Scaling, Thresholds, stated
 from fakedetect.models.domain import Domain, split_tensors
 from fakedetect.models.facts import REMEDY, check_facts
 from fakedetect.models.onnx import KnownDistance, open_onnx
@@ -174,12 +174,16 @@ class Detector:
         logits, features = network_outputs(self._scoring, images, self.device, rows)
         return logits, self.domain.outside(features)
 
+    def probability(self, logits: np.ndarray) -> np.ndarray:
+        """Return the calibrated p_fake of logits, float64 (N,) in [0, 1], not rounded."""
+        return Scaling.of(self.facts).probability(logits)
+
     def judge(
         self, logits: np.ndarray, outside: np.ndarray | None = None, limits: Thresholds | None = None
     ) -> list[Judgement]:
-        """Return the results for the values of `outputs`, with the temperature and thresholds (or `limits`) of the detector."""
+        """Return the results for the values of `outputs`, with the scaling and thresholds (or `limits`) of the detector."""
         limits = limits or self.thresholds
-        p_fakes = stated(probability(logits, self.facts["temperature"]))
+        p_fakes = stated(self.probability(logits))
         found = []
         for place, p in enumerate(p_fakes):
             far = None if outside is None else bool(outside[place])

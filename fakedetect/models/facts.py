@@ -82,6 +82,7 @@ def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:
         )
         for row in facts["left_out"]["sources"].values():
             check_fields(row, _LEFT_OUT_RATES, where, remedy=REMEDY, inside="left_out.sources.")
+    check_fields({"bias": facts.get("bias", 0.0)}, {"bias": number(-1000, 1000)}, where, remedy=remedy)
     optional = {"equalise_jpeg": None, **facts["preprocessing"]}
     check_fields(optional, {"equalise_jpeg": _JPEG_OR_NONE}, where, remedy=REMEDY, inside="preprocessing.")
     if "faces" in facts["preprocessing"]:

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from fakecore.errors import UserError
 from fakedetect.models.backbones import TimmFeatures
+from fakedetect.models.calibration import Scaling
 from fakedetect.models.frequency import DCTFeatures, SpectrumFeatures
 from fakedetect.models.heads import HEADS
 from fakedetect.models.lite import LiteFeatures
@@ -93,21 +94,21 @@ class Ensemble(nn.Module):
     the geometric mean of the members' odds.
     """
 
-    def __init__(self, members: list[nn.Module], shapes: list[tuple[int, int]], temperatures: list[float]):
+    def __init__(self, members: list[nn.Module], shapes: list[tuple[int, int]], scalings: list[Scaling]):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.shapes, self.temperatures = shapes, temperatures
+        self.shapes, self.scalings = shapes, scalings
         wishes = {getattr(member, "precision", "fp32") for member in self.members}
         self.precision = "auto" if "auto" in wishes else "fp32"
 
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits (B,), and the concatenated features of all members that have some: (B, sum of dims)."""
         logits, features = [], [images.new_zeros((len(images), 0), dtype=torch.float32)]
-        for member, shape, temperature in zip(self.members, self.shapes, self.temperatures, strict=True):
+        for member, shape, scaling in zip(self.members, self.shapes, self.scalings, strict=True):
             seen = _reshaped(images, *shape)
             both: Any = getattr(member, "outputs", None)
             found, own = both(seen) if both else (member(seen), None)
-            logits.append(found.float() / temperature)
+            logits.append(found.float() / scaling.temperature + scaling.bias)
             features += [] if own is None else [own.float()]
         return torch.stack(logits).mean(dim=0), torch.cat(features, dim=1)
 

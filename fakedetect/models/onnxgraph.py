@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fakedetect.models.calibration import Scaling
 from fakedetect.models.domain import NEIGHBOURS, TINY, Domain
 
 _CUBIC = -0.5  # the parameter of Pillow's bicubic filter
@@ -28,10 +29,10 @@ class DetectorGraph(nn.Module):
 
     grey: torch.Tensor
 
-    def __init__(self, network: Any, resolution: int, channels: int, temperature: float, domain: Domain | None = None):
+    def __init__(self, network: Any, resolution: int, channels: int, scaling: Scaling, domain: Domain | None = None):
         super().__init__()
         self.distance = _Distance(domain) if domain is not None else None
-        self.network, self.resolution, self.channels, self.temperature = network, resolution, channels, temperature
+        self.network, self.resolution, self.channels, self.scaling = network, resolution, channels, scaling
         self.tall_first = _pillow_resizes_tall_images_rows_first()
         self.register_buffer("grey", torch.tensor(_GREY, dtype=torch.float64)[:, None, None], persistent=False)
 
@@ -39,9 +40,12 @@ class DetectorGraph(nn.Module):
         prepared = self.prepare(images).to(torch.uint8)
         if self.distance is None:
             logit = self.network(prepared)
-            return logit, torch.sigmoid(logit / self.temperature)
+            return logit, self.p_fake(logit)
         logit, features = self.network.outputs(prepared)
-        return logit, torch.sigmoid(logit / self.temperature), self.distance(features.float())
+        return logit, self.p_fake(logit), self.distance(features.float())
+
+    def p_fake(self, logit: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(logit / self.scaling.temperature + self.scaling.bias)
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Return uint8 (N, 3, H, W) as whole numbers in float64 (N, channels, R, R): centre square, bicubic, antialiased."""

@@ -24,6 +24,7 @@ from fakedetect.data.loading import LabelledImages
 from fakedetect.data.overlap import read_seen
 from fakedetect.models import lite
 from fakedetect.models.backbones import RESNET50, load_pretrained, own_input_size
+from fakedetect.models.calibration import Scaling
 from fakedetect.models.heads import PROBES
 from fakedetect.models.networks import (
     Ensemble,
@@ -260,14 +261,14 @@ def _train_backbone(settings: DetectorSettings) -> Training:
 
 def _ensemble(resolution: int, channels: int, members: list[dict]) -> Ensemble:
     for one in members:
-        check_fields(one, _MEMBER, "a member of the ensemble", remedy="")
+        check_fields({"bias": 0.0, **one}, _MEMBER, "a member of the ensemble", remedy="")
     networks = [build_network(one["model"], one["arguments"]) for one in members]
     shapes = [(one["arguments"]["channels"], one["arguments"]["resolution"]) for one in members]
-    return Ensemble(networks, shapes, [float(one["temperature"]) for one in members])
+    return Ensemble(networks, shapes, [Scaling.of(one) for one in members])
 
 
 def _open_ensemble(request: Request) -> Opened:
-    """`ensemble:A,B`: trained detectors, each with its own temperature. Raises UserError for fewer than two."""
+    """`ensemble:A,B`: trained detectors, each with its own scaling. Raises UserError for fewer than two."""
     paths = [Path(name) for name in request.suffix.split(",") if name]
     if len(paths) < 2:
         what = "an ensemble needs two detectors or more"
@@ -277,7 +278,7 @@ def _open_ensemble(request: Request) -> Opened:
         raise UserError(what, got=exported[0])
     members = [request.load(path) for path in paths]
     listed = [
-        {"model": one.facts["model"], "arguments": one.facts["arguments"], "temperature": one.facts["temperature"]}
+        {"model": one.facts["model"], "arguments": one.facts["arguments"], **Scaling.of(one.facts).to_json()}
         for one in members
     ]
     arguments: dict[str, Any] = {
@@ -295,7 +296,7 @@ def _open_ensemble(request: Request) -> Opened:
 
 _PROBE = {"probe": Kind(" or ".join(PROBES), lambda value: value in PROBES)}
 _POOL = Kind("avg or flatten", lambda value: value in ("avg", "flatten"))
-_MEMBER = {"model": TEXT, "temperature": number(0.001, 1000)}
+_MEMBER = {"model": TEXT, "temperature": number(0.001, 1000), "bias": number(-1000, 1000)}
 _BACKBONE = {"input_size": whole(8, 2048), "pool": _POOL, **_PROBE}
 OPTIONAL_FIELDS = {
     *(

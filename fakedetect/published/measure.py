@@ -24,7 +24,6 @@ from fakecore.report.tables import as_csv
 from fakecore.runs.runfolder import refuse_used
 from fakedetect.evaluation.metrics import ranking_metrics
 from fakedetect.faces.finder import MARGIN, FaceFinder, crop
-from fakedetect.models.calibration import probability
 from fakedetect.models.detector import Detector
 from fakedetect.published.layouts import Item, open_benchmark
 
@@ -111,7 +110,7 @@ class _Judge:
 
     def _of(self, images: Sequence[np.ndarray]) -> np.ndarray:
         logits = self._detector.logits(np.stack([self._detector.prepare(image) for image in images]))
-        return probability(logits, self._detector.facts["temperature"])
+        return self._detector.probability(logits)
 
 
 def _rows(scored: list[tuple[Item, np.ndarray]]) -> list[dict]:

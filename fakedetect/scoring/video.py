@@ -1,7 +1,7 @@
 """Score videos: find faces in frames, track them, score selected faces, then each track and the whole video.
 
 A track's logit is the median over its scored faces, so that one blurred or misplaced face does not decide; its p_fake is
-that logit with the detector's own temperature. A video gets the verdict of its most suspicious track of MIN_TRACK_S or more.
+that logit with the detector's own scaling. A video gets the verdict of its most suspicious track of MIN_TRACK_S or more.
 """
 
 from __future__ import annotations

@@ -68,7 +68,11 @@ def _load_start(opened: Opened, start: str) -> None:
     if detector.facts["model"] != opened.model:
         what = "--set start= is a detector of another model"
         raise UserError(what, got=detector.facts["model"], expected=opened.model)
-    load_into(opened.network, detector.network.state_dict(), start)
+    try:
+        load_into(opened.network, detector.network.state_dict(), start)
+    except UserError as error:
+        what = f"the network of {start} differs from the one of these settings"
+        raise UserError(what, got=error.got, remedy="Use the settings in its detector.json.") from None
 
 
 def with_degraded(

@@ -16,7 +16,7 @@ from fakecore.progress import say
 from fakedetect.data.joining import without_source
 from fakedetect.data.loading import LabelledImages
 from fakedetect.evaluation.metrics import all_metrics
-from fakedetect.models.calibration import Thresholds, choose_on, probability
+from fakedetect.models.calibration import Scaling, Thresholds, choose_on
 from fakedetect.models.detector import network_logits, scoring_network
 from fakedetect.models.networks import Probed
 from fakedetect.models.registry import Opened, open_new, trains_on_features
@@ -38,9 +38,9 @@ class Fold:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Temperature and thresholds chosen on the fakes of left-out sources, and what the test of each source showed."""
+    """Scaling and thresholds chosen on the fakes of left-out sources, and what the test of each source showed."""
 
-    temperature: float
+    scaling: Scaling
     thresholds: Thresholds
     expected: dict
 
@@ -62,7 +62,7 @@ def leave_one_out(
     """Train without each source in turn and test on it.
 
     `fold_of` trains without a source and returns the logits of all validation images, (versions, n_val), and of all test
-    images, (n_test,). The temperature and thresholds returned are chosen on the validation images of all folds: the reals,
+    images, (n_test,). The scaling and thresholds returned are chosen on the validation images of all folds: the reals,
     and the fakes of the source that was left out. The test of a source uses those of the other folds, so that nothing
     about it was known.
     """
@@ -72,16 +72,16 @@ def leave_one_out(
         folds.append(Fold(source, *fold_of(source)))
     rows = {}
     for fold in folds:
-        temperature, thresholds = _choose(data, [one for one in folds if one is not fold], max_fpr, max_fnr)
+        scaling, thresholds = _choose(data, [one for one in folds if one is not fold], max_fpr, max_fnr)
         test = data.rows("test")
         judged = _of_source(data, test, fold.source)
-        p_fake = probability(fold.test[judged], temperature)
+        p_fake = scaling.probability(fold.test[judged])
         groups = [data.groups[row] for row in test[judged]]
         found = all_metrics(data.labels[test[judged]], p_fake, thresholds, groups=groups, seed=seed)
         rows[fold.source] = {name: found[name] for name in _REPORTED}
-    temperature, thresholds = _choose(data, folds, max_fpr, max_fnr)
+    scaling, thresholds = _choose(data, folds, max_fpr, max_fnr)
     means = {name: float(np.mean([row[name] for row in rows.values()])) for name in ("auroc", "tpr", "fpr", "ece")}
-    return LeftOut(temperature, thresholds, {**means, "sources": rows})
+    return LeftOut(scaling, thresholds, {**means, "sources": rows})
 
 
 def folds(
@@ -139,19 +139,19 @@ def _head_logits(network: Probed, features: np.ndarray, device: torch.device) ->
     return network.head.eval()(torch.from_numpy(features).to(device)).flatten().double().cpu().numpy()
 
 
-def _choose(data: LabelledImages, folds: list[Fold], max_fpr: float, max_fnr: float) -> tuple[float, Thresholds]:
-    """Return temperature and thresholds from the validation images of these folds."""
+def _choose(data: LabelledImages, folds: list[Fold], max_fpr: float, max_fnr: float) -> tuple[Scaling, Thresholds]:
+    """Return scaling and thresholds from the validation images of these folds."""
     val = data.rows("val")
     chosen = [_of_source(data, val, fold.source) for fold in folds]
     labels = np.concatenate([data.labels[val[own]] for own in chosen])
     logits = np.concatenate([fold.val[:, own] for fold, own in zip(folds, chosen, strict=True)], axis=1)
-    temperature, found = choose_on(labels, logits, max_fpr, max_fnr)
+    scaling, found = choose_on(labels, logits, max_fpr, max_fnr)
     n_real, n_fake = int((data.labels[val] == REAL).sum()), int((labels != REAL).sum())
     after = f", each unchanged and after {len(logits) - 1} degradations" if len(logits) > 1 else ""
     where = (
         f"validation split: {n_real} real, {n_fake} fake{after}; each source of fakes by a detector trained without it"
     )
-    return temperature, replace(found, chosen_on=where)
+    return scaling, replace(found, chosen_on=where)
 
 
 def _of_source(data: LabelledImages, rows: np.ndarray, source: str) -> np.ndarray:

@@ -17,7 +17,6 @@ from fakedetect.data.overlap import count_seen
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
 from fakedetect.evaluation.robustness import measure_robustness
-from fakedetect.models.calibration import probability
 from fakedetect.models.detector import Detector
 
 
@@ -79,7 +78,7 @@ def evaluate(
     refuse_used(out, made_by="an evaluation", marker="metrics.json")
     seen = count_seen(Path(detector_path), detector.facts, data.hashes(rows))
     logits, outside = detector.outputs(data.images, rows)
-    p_fake = probability(logits, detector.facts["temperature"])
+    p_fake = detector.probability(logits)
     metrics = all_metrics(
         data.labels[rows], p_fake, detector.thresholds, groups=data.groups_of(rows), seen=seen, outside=outside
     )

@@ -25,7 +25,7 @@ from fakedetect.data.loading import LabelledImages, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
-from fakedetect.models.calibration import choose_for_tracks, choose_on, probability
+from fakedetect.models.calibration import choose_for_tracks, choose_on
 from fakedetect.models.detector import Detector, network_logits, network_outputs, scoring_network
 from fakedetect.models.domain import Domain, fit_domain
 from fakedetect.models.facts import DETECTOR_VERSION, FACE_CUT
@@ -60,7 +60,7 @@ def train(
     `changes` overrides fields of DetectorSettings; without a model, one is chosen by the images. The default seed is 0.
     With `resume`, a stopped training continues with its own settings: other arguments are optional, and must agree. The
     images are audited first: leaks, differences between real and fake other than the content, are printed, and with `strict`
-    refused. Epoch, temperature and thresholds are chosen on the validation split; the metrics are of the test split. Raises
+    refused. Epoch, scaling and thresholds are chosen on the validation split; the metrics are of the test split. Raises
     UserError or Interrupted.
     """
     out, changes = Path(out), changes or {}
@@ -119,20 +119,20 @@ def _finish(
     equalise_jpeg: int | None,
     left_out: LeftOut | None,
 ) -> tuple[Path, dict]:
-    """Choose temperature and thresholds, test once, and write the report; return its path and the metrics."""
+    """Choose scaling and thresholds, test once, and write the report; return its path and the metrics."""
     val, test = data.rows("val"), data.rows("test")
     scorer = scoring_network(fitted.network, device)
     logits, domain = _survey(scorer, data, device, seed, of_backbone="backbone" in opened.facts)
     limits, for_tracks = (settings.max_fpr, settings.max_fnr), None
     if left_out is None:
         val_logits = with_degraded(scorer, data, val, logits[val], settings, device)
-        temperature, thresholds = choose_on(data.labels[val], val_logits, *limits)
+        scaling, thresholds = choose_on(data.labels[val], val_logits, *limits)
         if _face_cut(data.origin):
             groups = data.groups_of(val)
-            for_tracks = choose_for_tracks(data.labels[val], val_logits, groups, temperature, thresholds)
+            for_tracks = choose_for_tracks(data.labels[val], val_logits, groups, scaling, thresholds)
     else:
-        temperature, thresholds = left_out.temperature, left_out.thresholds
-    p_fake = probability(logits, temperature)
+        scaling, thresholds = left_out.scaling, left_out.thresholds
+    p_fake = scaling.probability(logits)
     used = np.concatenate([data.rows("train"), val])
     recorded = remember(out, data.hashes(used), opened.seen)
     described = _describe(settings, opened, data, recorded, equalise_jpeg)
@@ -151,7 +151,7 @@ def _finish(
     facts = {
         **described,
         **fitted.chosen,
-        "temperature": temperature,
+        **scaling.to_json(),
         "thresholds": thresholds.to_json(),
         **({"track_thresholds": for_tracks.to_json()} if for_tracks else {}),
         **({"left_out": left_out.expected} if left_out else {}),

@@ -10,7 +10,6 @@ from fakecore.errors import UserError
 from fakedetect import Detector
 from fakedetect.export import onnx as onnxexport
 from fakedetect.export.onnx import TOLERANCE, export_onnx
-from fakedetect.models.calibration import probability
 from fakedetect.models.detector import network_outputs
 from fakedetect.models.onnx import read_graph
 
@@ -29,7 +28,7 @@ def test_logit_and_p_fake_are_the_detectors_own_in_any_batch(exported, detector,
     expected = detector.logits(images)
     assert logits.shape == p_fake.shape == (batch,)
     assert logits == pytest.approx(expected, abs=1e-4)
-    assert p_fake == pytest.approx(probability(expected, detector.facts["temperature"]), abs=TOLERANCE / 10)
+    assert p_fake == pytest.approx(detector.probability(expected), abs=TOLERANCE / 10)
     features = network_outputs(detector.network, images, detector.device)[1]
     assert distance == pytest.approx(detector.domain.distances(features), rel=1e-3)
 
@@ -63,7 +62,7 @@ def test_the_file_says_what_it_is(exported, detector):
 
 @pytest.fixture
 def altered(exported, trained, monkeypatch, tmp_path):
-    """A copy of the detector whose temperature is another than that in the graph that is traced of it."""
+    """A copy of the detector whose scaling is another than that in the graph that is traced of it."""
 
     class Program:  # what the exporter returned for the detector as it was
         def __init__(self):
@@ -78,7 +77,7 @@ def altered(exported, trained, monkeypatch, tmp_path):
     for name in ("detector.json", "detector.safetensors", "predictions.csv"):
         shutil.copy(trained.detector / name, tmp_path)
     facts = json.loads((tmp_path / "detector.json").read_text())
-    facts["temperature"] *= 1.5
+    facts["bias"] += 0.5
     (tmp_path / "detector.json").write_text(json.dumps(facts))
     monkeypatch.setattr(onnxexport, "_traced", lambda *_: Program())
     return tmp_path

@@ -3,11 +3,12 @@ import pytest
 from scipy.special import expit, logit
 
 from fakedetect.models.calibration import (
+    Scaling,
     choose_for_tracks,
     choose_thresholds,
     expected_calibration_error,
+    fit_scaling,
     fit_temperature,
-    probability,
     reliability,
     stated,
 )
@@ -84,7 +85,7 @@ def test_thresholds_of_tracks_are_those_of_medians_of_people():
     logits = (own + random.normal(0, 3, 600))[None]
     groups = [f"person {p}" for p in people]
     of_images = choose_thresholds(labels, expit(logits[0]), 0.05, 0.05)
-    of_tracks = choose_for_tracks(labels, logits, groups, 1.0, of_images)
+    of_tracks = choose_for_tracks(labels, logits, groups, Scaling(1.0), of_images)
     assert (
         of_tracks.real_below == of_images.real_below < of_tracks.fake_from < of_images.fake_from
         and "60 real, 60 fake" in of_tracks.chosen_on
@@ -92,46 +93,53 @@ def test_thresholds_of_tracks_are_those_of_medians_of_people():
     reals = [np.median(logits[0][(people == p) & (labels == 0)]) for p in range(60)]
     assert (expit(reals) >= of_tracks.fake_from).mean() <= 0.05
     alone: list = [None, *groups[1:]]
-    assert choose_for_tracks(labels, logits, alone, 1.0, of_images) is not None
-    assert choose_for_tracks(labels[:150], logits[:, :150], groups[:150], 1.0, of_images) is None, "too few people"
+    assert choose_for_tracks(labels, logits, alone, Scaling(1.0), of_images) is not None
+    assert choose_for_tracks(labels[:150], logits[:, :150], groups[:150], Scaling(1.0), of_images) is None, (
+        "too few people"
+    )
 
 
 def test_p_fake_rises_with_the_logit_and_a_higher_temperature_is_less_sure():
-    assert probability(np.array([0.0]), 3.0) == pytest.approx([0.5])
-    assert (np.diff(probability(np.linspace(-5, 5, 50), 2.0)) > 0).all()
-    assert 0.5 < probability(np.array([2.0]), 4.0)[0] < probability(np.array([2.0]), 1.0)[0]
+    assert Scaling(3.0).probability(np.array([0.0])) == pytest.approx([0.5])
+    assert (np.diff(Scaling(2.0, 1.0).probability(np.linspace(-5, 5, 50))) > 0).all()
+    assert 0.5 < Scaling(4.0).probability(np.array([2.0]))[0] < Scaling(1.0).probability(np.array([2.0]))[0]
 
 
-@pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
-def test_fit_temperature_finds_a_known_temperature(true):
+@pytest.mark.parametrize(("temperature", "bias"), [(0.3, 0.0), (1.0, -1.5), (4.0, 0.7)])
+def test_a_known_scaling_is_found(temperature, bias):
     random = np.random.default_rng(2)
-    honest = random.normal(0, 2, 20_000)
-    labels = (random.random(20_000) < expit(honest)).astype(int)
-    assert fit_temperature(labels, honest * true) == pytest.approx(true, rel=0.05)
+    labels = np.repeat([0, 1], 20_000)
+    odds = random.normal(np.where(labels == 1, 2, -2), 2)  # two normal distributions: the log of their odds is x
+    found = fit_scaling(labels, (odds - bias) * temperature)
+    assert found.temperature == pytest.approx(temperature, rel=0.05) and found.bias == pytest.approx(bias, abs=0.05)
+    assert fit_temperature(labels, odds * temperature) == pytest.approx(temperature, rel=0.05)
+    assert Scaling.of({"temperature": 2}) == Scaling(2.0, 0.0)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 8.0])
 @pytest.mark.parametrize("each", [10, 100])
 def test_a_faultless_detector_claims_no_more_than_platts_rule_allows(each, scale):
     labels = np.repeat([0, 1], each)
-    logits = np.where(labels == 1, scale, -scale)
-    p_fake = probability(logits, fit_temperature(labels, logits))
-    assert p_fake[labels == 1] == pytest.approx((each + 1) / (each + 2), abs=1e-3)
-    assert p_fake[labels == 0] == pytest.approx(1 / (each + 2), abs=1e-3)
+    logits = np.where(labels == 1, scale, -scale) + 3.0
+    p_fake = fit_scaling(labels, logits).probability(logits)
+    assert p_fake[labels == 1] == pytest.approx((each + 1) / (each + 2), abs=2e-3)
+    assert p_fake[labels == 0] == pytest.approx(1 / (each + 2), abs=2e-3)
 
 
-def test_temperature_stays_finite_for_useless_reversed_and_huge_logits():
+def test_a_scaling_stays_finite_for_useless_reversed_and_huge_logits():
     labels = np.repeat([0, 1], 30)
     for logits in (np.zeros(60), np.where(labels == 1, -3.0, 3.0), np.where(labels == 1, 1e4, -1e4)):
-        assert 0.05 <= fit_temperature(labels, logits) <= 20
+        found = fit_scaling(labels, logits)
+        assert 0.049 <= found.temperature <= 20.01 and abs(found.bias) <= 100
+        assert 0.049 <= fit_temperature(labels, logits) <= 20.01
 
 
-def test_classes_weigh_alike_in_the_temperature():
+def test_classes_weigh_alike_in_the_scaling():
     """Each class has its share of mistakes; nine times as many reals must not change the answer."""
     labels = np.repeat([0, 1], 1000)
     logits = np.where(np.arange(2000) % 5 == 0, -1.0, 1.0) * np.where(labels == 1, 3, -3)
     many = np.concatenate([labels, np.repeat(labels[:1000], 8)]), np.concatenate([logits, np.tile(logits[:1000], 8)])
-    assert fit_temperature(*many) == pytest.approx(fit_temperature(labels, logits), rel=0.01)
+    assert fit_scaling(*many).temperature == pytest.approx(fit_scaling(labels, logits).temperature, rel=0.01)
 
 
 def test_calibration_error_is_small_for_honest_scores_and_large_for_boasts():

@@ -71,9 +71,10 @@ def test_verdicts_follow_the_detectors_own_thresholds(detector):
     assert [one.verdict for one in sure] == ["real", "fake"]
 
 
-def test_p_fake_is_the_sigmoid_of_the_logit_over_the_temperature(detector):
+def test_p_fake_is_the_sigmoid_of_the_scaled_logit(detector):
     (judgement,) = detector.judge(np.array([1.5]))
-    assert judgement.p_fake == pytest.approx(1 / (1 + np.exp(-1.5 / detector.facts["temperature"])))
+    odds = 1.5 / detector.facts["temperature"] + detector.facts["bias"]
+    assert judgement.p_fake == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
 
 
 def test_arrays_and_files_score_the_same(detector, pictures, tmp_path):
@@ -273,6 +274,7 @@ def test_another_architecture_kind_version_or_label_convention_is_refused(copy, 
         ("model", 4, "model cannot be used (got 4; expected a string)"),
         ("temperature", None, "temperature cannot be used (got null; expected a number"),
         ("temperature", float("nan"), "temperature cannot be used (got NaN; expected a number"),
+        ("bias", "high", 'bias cannot be used (got "high"; expected a number'),
         ("temperature", 0, "temperature cannot be used (got 0; expected a number, 0.001 to 1000"),
         ("thresholds", "0.5", 'thresholds cannot be used (got "0.5"; expected an object)'),
         ("thresholds.fake_from", "high", 'thresholds.fake_from cannot be used (got "high"; expected a number'),

@@ -15,6 +15,7 @@ from fakecore.errors import UserError
 from fakedetect import Detector
 from fakedetect.data.overlap import count_seen
 from fakedetect.models.backbones import TimmFeatures, load_pretrained
+from fakedetect.models.calibration import Scaling
 from fakedetect.models.registry import build_network, get_model
 from fakedetect.training import probe as probing
 
@@ -120,7 +121,7 @@ def test_an_ensemble_averages_calibrated_logits(made, small_set, small_data, tmp
     changes = {"model": f"ensemble:{paths[0]},{paths[1]}"}
     detector = Detector.load(fakedetect.train(small_set, out=tmp_path / "both", changes=changes).detector, "cpu")
     members = [Detector.load(path, "cpu") for path in paths]
-    expected = np.mean([one.logits(small_data.images) / one.facts["temperature"] for one in members], axis=0)
+    expected = np.mean([Scaling.of(one.facts).odds(one.logits(small_data.images)) for one in members], axis=0)
     assert np.allclose(detector.logits(small_data.images), expected, atol=1e-4)
     assert detector.facts["model"] == "ensemble" and len(detector.facts["members"]) == 2
     assert detector.domain is not None

@@ -10,7 +10,7 @@ import fakedetect
 from fakecore.errors import UserError
 from fakedetect import Detector
 from fakedetect.evaluation.metrics import ranking_metrics
-from fakedetect.models.calibration import choose_thresholds, fit_temperature
+from fakedetect.models.calibration import Scaling, choose_thresholds, fit_scaling
 from fakedetect.training.train import _face_cut
 
 
@@ -84,13 +84,38 @@ def test_detector_json_says_what_a_stranger_needs(trained, small_data):
         assert name in facts["thresholds"]
 
 
-def test_temperature_and_thresholds_are_those_of_the_validation_split(trained, detector):
+def test_scaling_and_thresholds_are_those_of_the_validation_split(trained, detector):
     val = [row for row in predictions(trained.detector) if row["split"] == "val"]
     truth = column(val, "y_true").astype(int)
-    assert fit_temperature(truth, column(val, "logit")) == pytest.approx(detector.facts["temperature"], rel=1e-3)
+    found, own = fit_scaling(truth, column(val, "logit")), Scaling.of(detector.facts)
+    assert (found.temperature, found.bias) == pytest.approx((own.temperature, own.bias), rel=1e-3)
     found = choose_thresholds(truth, column(val, "p_fake"), 0.05, 0.05)
     assert found.fake_from == pytest.approx(detector.thresholds.fake_from, abs=1e-5)
     assert found.real_below == pytest.approx(detector.thresholds.real_below, abs=1e-5)
+
+
+def test_training_starts_from_the_weights_of_a_detector(trained, small_set, tmp_path, quick):
+    still = {**quick, "start": str(trained.detector), "epochs": 1, "rate": 1e-8}  # moves nothing
+    fakedetect.train(small_set, out=tmp_path / "more", changes=still, device="cpu")
+    before, after = (
+        Detector.load(folder, "cpu").network.state_dict() for folder in (trained.detector, tmp_path / "more")
+    )
+    names = [name for name in before if name.endswith("weight") and before[name].ndim == 4]
+    assert names and all(np.allclose(before[name], after[name], atol=1e-5) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "dct"}, "trains its head alone"),
+        ({"model": "resnet50", "pretrained": "no"}, "another model \\(got cnn; expected resnet50"),
+        ({"blocks": 2}, "differs from the one of these settings \\(got missing blocks.3"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(changes, says, trained, small_set, tmp_path, quick):
+    wrong = {**quick, **changes, "start": str(trained.detector)}
+    with pytest.raises(UserError, match=says):
+        fakedetect.train(small_set, out=tmp_path / "det", changes=wrong, device="cpu")
 
 
 def test_metrics_are_of_the_test_split(trained):
