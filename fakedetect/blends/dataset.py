@@ -13,7 +13,7 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.labels import Label
 from fakecore.media.duplicates import same_picture_groups
-from fakecore.progress import progress_bar
+from fakecore.progress import progress_bar, say
 from fakecore.runs.runfolder import refuse_used
 from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter, Wanted
@@ -62,10 +62,9 @@ def blend(
     """Write a set of `copies` pairs of each face of the photos `real` (one source, or several) into the new folder `out`: the
     face in a view, `size` pixels large, and a blend in the same view. Pair i depends only on the photos, `seed` and i. With
     `render`, small autoencoders are trained first, and render some of the faces. `generated` is a source of faces that a GAN
-    made: a folder of images, or a set.
+    made: a folder of images, a set, or a run.
 
-    Raises UserError if fewer than three photos show a face, or no image of `generated` does, and Interrupted when stopped: the
-    same call starts over.
+    Raises UserError if fewer than three photos show a face, and Interrupted when stopped: the same call starts over.
     """
     out = Path(out)
     if not 16 <= size <= 1024:
@@ -125,9 +124,9 @@ def blend(
     return Blended(out, counts, unused)
 
 
-def _generated_faces(spec: str, finder: FaceFinder, margin: float, data_root: Path | None) -> FacesOf:
+def _generated_faces(spec: str, finder: FaceFinder, margin: float, data_root: Path | None) -> FacesOf | None:
     source = open_source(spec, data_root, label="fake")
     faces, _, _ = find_faces(source, finder, margin)
     if not faces:
-        raise UserError(f"no face is found in {source.spec}", expected="images of faces, which a GAN of faces makes")
-    return FacesOf(source, faces)
+        say(f"note: no face is found in the fakes of {source.spec}, so none is used")
+    return FacesOf(source, faces) if faces else None

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fakecore.media.pixels import decode_image
-from fakecore.progress import say
 from fakecore.sets.sources import open_source
 from fakedetect.training.recipes import Recipe
-from fakegen import resume, train
+from fakelab.recipes.gans import train_gan
 
 SIDES = (32, 64)  # pixels; GANs learn these in minutes
 # name -> preset and training steps at 32 pixels, fewer at more: a few minutes each on two CPU cores
@@ -48,16 +48,10 @@ def make_sources(
     for number, name in enumerate(names, 1):
         preset, steps = GANS[name]
         run = folder / f"{name}-{side}"
-        runs.append(run)
-        if (run / "set" / "imageset.json").is_file():
-            continue
-        say(f"recipe photos: GAN {number} of {len(names)}, {name} ({preset} at {side}x{side})")
-        if (run / "run.json").is_file():
-            resume(run, device=device)
-            continue
+        title = f"recipe photos: GAN {number} of {len(names)}, {name} ({preset} at {side}x{side})"
         changes = {"resolution": side, "steps": steps * SIDES[0] // side, "batch": _BATCH, "measure_every": 0}
-        count = min(len(source), _MOST_FAKES)
-        train(preset, out=run, real=real, changes=changes, count=count, seed=seed, device=device, data_root=data_root)
+        own: dict[str, Any] = {"seed": seed, "device": device, "data_root": data_root}
+        runs.append(train_gan(title, run, preset, real, changes, count=min(len(source), _MOST_FAKES), **own))
     return runs
 
 
