@@ -21,7 +21,20 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests mean the CPU, also on a machine with a GPU
+def pytest_configure(config):
+    """Hide GPUs: the tests mean the CPU, also on a machine with a GPU; but for `-m gpu`, those that are marked so."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process of tests a core: threads of each would wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -9,9 +9,13 @@ SHIFT = 1 / 8  # of the side
 CUTOUT = 1 / 2  # of the side
 
 
-def add_noise(images: torch.Tensor, deviation: float) -> torch.Tensor:
-    """Add Gaussian noise of standard `deviation` to images (B, C, R, R); Sonderby et al. 2017 (arXiv 1610.04490), section 3."""
-    return images + deviation * torch.randn_like(images) if deviation > 0 else images
+def add_noise(images: torch.Tensor, deviation: float | torch.Tensor) -> torch.Tensor:
+    """Add Gaussian noise of standard `deviation`, 0 for none or a tensor (), to images (B, C, R, R); Sonderby et al. 2017
+    (arXiv 1610.04490), section 3.
+    """
+    if not isinstance(deviation, torch.Tensor) and deviation == 0:
+        return images
+    return images + deviation * torch.randn_like(images)
 
 
 def diff_augment(images: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,21 @@ NAMES = ("loss_d", "loss_g", "d_real", "d_fake_1", "d_fake_2", "acc_real", "acc_
 FLUSH_EVERY = 25  # steps: a non-finite loss is detected within these; the error names its exact step
 
 
+@torch.no_grad()
+def row_of(loss_d, loss_g, real_logits, fake_logits_1, fake_logits_2) -> torch.Tensor:
+    """Return the values of a step, float32 (7,), from losses () and logits (B,); the names are NAMES."""
+    row = [
+        loss_d.float(),
+        loss_g.float(),
+        real_logits.float().sigmoid().mean(),
+        fake_logits_1.float().sigmoid().mean(),
+        fake_logits_2.float().sigmoid().mean(),
+        (real_logits > 0).float().mean(),
+        (fake_logits_1 < 0).float().mean(),
+    ]
+    return torch.stack(row)
+
+
 class TrainLog:
     """Collects one row of values per step. Call `flush` before saving weights, so that non-finite ones are never saved."""
 
@@ -46,19 +61,9 @@ class TrainLog:
         cut_jsonl(self._path, keep=sum(line["step"] <= first_step for line in lines))
         self._events = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1, flush_secs=30)
 
-    def add(self, loss_d, loss_g, real_logits, fake_logits_1, fake_logits_2) -> None:
-        """Add the values of a finished step: losses (), logits (B,)."""
-        with torch.no_grad():
-            row = [
-                loss_d.float(),
-                loss_g.float(),
-                real_logits.float().sigmoid().mean(),
-                fake_logits_1.float().sigmoid().mean(),
-                fake_logits_2.float().sigmoid().mean(),
-                (real_logits > 0).float().mean(),
-                (fake_logits_1 < 0).float().mean(),
-            ]
-            self._rows.append(torch.stack(row))
+    def add(self, row: torch.Tensor) -> None:
+        """Add the values of a finished step, `row_of` it."""
+        self._rows.append(row)
         if len(self._rows) >= FLUSH_EVERY:
             self.flush()
 

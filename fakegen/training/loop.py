@@ -1,7 +1,7 @@
 """The adversarial loop, in the order of the algorithm.
 
 The random numbers of a step depend on (seed, step), and the order of a pass on (seed, pass), so a run that is stopped
-and resumed ends with the same weights as an uninterrupted one: on a CPU, bit for bit.
+and resumed ends with the same weights as an uninterrupted one, bit for bit on one kind of device.
 
 Several processes take equal parts of each batch of size `batch`, and average their gradients. Two things differ between
 processes: random numbers for single images (dropout, augmentation, noise), and the statistics of batch normalisation,
@@ -26,13 +26,14 @@ from fakecore.progress import progress_bar
 from fakegen.presets.preset import Preset
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run
-from fakegen.sampling.sampling import block_latents, from_pixels, to_pixels
-from fakegen.training.augment import add_noise, diff_augment
+from fakegen.sampling.sampling import block_latents, to_pixels
+from fakegen.training.average import MovingAverage
 from fakegen.training.batches import Batches
+from fakegen.training.graphs import graphed
 from fakegen.training.log import TrainLog
-from fakegen.training.losses import discriminator_loss, generator_loss, r1_penalty
 from fakegen.training.monitor import QualityMonitor
 from fakegen.training.pair import Pair, build_pair
+from fakegen.training.step import Inputs, Step, kind_of
 
 STATE_EVERY_S = 60.0  # a killed run loses at most this much training
 
@@ -46,7 +47,9 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     keep_freed_memory()
     place = choose_device(device)
     fabric = make_fabric(place, run.facts["precision"])
-    torch.backends.cudnn.benchmark = True
+    if place.type == "cuda":
+        # cuDNN chooses algorithms by rules: a search by time takes seconds, and may choose others after a resumption.
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     with world.together():
         pair = build_pair(preset, run.channels, len(run.classes), place, seed)
     batches = Batches(reals, preset.batch, seed, place, world)
@@ -81,8 +84,8 @@ def _adversarial_loop(
     run: Run, pair: Pair, batches: Batches, log: TrainLog, monitor: QualityMonitor, fabric, world: World, step: int
 ) -> None:
     preset, seed = run.preset, run.facts["seed"]
-    generator, optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
-    discriminator, optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
+    update = graphed(Step(pair, preset, fabric, run.value_range), fabric.device, preset.name, alone=world.alone)
+    average = MovingAverage(pair.averaged, pair.generator, preset.ema)
     class_fractions = torch.tensor(list(run.classes.values()), device=fabric.device)
     per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)
     saved_at = started = time.perf_counter()
@@ -99,41 +102,12 @@ def _adversarial_loop(
             of_fakes = (drawn[batches.part],) if drawn is not None else ()
             if not world.alone:
                 torch.manual_seed(derive_seed(seed, "step", step, world.rank))
-            real = _mirrored(from_pixels(pixels.to(memory_format=torch.channels_last), run.value_range), preset)
-            fake = generator(z, *of_fakes)  # (B, C, R, R)
             noise = _noise(preset, step / per_epoch)
 
-            # Update D: tell reals from fakes.
-            pair.discriminator.requires_grad_(True)
-            seen_real, seen_fake = _augmented(real, preset, noise), _augmented(fake.detach(), preset, noise)
-            if preset.mixed_batch:
-                of_both = tuple(torch.cat(pieces) for pieces in zip(of_reals, of_fakes, strict=True))
-                real_logits, fake_logits = discriminator(torch.cat([seen_real, seen_fake]), *of_both).chunk(2)
-            else:
-                real_logits, fake_logits = discriminator(seen_real, *of_reals), discriminator(seen_fake, *of_fakes)
-            loss_d = discriminator_loss(
-                real_logits, fake_logits, preset.loss, preset.label_smoothing, _flips(preset, real_logits)
-            )
-            penalty = _r1(pair.discriminator, seen_real, of_reals, preset, step, fabric.device)
-            optimiser_d.zero_grad()
-            fabric.backward(loss_d + penalty)
-            _clip(pair.discriminator, preset)
-            optimiser_d.step()
-
-            # Update G: be classified as real. D's weights need no gradients, which saves a third of D's backward pass.
-            pair.discriminator.requires_grad_(False)
-            fake_logits_2 = discriminator(_augmented(fake, preset, noise), *of_fakes)
-            loss_g = generator_loss(fake_logits_2, preset.loss)
-            optimiser_g.zero_grad()
-            fabric.backward(loss_g)
-            _clip(pair.generator, preset)
-            optimiser_g.step()
-
+            row = update(Inputs(pixels, z, of_reals, of_fakes, noise), kind_of(preset, step, noise))
             step += 1
-            _update_average(pair.averaged, pair.generator, preset.ema, step)
-            log.add(
-                loss_d.detach(), loss_g.detach(), real_logits.detach(), fake_logits.detach(), fake_logits_2.detach()
-            )
+            average.update(step)
+            log.add(row)
             bar.advance(preset.batch)
 
             at_epoch_end = step % per_epoch == 0 or step == last
@@ -177,56 +151,10 @@ def draw_latents(preset: Preset, device: torch.device) -> torch.Tensor:
     return torch.randn(preset.batch, preset.z_dim, device=device)
 
 
-def _mirrored(images: torch.Tensor, preset: Preset) -> torch.Tensor:
-    if not preset.mirror:
-        return images
-    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-    return torch.where(chosen, images.flip(3), images)
-
-
 def _noise(preset: Preset, epoch: float) -> float:
     """Return the standard deviation of D's noise at `epoch`, which may be fractional."""
     remaining = max(0.0, 1 - epoch / preset.noise_epochs) if preset.noise_epochs else 1.0
     return preset.noise * remaining
-
-
-def _augmented(images: torch.Tensor, preset: Preset, noise: float) -> torch.Tensor:
-    """Return D's inputs. Reals and fakes need the same augmentation, or D would learn the difference."""
-    images = add_noise(images, noise)
-    return diff_augment(images) if preset.augment else images
-
-
-def _flips(preset: Preset, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if not preset.label_flip:
-        return None
-    reals, fakes = torch.rand(2, len(logits), device=logits.device) < preset.label_flip
-    return reals, fakes
-
-
-def _r1(discriminator: nn.Module, images: torch.Tensor, labels: tuple, preset: Preset, step: int, device):
-    """Return the weighted R1 penalty, or 0 on steps without. In fp32: the fast bf16 path has no second derivative."""
-    if not preset.r1 or step % preset.r1_every:
-        return torch.zeros((), device=device)
-    images = images.detach().requires_grad_(True)
-    with torch.autocast(device.type, enabled=False):
-        penalty = r1_penalty(discriminator(images, *labels), images)
-    return preset.r1 / 2 * preset.r1_every * penalty
-
-
-def _clip(network: nn.Module, preset: Preset) -> None:
-    if preset.clip:
-        nn.utils.clip_grad_value_(network.parameters(), preset.clip)
-
-
-@torch.no_grad()
-def _update_average(averaged: nn.Module | None, current: nn.Module, decay: float, step: int) -> None:
-    """Update the moving average of weights and BN statistics; the decay rises from 0, so that early steps do not dominate."""
-    if averaged is None:
-        return
-    decay = min(decay, step / (step + 10.0))
-    average, latest = averaged.state_dict(), current.state_dict()
-    names = [name for name, tensor in average.items() if tensor.is_floating_point()]
-    torch._foreach_lerp_([average[name] for name in names], [latest[name] for name in names], 1 - decay)
 
 
 def _save_epoch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +88,17 @@ def build_pair(preset: Preset, channels: int, classes: int, device: torch.device
         generator,
         discriminator,
         averaged,
-        _optimiser(preset, generator, preset.lr),
-        _optimiser(preset, discriminator, preset.lr * preset.d_lr_ratio),
+        _optimiser(preset, generator, preset.lr, device),
+        _optimiser(preset, discriminator, preset.lr * preset.d_lr_ratio, device),
     )
 
 
-def _optimiser(preset: Preset, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+def _optimiser(preset: Preset, network: nn.Module, lr: float, device: torch.device) -> torch.optim.Optimizer:
+    own: dict[str, Any] = {"lr": lr, "capturable": device.type == "cuda"}  # so that a CUDA graph can hold its step
+    warnings.filterwarnings("ignore", message=".*capturable=True.*")  # some steps run outside a graph
     if preset.optimiser == "rmsprop":
-        return torch.optim.RMSprop(network.parameters(), lr=lr, alpha=0.9, eps=1e-7)  # alpha and eps as in Keras
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=(preset.beta1, preset.beta2), fused=True)
+        return torch.optim.RMSprop(network.parameters(), alpha=0.9, eps=1e-7, **own)  # alpha and eps as in Keras
+    return torch.optim.Adam(network.parameters(), betas=(preset.beta1, preset.beta2), fused=True, **own)
 
 
 def _transfer(network: nn.Module, part: str, source: Path, wanted: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def test_a_resumed_run_may_schedule_other_checkpoints_with_the_same_result(stop,
 
 
 def test_a_failed_run_writes_a_checkpoint_of_its_last_valid_state(monkeypatch, run, tiny, tmp_path):
-    from fakegen.training import loop as training
+    from fakegen.training import step as training
 
     given = []
 
