@@ -147,6 +147,16 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed torch's random numbers on the CPU and on `device`: what `torch.manual_seed` does, without its half a millisecond for
+    kinds of devices that are not there, whose queues it lets grow with every call.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Run networks on `count` CPU threads in the block; restore the number after it."""

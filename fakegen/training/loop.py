@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric
+from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric, seed_device
 from fakecore.distributed import ALONE, World, lost_peers
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
@@ -93,7 +93,7 @@ def _adversarial_loop(
     title = f"training {preset.name}"
     with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
         while step < last and not (preset.stop_on_collapse and run.facts.get("collapse")):
-            torch.manual_seed(derive_seed(seed, "step", step))
+            seed_device(derive_seed(seed, "step", step), fabric.device)
             pixels, labels = batches[step]
             z = draw_latents(preset, fabric.device)[batches.part]
             # Labels are passed only to conditional networks.
@@ -101,7 +101,7 @@ def _adversarial_loop(
             drawn = torch.multinomial(class_fractions, preset.batch, replacement=True) if run.classes else None
             of_fakes = (drawn[batches.part],) if drawn is not None else ()
             if not world.alone:
-                torch.manual_seed(derive_seed(seed, "step", step, world.rank))
+                seed_device(derive_seed(seed, "step", step, world.rank), fabric.device)
             noise = _noise(preset, step / per_epoch)
 
             row = update(Inputs(pixels, z, of_reals, of_fakes, noise), kind_of(preset, step, noise))
