@@ -1,15 +1,16 @@
 """Fakes from a checkpoint. Image i depends only on (checkpoint, seed, i): not on batch size, order or restarts.
 
-Latents are drawn, and the network runs, in fixed blocks of 64 images: image i is always at index i % 64 of block i // 64,
-and on a CPU one thread computes each block. Rounding in a network depends on the batch shape and on the division of sums
-among threads, so the fixed blocks make images equal to the last bit on any number of CPU cores.
+Latents are drawn in fixed blocks of 64 images: image i is always at index i % 64 of block i // 64. On a CPU the network runs on
+one block at a time, on one thread; on a GPU on a fixed number of blocks together, aligned in the same way. Rounding in a
+network depends on the batch shape and on the division of sums among threads, so images are equal to the last bit on any number
+of CPU cores, and on all GPUs of one kind.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from fakecore.errors import UserError, unknown_name
 from fakecore.runs.checkpoint import load_checkpoint, load_into
 from fakecore.schema import OBJECT, TEXT, Kind, check_fields, whole
 from fakegen.architectures.registry import build_generator, get_architecture
+from fakegen.sampling.ahead import Ahead
 from fakegen.sampling.folding import for_inference
 
 BLOCK = 64
+_GPU_PIXELS, _GPU_BLOCKS = 2**22, 16  # in one call of a network on a GPU, at most
 FIELDS = {
     "architecture": TEXT,
     "generator": {"resolution": whole(1), "channels": whole(1, 3), "z_dim": whole(1)},
@@ -45,6 +48,8 @@ class Generator:
     facts: dict  # the checkpoint's own JSON
     device: torch.device
     dtype: torch.dtype  # bf16 for a run trained in bf16, so that fakes equal those of the snapshots
+    together: int = 1  # blocks that the network makes in one call
+    _ahead: dict[tuple[int, str | None], Ahead[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def resolution(self) -> int:
@@ -66,11 +71,26 @@ class Generator:
 
     def block(self, seed: int, number: int, only: str | None = None) -> np.ndarray:
         """Return the 64 images of a block, uint8 (64, C, R, R), all of the class `only` if given. Thread-safe."""
+        if self.together == 1:
+            return self._render_blocks(seed, range(number, number + 1), only)
+        if (seed, only) not in self._ahead:
+
+            def groups(k: int) -> np.ndarray:
+                return self._render_blocks(seed, range(k * self.together, (k + 1) * self.together), only)
+
+            self._ahead.setdefault((seed, only), Ahead(groups))
+        group, place = divmod(number, self.together)
+        return self._ahead[seed, only](group)[place * BLOCK : (place + 1) * BLOCK]
+
+    def _render_blocks(self, seed: int, numbers: range, only: str | None) -> np.ndarray:
+        """Return the images of consecutive blocks, uint8 (64 n, C, R, R), made by one call of the network."""
         z_dim, latent = self.facts["generator"]["z_dim"], self.facts["latent"]
-        z = torch.from_numpy(block_latents(seed, number, z_dim, latent)).to(self.device)
-        labels = [self.classes.index(name) for name in self.block_classes(seed, number, only) if name is not None]
+        z = np.concatenate([block_latents(seed, number, z_dim, latent) for number in numbers])
+        names = [name for number in numbers for name in self.block_classes(seed, number, only)]
+        labels = [self.classes.index(name) for name in names if name is not None]
         with one_thread():
-            return self.render(z, torch.tensor(labels, device=self.device) if labels else None)
+            on_device = torch.from_numpy(z).to(self.device)
+            return self.render(on_device, torch.tensor(labels, device=self.device) if labels else None)
 
     def block_classes(self, seed: int, number: int, only: str | None = None) -> list[str | None]:
         """Return the class of each image of a block: drawn with the fractions of the training reals, or all `only`."""
@@ -136,7 +156,16 @@ def load_generator(checkpoint: Path, device: str = "auto") -> Generator:
     keep_freed_memory()
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
     network = to_device(network, place, dtype).requires_grad_(False)
-    return Generator(network, facts, place, dtype)
+    together = 1
+    if place.type == "cuda":
+        torch.backends.cudnn.deterministic = True  # image i is the same in every call
+        together = blocks_together(facts["generator"]["resolution"])
+    return Generator(network, facts, place, dtype, together)
+
+
+def blocks_together(resolution: int) -> int:
+    """Return how many blocks a GPU makes in one call: a function of the resolution alone, because it decides the last bits."""
+    return max(1, min(_GPU_BLOCKS, _GPU_PIXELS // (BLOCK * resolution**2)))
 
 
 def _check_facts(facts: dict, where: Path) -> None:
@@ -171,7 +200,15 @@ def to_pixels(images: torch.Tensor, value_range: tuple[float, float], levels: in
     )
     if levels < 256:
         scaled = scaled.mul_(255 / (levels - 1)).round_()
-    return scaled.to(torch.uint8).contiguous().cpu().numpy()
+    pixels = scaled.to(torch.uint8).contiguous()
+    if pixels.device.type == "cpu":
+        return pixels.numpy()
+    host = torch.empty(
+        pixels.shape, dtype=torch.uint8, pin_memory=True
+    )  # copies to pinned memory are several times as fast
+    host.copy_(pixels, non_blocking=True)
+    torch.cuda.current_stream(pixels.device).synchronize()
+    return host.numpy()
 
 
 def grey_levels(levels: int) -> np.ndarray:

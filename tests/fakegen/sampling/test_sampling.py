@@ -1,3 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +10,15 @@ import fakegen
 from fakecore.errors import UserError
 from fakecore.media.pixels import read_image
 from fakecore.sets.imageset import read_imageset
-from fakegen.sampling.sampling import BLOCK, block_latents, from_pixels, load_generator, to_pixels
+from fakegen.sampling.sampling import (
+    BLOCK,
+    Generator,
+    block_latents,
+    blocks_together,
+    from_pixels,
+    load_generator,
+    to_pixels,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +43,35 @@ def test_image_i_does_not_depend_on_the_number_of_threads(generator):
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(one, four)
+
+
+def test_blocks_that_are_made_together_are_aligned_and_shared_by_threads(generator):
+    groups, calls, render = replace(generator, together=4), [], Generator._render_blocks
+
+    def counted(self, seed, numbers, only):
+        calls.append(numbers)
+        return render(self, seed, numbers, only)
+
+    with mock.patch.object(type(groups), "_render_blocks", counted), ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda k: groups.batch(3, range(64 * k, 64 * k + 64)), range(8)))
+    assert sorted(set(calls), key=lambda one: one.start)[:2] == [range(4), range(4, 8)] and len(calls) <= 3  # one ahead
+    expected = generator.batch(3, range(512))
+    assert np.abs(np.concatenate(parts).astype(int) - expected).max() <= 1  # the batch decides the last bits
+    assert np.array_equal(groups.batch(3, range(250, 260)), np.concatenate(parts)[250:260])
+    assert [blocks_together(side) for side in (16, 64, 128, 512)] == [16, 16, 4, 1]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_image_i_does_not_depend_on_where_sampling_starts(run):
+    generator = load_generator(run / "checkpoints" / "epoch-0002", "cuda")
+    whole = generator.batch(7, range(3000))
+    assert np.array_equal(generator.batch(7, range(1000, 1100)), whole[1000:1100])
+    assert (
+        np.abs(
+            whole[:64].astype(int) - load_generator(run / "checkpoints" / "epoch-0002", "cpu").batch(7, range(64))
+        ).mean()
+        < 3
+    )
 
 
 def test_another_seed_and_another_index_are_other_images(generator):
