@@ -48,7 +48,7 @@ ORDER = {
         ("app",),
         ("__main__",),
     ),
-    "benchmarks": (("",), ("speed", "videos")),
+    "benchmarks": (("",), ("speed", "videos"), ("gpu",)),
 }
 
 

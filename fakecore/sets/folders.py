@@ -41,6 +41,7 @@ class Source:
     problems: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of what could not be listed
     folder: Path | None = None  # the root of `names`; None if they are not files of the user
     faces: dict | None = None  # for crops made by `faces`: their margin and align
+    files: list[str] | None = None  # paths, if image i is all of file i
 
     @property
     def paths(self) -> list[str]:
@@ -80,7 +81,17 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
         files, names = [files[i] for i in keep], [names[i] for i in keep]
         classes, groups = [classes[i] for i in keep], [groups[i] for i in keep]
     stamp = listing_stamp(folder, names, files)
-    return Source(spec, names, classes, groups, lambda i: read_bytes(files[i]), stamp, problems, folder)
+    return Source(
+        spec,
+        names,
+        classes,
+        groups,
+        lambda i: read_bytes(files[i]),
+        stamp,
+        problems,
+        folder,
+        files=[str(f) for f in files],
+    )
 
 
 def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:

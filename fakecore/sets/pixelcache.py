@@ -8,22 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.files import atomic_path, write_json
-from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, refuse_tiny
+from fakecore.media.pixels import ImageError, is_grey
 from fakecore.progress import progress_bar
 from fakecore.runs.cache import cache_home, limit_bytes, prune
+from fakecore.sets.decoding import MANY, Refused, decode_in_processes, decode_in_threads, pixels_of
 
-_CHUNK = 32  # images that a thread decodes at a time
 _VERSION = 2  # increase it if decoding, cropping, resizing or the refusals change
 
 
@@ -52,8 +50,10 @@ def cached_pixels(
     channels: int,
     title: str = "decoding",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
+    files: Sequence[str] | None = None,
 ) -> CachedPixels:
-    """Return the pixels of every item that can be decoded, from the cache or decoded by threads.
+    """Return the pixels of every item that can be decoded, from the cache or decoded by threads, or by processes if item i is
+    all of `files`[i] and there are many.
 
     `read(i)` returns item i as file bytes or uint8 pixels. `finish` is applied to each image, uint8 (C, R, R), last. `stamp`
     must change whenever the items or `finish` change.
@@ -62,7 +62,7 @@ def cached_pixels(
     array_path, facts_path = cache_root() / f"{key}.npy", cache_root() / f"{key}.json"
     limit = limit_bytes()
     if not (cached := _open(array_path, facts_path, names)):
-        _build(array_path, facts_path, names, read, resolution, channels, title, finish)
+        _build(array_path, facts_path, names, read, resolution, channels, title, finish, files)
         prune(array_path, limit)
         cached = _open(array_path, facts_path, names)
         if cached is None:
@@ -74,7 +74,7 @@ def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarr
     """Return 1 if no item of a sample of up to 64, spread over all, has colour, else 3. Unreadable items do not count."""
     for index in np.linspace(0, len(names) - 1, min(sample, len(names))).astype(int):
         try:
-            if not is_grey(_pixels_of(read(int(index)))):
+            if not is_grey(pixels_of(read(int(index)))):
                 return 3
         except ImageError:
             continue
@@ -96,7 +96,7 @@ def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPix
         return None
 
 
-def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str, finish) -> None:
+def _build(array_path, facts_path, names, read, resolution: int, channels: int, title: str, finish, files) -> None:
     rows: list[int] = []
     hashes: list[str] = []
     unused: list[dict] = []
@@ -104,55 +104,20 @@ def _build(array_path, facts_path, names, read, resolution: int, channels: int, 
     with atomic_path(array_path) as temporary, progress_bar(title, len(names), "images") as bar:
         shape = (len(names), channels, resolution, resolution)
         images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-
-        def load(index: int):
-            item = read(index)
-            pixels = _pixels_of(item)
-            refuse_tiny(pixels, "use")
-            digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
-            fitted = fit_square(pixels, resolution, channels)
-            return finish(fitted) if finish else fitted, digest, min(pixels.shape[:2])
-
-        for start, outcomes in _in_order(load, len(names)):
-            for index, outcome in enumerate(outcomes, start):
-                if isinstance(outcome, ImageError):
-                    unused.append({"path": names[index], "status": outcome.status, "error": str(outcome)})
-                else:
-                    images[len(rows)], digest, side = outcome
-                    rows.append(index)
-                    hashes.append(digest)
-                    smallest = min(smallest, side)
-            bar.advance(len(outcomes))
+        if files is not None and finish is None and len(files) >= MANY:
+            outcomes = decode_in_processes(temporary, files)
+        else:
+            outcomes = decode_in_threads(images, read, finish)
+        for index, outcome in enumerate(chain.from_iterable(outcomes)):
+            if isinstance(outcome, Refused):
+                unused.append({"path": names[index], "status": outcome.status, "error": outcome.error})
+            else:
+                if unused:  # close the gap
+                    images[len(rows)] = images[index]
+                rows.append(index)
+                hashes.append(outcome.sha256)
+                smallest = min(smallest, outcome.side)
+            bar.advance()
         images.flush()
         del images
     write_json(facts_path, {"rows": rows, "sha256": hashes, "unused": unused, "smallest": smallest})
-
-
-def _in_order(load: Callable, count: int) -> Iterator[tuple[int, list]]:
-    """Yield (first index, results or ImageErrors) of one chunk of items after another; a few chunks are in progress. Small
-    images decode in less time than a thread takes to be handed one.
-    """
-
-    def attempt(index: int):
-        try:
-            return load(index)
-        except ImageError as error:
-            return error
-
-    def chunk(start: int) -> list:
-        return [attempt(index) for index in range(start, min(start + _CHUNK, count))]
-
-    workers = os.cpu_count() or 1
-    starts = iter(range(0, count, _CHUNK))
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = deque((start, pool.submit(chunk, start)) for start in islice(starts, 2 * workers))
-        while waiting:
-            start, future = waiting.popleft()
-            yield start, future.result()
-            waiting.extend((start, pool.submit(chunk, start)) for start in islice(starts, 1))
-
-
-def _pixels_of(item: bytes | np.ndarray) -> np.ndarray:
-    if isinstance(item, bytes):
-        return decode_image(item)
-    return np.repeat(item[..., None], 3, axis=2) if item.ndim == 2 else item

@@ -70,7 +70,9 @@ def load_reals(
     """
     source: Source = open_source(spec, data_root)
     channels = source_channels(source.names, source.read)
-    pixels = cached_pixels(source.names, source.read, source.stamp, resolution=resolution, channels=channels)
+    pixels = cached_pixels(
+        source.names, source.read, source.stamp, resolution=resolution, channels=channels, files=source.files
+    )
     paths = dict(zip(source.names, source.paths, strict=True))
     unused = [{**line, "path": paths[line["path"]]} for line in pixels.unused]
     unused += [{"path": path, "status": "unreadable", "error": why} for path, why in source.problems]

@@ -1,12 +1,16 @@
 import io
 import json
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fakecore.errors import UserError
+from fakecore.media.pixels import read_bytes
 from fakecore.sets.pixelcache import cache_root, cached_pixels, source_channels
 from fakecore.sets.sources import open_source
 
@@ -70,6 +74,38 @@ def test_undecodable_items_are_listed_and_rows_stay_aligned():
         assert len(found.images) == len(found.sha256) == 597
         assert (found.images[:, 0, 4, 4] == found.rows % 256).all()
     assert items.calls == 600
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """150 files, three of them damaged, one with a name that is no text; processes decode 20 at a time."""
+    monkeypatch.setattr("fakecore.sets.pixelcache.MANY", 100)
+    monkeypatch.setattr("fakecore.sets.decoding._PART", 20)
+    data = [png((i, 200 - i, i % 7), 12, 9) for i in range(150)]
+    data[0], data[77], data[149] = b"", b"a letter", data[149][:45]
+    paths = [os.fsencode(tmp_path / f"{i:03}") + (b"\xff.png" if i == 5 else b".png") for i in range(150)]
+    for path, content in zip(paths, data, strict=True):
+        Path(os.fsdecode(path)).write_bytes(content)
+    return [os.fsdecode(path) for path in paths]
+
+
+def test_processes_decode_to_the_same_pixels_as_threads(files):
+    def read(index):
+        return read_bytes(Path(files[index]))
+
+    shape = {"resolution": 8, "channels": 3}
+    threads = cached_pixels(files, read, "threads", **shape)
+    processes = cached_pixels(files, lambda i: pytest.fail("read here"), "processes", **shape, files=files)
+    assert np.array_equal(threads.images, processes.images) and len(threads.images) == 147
+    assert threads.rows.tolist() == processes.rows.tolist() and threads.sha256 == processes.sha256
+    assert threads.unused == processes.unused and threads.smallest == processes.smallest == 9
+
+
+def test_a_process_that_ends_early_is_one_line(files, monkeypatch, cache):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(UserError, match=r"a process that decodes images ended early \(got exit status 1\)"):
+        cached_pixels(files, None, "x", resolution=8, channels=3, files=files)
+    assert not list(cache.iterdir())
 
 
 def test_no_decodable_item_does_not_crash():
