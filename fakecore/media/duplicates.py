@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 import cv2
 import numpy as np
 
+from fakecore.progress import progress_bar
+
 THUMBNAIL = 16
 MAX_RMS = 20.0  # grey levels of 255 between two thumbnails; copies that were cropped or retouched reach 17 (CIFAR-10)
 # The measure is the difference divided by the contrast of the fainter thumbnail. For photos, copies are below 0.35 and other
@@ -50,14 +52,18 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
     limit = np.minimum(MAX_RMS, _share_limit(small, contrast) * contrast)  # the largest RMS that a copy may have
     radius = np.sqrt(dimensions) * limit
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, count, _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        near = tree.query_ball_point(tree.data[rows], radius[rows] + _ROUNDING, workers=-1)
-        left = np.repeat(np.arange(start, start + len(near)), [len(one) for one in near])
-        right = np.concatenate([np.asarray(one, dtype=np.int64) for one in near])
-        left, right = left[left < right], right[left < right]
-        for part in range(0, len(left), _BLOCK):
-            pairs.append(_confirmed(small, projected, left[part : part + _BLOCK], right[part : part + _BLOCK], limit))
+    with progress_bar("comparing", count, "images") as bar:
+        for start in range(0, count, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            near = tree.query_ball_point(tree.data[rows], radius[rows] + _ROUNDING, workers=-1)
+            left = np.repeat(np.arange(start, start + len(near)), [len(one) for one in near])
+            right = np.concatenate([np.asarray(one, dtype=np.int64) for one in near])
+            left, right = left[left < right], right[left < right]
+            for part in range(0, len(left), _BLOCK):
+                pairs.append(
+                    _confirmed(small, projected, left[part : part + _BLOCK], right[part : part + _BLOCK], limit)
+                )
+            bar.advance(len(near))
     return np.concatenate(pairs)
 
 
