@@ -22,9 +22,10 @@ from pathlib import Path
 
 from benchmarks.gpu.context import FULL, TINY, Context
 from benchmarks.gpu.detectors import measure_detectors
-from benchmarks.gpu.figures import Check, Failed, Figure, print_table, run
+from benchmarks.gpu.figures import Check, Figure, print_table
 from benchmarks.gpu.sampling import measure_sampling
 from benchmarks.gpu.training import measure_training
+from benchmarks.processes import Failed, run
 from fakecore.files import write_json
 
 OPTIONAL = ("av", "captum", "datasets", "facenet_pytorch", "onnxruntime", "pytest", "webdataset", "xdist")

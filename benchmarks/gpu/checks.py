@@ -22,7 +22,7 @@ import torch
 
 import fakegen
 from benchmarks.gpu.figures import Check
-from benchmarks.gpu.material import draw_face, write_faces
+from benchmarks.material import draw_face, write_faces
 from fakecore.files import read_jsonl
 from fakedetect import Detector
 from fakegen.runs.run import open_run

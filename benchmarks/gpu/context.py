@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.gpu.material import CELEBA, write_faces
+from benchmarks.material import CELEBA, write_faces
 
 
 @dataclass(frozen=True)

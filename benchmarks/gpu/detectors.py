@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.figures import Figure, last_json, run
-from benchmarks.gpu.material import draw_face
+from benchmarks.gpu.figures import Figure
 from benchmarks.gpu.training import generate
+from benchmarks.material import draw_face
+from benchmarks.processes import last_json, run
 from fakecore.files import read_json, read_jsonl
 
 _LIMIT_S = 200.0

@@ -1,20 +1,11 @@
-"""Figures of the benchmark, the commands that they come from, and the table of them."""
+"""Figures of the benchmark, and the table of them."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from fakecore.report.tables import table
-
-
-class Failed(Exception):
-    """A command failed or ran past its time; the text is the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +58,6 @@ class Check:
 def print_table(figures: list[Figure]) -> None:
     """Print all figures as one table."""
     print(table(("figure", "fakelab", "plain", "ratio", "ceiling", "share", "goal"), [one.row() for one in figures]))
-
-
-def run(words: list[object], *, limit_s: float, cwd: Path | None = None) -> tuple[str, float]:
-    """Run this Python with `words`; return its output and its seconds. Raises Failed."""
-    began = time.perf_counter()
-    command = [sys.executable, *map(str, words)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, cwd=cwd)
-    except subprocess.TimeoutExpired as late:
-        raise Failed(f"ran past {limit_s:.0f} s: {' '.join(map(str, words))} {_end(late.stderr)}") from None
-    if done.returncode:
-        raise Failed(f"{' '.join(map(str, words))}: {_end(done.stderr) or _end(done.stdout)}")
-    return done.stdout, time.perf_counter() - began
-
-
-def last_json(output: str) -> Any:
-    """Return the JSON of the last line of an output."""
-    return json.loads(output.strip().splitlines()[-1])
-
-
-def _end(output: str | bytes | None) -> str:
-    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
-    return " | ".join(text.strip().splitlines()[-3:])
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.figures import Figure, last_json, run
+from benchmarks.gpu.figures import Figure
+from benchmarks.processes import last_json, run
 
 _LIMIT_S = 150.0
 

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.figures import Failed, Figure, last_json, run
-from fakecore.files import read_jsonl
+from benchmarks.gpu.figures import Figure
+from benchmarks.processes import Timed, last_json, run, watch
 
 _LIMIT_S = 200.0
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds from the start of the command to the first line of metrics, and to its end; images/s once it has settled."""
-
-    first_s: float
-    total_s: float
-    rate: float
 
 
 def measure_training(context: Context) -> list[Figure]:
@@ -56,26 +42,4 @@ def generate(context: Context, preset: str, real: Path, name: str, *words: objec
     out = context.work / name
     command = ["-m", "fakelab", "generate", preset, "--real", real, "--out", out, "--count", count, *words]
     command += ["--device", context.device, "--set", "measure_every=0"]
-    return watch([sys.executable, *map(str, command)], out)
-
-
-def watch(command: list[str], out: Path) -> Timed:
-    """Run a training until it ends, and look at its metrics. Raises Failed."""
-    metrics, first = out / "metrics.jsonl", None
-    began = time.perf_counter()
-    with (out.parent / f"{out.name}.log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        while process.poll() is None:
-            if first is None and metrics.is_file() and metrics.stat().st_size:
-                first = time.perf_counter() - began
-            if time.perf_counter() - began > _LIMIT_S:
-                process.kill()
-                raise Failed(f"ran past {_LIMIT_S:.0f} s: {' '.join(command)}")
-            time.sleep(0.02)
-        total = time.perf_counter() - began
-        if process.returncode:
-            log.seek(0)
-            raise Failed(f"{' '.join(command)}: {' | '.join(log.read().strip().splitlines()[-3:])}")
-    lines = read_jsonl(metrics)
-    settled = [line["images_per_s"] for line in lines[len(lines) // 2 :]]
-    return Timed(first or total, total, statistics.median(settled))
+    return watch(command, out, limit_s=_LIMIT_S)
