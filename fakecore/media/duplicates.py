@@ -37,16 +37,11 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
     are near in a few components, more components dismiss most of them, and the rest are compared in full.
     """
     from scipy.spatial import cKDTree
-    from sklearn.decomposition import PCA
 
     count, dimensions = small.shape
     if count < 2:
         return np.empty((0, 2), dtype=np.int64)
-    # Fitting on a sample affects only the speed of the search, not its result.
-    sample = small[np.linspace(0, count - 1, min(count, 5000)).astype(int)]
-    with np.errstate(invalid="ignore"):  # a set of equal images has no variance to divide by
-        pca = PCA(min(_KEPT_DIMENSIONS, dimensions, len(sample)), svd_solver="full").fit(sample)
-    projected = pca.transform(small)
+    projected = small @ _principal_axes(small, min(_KEPT_DIMENSIONS, dimensions))
     tree = cKDTree(projected[:, :_TREE_DIMENSIONS])
     contrast = small.std(axis=1)
     limit = np.minimum(MAX_RMS, _share_limit(small, contrast) * contrast)  # the largest RMS that a copy may have
@@ -65,6 +60,15 @@ def near_pairs(small: np.ndarray) -> np.ndarray:
                 )
             bar.advance(len(near))
     return np.concatenate(pairs)
+
+
+def _principal_axes(small: np.ndarray, count: int) -> np.ndarray:
+    """Return the `count` principal axes of thumbnails (N, D), orthonormal, float32 (D, count). They are those of a sample,
+    which affects only the speed of the search, not its result.
+    """
+    sample = small[np.linspace(0, len(small) - 1, min(len(small), 5000)).astype(int)].astype(np.float64)
+    _, axes = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(small.shape[1], small.shape[1]))
+    return np.ascontiguousarray(axes[:, ::-1][:, :count], dtype=np.float32)
 
 
 def _confirmed(

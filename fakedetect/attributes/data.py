@@ -11,9 +11,9 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.errors import UserError, unknown_name
 from fakecore.labels import SPLITS
-from fakecore.media.duplicates import same_picture_groups
 from fakecore.messages import counted
 from fakecore.progress import say
+from fakecore.sets.copies import cached_groups
 from fakecore.sets.folders import Source
 from fakecore.sets.pixelcache import cached_pixels, source_channels
 from fakecore.sets.sources import open_source
@@ -190,7 +190,7 @@ def _require_both(truth: np.ndarray, targets: list[Target], table: LabelTable, u
 
 def _split(images, sha256, groups, truth: np.ndarray, targets: list[Target], shares, seed: int) -> np.ndarray:
     """Return the splits (N,). Groups and duplicates stay together; stratified by the rarest attribute value of each image."""
-    together = same_picture_groups(images, sha256, groups)
+    together = cached_groups(images, sha256, groups)
     rarer = truth == (truth.mean(axis=0) < 0.5)  # (N, T): has it the value that fewer have?
     rank = np.argsort(np.argsort(rarer.sum(axis=0), kind="stable"), kind="stable")  # 0 for the rarest
     count = len(targets)

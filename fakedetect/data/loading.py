@@ -13,10 +13,10 @@ from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.files import read_json
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
-from fakecore.media.duplicates import same_picture_groups
 from fakecore.media.pixels import ImageError, decode_image
 from fakecore.messages import command
 from fakecore.progress import say
+from fakecore.sets.copies import cached_groups
 from fakecore.sets.folders import Source
 from fakecore.sets.imageset import ImageSet, format_counts, is_imageset, read_imageset
 from fakecore.sets.pixelcache import CachedPixels, cached_pixels, source_channels
@@ -269,7 +269,7 @@ def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int |
 
 def _split(data: LabelledImages, seed: int) -> LabelledImages:
     """Return the same images in three splits; copies, and images of one group, stay in one split."""
-    together = same_picture_groups(data.images, data.sha256, data.groups)
+    together = cached_groups(data.images, data.sha256, data.groups)
     for number, name in LABEL_NAMES.items():
         own = together[data.labels == number]
         if len(np.unique(own)) < len(SPLITS):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
-from fakecore.media.duplicates import same_picture_groups
+from fakecore.sets.copies import cached_groups
 from fakecore.sets.folders import Source
 from fakecore.sets.pixelcache import cached_pixels, source_channels
 from fakecore.sets.sources import open_source
@@ -85,7 +85,7 @@ def load_reals(
     names = [source.names[row] for row in pixels.rows]
     classes = [source.classes[row] for row in pixels.rows]
     groups = [source.groups[row] for row in pixels.rows]
-    merged = same_picture_groups(pixels.images, pixels.sha256, groups)
+    merged = cached_groups(pixels.images, pixels.sha256, groups)
     splits = split_groups(merged, shares, derive_seed(seed, "split"))
     fingerprint = hashlib.sha256("".join(pixels.sha256).encode()).hexdigest()
     return Reals(
