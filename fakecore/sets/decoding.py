@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.media.pixels import ImageError, decode_image, fit_square, read_bytes, refuse_tiny
+from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, read_bytes, refuse_tiny
 
 MANY = 4000  # files from which on processes are faster
 _CHUNK = 32  # images that a thread decodes at a time
@@ -33,35 +33,30 @@ _PART = 512  # files that a process decodes at a time
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is known of a decoded item: the SHA-256 of its bytes, and the shortest side of the original, pixels."""
+    """What is known of a decoded item: the SHA-256 of its bytes, the size of the original, pixels, and whether it is grey."""
 
     sha256: str
-    side: int
+    height: int
+    width: int
+    grey: bool
+
+    @property
+    def side(self) -> int:
+        """The shortest side of the original, pixels."""
+        return min(self.height, self.width)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why an item cannot be used; see ImageError."""
+    """Why an item cannot be used, see ImageError, and the SHA-256 of its bytes if it could be read."""
 
     status: str
     error: str
+    kind: str
+    sha256: str | None
 
 
 Outcome = Decoded | Refused
-
-
-def decode_item(
-    item: bytes | np.ndarray, into: np.ndarray, finish: Callable[[np.ndarray], np.ndarray] | None
-) -> Decoded:
-    """Decode file bytes, or take uint8 pixels (H, W) or (H, W, 3), into a square uint8 (C, R, R). `finish` is applied last.
-    Raises ImageError.
-    """
-    pixels = pixels_of(item)
-    refuse_tiny(pixels, "use")
-    digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
-    fitted = fit_square(pixels, into.shape[1], into.shape[0])
-    into[...] = finish(fitted) if finish else fitted
-    return Decoded(digest, min(pixels.shape[:2]))
 
 
 def pixels_of(item: bytes | np.ndarray) -> np.ndarray:
@@ -79,9 +74,8 @@ def decode_in_threads(
     """Decode item i into `images`[i], uint8 (N, C, R, R), for all i; yield the outcomes of one chunk after another."""
 
     def chunk(start: int) -> list[Outcome]:
-        return [
-            _attempt(read, index, images[index], finish) for index in range(start, min(start + _CHUNK, len(images)))
-        ]
+        rows = range(start, min(start + _CHUNK, len(images)))
+        return [_attempt(read, index, images[index], "use", finish) for index in rows]
 
     workers = os.cpu_count() or 1
     starts = iter(range(0, len(images), _CHUNK))
@@ -92,15 +86,16 @@ def decode_in_threads(
             waiting.extend(pool.submit(chunk, start) for start in islice(starts, 1))
 
 
-def decode_in_processes(array: Path, files: Sequence[str]) -> Iterator[list[Outcome]]:
+def decode_in_processes(array: Path, files: Sequence[str], purpose: str = "use") -> Iterator[list[Outcome]]:
     """Decode file i into row i of the .npy file `array`, uint8 (N, C, R, R); yield the outcomes of one part after another.
+    `purpose` completes "too small to".
 
     Each process is this module, which takes a part as a line of JSON on its input, and answers with a line. It ends with its
     input, so none remains when this process is killed. Raises UserError if one ends early.
     """
     starts = range(0, len(files), _PART)
     with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(array)) for _ in range(min(os.cpu_count() or 1, len(starts)))]
+        workers = [stack.enter_context(_worker(array, purpose)) for _ in range(min(os.cpu_count() or 1, len(starts)))]
         waiting = deque(zip(workers, starts, strict=False))
         later = iter(starts[len(workers) :])
         for worker, start in waiting:
@@ -118,10 +113,10 @@ def decode_in_processes(array: Path, files: Sequence[str]) -> Iterator[list[Outc
 
 
 @contextmanager
-def _worker(array: Path) -> Iterator[subprocess.Popen[str]]:
+def _worker(array: Path, purpose: str) -> Iterator[subprocess.Popen[str]]:
     """Start a process that decodes into `array`; end it on leaving."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    words = [sys.executable, "-m", "fakecore.sets.decoding", str(array)]
+    words = [sys.executable, "-m", "fakecore.sets.decoding", str(array), purpose]
     pipe = subprocess.PIPE
     process = subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)
     try:
@@ -145,18 +140,35 @@ def main() -> None:
     for line in sys.stdin:
         part = json.loads(line)
         outcomes = [
-            _attempt(lambda path: read_bytes(Path(path)), file, images[part["start"] + place], None)
+            _attempt(lambda path: read_bytes(Path(path)), file, images[part["start"] + place], sys.argv[2])
             for place, file in enumerate(part["files"])
         ]
         told = [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
         print(json.dumps(told), flush=True)
 
 
-def _attempt(read: Callable, name: Any, into: np.ndarray, finish: Callable | None) -> Outcome:
+def _attempt(
+    read: Callable[[Any], bytes | np.ndarray],
+    name: Any,
+    into: np.ndarray,
+    purpose: str,
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Outcome:
+    """Read an item, file bytes or uint8 pixels (H, W) or (H, W, 3), and decode it into a square, uint8 (C, R, R); `finish` is
+    applied last.
+    """
+    digest = None
     try:
-        return decode_item(read(name), into, finish)
+        item = read(name)
+        digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
+        pixels = pixels_of(item)
+        refuse_tiny(pixels, purpose)
+        fitted = fit_square(pixels, into.shape[1], into.shape[0])
+        into[...] = finish(fitted) if finish else fitted
+        height, width = pixels.shape[:2]
+        return Decoded(digest, height, width, is_grey(pixels))
     except ImageError as error:
-        return Refused(error.status, str(error))
+        return Refused(error.status, str(error), error.kind, digest)
 
 
 if __name__ == "__main__":

@@ -146,12 +146,18 @@ class Detector:
         Raises ImageError for an image with a side shorter than 8 pixels.
         """
         refuse_tiny(image, "judge")
-        fitted = fit_square(image, self.resolution, self.channels)
+        return self.finish(fit_square(image, self.resolution, self.channels))
+
+    def finish(self, fitted: np.ndarray) -> np.ndarray:
+        """Do the last step of `prepare`, on an image at the detector's size, uint8 (C, R, R)."""
         return fitted if self.equalise_jpeg is None else equalised(fitted, self.equalise_jpeg)
 
     def note_on(self, image: np.ndarray) -> str | None:
-        """Return a caution about the result for this image, (H, W, 3): enlarged, mostly cropped, or grey; else None."""
-        height, width = image.shape[:2]
+        """Return a caution about the result for this image, (H, W, 3); see `note_on_shape`."""
+        return self.note_on_shape(*image.shape[:2], grey=self.channels == 3 and is_grey(image))
+
+    def note_on_shape(self, height: int, width: int, *, grey: bool) -> str | None:
+        """Return a caution about the result for such an image: enlarged, mostly cropped, or grey; else None."""
         side, notes = min(height, width), []
         if side < self.resolution:
             notes.append(
@@ -159,7 +165,7 @@ class Detector:
             )
         if side < max(height, width) * MIN_SHARE:
             notes.append(f"only its middle {side / max(height, width):.0%} was scored")
-        if self.channels == 3 and is_grey(image):
+        if self.channels == 3 and grey:
             notes.append("grey, but the detector was trained on colour images")
         return "; ".join(notes) or None
 

@@ -19,8 +19,10 @@ from fakecore.errors import UserError
 from fakecore.files import write_bytes
 from fakecore.media.pixels import ImageError, read_bytes
 from fakecore.progress import progress_bar, say
+from fakecore.sets.decoding import MANY
 from fakecore.sets.folders import walk_files
 from fakedetect.models.detector import Detector, batch_size
+from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import COLUMNS, PhotoJudge, with_judgement
 from fakedetect.scoring.video import VideoJudge
@@ -61,9 +63,10 @@ def score_files(
     stability: bool = False,
     of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
-    """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos.
-    The number of pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one
-    by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
+    """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos;
+    many whole photos are read and decoded by processes. The number of pending batches is limited, so memory use does not grow
+    with the number of files. `videos` scores videos one by one on the calling thread; their rows also have `frames`,
+    `duration_s`, `tracks` and `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
@@ -71,11 +74,23 @@ def score_files(
     names the detector that decided. With `stability`, photos are also judged after five light re-encodings: rows have
     `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
-    inputs, videos = iter(inputs), videos or VideoJudge(detector)
+    inputs, videos = list(inputs), videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
     photos = PhotoJudge(detector, faces, stability, of_photos)
+    if faces is None and of_photos is None and not stability and len(inputs) >= MANY:
+        for rows in judge_many(inputs, photos, detector):
+            yield from _with_videos(rows, videos)
+    else:
+        yield from _judge_in_threads(inputs, photos, detector, videos)
+
+
+def _judge_in_threads(
+    items: Iterable[tuple[str, str | None]], photos: PhotoJudge, detector: Detector, videos: VideoJudge
+) -> Iterator[list[dict]]:
+    """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
+    inputs = iter(items)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fakecore.device import one_thread
 from fakecore.media.pixels import ImageError, decode_image, read_bytes
 from fakecore.media.videofiles import named_video
 from fakecore.messages import counted
+from fakecore.sets.decoding import Decoded, Outcome, Refused
 from fakedetect.faces.finder import Face
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.photofaces import PhotoFaces, face_fields, suspicion
@@ -73,6 +74,38 @@ class PhotoJudge:
         judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._of_photos) if one}
         return [self._row(photo, judged) if photo.views else photo.row for photo in photos]
 
+    def judge_decoded(
+        self, items: Sequence[tuple[str, str | None]], outcomes: Sequence[Outcome], images: np.ndarray
+    ) -> list[dict]:
+        """Return the rows of `judge` for photos that were decoded already, to `images`, uint8 (N, C, R, R): for a detector of
+        whole photos, without the test of stability.
+        """
+        detector = self._detector
+        usable = [
+            place
+            for place, ((_, problem), outcome) in enumerate(zip(items, outcomes, strict=True))
+            if problem is None and isinstance(outcome, Decoded)
+        ]
+        prepared = [detector.finish(images[place]) for place in usable]
+        with one_thread():
+            found = iter(detector.judge(*detector.outputs(np.stack(prepared))) if usable else ())
+        rows = []
+        for (path, problem), outcome in zip(items, outcomes, strict=True):
+            row = self._new_row(path)
+            if problem is not None:
+                row |= _refusal("unreadable", problem, "video" if named_video(Path(path)) else "image")
+            elif isinstance(outcome, Refused):
+                row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
+            else:
+                note = detector.note_on_shape(outcome.height, outcome.width, grey=outcome.grey)
+                row |= {"sha256": outcome.sha256, "subject": "frame", "note": note}
+                row = with_judgement(row, next(found))
+            rows.append(row)
+        return rows
+
+    def _new_row(self, path: str) -> dict:
+        return dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", **_judge_fields(self._detector)}
+
     def _judgements(self, photos: list[_Photo], detector: Detector) -> Iterator[Judgement]:
         """Return the judgements of all versions of the views that are for `detector`, in order."""
         own = [(photo, view) for photo in photos for view in photo.views if view.detector is detector]
@@ -82,7 +115,7 @@ class PhotoJudge:
 
     def _read(self, path: str, problem: str | None) -> _Photo:
         detector = self._detector
-        row = dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", **_judge_fields(detector)}
+        row = self._new_row(path)
         try:
             if problem is not None:
                 raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
@@ -94,9 +127,7 @@ class PhotoJudge:
                 return _Photo(row, [_View(image, detector)])
             return _Photo(row, self._views(image))
         except ImageError as error:
-            if error.kind == "video":
-                return _Photo(row | {"status": None, "kind": "video"})
-            return _Photo(row | {"status": error.status, "error": str(error)})
+            return _Photo(row | _refusal(error.status, str(error), error.kind))
 
     def _views(self, image: np.ndarray) -> list[_View]:
         """Return the faces of a photo and, with `of_photos`, the photo itself. Raises ImageError if that leaves nothing."""
@@ -141,6 +172,11 @@ class PhotoJudge:
 
 def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
+
+
+def _refusal(status: str, error: str, kind: str) -> dict:
+    """Return the fields of a file that is no usable photo; the status of a video is None."""
+    return {"status": None, "kind": "video"} if kind == "video" else {"status": status, "error": error}
 
 
 def with_judgement(row: dict, judgement: Judgement) -> dict:

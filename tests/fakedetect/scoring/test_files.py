@@ -92,6 +92,24 @@ def test_a_bad_file_is_one_row_and_the_others_are_scored(mixed, detector):
             assert row["error"] and "\n" not in row["error"]
 
 
+def test_many_photos_have_the_rows_of_few(mixed, detector, monkeypatch, tmp_path, write_video):
+    """Processes decode many, in threads a few; both list videos, listing problems and odd names."""
+    wide = tmp_path / os.fsdecode(b"wide-\xff.png")
+    wide.write_bytes(encode_png(np.full((3, 9, 40), 128, np.uint8), "real"))
+    (tmp_path / "tiny.png").write_bytes(encode_png(np.zeros((3, 5, 5), np.uint8), "real"))
+    video = write_video(tmp_path / "empty.mp4", [], count=4)
+    inputs = [*((path, None) for path in mixed), (str(wide), None), (str(tmp_path / "tiny.png"), None)]
+    inputs += [(str(video), None), ("refused", "a folder that cannot be read"), ("refused.mp4", "the same")]
+    few = [row for rows in score_files(inputs, detector) for row in rows]
+    monkeypatch.setattr("fakedetect.scoring.files.MANY", 2)
+    monkeypatch.setattr("fakecore.sets.decoding._PART", 3)
+    monkeypatch.setattr("fakedetect.scoring.many._WINDOW", 7)
+    many = [row for rows in score_files(inputs, detector) for row in rows]
+    assert [list(row) for row in many] == [list(row) for row in few]
+    for one, other in zip(many, few, strict=True):
+        assert (one.pop("p_fake") or 0) == pytest.approx(other.pop("p_fake") or 0, abs=2e-6) and one == other
+
+
 def test_a_row_has_the_hash_of_the_scored_file(mixed, detector):
     for row in rows_of(mixed, detector):
         path = Path(row["path"])
