@@ -11,10 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-import torch
-
 from fakecore.distributed import PATIENCE, World, local_rank, local_size, world_size
 from fakecore.errors import UserError
+from fakecore.lazytorch import is_loaded, torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -181,6 +180,9 @@ def seed_device(seed: int, device: torch.device) -> None:
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Run networks on `count` CPU threads in the block; restore the number after it."""
+    if not is_loaded():  # no network of torch runs
+        yield
+        return
     before = torch.get_num_threads()
     if before != count:
         torch.set_num_threads(count)

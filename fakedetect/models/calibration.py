@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import torch
 
 from fakecore.labels import FAKE, REAL
 
@@ -51,7 +50,7 @@ class Scaling:
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Return p_fake, float64 in [0, 1]."""
-        return torch.special.expit(torch.as_tensor(self.odds(logits))).numpy()
+        return np.exp(-np.logaddexp(0, -self.odds(logits)))  # the sigmoid, without overflow
 
 
 def stated(p_fake: np.ndarray) -> np.ndarray:

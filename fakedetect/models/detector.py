@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from torch import nn
 
 from fakecore.device import autocast, choose_device, choose_precision, keep_freed_memory, to_device
 from fakecore.errors import UserError
 from fakecore.labels import decide
+from fakecore.lazytorch import torch
 from fakecore.media.pixels import fit_square, is_grey, read_image, refuse_tiny
 from fakecore.messages import command
-from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint, tensor_bytes
 from fakedetect.data.equalise import equalised
 from fakedetect.detectors import packaged
-from fakedetect.models.backbones import for_scoring
 from fakedetect.models.calibration import Scaling, Thresholds, stated
 from fakedetect.models.domain import Domain, split_tensors
 from fakedetect.models.facts import REMEDY, check_facts
-from fakedetect.models.onnx import KnownDistance, open_onnx
-from fakedetect.models.registry import build_network
+from fakedetect.models.onnx import KnownDistance, OnnxDevice, OnnxNetwork, open_onnx
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SCORE_BATCH = 64
 # Batches are smaller for larger images: on a GPU to limit memory, on a CPU to use all cores and to keep activations in the
@@ -51,7 +50,7 @@ class Judgement:
 class Detector:
     """A trained detector. `facts` is the content of detector.json."""
 
-    network: nn.Module
+    network: Any  # nn.Module; of an .onnx file an OnnxNetwork
     facts: dict
     device: torch.device
     domain: Domain | KnownDistance | None = None  # model of the training images; None if unknown
@@ -70,7 +69,10 @@ class Detector:
             path = packaged(str(path)) or path
         if path.suffix.lower() == ".onnx":
             exported, facts, known = open_onnx(path, device)
-            return Detector(exported, facts, torch.device("cpu"), known, name)
+            return Detector(exported, facts, cast("torch.device", OnnxDevice()), known, name)
+        from fakecore.runs.checkpoint import load_checkpoint, load_into  # with torch, which an .onnx file does not need
+        from fakedetect.models.registry import build_network
+
         if not (path / "detector.json").is_file():
             raise _no_detector(path)
         tensors, facts = load_checkpoint(path / "detector")
@@ -89,6 +91,8 @@ class Detector:
 
     def save(self, path: Path) -> None:
         """Write detector.safetensors, then detector.json, which marks the detector as complete."""
+        from fakecore.runs.checkpoint import save_checkpoint
+
         self.facts["sha256"] = save_checkpoint(path / "detector", self.tensors(), self.facts)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -133,12 +137,14 @@ class Detector:
     def id(self) -> str:
         """Twelve characters that identify these weights in tables of results."""
         if "sha256" not in self.facts:
+            from fakecore.runs.checkpoint import tensor_bytes
+
             self.facts["sha256"] = hashlib.sha256(tensor_bytes(self.tensors())).hexdigest()
         return self.facts["sha256"][:12]
 
     @cached_property
-    def _scoring(self) -> nn.Module:
-        return scoring_network(self.network, self.device)
+    def _scoring(self) -> Any:
+        return self.network if isinstance(self.network, OnnxNetwork) else scoring_network(self.network, self.device)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Preprocess uint8 RGB (H, W, 3) like the training images: uint8 (C, R, R).
@@ -226,51 +232,55 @@ def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
     """Return a trained network prepared for scoring on the device, see `for_scoring`."""
     if device.type == "cpu":
         keep_freed_memory()
+    from fakedetect.models.backbones import for_scoring
+
     return for_scoring(network, choose_precision(getattr(network, "precision", "fp32"), device))
 
 
 def network_logits(
-    network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+    network: nn.Module | OnnxNetwork, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the float64 logits (N,) of uint8 (N, C, R, R), in batches, see `network_outputs`."""
-    return np.concatenate(
-        [logits for logits, _ in _in_batches(network, network, images, device, rows)] or [np.empty(0)]
-    )
+    parts = _in_batches(network, images, device, rows, features=False)
+    return np.concatenate([logits for logits, _ in parts] or [np.empty(0)])
 
 
 def network_outputs(
-    network: nn.Module, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+    network: nn.Module | OnnxNetwork, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the float64 logits (N,) of uint8 (N, C, R, R), and the features before the last layer, float32 (N, dims).
 
     `rows` selects images and their order; only one batch is copied at a time.
     """
-    outputs: Any = network.outputs
-    logits, features = zip(*_in_batches(network, outputs, images, device, rows), strict=True)
+    logits, features = zip(*_in_batches(network, images, device, rows, features=True), strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
 
-def batch_size(network: nn.Module, resolution: int, device: torch.device) -> int:
+def batch_size(network: nn.Module | OnnxNetwork, resolution: int, device: torch.device) -> int:
     """Return the batch size for images of this resolution, at most SCORE_BATCH."""
     side = getattr(network, "input_size", resolution)
     return max(1, min(SCORE_BATCH, (_BATCH_PIXELS if device.type == "cpu" else _BATCH_PIXELS_GPU) // side**2))
 
 
-@torch.inference_mode()
-def _in_batches(network: nn.Module, compute: Callable, images: np.ndarray, device: torch.device, rows) -> list[tuple]:
-    """Return the results of `compute` per batch: (float64 logits (B,), float32 features (B, dims) or None)."""
+def _in_batches(
+    network: Any, images: np.ndarray, device: torch.device, rows: np.ndarray | None, *, features: bool
+) -> list[tuple]:
+    """Return (float64 logits (B,), float32 features (B, dims) or None) of each batch."""
     rows = np.arange(len(images)) if rows is None else rows
     size = batch_size(network, images.shape[2], device)
+    batches = (images[rows[start : start + size]] for start in range(0, len(rows), size))
+    if isinstance(network, OnnxNetwork):
+        return [network.outputs(batch) for batch in batches]
     # Small networks in fp32, so that a score does not depend on the batch; large ones in the fastest precision.
     precision = choose_precision(getattr(network, "precision", "fp32"), device)
     was_training = network.training
     network.eval()
-    found = []
-    for start in range(0, len(rows), size):
-        batch = torch.from_numpy(images[rows[start : start + size]]).to(device)
-        with autocast(device, precision):
-            made = compute(batch.to(memory_format=torch.channels_last))
-        logits, features = made if isinstance(made, tuple) else (made, None)
-        found.append((logits.double().cpu().numpy(), None if features is None else features.float().cpu().numpy()))
+    compute, found = network.outputs if features else network, []
+    with torch.inference_mode():
+        for batch in batches:
+            with autocast(device, precision):
+                made = compute(torch.from_numpy(batch).to(device).to(memory_format=torch.channels_last))
+            logits, own = made if isinstance(made, tuple) else (made, None)
+            found.append((logits.double().cpu().numpy(), None if own is None else own.float().cpu().numpy()))
     network.train(was_training)
     return found

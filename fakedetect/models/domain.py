@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from fakecore.device import derive_seed
+from fakecore.lazytorch import torch
 
 NEIGHBOURS = 10
 MAX_SHARE = 0.01  # of validation reals that may be out of domain

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from fakecore.errors import UserError
 from fakecore.schema import check_fields, number
@@ -19,11 +17,18 @@ INPUT, LOGIT, P_FAKE, DISTANCE = "images", "logit", "p_fake", "distance"
 _REMEDY = "Copy it again, or export it again."
 
 
-class OnnxNetwork(nn.Module):
+@dataclass(frozen=True)
+class OnnxDevice:
+    """What stands for the device of a graph, like torch's: the CPU. It spares the import of torch."""
+
+    type: str = "cpu"
+    index: int | None = None
+
+
+class OnnxNetwork:
     """The graph of an .onnx file (see fakedetect.models.onnxgraph) as the network of a detector. It has no gradients."""
 
     def __init__(self, data: bytes):
-        super().__init__()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -55,13 +60,10 @@ class OnnxNetwork(nn.Module):
         names = [LOGIT, P_FAKE, DISTANCE] if self.knows_distance else [LOGIT, P_FAKE]
         return self._session.run(names, {INPUT: np.ascontiguousarray(rgb)})
 
-    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (B,), and the distance as the only feature, (B, 1)."""
-        logits, _, distance = self.run(images.numpy())
-        return torch.from_numpy(logits), torch.from_numpy(distance)[:, None]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.run(images.numpy())[0])
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return float64 logits (N,), and the distance as the only feature, float32 (N, 1), if the graph knows it."""
+        logits, _, *distance = self.run(images)
+        return logits.astype(np.float64), distance[0][:, None] if distance else None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def open_onnx(path: Path, device: str = "auto") -> tuple[OnnxNetwork, dict, Know
     if network.knows_distance:
         check_fields(facts, {"domain_limit": number(0)}, path, remedy=_REMEDY)
         domain = KnownDistance(facts["domain_limit"])
-    return network.eval(), facts, domain
+    return network, facts, domain
 
 
 def read_graph(path: Path) -> OnnxNetwork:

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import nn
 
 from fakecore.errors import UserError
+from fakecore.media.pixels import encode_png
 from fakedetect import Detector
 from fakedetect.export import onnx as onnxexport
 from fakedetect.export.onnx import TOLERANCE, export_onnx
@@ -137,3 +140,15 @@ def test_a_name_that_cannot_be_written_is_refused_first(trained, tmp_path, name,
     with pytest.raises(UserError, match=why):
         export_onnx(trained.detector, tmp_path / name)
     assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+
+
+def test_an_exported_detector_judges_a_photo_without_torch(exported, pictures, tmp_path, detector):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encode_png(pictures(1, "fake", 3, side=40)[0], "fake"))
+    code = "from fakecore.lazytorch import is_loaded\nfrom fakelab.app import main\nimport sys\ntry:\n    main(sys.argv[1:])\n"
+    code += "except SystemExit:\n    pass\nprint('torch', is_loaded())"
+    words = ["score", photo, "--detector", exported.onnx, "--no-stability", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    row, loaded = done.stdout.splitlines()
+    assert loaded == "torch False"
+    assert json.loads(row)["p_fake"] == pytest.approx(detector.score([photo])[0].p_fake, abs=1e-4)
