@@ -97,6 +97,9 @@ def test_a_second_detector_judges_photos_without_a_face_and_can_only_accuse_the_
     assert len(rows["light face.png"]["faces"]) == 1 and rows["light face.png"]["faces"][0]["verdict"] == "real"
     stable = {row["judged_by"] for row in rows_of(tmp_path, named, of_photos=bright, stability=True) if row["stable"]}
     assert stable == {"faces", "photos"}
+    write_score_page(tmp_path / "both.html", list(rows.values()), {}, named, bright)
+    page = (tmp_path / "both.html").read_text()
+    assert page.count("judged by photos") == page.count("judged by faces") == 2
 
 
 def test_whole_photos_are_judged_on_request(crowd, of_faces):
