@@ -43,6 +43,7 @@ def main() -> None:
 
     if not (options.dry_run or torch.cuda.is_available()):
         parser.exit(2, "error: PyTorch finds no GPU on this machine (expected one; --dry-run runs on the CPU)\n")
+    out = options.out.absolute() if options.out else None
     os.chdir(ROOT)
     if options.dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -62,9 +63,9 @@ def main() -> None:
             except Exception as error:  # a part that fails costs no other
                 failures[name] = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
             print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-            if options.out:
+            if out:
                 results = {"figures": [one.to_json() for one in figures], "checks": [asdict(one) for one in checks]}
-                write_json(options.out, {"machine": facts, **results, "failures": failures})
+                write_json(out, {"machine": facts, **results, "failures": failures})
     print()
     print_table(figures)
     for check in checks:

@@ -18,15 +18,15 @@ class Sizes:
     epochs: int  # of dcgan-64 on the large source
     modern_steps: int
     batch: int  # of dcgan-64
-    shards: int  # fakes as WebDataset
+    shards: tuple[int, int]  # fakes as WebDataset: few and many, from whose difference the time of a million follows
     png: int  # fakes as files
     plain: int  # fakes of the plain script
     labelled: int  # fakes of the set that detectors learn
     frames: int  # of a video
 
 
-FULL = Sizes(CELEBA, 20_000, 5, 3000, 128, 1_000_000, 30_000, 1500, 8000, 300)
-TINY = Sizes(400, 200, 2, 4, 16, 192, 64, 32, 60, 6)
+FULL = Sizes(CELEBA, 20_000, 5, 3000, 128, (50_000, 250_000), 30_000, 1500, 8000, 300)
+TINY = Sizes(400, 200, 2, 4, 16, (64, 192), 64, 32, 60, 6)
 
 
 @dataclass(frozen=True)
