@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fakecore.media.colours import is_srgb
+
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
 _SOF = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive: all Huffman-coded
 _SOS, _APP1, _APP2, _APP14 = 0xDA, 0xE1, 0xE2, 0xEE
@@ -9,7 +11,8 @@ _SOS, _APP1, _APP2, _APP14 = 0xDA, 0xE1, 0xE2, 0xEE
 
 def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
     """Return whether `data` is a whole JPEG of 8-bit grey or YCbCr and of up to `most_pixels`, without EXIF data (which may
-    rotate it), other pictures (MPO) or colours as Adobe stores them: what libjpeg decodes without further care.
+    rotate it), other pictures (MPO), colours as Adobe stores them, or another colour profile than sRGB: what libjpeg decodes
+    without further care.
     """
     if not data.startswith(_START) or not data.endswith(_END):
         return False
@@ -25,6 +28,7 @@ def is_plain_jpeg(data: bytes, most_pixels: int) -> bool:
             marker == _APP14
             or (marker == _APP1 and body.startswith(b"Exif"))
             or (marker == _APP2 and body[:3] == b"MPF")
+            or (marker == _APP2 and body.startswith(b"ICC_") and not is_srgb(data[place + 4 : place + 2 + length]))
         ):
             return False
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

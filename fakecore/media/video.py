@@ -9,13 +9,13 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from fakecore.errors import UserError
+from fakecore.media.animation import AnimationFile, is_animation
 from fakecore.media.containers import is_whole
+from fakecore.media.timeline import Frame, Timeline, VideoInfo
 from fakecore.media.videostream import (
     FASTEST,
     SLOWEST,
@@ -32,34 +32,6 @@ from fakecore.media.videostream import (
 
 _SEEK_OVER = 12  # frames: over shorter distances, decoding is faster than seeking
 _SLACK_S, _SLACK = 0.5, 0.02  # tolerance of the duration in the header: sound may be longer, rates are rounded
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Facts from the header. `width` and `height` are as displayed, after `rotation` (degrees clockwise: 0, 90, 180, 270).
-
-    `fps`, `frames` and `duration_s` are as the header states them; None if it states none or an implausible value.
-    """
-
-    width: int
-    height: int
-    fps: float | None
-    frames: int | None
-    duration_s: float | None
-    rotation: int
-    codec: str
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: `index` from 0 among all frames, presentation time `time_s`, `pixels` uint8 RGB (H, W, 3)."""
-
-    index: int
-    time_s: float
-    pixels: np.ndarray
-
-    def __iter__(self) -> Iterator:
-        return iter((self.index, self.time_s, self.pixels))
 
 
 @dataclass(frozen=True)
@@ -87,7 +59,7 @@ class Outcome:
 
 def open_video(path: Path) -> VideoInfo:
     """Return the facts of the header, after decoding one frame as a check. Raises VideoError."""
-    return _VideoFile(path).info
+    return _open(path).info
 
 
 def frames(
@@ -105,8 +77,13 @@ def frames(
     Raises UserError for an invalid selection and VideoError for an unusable file, both before the first frame.
     """
     check_choice(every, fps, count, start_s, end_s)
-    video = _VideoFile(path)
-    return Frames(video, video.choose(every, fps, count, start_s, end_s))
+    video = _open(path)
+    return Frames(video, video.timeline.choose(every, fps, count, start_s, end_s))
+
+
+def _open(path: Path) -> FramesFile:
+    refuse_special(path)
+    return AnimationFile(path) if is_animation(path) else _VideoFile(path)
 
 
 def check_choice(
@@ -143,7 +120,7 @@ class Frames:
     `expected` is the number of frames of an undamaged video. `outcome` is set when an iteration ends, early or not.
     """
 
-    def __init__(self, video: _VideoFile, chosen: list[int]):
+    def __init__(self, video: FramesFile, chosen: list[int]):
         self._file, self._chosen = video, chosen
         self.info, self.expected = video.info, len(chosen)
         self.outcome: Outcome | None = None
@@ -153,22 +130,28 @@ class Frames:
         given, end, damaged = 0, 0.0, Count()
         try:
             for frame in self._file.decode(self._chosen, damaged):
-                given, end = given + 1, self._file.ends(frame.index)
+                given, end = given + 1, self._file.timeline.ends(frame.index)
                 yield frame
         finally:
-            video = self._file
-            self.outcome = Outcome(given, end, damaged.n, video.truncated, video.ends(len(video.keys) - 1))
+            whole_s = self._file.timeline.ends(len(self._file.timeline.keys) - 1)
+            self.outcome = Outcome(given, end, damaged.n, self._file.truncated, whole_s)
+
+
+class FramesFile(Protocol):
+    """A file of frames: a video, or an animation."""
+
+    info: VideoInfo
+    timeline: Timeline
+    truncated: bool
+
+    def decode(self, chosen: list[int], damaged: Count) -> Iterator[Frame]: ...
 
 
 class _VideoFile:
-    """A file with a list of its packets: `keys` holds the presentation time of each frame, sorted, in units of `unit_s`.
-
-    If packets have no times (AVI, raw streams), a frame's key is its number, and seeking is not used.
-    """
+    """A file with a list of its packets. If these have no times (AVI, raw streams), seeking is not used."""
 
     def __init__(self, path: Path):
         self._path = path
-        refuse_special(path)
         with open_stream(self._path) as (container, stream):
             self._list(container, stream)
         self.info = self._look()
@@ -194,13 +177,15 @@ class _VideoFile:
         if not keys:
             raise VideoError("unreadable", "truncated or damaged: it has no complete frame")
         rate = frame_rate(stream)
-        self._timed = timed and len(set(keys)) == len(keys) and plausible_times(keys, stream)
-        self.keys = sorted(keys) if self._timed else list(range(len(keys)))
-        self._seekable = sorted(seekable) if self._timed else []
-        self._unit_s = float(stream.time_base) if self._timed else 1 / (rate or 25.0)
+        timed = timed and len(set(keys)) == len(keys) and plausible_times(keys, stream)
+        unit_s = float(stream.time_base) if timed else 1 / (rate or 25.0)
+        self.timeline = Timeline(sorted(keys) if timed else list(range(len(keys))), unit_s, timed=timed)
+        self._seekable = sorted(seekable) if timed else []
         promised = stated_duration_s(container, stream)
         there = is_whole(self._path)
-        missing = promised is not None and promised - self.ends(len(keys) - 1) > max(_SLACK_S, _SLACK * promised)
+        missing = promised is not None and promised - self.timeline.ends(len(keys) - 1) > max(
+            _SLACK_S, _SLACK * promised
+        )
         # The duration in the header counts only if the sizes in the container do not show whether the file is complete.
         self.truncated = there is False or (there is None and (missing or partial > 0))
 
@@ -216,52 +201,22 @@ class _VideoFile:
             promised = stated_duration_s(container, stream)
             return VideoInfo(width, height, frame_rate(stream), stream.frames or None, promised, rotation, context.name)
 
-    def time(self, index: int) -> float:
-        """Return the seconds from the first frame to frame `index`."""
-        return (self.keys[index] - self.keys[0]) * self._unit_s
-
-    def ends(self, index: int) -> float:
-        """Return the end of frame `index`, seconds: the start of the next one; the last frame is as long as the one before."""
-        if len(self.keys) == 1:
-            return self._unit_s if not self._timed else 0.0
-        return self.time(index + 1) if index + 1 < len(self.keys) else 2 * self.time(index) - self.time(index - 1)
-
-    @cached_property
-    def _times(self) -> np.ndarray:
-        return (np.array(self.keys, dtype=np.float64) - self.keys[0]) * self._unit_s  # (frames,), seconds
-
-    def choose(self, every, fps, count, start_s: float, end_s: float | None) -> list[int]:
-        """Return the numbers of the selected frames, ascending."""
-        tiny = self._unit_s / 2  # times are whole units: 0.1 s must not miss the frame at 0.1 s
-        first = int(np.searchsorted(self._times, start_s - tiny))
-        last = len(self.keys) if end_s is None else int(np.searchsorted(self._times, end_s - tiny))
-        if fps is not None:
-            wanted: np.ndarray = (
-                np.arange(start_s, self._times[last - 1] + tiny, 1 / fps) if last > first else np.empty(0)
-            )
-            return sorted(
-                {i for i in np.searchsorted(self._times, np.subtract(wanted, tiny)).tolist() if first <= i < last}
-            )
-        if count is not None:
-            shown = min(count, max(0, last - first))
-            return [first + int((place + 0.5) * (last - first) / shown) for place in range(shown)]
-        return list(range(first, last, every or 1))
-
     def decode(self, chosen: list[int], damaged: Count) -> Iterator[Frame]:
         """Yield the selected frames; replace a damaged one by the next good one before the next selected frame."""
         if not chosen:
             return
+        keys = self.timeline.keys
         with open_stream(self._path) as (container, stream):
             place, number = 0, 0
-            wanted = [self.keys[index] for index in chosen]
-            self._jump(container, stream, self.keys[0], wanted[0])
-            for decoded in decoded_frames(container, stream, damaged, set(wanted) if self._timed else None):
-                key = decoded.pts if self._timed else number
+            wanted = [keys[index] for index in chosen]
+            self._jump(container, stream, keys[0], wanted[0])
+            for decoded in decoded_frames(container, stream, damaged, set(wanted) if self.timeline.timed else None):
+                key = decoded.pts if self.timeline.timed else number
                 number += 1
                 if key is None or key < wanted[place]:
                     continue
-                index = min(bisect_left(self.keys, key), len(self.keys) - 1)
-                yield Frame(index, self.time(index), upright(decoded))
+                index = min(bisect_left(keys, key), len(keys) - 1)
+                yield Frame(index, self.timeline.time(index), upright(decoded))
                 place = bisect_right(wanted, key, lo=place)
                 if place == len(wanted):
                     return
@@ -270,7 +225,8 @@ class _VideoFile:
     def _jump(self, container, stream, here: int, there: int) -> None:
         """Seek to the last key frame at or before `there`, if it is far enough after `here`."""
         at = bisect_right(self._seekable, (there, math.inf)) - 1
+        keys = self.timeline.keys
         if at >= 0:
             pts, dts = self._seekable[at]
-            if bisect_left(self.keys, pts) - bisect_left(self.keys, here) > _SEEK_OVER:
+            if bisect_left(keys, pts) - bisect_left(keys, here) > _SEEK_OVER:
                 container.seek(dts, stream=stream, backward=True)

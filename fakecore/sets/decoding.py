@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, read_bytes, refuse_tiny
+from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, pages, read_bytes, refuse_tiny
 
 MANY = 4000  # files from which on processes are faster
 _CHUNK = 32  # images that a thread decodes at a time
@@ -33,12 +33,15 @@ _PART = 512  # files that a process decodes at a time
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is known of a decoded item: the SHA-256 of its bytes, the size of the original, pixels, and whether it is grey."""
+    """What is known of a decoded item: the SHA-256 of its bytes, the size of the original, pixels, whether it is grey, and how
+    many pages its file has.
+    """
 
     sha256: str
     height: int
     width: int
     grey: bool
+    pages: int
 
     @property
     def side(self) -> int:
@@ -166,7 +169,7 @@ def _attempt(
         fitted = fit_square(pixels, into.shape[1], into.shape[0])
         into[...] = finish(fitted) if finish else fitted
         height, width = pixels.shape[:2]
-        return Decoded(digest, height, width, is_grey(pixels))
+        return Decoded(digest, height, width, is_grey(pixels), pages(item) if isinstance(item, bytes) else 1)
     except ImageError as error:
         return Refused(error.status, str(error), error.kind, digest)
 

@@ -22,7 +22,7 @@ from fakecore.progress import progress_bar
 from fakecore.runs.cache import cache_home, limit_bytes, prune
 from fakecore.sets.decoding import MANY, Refused, decode_in_processes, decode_in_threads, pixels_of
 
-_VERSION = 2  # increase it if decoding, cropping, resizing or the refusals change
+_VERSION = 3  # increase it if decoding, cropping, resizing or the refusals change
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.media.pixels import ImageError, decode_image, read_bytes
+from fakecore.media.pixels import ImageError, decode_image, pages, read_bytes
 from fakecore.media.videofiles import named_video
 from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
@@ -41,6 +41,7 @@ class _Photo:
 
     row: dict
     views: list[_View] = field(default_factory=list)
+    note: str | None = None  # on the file
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class PhotoJudge:
                 row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
             else:
                 note = detector.note_on_shape(outcome.height, outcome.width, grey=outcome.grey)
-                row |= {"sha256": outcome.sha256, "subject": "frame", "note": note}
+                row |= {"sha256": outcome.sha256, "subject": "frame", "note": _joined(_page_note(outcome.pages), note)}
                 row = with_judgement(row, next(found))
             rows.append(row)
         return rows
@@ -123,9 +124,8 @@ class PhotoJudge:
             row["sha256"] = hashlib.sha256(data).hexdigest()
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
-            if self._faces is None:
-                return _Photo(row, [_View(image, detector)])
-            return _Photo(row, self._views(image))
+            note = _page_note(pages(data))
+            return _Photo(row, [_View(image, detector)] if self._faces is None else self._views(image), note)
         except ImageError as error:
             return _Photo(row | _refusal(error.status, str(error), error.kind))
 
@@ -165,13 +165,21 @@ class PhotoJudge:
         else:
             many = len(faces) > 1
             row["note"] = f"the most suspicious of {counted(len(faces), 'face')}" if many else "one face"
-        if worst.fields:
-            row["note"] = "; ".join(filter(None, [note_on_flip(worst.fields), row["note"]])) or None
+        flipped = note_on_flip(worst.fields) if worst.fields else None
+        row["note"] = _joined(flipped, photo.note, row["note"])
         return with_judgement(row, worst.judgement)
 
 
 def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
+
+
+def _page_note(count: int) -> str | None:
+    return f"the first of {count:,} pages" if count > 1 else None
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(filter(None, notes)) or None
 
 
 def _refusal(status: str, error: str, kind: str) -> dict:
@@ -183,5 +191,5 @@ def with_judgement(row: dict, judgement: Judgement) -> dict:
     """Return a row with the values of a judgement, and a note if it is out of domain."""
     row = row | vars(judgement)
     if judgement.outside_domain:
-        row["note"] = "; ".join(filter(None, [OUTSIDE_NOTE, row["note"]]))
+        row["note"] = _joined(OUTSIDE_NOTE, row["note"])
     return row

@@ -52,11 +52,10 @@ def mixed(tmp_path, pictures):
     (root / "a-empty.png").write_bytes(b"")
     (root / "c-text.png").write_text("not an image at all")
     (root / "e-cut.jpg").write_bytes(encode_jpeg(pictures(1, "real", 1, side=64)[0], "real")[:-900])
-    frames = [Image.fromarray(image.transpose(1, 2, 0)) for image in good]
-    frames[0].save(root / "f-moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("I", (16, 16), 1 << 20).save(root / "f-deep.tiff")
     (root / "g-cut.png").write_bytes(encode_png(pictures(1, "real", 2)[0], "real")[:-200])
     status = {"a-empty.png": "unreadable", "b-good.png": "ok", "c-text.png": "unsupported", "d-good.jpg": "ok"}
-    status |= {"e-cut.jpg": "unreadable", "f-moving.gif": "unsupported", "g-cut.png": "unreadable"}
+    status |= {"e-cut.jpg": "unreadable", "f-deep.tiff": "unsupported", "g-cut.png": "unreadable"}
     status |= {"sub/deep/good.png": "ok", "missing.png": "unreadable"}
     return {str(root / name): what for name, what in status.items()}
 
@@ -160,9 +159,13 @@ def test_unreadable_videos_are_recognised_by_their_names(tmp_path, detector, pic
     assert changed_since({row["path"]: row for row in videos}) == set()
 
 
-def test_the_error_of_an_animation_says_how_to_score_it(mixed, detector):
-    (row,) = (row for row in rows_of(mixed, detector) if row["path"].endswith(".gif"))
-    assert (row["kind"], row["error"]) == ("image", "an animation of 3 frames: save one frame as an image")
+def test_an_animation_is_judged_as_a_video_and_of_several_pages_the_first(detector, tmp_path):
+    colours = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
+    colours[0].save(tmp_path / "scan.tiff", save_all=True, append_images=colours[1:])
+    colours[0].save(tmp_path / "moving.gif", save_all=True, append_images=colours[1:])
+    scan, moving = rows_of([tmp_path / "scan.tiff", tmp_path / "moving.gif"], detector)
+    assert scan["status"] == "ok" and "the first of 3 pages" in scan["note"]
+    assert (moving["kind"], moving["status"]) == ("video", "no_face")
 
 
 def test_small_and_long_images_are_refused_or_noted(tmp_path, detector):
