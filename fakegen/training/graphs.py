@@ -57,8 +57,7 @@ class GraphedStep:
             except RuntimeError as error:  # an operation that a graph cannot hold
                 self._possible = False
                 torch.cuda.synchronize()
-                with suppress(RuntimeError):
-                    torch.cuda.set_rng_state(state)
+                _renew_generator(state)
                 reason = str(error).splitlines()[0]
                 say(
                     f"note: steps of {self._name} run one operation after another, for CUDA cannot record them: {reason}"
@@ -81,6 +80,17 @@ class GraphedStep:
         with torch.cuda.graph(graph):
             row = self._step(held, kind)
         return _Recorded(graph, held, row)
+
+
+def _renew_generator(state: torch.Tensor) -> None:
+    """Give CUDA's generator back the `state` it had: after a failed recording it still counts for the graph, and would refuse
+    to draw numbers.
+    """
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    with suppress(RuntimeError):
+        generator.graphsafe_set_state(torch.Generator(device="cuda").graphsafe_get_state())
+    with suppress(RuntimeError):
+        torch.cuda.set_rng_state(state)
 
 
 def graphed(step: Step, device: torch.device, name: str, *, alone: bool) -> Step | GraphedStep:
