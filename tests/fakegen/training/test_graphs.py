@@ -41,11 +41,8 @@ def without_recording(monkeypatch):
 
     names = {"Stream": Stream, "current_stream": Stream, "CUDAGraph": object, "graph": refused}
     names |= {"stream": lambda stream: contextlib.nullcontext(), "synchronize": lambda: None}
-    names |= {
-        "get_rng_state": torch.get_rng_state,
-        "set_rng_state": torch.set_rng_state,
-        "set_device": lambda device: None,
-    }
+    names |= {"get_rng_state": torch.get_rng_state, "set_device": lambda device: None}
+    monkeypatch.setattr(graphs, "_renew_generator", torch.set_rng_state)
     for name, stand_in in names.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
 
