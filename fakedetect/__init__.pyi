@@ -7,7 +7,8 @@ from .faces.options import VideoOptions
 from .models.detector import Detector, Judgement
 from .models.registry import Model
 from .models.settings import DetectorSettings
-from .scoring.files import list_inputs, score_files
+from .scoring.files import score_files
+from .scoring.inputs import list_inputs
 from .scoring.video import VideoJudge
 from .training.sweep import Swept, sweep
 from .training.testing import Trained, evaluate

@@ -64,7 +64,7 @@ def run_explain(paths: list[str], detector_path: Path, as_json: bool, *, out: Pa
     from fakecore.report.pages import data_uri
     from fakedetect.explain.explain import CAPTION, heat_maps
     from fakedetect.models.detector import Detector
-    from fakedetect.scoring.files import list_inputs
+    from fakedetect.scoring.inputs import list_inputs
 
     inputs = list_inputs(paths)
     if not inputs:

@@ -45,7 +45,7 @@ def faces(
       fakelab faces fakes/ --out sets/fakes --label fake --frames 20
     """
     from fakedetect.faces.dataset import Cut, crop_faces
-    from fakedetect.scoring.files import list_inputs
+    from fakedetect.scoring.inputs import list_inputs
 
     if fps is None and count is None and every is None:
         fps = 5.0

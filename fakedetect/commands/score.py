@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fakecore.commands.options import RUNS, Device, Json
-from fakecore.errors import Interrupted, UserError
+from fakecore.errors import Interrupted, UserError, unknown_name
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
@@ -19,11 +20,18 @@ from fakecore.progress import progress_bar, say
 if TYPE_CHECKING:
     from fakedetect.faces.options import VideoOptions
     from fakedetect.scoring.files import ResultsFile
+    from fakedetect.scoring.sorting import Sorter
     from fakedetect.scoring.video import VideoJudge
 
 
 def score(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos and folders, in any mix.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Photos, videos, folders and quoted patterns, in any mix; - reads paths from standard input.",
+        ),
+    ] = None,
     detector: Annotated[
         Path | None,
         typer.Option(
@@ -66,6 +74,27 @@ def score(
             "single file and for reports.",
         ),
     ] = None,
+    files_from: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also score the paths that this file lists; - is standard input.")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", help="The list separates paths by zero bytes, as find -print0 does.")
+    ] = False,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy each file into real/, unsure/, fake/ or not-judged/ below this folder."),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="With --copy-to: make symbolic links instead of copies.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERDICT", help="Print only files with this verdict; repeat it for several."),
+    ] = None,
+    min_p: Annotated[float, typer.Option(help="Print only files with a p_fake of at least this.")] = 0.0,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Print the most suspicious files first, when all are scored.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -80,8 +109,12 @@ def score(
       fakelab score holiday/ video.mp4
       fakelab score photos/ --out results.csv
       fakelab score video.mp4 --annotate marked.mp4 --out report.html
+      fakelab score 'inbox/**/*.jpg' --only fake --copy-to sorted/
+      find . -name '*.heic' -print0 | fakelab score --files-from - --null
     """
     from fakedetect.faces.options import VideoOptions
+    from fakedetect.scoring.inputs import read_list
+    from fakedetect.scoring.sorting import Sorter
 
     face_options: dict[str, Any] = {
         "min_face": min_face,
@@ -90,8 +123,12 @@ def score(
         "every_face": every_face,
     }
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
+    listed = [*(paths or ()), *(read_list(files_from, null=null) if files_from else ())]
+    if not listed:
+        raise UserError("nothing to score is named", expected="files, folders or patterns, or --files-from")
+    shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
     return print_scores(
-        paths,
+        listed,
         detector or _newest_detector(),
         out=out,
         drawn=annotate,
@@ -99,7 +136,37 @@ def score(
         stability=stability,
         device=device,
         as_json=as_json,
+        shown=shown,
+        sorter=Sorter(copy_to, link=link, inputs=listed) if copy_to else None,
     )
+
+
+VERDICTS = ("fake", "unsure", "real")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which rows are printed: of some verdicts, from a p_fake up, sorted or not; `everything` includes files that could not be
+    judged. Raises UserError for an unknown verdict.
+    """
+
+    verdicts: frozenset[str] = frozenset(VERDICTS)
+    min_p: float = 0.0
+    sort: bool = False
+    everything: bool = True
+
+    def __post_init__(self) -> None:
+        for name in self.verdicts - frozenset(VERDICTS):
+            raise unknown_name("verdict", name, VERDICTS)
+
+    def has(self, row: dict) -> bool:
+        """Return whether a row is printed."""
+        return self.everything or (row["verdict"] in self.verdicts and row["p_fake"] >= self.min_p)
+
+
+def suspicion(row: dict) -> tuple[int, float]:
+    """Return a sort key of rows, the most suspicious first; those without a verdict come last."""
+    return (VERDICTS.index(row["verdict"]), -row["p_fake"]) if row["verdict"] else (len(VERDICTS), 0.0)
 
 
 def print_scores(
@@ -112,6 +179,8 @@ def print_scores(
     stability: bool | None,
     device: str,
     as_json: bool,
+    shown: Shown | None = None,
+    sorter: Sorter | None = None,
 ) -> int:
     """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0. Without a
     detector, those of the package judge.
@@ -119,7 +188,8 @@ def print_scores(
     from fakedetect.models.detector import Detector
     from fakedetect.models.facts import expectation
     from fakedetect.scoring.annotate import refuse_video
-    from fakedetect.scoring.files import ResultsFile, list_inputs, score_files
+    from fakedetect.scoring.files import ResultsFile, score_files
+    from fakedetect.scoring.inputs import list_inputs
     from fakedetect.scoring.page import refuse_page, write_score_page
     from fakedetect.scoring.video import VideoJudge
 
@@ -146,7 +216,17 @@ def print_scores(
         say(f"{len(before):,} of {len(inputs):,} are already in {out}")
     counts = Counter(row["verdict"] or row["status"] for row in before.values())
     quiet = results is not None and not as_json
+    shown = shown or Shown()
+    kept: list[dict] = []  # to be sorted
     on_page: list[dict] = []
+
+    def show(row: dict) -> None:
+        if shown.has(row) and (as_json or not quiet):
+            print(json.dumps(row) if as_json else _line(row))
+
+    if sorter:
+        for row in before.values():
+            sorter.add(row)
     with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
 
         def on_progress(path: str, analysed: int, expected: int) -> None:
@@ -163,14 +243,18 @@ def print_scores(
                 results.append(rows)
             for row in rows:
                 counts[row["verdict"] or row["status"]] += 1
-                if as_json:
-                    print(json.dumps(row))
-                elif not quiet:
-                    print(_line(row))
+                if sorter:
+                    sorter.add(row)
+                if shown.sort:
+                    kept.append(row)
+                else:
+                    show(row)
             sys.stdout.flush()
             bar.advance(len(rows))
             if stop.asked:
                 raise Interrupted(_resume_hint(results))
+    for row in sorted(kept, key=suspicion):
+        show(row)
     if page:
         write_score_page(page, on_page, videos.shown, detector, of_photos)
     if drawn:

@@ -27,7 +27,7 @@ from fakedetect.models.calibration import Scaling
 from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.models.onnxgraph import DetectorGraph
-from fakedetect.scoring.files import list_inputs
+from fakedetect.scoring.inputs import list_inputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -18,9 +18,8 @@ from typing import Any
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
 from fakecore.media.pixels import ImageError, read_bytes
-from fakecore.progress import progress_bar, say
+from fakecore.progress import progress_bar
 from fakecore.sets.decoding import MANY
-from fakecore.sets.folders import walk_files
 from fakedetect.models.detector import Detector, batch_size
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
@@ -29,30 +28,6 @@ from fakedetect.scoring.video import VideoJudge
 
 NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
-
-
-def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Return (path, problem) for every file to score: files as given, folders in sorted order; problems become rows too.
-
-    Raises UserError for an empty path, for example from an unset shell variable.
-    """
-    found: list[tuple[str, str | None]] = []
-    empty = []
-    for name in paths:
-        if not name:
-            raise UserError("a path is empty", got="''", expected="a file or a folder; . is the current one")
-        path = Path(name)
-        if path.is_dir():
-            problems: list[tuple[str, str]] = []
-            inside = [(str(file), None) for file in walk_files(path, problems)]
-            found += [*inside, *problems]
-            if not inside and not problems:
-                empty.append(name)
-        else:
-            found.append((name, None))
-    for name in empty if found else ():
-        say(f"note: {name} contains no files to score")
-    return list(dict.fromkeys(found))
 
 
 def score_files(

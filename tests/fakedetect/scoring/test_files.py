@@ -12,7 +12,8 @@ from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
-from fakedetect.scoring.files import COLUMNS, ResultsFile, changed_since, list_inputs, score_files
+from fakedetect.scoring.files import COLUMNS, ResultsFile, changed_since, score_files
+from fakedetect.scoring.inputs import list_inputs
 from fakedetect.scoring.photos import OUTSIDE_NOTE
 
 ODD_NAMES = (
