@@ -146,8 +146,8 @@ def main() -> None:
             _attempt(lambda path: read_bytes(Path(path)), file, images[part["start"] + place], sys.argv[2])
             for place, file in enumerate(part["files"])
         ]
-        told = [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
-        print(json.dumps(told), flush=True)
+        answers = [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
+        print(json.dumps(answers), flush=True)
 
 
 def _attempt(
