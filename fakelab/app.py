@@ -21,7 +21,19 @@ from fakecore.distributed import PeerLost, rank
 from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import preserved_interrupts
 from fakecore.messages import command
-from fakedetect.commands import attributes, audit, blend, evaluate, explain, export, faces, score, swap, train
+from fakedetect.commands import (
+    attributes,
+    audit,
+    blend,
+    evaluate,
+    explain,
+    export,
+    faces,
+    inspect,
+    score,
+    swap,
+    train,
+)
 from fakegen.commands import generate, measure, presets, sample, verify
 from fakelab.commands import benchmark, demo, sweep
 
@@ -87,6 +99,7 @@ _add("Catch fakes", "audit", audit.audit, "Check a data set for leaks.")
 _add("Catch fakes", "detect-train", train.detect_train)
 _add("Catch fakes", "score", score.score, "Score photos, videos and folders: real or fake?")
 _add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
+_add("Catch fakes", "inspect", inspect.inspect, "Show what files say of their own origin.")
 _add("Catch fakes", "faces", faces.faces)
 _add("Make fakes", "blend", blend.blend)
 _add("Make fakes", "swap", swap.swap)

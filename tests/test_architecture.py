@@ -31,7 +31,7 @@ ORDER = {
         ("data", "detectors"),
         ("models", "faces"),
         ("explain", "audits", "blends"),
-        ("evaluation",),
+        ("evaluation", "inspection"),
         ("training", "scoring", "published"),
         ("export", "attributes"),
         ("",),

@@ -1,0 +1,50 @@
+"""`inspect`: options and output."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from fakecore.commands.options import Json
+from fakecore.errors import UserError
+from fakecore.progress import say
+from fakecore.report.tables import paragraph
+
+
+def inspect(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos, folders and quoted patterns.")],
+    as_json: Json = False,
+) -> int:
+    """Show what files say of their own origin, as evidence apart from their pixels.
+
+    Lists labels and parameters of generators, IPTC source types, C2PA manifests (without verifying them), cameras, editors
+    and encoders, with where each stands and how it could be forged. Files with evidence come first.
+
+    \b
+    Examples:
+      fakelab inspect photo.png
+      fakelab inspect inbox/ --json
+    """
+    from fakedetect.inspection.findings import POINTS_TO
+    from fakedetect.inspection.inspect import inspect_file
+    from fakedetect.scoring.inputs import list_inputs
+
+    inputs = list_inputs(paths)
+    if not inputs:
+        raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
+    found = [inspect_file(path) for path, problem in inputs if problem is None]
+    if as_json:
+        for one in found:
+            print(json.dumps(one.to_json()))
+    else:
+        for one in sorted(found, key=lambda each: POINTS_TO.index(each.points_to)):
+            print(f"{one.path}: {one.points_to if one.status == 'ok' else f'{one.status}, {one.error}'}")
+            for finding in one.findings:
+                print(paragraph(f"{finding.points_to}, {finding.strength}: {finding.says}", 2))
+                print(paragraph(f"{finding.where}; {finding.forged}", 4))
+    counts = Counter(one.points_to if one.status == "ok" else one.status for one in found)
+    say(f"{len(found):,} inspected: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+    return 1 if len(found) < len(inputs) or any(one.status != "ok" for one in found) else 0

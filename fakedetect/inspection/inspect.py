@@ -1,0 +1,161 @@
+"""`inspect`: the findings of photos and videos. Nothing is decoded, and nothing a file says changes its score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from fakecore.media.pixels import ImageError, open_image, read_bytes
+from fakedetect.audits.containers import read_container
+from fakedetect.inspection.findings import Finding, rank
+from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp
+
+_C2PA = (b"c2pa", b"jumb")  # both stand in the box of a manifest (C2PA specification, JUMBF)
+_MANIFEST_BYTES = 4 << 20  # of a video, at either end
+_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
+_EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer")
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a file says, the most telling first. `status` is "ok", or why it could not be read; `error` then says more."""
+
+    path: str
+    kind: str  # image or video
+    status: str = "ok"
+    error: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def points_to(self) -> str:
+        """What the most telling finding points to."""
+        return self.findings[0].points_to if self.findings else "nothing"
+
+    def to_json(self) -> dict[str, Any]:
+        found = [one.to_json() for one in self.findings]
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "status": self.status,
+            "error": self.error,
+            "points_to": self.points_to,
+            "findings": found,
+        }
+
+
+def inspect_file(path: str) -> Inspected:
+    """Return the findings of a photo or video."""
+    try:
+        data = read_bytes(Path(path))
+        found = list(_of_image(data, Path(path).name))
+    except ImageError as error:
+        if error.kind == "video":
+            return _inspect_video(path)
+        return Inspected(path, "image", error.status, str(error))
+    return Inspected(path, "image", findings=sorted(found, key=rank))
+
+
+def _of_image(data: bytes, name: str) -> Iterator[Finding]:
+    """Yield the findings of an image file. Raises ImageError."""
+    with open_image(data) as image:
+        exif = image.getexif()
+        texts = dict(_texts(image, exif))
+        packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+        has_note = _MAKER_NOTE in exif.get_ifd(ExifTags.IFD.Exif)
+    yield from findings_in_texts(texts)
+    yield from findings_in_xmp(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP")
+    yield from _camera(exif, has_note)
+    yield from _manifest(data)
+    container = read_container(data, name)
+    if container.jpeg_quality is not None:
+        tables = "libjpeg's tables" if container.jpeg_tables == "libjpeg" else "tables of its own"
+        says = f"quality {container.jpeg_quality}, {tables}, {container.subsampling}"
+        yield Finding(says, "JPEG encoding", "nothing", "weak", "follows from the last program that saved it")
+    if not container.extension_agrees:
+        says = f"a {container.format} file named .{container.extension}"
+        yield Finding(says, "file name", "nothing", "weak", "anyone can rename it")
+
+
+def _texts(image: Image.Image, exif: Image.Exif) -> Iterator[tuple[str, str]]:
+    """Yield (where, text) of all texts in an image file."""
+    kind = "PNG text" if image.format == "PNG" else "text"
+    for key, value in image.info.items():
+        if isinstance(key, str) and isinstance(value, str) and not key.startswith("XML:"):
+            yield f"{kind} {key}", value
+    comment = image.info.get("comment")
+    if isinstance(comment, bytes):
+        yield "file comment", comment.decode("utf-8", "replace")
+    for tag, value in exif.items():
+        if (named := ExifTags.TAGS.get(tag)) in _EXIF_TEXTS and isinstance(value, str):
+            yield f"EXIF {named}", value
+    written = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
+    if isinstance(written, bytes):
+        yield "EXIF UserComment", _user_comment(written)
+
+
+def _user_comment(value: bytes) -> str:
+    """Return the text of EXIF's UserComment, which begins with the name of its encoding in eight bytes."""
+    encoding, text = value[:8], value[8:]
+    if encoding.startswith(b"UNICODE"):
+        return text.decode("utf-16-be" if text[:1] == b"\0" else "utf-16-le", "replace")
+    return text.decode("utf-8", "replace")
+
+
+def _camera(exif: Mapping[int, Any], has_note: bool) -> Iterator[Finding]:
+    make, model = (str(exif.get(tag) or "").strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    if make or model:
+        says = " ".join(part for part in (make, model) if part)
+        says += ", with the maker's own notes" if has_note else ", without the maker's own notes, which cameras write"
+        yield Finding(says, "EXIF camera", "camera", "medium" if has_note else "weak")
+
+
+def _manifest(data: bytes) -> Iterator[Finding]:
+    """Yield that a C2PA manifest is there, and what it states. Its signature is not verified."""
+    if all(mark in data for mark in _C2PA):
+        says = "a C2PA manifest; its signature was not verified"
+        yield Finding(
+            says, "C2PA", "nothing", "weak", "a signature protects it; whether it is valid is not checked here"
+        )
+        for one in findings_in_xmp(data[data.find(_C2PA[1]) :], "C2PA"):
+            yield Finding(one.says, one.where, one.points_to, "medium", "only a verified signature shows who said so")
+
+
+def _inspect_video(path: str) -> Inspected:
+    import av
+
+    from fakecore.media.videostream import VideoError, open_stream
+
+    try:
+        with open_stream(Path(path)) as (container, stream):
+            texts = {
+                f"{av_place} {key}": str(value)
+                for av_place, held in _tags(container, stream)
+                for key, value in held.items()
+            }
+        with Path(path).open("rb") as file:
+            head = file.read(_MANIFEST_BYTES)
+            file.seek(max(0, Path(path).stat().st_size - _MANIFEST_BYTES))
+            ends = head + file.read(_MANIFEST_BYTES)
+    except VideoError as error:
+        return Inspected(path, "video", error.status, str(error))
+    except (av.error.FFmpegError, OSError) as error:
+        return Inspected(path, "video", "unreadable", str(error))
+    found = [*findings_in_texts(texts), *_manifest(ends), *_of_recorder(texts)]
+    found += [one for text in texts.items() for one in findings_in_xmp(text[1].encode(), text[0])]
+    return Inspected(path, "video", findings=sorted(dict.fromkeys(found), key=rank))
+
+
+def _tags(container: Any, stream: Any) -> list[tuple[str, Mapping[str, str]]]:
+    return [("container tag", container.metadata), ("stream tag", stream.metadata)]
+
+
+def _of_recorder(texts: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the make and model of the phone or camera that recorded a video."""
+    named = {where.rpartition(" ")[2].rpartition(".")[2].lower(): text for where, text in texts.items()}
+    if "model" in named or "make" in named:
+        says = " ".join(named[key] for key in ("make", "model") if key in named)
+        yield Finding(says, "container tag", "camera", "weak")

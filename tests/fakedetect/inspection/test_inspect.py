@@ -1,0 +1,137 @@
+"""What files say of their own origin."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, PngImagePlugin
+
+from fakecore.media.pixels import encode_jpeg, encode_png
+from fakedetect.inspection.inspect import inspect_file
+
+WEB_UI = "a castle\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
+XMP = '<x:xmpmeta><rdf:Description Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{}"/></x:xmpmeta>'
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a picture with the given texts, EXIF data or XMP, and inspects it."""
+
+    def make(suffix="png", *, texts=None, exif=None, camera_note=None, user_comment=None, name="a", **options):
+        path = tmp_path / f"{name}.{suffix}"
+        if texts:
+            options["pnginfo"] = PngImagePlugin.PngInfo()
+            for key, value in texts.items():
+                options["pnginfo"].add_text(key, value)
+        if exif or user_comment:
+            held = Image.Exif()
+            for tag, value in (exif or {}).items():
+                held[tag] = value
+            own = held.get_ifd(ExifTags.IFD.Exif)
+            own |= {0x9286: user_comment} if user_comment else {}
+            own |= {0x927C: camera_note} if camera_note else {}
+            held[ExifTags.IFD.Exif] = own
+            options["exif"] = held
+        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+        picture.save(path, **options)
+        return inspect_file(str(path))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ({"parameters": WEB_UI}, "a Stable Diffusion web UI: a castle"),
+        ({"prompt": '{"3": {"class_type": "KSampler"}}'}, "a ComfyUI record"),
+        ({"workflow": '{"nodes": []}'}, "a ComfyUI record"),
+        ({"invokeai_metadata": '{"seed": 5}'}, "an InvokeAI record"),
+        ({"Software": "NovelAI", "Source": "Stable Diffusion XL"}, "the name NovelAI"),
+        ({"Description": "a fox --ar 3:2 Job ID: 01234567-89ab-cdef-0123-456789abcdef"}, "a Midjourney job"),
+    ],
+)
+def test_records_of_generators_are_strong_evidence(texts, says, write):
+    found = write(texts=texts)
+    assert found.points_to == "generated" and found.findings[0].strength == "strong"
+    assert any(says.removeprefix("a ").removeprefix("an ") in one.says for one in found.findings)
+    assert found.findings[0].where.startswith("PNG text ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le"])
+def test_parameters_in_a_jpeg_comment_are_found(encoding, write):
+    found = write("jpg", user_comment=b"UNICODE\0" + WEB_UI.encode(encoding))
+    assert found.points_to == "generated" and found.findings[0].where == "EXIF UserComment"
+
+
+@pytest.mark.parametrize(
+    ("term", "points_to"),
+    [
+        ("trainedAlgorithmicMedia", "generated"),
+        ("compositeCapture", "edited"),
+        ("digitalCapture", "camera"),
+        ("new", "nothing"),
+    ],
+)
+def test_source_types_are_read_from_xmp(term, points_to, write):
+    found = write("jpg", xmp=XMP.format(term).encode())
+    (finding,) = (one for one in found.findings if one.where == "XMP")
+    assert term in finding.says and finding.points_to == points_to and found.points_to == points_to
+
+
+def test_cameras_are_plausible_with_their_notes(write):
+    tags = {ExifTags.Base.Make: "Acme", ExifTags.Base.Model: "A1"}
+    (plain,) = (one for one in write("jpg", exif=tags).findings if one.where == "EXIF camera")
+    (noted,) = (one for one in write("jpg", exif=tags, camera_note=b"note").findings if one.where == "EXIF camera")
+    assert (plain.points_to, plain.strength, noted.strength) == ("camera", "weak", "medium") and "Acme A1" in plain.says
+
+
+def test_editors_encoders_and_wrong_names_are_listed(write):
+    found = write("jpg", exif={ExifTags.Base.Software: "Adobe Photoshop 25.0"}, quality=83, format="JPEG")
+    assert found.points_to == "edited"
+    assert any("quality 83, libjpeg's tables, 4:2:0" in one.says for one in found.findings)
+    assert any("a PNG file named .jpg" in one.says for one in write("jpg", format="PNG", name="b").findings)
+
+
+def test_our_own_label_is_found_and_tells_fakes_from_reals(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 16, 16), np.uint8)
+    for label, points_to in (("fake", "generated"), ("real", "nothing")):
+        for suffix, encode in ((".png", encode_png), (".jpg", encode_jpeg)):
+            path = tmp_path / f"{label}{suffix}"
+            path.write_bytes(encode(pixels, label))
+            found = inspect_file(str(path))
+            assert found.points_to == points_to and any("fakelab's own label" in one.says for one in found.findings)
+
+
+def test_a_manifest_is_reported_as_not_verified(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    box = b"\0\0\0\x30jumb\0\0\0\x20jumdc2pa" + XMP.format("trainedAlgorithmicMedia").encode()
+    data = buffer.getvalue()
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xeb" + (len(box) + 2).to_bytes(2, "big") + box + data[2:])
+    found = inspect_file(str(tmp_path / "a.jpg"))
+    says = {one.says: one.strength for one in found.findings if one.where == "C2PA"}
+    assert says["a C2PA manifest; its signature was not verified"] == "weak"
+    assert says["IPTC digital source type trainedAlgorithmicMedia"] == "medium" and found.points_to == "generated"
+
+
+def test_videos_say_what_their_tags_say(tmp_path, write_video, fakelab):
+    people = [lambda n: (100 + 4 * n, 120, 100)]
+    one, two = (write_video(tmp_path / name, people, count=6) for name in ("one.mp4", "two.mp4"))
+    assert fakelab("swap", one, two, "--out", tmp_path / "swapped.mp4").returncode == 0
+    found = inspect_file(str(tmp_path / "swapped.mp4"))
+    assert (found.kind, found.points_to) == ("video", "generated")
+    assert any("compositeSynthetic" in finding.says for finding in found.findings)
+    assert inspect_file(str(one)).points_to == "nothing"
+
+
+def test_the_command_lists_evidence_first_and_names_what_it_cannot_read(write, tmp_path, fakelab):
+    write(name="a-plain")
+    write(texts={"parameters": WEB_UI}, name="b-made")
+    (tmp_path / "c-text.png").write_text("no image")
+    done = fakelab("inspect", tmp_path)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert done.returncode == 1 and lines[0].endswith("b-made.png: generated") and "unsupported" in lines[2]
+    rows = [json.loads(line) for line in fakelab("inspect", tmp_path, "--json").stdout.splitlines()]
+    assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing"]
+    assert set(rows[1]["findings"][0]) == {"says", "where", "points_to", "strength", "forged"}
