@@ -26,13 +26,14 @@ from fakedetect.export.pack import pack
 from fakelab.recipes import faces, photos
 
 OUT = Path("fakedetect/detectors")
-_EPOCHS = 7
+_EPOCHS = 10
 _CRFS = (20, 24, 28, 32, 36)  # of H.264, one after another
 _MOST_SWAPS, _SECONDS = 12, 4.0
 _PHOTO_SIDE = 96  # pixels: small images are enlarged to it, large ones reduced
 _OF_PEOPLE = ("transposed",)  # of the recipe's GANs: at 64 pixels, the others take too long
 _FACES_DOMAIN = (
-    "Real: faces in colour and grey photos and in videos. Fake: blends, swaps and renderings made of them. "
+    "Real: faces in colour and grey photos and in videos. Fake: blends, swaps, animations and renderings made of them, and "
+    "faces of small GANs. "
     "Both turned, recoloured, reduced and compressed alike, also as H.264 and H.265 videos."
 )
 _PHOTOS_DOMAIN = (

@@ -44,7 +44,7 @@ class Pipeline:
         trained = MARGIN if detector.face_margin is None else detector.face_margin
         self._margin = trained if margin is None else margin
         self._every_face = every_face
-        self._scorer = _Scorer(detector)
+        self._scorer = _Scorer(detector, mirrored=finder is not None)
         on_cpu = detector.device.type == "cpu"
         self._at_once, self._ahead = (PART, min(os.cpu_count() or 1, _AHEAD)) if on_cpu else (BATCH, 1)
         self._searching = ThreadPoolExecutor(self._ahead)
@@ -202,10 +202,14 @@ class _Chosen:
 
 
 class _Scorer:
-    """Scores images on its own threads. Batches have the same size on every machine, so that rounding is the same too."""
+    """Scores images on its own threads. Batches have the same size on every machine, so that rounding is the same too.
 
-    def __init__(self, detector: Detector):
-        self._detector = detector
+    With `mirrored`, the logit of an image is the mean over itself and its mirror image: faces are as likely either way round,
+    and the mean of both orders the tracks of videos better (docs/lab/videos.md).
+    """
+
+    def __init__(self, detector: Detector, *, mirrored: bool):
+        self._detector, self._mirrored = detector, mirrored
         self._threads = (os.cpu_count() or 1) if detector.device.type == "cpu" else 1
         self._part = _PART if detector.device.type == "cpu" else SCORE_BATCH
         self._pool = ThreadPoolExecutor(self._threads)
@@ -236,7 +240,10 @@ class _Scorer:
 
     def _outputs(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         with one_thread():
-            return self._detector.outputs(prepared)
+            logits, outside = self._detector.outputs(prepared)
+            if self._mirrored:
+                logits = (logits + self._detector.logits(np.ascontiguousarray(prepared[..., ::-1]))) / 2
+            return logits, outside
 
     def _collect(self) -> None:
         part, judged = self._pending.popleft()
