@@ -125,7 +125,7 @@ def score(
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     listed = [*(paths or ()), *(read_list(files_from, null=null) if files_from else ())]
     if not listed:
-        raise UserError("nothing to score is named", expected="files, folders or patterns, or --files-from")
+        raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
     return print_scores(
         listed,

@@ -157,7 +157,18 @@ def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path
     for name in filter(None, tracked.split("\0")):
         if (
             name.endswith(
-                (".py", ".pyi", ".toml", ".j2", "py.typed", "README.md", "LICENSE", "detector.json", ".safetensors")
+                (
+                    ".py",
+                    ".pyi",
+                    ".toml",
+                    ".j2",
+                    "py.typed",
+                    "README.md",
+                    "LICENSE",
+                    "detector.json",
+                    ".safetensors",
+                    ".tflite",
+                )
             )
             and (ROOT / name).exists()
         ):
