@@ -29,13 +29,16 @@ def inspect(
       fakelab inspect inbox/ --json
     """
     from fakedetect.inspection.findings import POINTS_TO
-    from fakedetect.inspection.inspect import inspect_file
+    from fakedetect.inspection.inspect import Inspected, inspect_file
     from fakedetect.scoring.inputs import list_inputs
 
     inputs = list_inputs(paths)
     if not inputs:
         raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
-    found = [inspect_file(path) for path, problem in inputs if problem is None]
+    found = [
+        inspect_file(path) if problem is None else Inspected(path, "image", "unreadable", problem)
+        for path, problem in inputs
+    ]
     if as_json:
         for one in found:
             print(json.dumps(one.to_json()))
@@ -47,4 +50,4 @@ def inspect(
                 print(paragraph(f"{finding.where}; {finding.forged}", 4))
     counts = Counter(one.points_to if one.status == "ok" else one.status for one in found)
     say(f"{len(found):,} inspected: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
-    return 1 if len(found) < len(inputs) or any(one.status != "ok" for one in found) else 0
+    return 1 if any(one.status != "ok" for one in found) else 0

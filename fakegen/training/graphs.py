@@ -53,7 +53,6 @@ class GraphedStep:
             state = torch.cuda.get_rng_state()
             try:
                 self._recorded[kind] = self._record(inputs, kind)
-                return self._recorded[kind].replay(inputs)
             except RuntimeError as error:  # an operation that a graph cannot hold
                 self._possible = False
                 torch.cuda.synchronize()
@@ -62,6 +61,8 @@ class GraphedStep:
                 say(
                     f"note: steps of {self._name} run one operation after another, for CUDA cannot record them: {reason}"
                 )
+            else:
+                return self._recorded[kind].replay(inputs)  # an error of this is not one of recording
         self._seen[kind] = self._seen.get(kind, 0) + 1
         return self._on_side_stream(inputs, kind)
 

@@ -129,9 +129,11 @@ def test_the_command_lists_evidence_first_and_names_what_it_cannot_read(write, t
     write(name="a-plain")
     write(texts={"parameters": WEB_UI}, name="b-made")
     (tmp_path / "c-text.png").write_text("no image")
+    (tmp_path / "d-link.png").symlink_to("nowhere")
     done = fakelab("inspect", tmp_path)
     lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert done.returncode == 1 and lines[0].endswith("b-made.png: generated") and "unsupported" in lines[2]
+    assert "d-link.png: unreadable" in lines[3]
     rows = [json.loads(line) for line in fakelab("inspect", tmp_path, "--json").stdout.splitlines()]
-    assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing"]
+    assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing", "nothing"]
     assert set(rows[1]["findings"][0]) == {"says", "where", "points_to", "strength", "forged"}
