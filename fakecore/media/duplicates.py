@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
 
+from fakecore.media.neighbours import near_points
 from fakecore.progress import progress_bar
 
 THUMBNAIL = 16
@@ -15,7 +17,7 @@ MAX_RMS = 20.0  # grey levels of 255 between two thumbnails; copies that were cr
 # pairs above 0.5; handwritten digits, which all look alike, are below 0.3 without being copies. So a copy must also be
 # twice as near as nearest neighbours usually are. Below 0.12, the effect of JPEG quality 75, it always counts as a copy.
 MAX_SHARE, MIN_SHARE = 0.35, 0.12
-_TREE_DIMENSIONS, _KEPT_DIMENSIONS = 12, 48  # principal components of the search, and of the first comparison
+_COMPONENTS = 24  # principal components in which pairs are searched
 _BLOCK = 2048  # thumbnails, or pairs of them, at a time
 _ROUNDING = 1e-2  # grey levels: distances are of single precision
 _SAMPLE = 500
@@ -30,73 +32,86 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     return small
 
 
-def near_pairs(small: np.ndarray) -> np.ndarray:
+class Rows(Protocol):
+    """Thumbnails, float32 (N, D), in memory or made when they are read."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
+        """Return the thumbnails of `rows`, float32 (n, D)."""
+
+
+class LazyThumbnails:
+    """The `thumbnails` of `images`[`chosen`], uint8 (N, C, H, W), which may be memory-mapped, made when they are read."""
+
+    def __init__(self, images: np.ndarray, chosen: np.ndarray):
+        self._images, self._chosen = images, chosen
+        self.shape: tuple[int, ...] = (len(chosen), images.shape[1] * THUMBNAIL**2)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return the thumbnails of `rows`, float32 (n, D)."""
+        return thumbnails(self._images[self._chosen[rows]])
+
+
+def near_pairs(small: Rows) -> np.ndarray:
     """Return index pairs (M, 2) of near-identical thumbnails (N, D).
 
-    A projection on principal components never increases a distance, so a search there misses no pair: a tree finds those that
-    are near in a few components, more components dismiss most of them, and the rest are compared in full.
+    A projection on principal components never increases a distance, so a search there misses no pair; what it finds is
+    compared in full.
     """
-    from scipy.spatial import cKDTree
-
     count, dimensions = small.shape
-    if count < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    projected = small @ _principal_axes(small, min(_KEPT_DIMENSIONS, dimensions))
-    tree = cKDTree(projected[:, :_TREE_DIMENSIONS])
-    contrast = small.std(axis=1)
-    limit = np.minimum(MAX_RMS, _share_limit(small, contrast) * contrast)  # the largest RMS that a copy may have
-    radius = np.sqrt(dimensions) * limit
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    with progress_bar("comparing", count, "images") as bar:
-        for start in range(0, count, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            near = tree.query_ball_point(tree.data[rows], radius[rows] + _ROUNDING, workers=-1)
-            left = np.repeat(np.arange(start, start + len(near)), [len(one) for one in near])
-            right = np.concatenate([np.asarray(one, dtype=np.int64) for one in near])
-            left, right = left[left < right], right[left < right]
-            for part in range(0, len(left), _BLOCK):
-                pairs.append(
-                    _confirmed(small, projected, left[part : part + _BLOCK], right[part : part + _BLOCK], limit)
-                )
-            bar.advance(len(near))
-    return np.concatenate(pairs)
+    if count < 2:
+        return pairs[0]
+    axes = _principal_axes(small, min(_COMPONENTS, dimensions))
+    projected, contrast, share = _survey(small, axes)
+    limit = np.minimum(MAX_RMS, share * contrast)  # the largest RMS that a copy may have
+    for left, right in near_points(projected, np.sqrt(dimensions) * limit + _ROUNDING):
+        for start in range(0, len(left), _BLOCK):
+            both = left[start : start + _BLOCK], right[start : start + _BLOCK]
+            rms = np.sqrt(((small[both[0]] - small[both[1]]) ** 2).mean(axis=1))
+            pairs.append(np.sort(np.stack(both, axis=1)[rms <= np.minimum(limit[both[0]], limit[both[1]])], axis=1))
+    found = np.concatenate(pairs)
+    return found[np.lexsort(found.T[::-1])]
 
 
-def _principal_axes(small: np.ndarray, count: int) -> np.ndarray:
+def _principal_axes(small: Rows, count: int) -> np.ndarray:
     """Return the `count` principal axes of thumbnails (N, D), orthonormal, float32 (D, count). They are those of a sample,
     which affects only the speed of the search, not its result.
     """
-    sample = small[np.linspace(0, len(small) - 1, min(len(small), 5000)).astype(int)].astype(np.float64)
+    sample = small[_spread(small.shape[0], 5000)].astype(np.float64)
     _, axes = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(small.shape[1], small.shape[1]))
     return np.ascontiguousarray(axes[:, ::-1][:, :count], dtype=np.float32)
 
 
-def _confirmed(
-    small: np.ndarray, projected: np.ndarray, left: np.ndarray, right: np.ndarray, limit: np.ndarray
-) -> np.ndarray:
-    """Return those of the pairs `left`, `right` (n,) whose thumbnails are as near as `limit` (N,) allows for both, (m, 2)."""
-    most = np.minimum(limit[left], limit[right])
-    bound = np.sqrt(((projected[left] - projected[right]) ** 2).sum(axis=1))
-    kept = bound <= np.sqrt(small.shape[1]) * most + _ROUNDING
-    left, right, most = left[kept], right[kept], most[kept]
-    rms = np.sqrt(((small[left] - small[right]) ** 2).mean(axis=1))
-    return np.stack([left, right], axis=1)[rms <= most]
-
-
-def _share_limit(small: np.ndarray, contrast: np.ndarray) -> float:
-    """Return half the usual distance of nearest neighbours, relative to contrast, between MIN_SHARE and MAX_SHARE."""
-    rows = np.linspace(0, len(small) - 1, min(_SAMPLE, len(small))).astype(int)
+def _survey(small: Rows, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Read all thumbnails (N, D) once. Return their projections on `axes` (N, K), their contrasts (N,), and the largest
+    distance of a copy relative to contrast: half the usual one of nearest neighbours in a sample, MIN_SHARE to MAX_SHARE.
+    """
+    count, dimensions = small.shape
+    rows = _spread(count, _SAMPLE)
     sample = small[rows]
     squares = (sample**2).sum(axis=1)
     nearest = np.full(len(rows), np.inf)
-    for start in range(0, len(small), _BLOCK):
-        block = small[start : start + _BLOCK]
-        distances = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ sample.T  # squared, (block, sample)
-        own = np.flatnonzero((rows >= start) & (rows < start + len(block)))
-        distances[rows[own] - start, own] = np.inf
-        nearest = np.minimum(nearest, distances.min(axis=0))
-    shares = np.sqrt(np.maximum(nearest, 0) / small.shape[1]) / np.maximum(contrast[rows], 1.0)
-    return float(np.clip(np.median(shares) / 2, MIN_SHARE, MAX_SHARE))
+    projected = np.empty((count, axes.shape[1]), dtype=np.float32)
+    contrast = np.empty(count, dtype=np.float32)
+    with progress_bar("comparing", count, "images") as bar:
+        for start in range(0, count, _BLOCK):
+            block = small[start : start + _BLOCK]
+            end = start + len(block)
+            projected[start:end], contrast[start:end] = block @ axes, block.std(axis=1)
+            distances = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ sample.T  # squared, (block, sample)
+            own = np.flatnonzero((rows >= start) & (rows < end))
+            distances[rows[own] - start, own] = np.inf
+            nearest = np.minimum(nearest, distances.min(axis=0))
+            bar.advance(len(block))
+    shares = np.sqrt(np.maximum(nearest, 0) / dimensions) / np.maximum(contrast[rows], 1.0)
+    return projected, contrast, float(np.clip(np.median(shares) / 2, MIN_SHARE, MAX_SHARE))
+
+
+def _spread(count: int, at_most: int) -> np.ndarray:
+    """Return indices spread over `count`."""
+    return np.linspace(0, count - 1, min(at_most, count)).astype(int)
 
 
 def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Sequence[Hashable | None]) -> np.ndarray:
@@ -108,7 +123,10 @@ def same_picture_groups(images: np.ndarray, hashes: Sequence[str], groups: Seque
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = [near_pairs(thumbnails(images)), _chains(hashes), _chains(groups)]
+    hashed = _chains(hashes)
+    distinct = np.setdiff1d(np.arange(len(images)), hashed[:, 1])  # one of each file
+    near = distinct[near_pairs(LazyThumbnails(images, distinct))]
+    pairs = [near, hashed, _chains(groups)]
     left, right = np.concatenate(pairs).T
     count = len(images)
     graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))

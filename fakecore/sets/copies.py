@@ -13,7 +13,7 @@ from fakecore.media.duplicates import same_picture_groups
 from fakecore.runs.cache import limit_bytes, prune
 from fakecore.sets.pixelcache import cache_root
 
-_VERSION = 1  # increase it if fakecore.media.duplicates finds other pairs
+_VERSION = 2  # increase it if fakecore.media.duplicates finds other pairs
 _MANY = 2000  # images from which on the answer is kept
 _SAMPLE = 64  # images whose pixels are part of the key
 

@@ -8,7 +8,8 @@ from fakecore.media.duplicates import (
     MAX_RMS,
     MAX_SHARE,
     MIN_SHARE,
-    _share_limit,
+    _principal_axes,
+    _survey,
     near_pairs,
     same_picture_groups,
     thumbnails,
@@ -101,8 +102,7 @@ def test_near_pairs_agrees_with_comparing_all_pairs(seed):
     small = np.concatenate([small, small[planted] + offsets * rng.choice([-1, 1], (60, small.shape[1]))]).astype(
         np.float32
     )
-    contrast = small.std(axis=1)
-    share = _share_limit(small, contrast)
+    _, contrast, share = _survey(small, _principal_axes(small, 24))
     assert MIN_SHARE <= share <= MAX_SHARE
     expected = set()
     for i in range(len(small)):
