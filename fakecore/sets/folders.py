@@ -59,13 +59,15 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
     can give the `class` and `group` of each.
     """
     problems: list[tuple[str, str]] = []
-    files = list(walk_files(folder, problems))
+    root = str(folder).rstrip(os.sep) + os.sep
+    files, facts = [], []
+    for path, status in _scan(str(folder), problems, set()):
+        files.append(path)
+        facts.append((status.st_size, status.st_mtime_ns))
     known = _folder_metadata(folder)
-    relative = [path.relative_to(folder) for path in files]
-    names = [path.as_posix() for path in relative]
+    names = [path.removeprefix(root).replace(os.sep, "/") for path in files]
     classes = [
-        _text(known.get(name, {}).get("class")) or (path.parts[0] if len(path.parts) > 1 else None)
-        for name, path in zip(names, relative, strict=True)
+        _text(known.get(name, {}).get("class")) or (name.partition("/")[0] if "/" in name else None) for name in names
     ]
     groups = [_text(known.get(name, {}).get("group")) for name in names]
     if chosen is not None:
@@ -78,19 +80,18 @@ def open_folder(folder: Path, chosen: str | None, spec: str) -> Source:
                 what = f"there is no class {chosen!r} in {folder}: it has no sub-folders"
                 raise UserError(what, remedy=f"Use {folder} for all of its images.")
             raise unknown_name("class", chosen, present, where=f"in {folder}")
-        files, names = [files[i] for i in keep], [names[i] for i in keep]
+        files, names, facts = [files[i] for i in keep], [names[i] for i in keep], [facts[i] for i in keep]
         classes, groups = [classes[i] for i in keep], [groups[i] for i in keep]
-    stamp = listing_stamp(folder, names, files)
     return Source(
         spec,
         names,
         classes,
         groups,
-        lambda i: read_bytes(files[i]),
-        stamp,
+        lambda i: read_bytes(Path(files[i])),
+        _listing_stamp(folder, names, facts),
         problems,
         folder,
-        files=[str(f) for f in files],
+        files=files,
     )
 
 
@@ -100,16 +101,20 @@ def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
     Hidden files and sidecars are left out. Folders that cannot be read, broken links and special files are appended
     to `problems` as (path, reason).
     """
-    yield from _walk(folder, problems, set())
+    for path, _ in _scan(str(folder), problems, set()):
+        yield Path(path)
 
 
-def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, int]]) -> Iterator[Path]:
+def _scan(
+    folder: str, problems: list[tuple[str, str]], seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the path and status of every file, see `walk_files`. Paths are strings: objects would take most of the time."""
     try:
-        place = folder.stat()
+        place = Path(folder).stat()
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        problems.append((str(folder), why_unreadable(error, folder)))
+        problems.append((str(Path(folder)), why_unreadable(error, Path(folder))))
         return
     if (place.st_dev, place.st_ino) in seen:
         return  # a link back into a folder that was walked already
@@ -117,18 +122,17 @@ def _walk(folder: Path, problems: list[tuple[str, str]], seen: set[tuple[int, in
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SIDECARS:
             continue
-        path = folder / entry.name
         try:
-            mode = path.stat().st_mode
+            status = entry.stat()
         except OSError as error:
-            problems.append((str(path), why_unreadable(error, path)))
+            problems.append((str(Path(entry.path)), why_unreadable(error, Path(entry.path))))
             continue
-        if stat.S_ISDIR(mode):
-            yield from _walk(path, problems, seen)
-        elif stat.S_ISREG(mode):
-            yield path
+        if stat.S_ISDIR(status.st_mode):
+            yield from _scan(entry.path, problems, seen)
+        elif stat.S_ISREG(status.st_mode):
+            yield entry.path, status
         else:
-            problems.append((str(path), "not a regular file"))
+            problems.append((str(Path(entry.path)), "not a regular file"))
 
 
 def _folder_metadata(folder: Path) -> dict[str, dict]:
@@ -169,12 +173,19 @@ def _text(value: object) -> str | None:
 
 def listing_stamp(folder: Path, names: Iterable[str], files: Iterable[Path]) -> str:
     """Return a digest of names, sizes and times, which changes whenever the folder changes."""
+    return _listing_stamp(folder, names, map(_size_and_time, files))
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    except OSError:
+        return None
+
+
+def _listing_stamp(folder: Path, names: Iterable[str], facts: Iterable[tuple[int, int] | None]) -> str:
     digest = hashlib.sha256(os.fsencode(folder.resolve()))
-    for name, path in zip(names, files, strict=True):
-        try:
-            status = path.stat()
-            facts = (status.st_size, status.st_mtime_ns)
-        except OSError:
-            facts = None
-        digest.update(f"{name}\0{facts}\n".encode(errors="surrogateescape"))
+    for name, own in zip(names, facts, strict=True):
+        digest.update(f"{name}\0{own}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
