@@ -1,3 +1,4 @@
+from .adoption.adopt import Adopted, adopt
 from .audits.audit import audit
 from .audits.findings import Audit
 from .blends.dataset import Blended, blend
@@ -15,6 +16,7 @@ from .training.testing import Trained, evaluate
 from .training.train import train
 
 __all__ = [
+    "Adopted",
     "Audit",
     "Blended",
     "Cut",
@@ -27,6 +29,7 @@ __all__ = [
     "Trained",
     "VideoJudge",
     "VideoOptions",
+    "adopt",
     "audit",
     "blend",
     "compare",

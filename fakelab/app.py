@@ -22,6 +22,7 @@ from fakecore.errors import Interrupted, UserError, explain_os_error
 from fakecore.interrupt import preserved_interrupts
 from fakecore.messages import command
 from fakedetect.commands import (
+    adopt,
     attributes,
     audit,
     blend,
@@ -97,6 +98,7 @@ _add("Make fakes", "sample", sample.sample)
 _add("Make fakes", "verify", verify.verify)
 _add("Catch fakes", "audit", audit.audit, "Check a data set for leaks.")
 _add("Catch fakes", "detect-train", train.detect_train)
+_add("Catch fakes", "adopt", adopt.adopt, "Make a detector of one that others trained.")
 _add("Catch fakes", "score", score.score, "Score photos, videos and folders: real or fake?")
 _add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
 _add("Catch fakes", "inspect", inspect.inspect, "Show what files say of their own origin.")

@@ -153,7 +153,7 @@ def load_pretrained(features: TimmFeatures, backbone: str, weights: str | None) 
     """
     if weights is not None:
         path = Path(weights)
-        _fill(features.network, _read(path), path)
+        _fill(features.network, read_weights(path), path)
         return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     tag = features.network.default_cfg.get("hf_hub_id") or features.network.default_cfg.get("url")
     if not tag:
@@ -233,19 +233,23 @@ def _require_known(backbone: str) -> None:
 
 
 _WANTED = "a complete safetensors file, or a torch file with tensors only"
+_STATES = ("state_dict", "model", "model_state_dict", "net", "network")  # where a training's file keeps the weights
 _BY_SEVERAL = "module."  # prefix of every name after training with DataParallel
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors of a file. Raises UserError if it is missing, damaged, or contains anything else."""
-    what = f"--weights {path} could not be read"
+def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tensor]:
+    """Return the named tensors of a safetensors file, or of a torch file, in which nothing else is unpickled.
+
+    Raises UserError, which names the `option`, if it is missing, damaged, or contains anything else.
+    """
+    what = f"{option} {path} could not be read"
     if not path.is_file():
-        raise UserError(f"--weights: there is {'a folder' if path.is_dir() else 'no file'} {path}", expected="a file")
+        raise UserError(f"{option}: there is {'a folder' if path.is_dir() else 'no file'} {path}", expected="a file")
     if path.suffix == ".safetensors":
         try:
             return read_tensors(path, remedy="Copy them again, or use others.")
         except UserError as error:
-            raise UserError(f"--weights: {error.what}", got=error.got, expected=_WANTED, remedy=error.remedy) from None
+            raise UserError(f"{option}: {error.what}", got=error.got, expected=_WANTED, remedy=error.remedy) from None
     with path.open("rb") as file:
         start = file.read(4)
     if not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip, as torch writes, or a pickle, as it used to write
@@ -259,7 +263,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             "a pickle of more than tensors, which could run code; it was not opened" if runs_code else "a damaged file"
         )
         raise UserError(what, got=got, expected=_WANTED) from None
-    found = found.get("state_dict", found.get("model", found)) if isinstance(found, dict) else found
+    if isinstance(found, dict):
+        found = next((found[key] for key in _STATES if isinstance(found.get(key), dict)), found)
     tensors = isinstance(found, dict) and all(isinstance(value, torch.Tensor) for value in found.values())
     if not tensors or not found:
         raise UserError(what, got="no table of named tensors", expected=_WANTED)

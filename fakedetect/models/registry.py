@@ -22,7 +22,7 @@ from fakecore.errors import UserError, unknown_name
 from fakecore.schema import TEXT, Kind, check_fields, number, whole
 from fakedetect.data.loading import LabelledImages
 from fakedetect.data.overlap import read_seen
-from fakedetect.models import lite
+from fakedetect.models import adopted, lite
 from fakedetect.models.backbones import RESNET50, load_pretrained, own_input_size
 from fakedetect.models.calibration import Scaling
 from fakedetect.models.heads import PROBES
@@ -141,7 +141,7 @@ def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
     Raises UserError for an unknown name, or arguments that the model does not take.
     """
     stem, _, suffix = name.partition(":")
-    model = MODELS["ensemble"] if name == "ensemble" else get_model(name)
+    model = _BUILT_ONLY.get(name) or get_model(name)
     build = functools.partial(model.build, **{model.suffix: suffix}) if model.suffix and suffix else model.build
     takes = [parameter for parameter in inspect.signature(model.build).parameters if parameter != model.suffix]
     if foreign := [argument for argument in arguments if argument not in takes]:
@@ -375,5 +375,12 @@ MODELS: dict[str, Model] = {
         open=_open_ensemble,
         suffix="",
         suffix_example="DETECTOR,DETECTOR",
+    ),
+}
+# Built when a detector is loaded, under names that `--model` does not take as they are.
+_BUILT_ONLY = {
+    "ensemble": MODELS["ensemble"],
+    "adopted": Model(
+        "a network that others trained, see fakedetect.adoption", adopted.AdoptedNetwork, kinds=adopted.KINDS
     ),
 }
