@@ -16,7 +16,7 @@ from fakecore.runs.checkpoint import load_into
 from fakecore.runs.runfolder import host, locked, refuse_used, versions
 from fakecore.sets.copies import cached_groups
 from fakecore.sets.splits import split_groups
-from fakedetect.adoption.candidates import MIN_AUROC, Candidate, parse_label_of, pixels_to_try, try_candidates
+from fakedetect.adoption.candidates import MIN_AUROC, Candidate, Trials, parse_label_of
 from fakedetect.adoption.expected import Expected, read_expected
 from fakedetect.adoption.opening import Foreign, open_foreign
 from fakedetect.audits.audit import audit_first
@@ -56,6 +56,7 @@ def adopt(
     fake: str | None = None,
     architecture: str | None = None,
     weights: Path | None = None,
+    size: int | None = None,
     label_of: str | None = None,
     expect: Path | None = None,
     seed: int = 0,
@@ -65,44 +66,41 @@ def adopt(
     """Make a detector folder `out` of a network that others trained (`model`, see `open_foreign`), with the labelled images
     of a set or run (`place`), or of `real` and `fake`.
 
-    What the model's file does not say is tried: order, range and crop of the pixels, and which output means fake (unless
-    `label_of` says it, as fake=INDEX). One half of the images is for that and for choosing scaling, thresholds and domain, the
-    other for the test. `expect` is a CSV of the original's scores; the input that reproduces them best is then taken.
+    What the model's file does not say is tried: order, range, size (unless it is `size`, in pixels) and crop of the pixels, and
+    which output means fake (unless `label_of` says it, as fake=INDEX). One half of the images is for that and for choosing
+    scaling, thresholds and domain, the other for the test. `expect` is a CSV of the original's scores: then the input that
+    reproduces them best is taken.
 
-    Raises UserError if the model cannot be opened, or its outputs don't order the images (AUROC below 0.6).
+    Raises UserError if the model cannot be opened, or its outputs do not order the images: AUROC below 0.6 on either half.
     """
     out, target = Path(out), choose_device(device)
     refuse_used(out, made_by="a detector", marker="detector.json")
     stated = None if label_of is None else parse_label_of(label_of)
     foreign = open_foreign(Path(model), architecture, weights)
+    if size is not None:
+        foreign = replace(foreign, sides=(size,), pixels=None)
     body = build_body(foreign.body)
     load_into(body, foreign.tensors, str(model), remedy="Name another architecture with --arch.")
     body = body.to(target)
 
     given: dict[str, Any] = {"place": place, "real": real, "fake": fake, "data_root": data_root}
-    loaded: dict[int, LabelledImages] = {}
+    data = _halved(load_labelled(**given, seed=seed, channels=3, all_test=True), seed)
+    if foreign.pixels is None and len(foreign.sides) > 1:  # networks for small images are often given these as they are
+        foreign = replace(foreign, sides=tuple(dict.fromkeys((*foreign.sides, data.resolution))))
+    at = {data.resolution: data}
 
     def data_at(resolution: int) -> LabelledImages:
-        if resolution not in loaded:
+        if resolution not in at:
             own = load_labelled(**given, resolution=resolution, channels=3, seed=seed, all_test=True)
-            loaded[resolution] = _halved(own, seed) if not loaded else replace(own, splits=_splits(loaded, own))
-        return loaded[resolution]
+            at[resolution] = replace(own, splits=data.splits)
+        return at[resolution]
 
-    data = data_at(pixels_to_try(foreign)[0].resolution)
     expected = None if expect is None else read_expected(expect, data.paths)
-    rows = _in_turn(data, expected, seed)
-    candidates = try_candidates(
-        body,
-        foreign,
-        lambda resolution: data_at(resolution).images,
-        rows,
-        data.labels,
-        stated,
-        target,
-        expected.difference if expected else None,
-    )
+    compare = expected.difference if expected else None
+    trials = Trials(body, foreign, lambda side: data_at(side).images, data.labels, stated, target, compare)
+    candidates = trials.run(_in_turn(data, expected, seed))
     best = candidates[0]
-    _require_direction(best, stated is not None or bool(foreign.labels))
+    _require_direction(candidates, known=stated is not None or bool(foreign.labels))
     with locked(out):
         own = data_at(best.pixels.resolution)
         return _finish(out, foreign, best, candidates, own, given, expected, seed, target, str(model))
@@ -115,13 +113,6 @@ def _halved(data: LabelledImages, seed: int) -> LabelledImages:
     halved = replace(data, splits=np.where(splits == "train", "val", "test"))
     require_both_classes(halved, ("val", "test"))
     return halved
-
-
-def _splits(loaded: dict[int, LabelledImages], data: LabelledImages) -> np.ndarray:
-    """Return the splits that the same images have at another resolution."""
-    first = next(iter(loaded.values()))
-    known = dict(zip(first.paths, first.splits, strict=True))
-    return np.array([known[path] for path in data.paths])
 
 
 def _in_turn(data: LabelledImages, expected: Expected | None, seed: int) -> np.ndarray:
@@ -137,19 +128,21 @@ def _in_turn(data: LabelledImages, expected: Expected | None, seed: int) -> np.n
     return np.stack([own[:length] for own in both], axis=1).ravel()
 
 
-def _require_direction(best: Candidate, known: bool) -> None:
-    """Raise UserError if the outputs don't order reals and fakes: then a verdict would be worse than none."""
+def _require_direction(candidates: list[Candidate], *, known: bool) -> None:
+    """Raise UserError if the outputs do not order reals and fakes: then a verdict would be worse than none."""
+    best, worst = candidates[0], min(candidates, key=lambda one: one.auroc)
     if best.auroc >= MIN_AUROC:
         return
     what = "which output means fake is not proved: the outputs do not order these images"
     got = f"AUROC {best.auroc:.2f} with {best.reading} (input: {best.pixels})"
     remedy = "Give images of the kind that it was trained for."
-    reading = best.reading
-    if known and 1 - best.auroc > best.auroc + _REVERSED:
+    if known and 1 - worst.auroc > best.auroc + _REVERSED:
+        reading = worst.reading
         single = reading.kind in ("logit", "probability")
         said = f"fake={int(reading.of != 'fake')}" if single else f"{_OTHER[reading.of]}={reading.index}"
         what = "the outputs order these images the wrong way round"
-        remedy = f"The reverse has AUROC {1 - best.auroc:.2f}. If it is right: --label-of {said}."
+        got = f"AUROC {worst.auroc:.2f} with {reading} (input: {worst.pixels})"
+        remedy = f"The reverse has AUROC {1 - worst.auroc:.2f}. If it is right: --label-of {said}."
     raise UserError(what, got=got, expected=f"{MIN_AUROC} or more", remedy=remedy)
 
 
@@ -193,6 +186,11 @@ def _finish(
         seen=None,
         outside=domain.outside(features[test]) if domain else None,
     )
+    if metrics["auroc"] < MIN_AUROC or metrics["auroc_interval"][0] <= 0.5:  # the first half only seemed to be ordered
+        what = "which output means fake is not proved: the outputs do not order the other half of the images"
+        low, high = metrics["auroc_interval"]
+        got = f"AUROC {metrics['auroc']:.2f} [{low:.2f}, {high:.2f}]; {best.auroc:.2f} where the input was found out"
+        raise UserError(what, got=got, expected=f"{MIN_AUROC} or more", remedy="Give more images, or others.")
     metrics["audit"] = audited
     agreement = expected.agreement(np.arange(len(logits)), logits) if expected else None
     facts = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ _RANGES = (
     ((0.0,) * 3, (1 / 255,) * 3),
 )
 _CROP = 0.875  # the central share of an image that ImageNet's networks usually see
-_ROUNDS = ((64, 20), (160, 8), (400, 3))  # (images, candidates that are tried on so many)
+_ROUNDS = (64, 160, 400)  # images of each round
+_KEPT = 3  # candidates that come into the next round
 _BATCH = 16
+_LARGEST = 1024  # pixels
 _FAKE_NAMES = re.compile(r"fake|generated|synthetic|artificial|spoof|manipulated|\bai\b|\bgan\b", re.IGNORECASE)
 _REAL_NAMES = re.compile(r"real|human|authentic|natural|genuine|pristine|original|not.?fake", re.IGNORECASE)
 
@@ -54,14 +56,6 @@ class Candidate:
 Compare = Callable[
     [np.ndarray, np.ndarray], float
 ]  # rows (n,), logits (n,) -> mean difference from the expected scores
-
-
-def pixels_to_try(foreign: Foreign) -> list[Pixels]:
-    """Return what the network may expect: what its file says, or else both orders of channels, five ranges, and two crops."""
-    if foreign.pixels is not None:
-        return [foreign.pixels]
-    wholes = [side for side in (foreign.side, round(foreign.side / _CROP)) if side <= 1024] or [foreign.side]
-    return [Pixels(foreign.side, whole, order, *own) for own in _RANGES for whole in wholes for order in ("RGB", "BGR")]
 
 
 def parse_label_of(text: str) -> tuple[str, int]:
@@ -105,83 +99,93 @@ def reading_of(values: np.ndarray, foreign: Foreign, label_of: tuple[str, int] |
     return Reading(kind, count - 1, "fake"), ""
 
 
-def try_candidates(
-    body: nn.Module,
-    foreign: Foreign,
-    images_at: Callable[[int], np.ndarray],
-    rows: np.ndarray,
-    labels: np.ndarray,
-    label_of: tuple[str, int] | None,
-    device: torch.device,
-    compare: Compare | None = None,
-) -> list[Candidate]:
-    """Try the candidates on labelled images: all on a few, the better ones on more. Return them, best first.
+@dataclass(frozen=True)
+class Trials:
+    """Tries what a network may expect, on labelled images.
 
-    `images_at(resolution)` returns uint8 (N, 3, R, R); `rows` (n,) are those to try, reals and fakes in turn, and `labels`
-    (N,) those of all. The best has the highest AUROC, in either direction unless that is known, or with `compare` the smallest
-    difference from the expected scores. Raises UserError if no output is that of fakes or reals.
+    `images_at(resolution)` returns uint8 (N, 3, R, R), and `labels` (N,) are theirs. The best input has the highest AUROC, in
+    either direction unless `label_of` or the file says which output is that of fakes; with `compare`, the smallest difference
+    from the expected scores.
     """
-    waiting = pixels_to_try(foreign)
-    rounds = (
-        [(min(images, len(rows)), kept) for images, kept in _ROUNDS] if len(waiting) > 1 else [(min(400, len(rows)), 1)]
-    )
-    found: list[Candidate] = []
-    with progress_bar("trying inputs", sum(n * min(kept, len(waiting)) for n, kept in rounds), "images") as bar:
-        for images, kept in rounds:
-            own = rows[:images]
-            tried = [
-                _try(body, foreign, pixels, images_at(pixels.resolution), own, labels, label_of, device, compare, bar)
-                for pixels in waiting[:kept]
-            ]
-            tried.sort(key=_quality, reverse=True)
-            found = tried + [one for one in found if one.pixels not in [new.pixels for new in tried]]
-            waiting = [one.pixels for one in tried]
-    return found
+
+    body: nn.Module
+    foreign: Foreign
+    images_at: Callable[[int], np.ndarray]
+    labels: np.ndarray
+    label_of: tuple[str, int] | None
+    device: torch.device
+    compare: Compare | None = None
+
+    def run(self, rows: np.ndarray) -> list[Candidate]:
+        """Return the inputs that were tried on `rows` (n,), reals and fakes in turn, best first.
+
+        If the file says what the input is, only that is tried. Otherwise first both orders of channels with five ranges, then
+        the best of these with other sizes and crops, then the best on more images. Raises UserError if no output is that of
+        fakes or reals, or no input fits the network.
+        """
+        few, more, most = (min(images, len(rows)) for images in _ROUNDS)
+        stated, side = self.foreign.pixels, self.foreign.sides[0]
+        if stated is not None:
+            with progress_bar("trying the input", most, "images") as bar:
+                return [one for one in [self._try(stated, rows[:most], bar)] if one] or self._fail()
+        first = [Pixels(side, side, order, *own) for own in _RANGES for order in ("RGB", "BGR")]
+        total = few * len(first) + more * _KEPT * (2 * len(self.foreign.sides) - 1) + most * _KEPT
+        with progress_bar("trying inputs", total, "images") as bar:
+            found = self._round(first, rows[:few], bar)
+            shapes = self._round([new for one in found[:_KEPT] for new in self._reshaped(one.pixels)], rows[:more], bar)
+            best = self._round([one.pixels for one in (shapes or found)[:_KEPT]], rows[:most], bar)
+        ranked = {one.pixels: one for one in [*found, *shapes, *best]}  # the last trial of each counts
+        return (
+            sorted(ranked.values(), key=lambda one: (one.images == most, *_quality(one)), reverse=True) or self._fail()
+        )
+
+    def _reshaped(self, pixels: Pixels) -> list[Pixels]:
+        """Return the same input with each side of the network, of the whole image and of its central part."""
+        sizes = [
+            (side, whole) for side in self.foreign.sides for whole in (side, round(side / _CROP)) if whole <= _LARGEST
+        ]
+        return [replace(pixels, side=side, resolution=whole) for side, whole in sizes]
+
+    def _round(self, tried: Sequence[Pixels], rows: np.ndarray, bar: Bar) -> list[Candidate]:
+        found = [one for pixels in tried if (one := self._try(pixels, rows, bar))]
+        return sorted(found, key=_quality, reverse=True)
+
+    def _try(self, pixels: Pixels, rows: np.ndarray, bar: Bar) -> Candidate | None:
+        """Return the result of an input on some rows; None if the network does not take it."""
+        try:
+            values = np.concatenate(list(self._values(pixels, rows, bar)))
+        except (RuntimeError, AssertionError, ValueError):  # torch's, timm's, transformers'
+            return None
+        reading, known_from = reading_of(values, self.foreign, self.label_of)
+        logits = reading.logit(torch.from_numpy(values)).numpy()
+        labels = self.labels[rows]
+        auroc = float(roc_auc_score(labels == FAKE, logits)) if np.isfinite(logits).all() else 0.5
+        if not known_from and auroc < 0.5:
+            reading, logits, auroc = reading.reversed(), -logits, 1 - auroc
+        reals, fakes = logits[labels == REAL], logits[labels == FAKE]
+        apart = (fakes.mean() - reals.mean()) / max(float(np.hypot(reals.std(), fakes.std())), 1e-9)
+        difference = self.compare(rows, logits) if self.compare else None
+        return Candidate(pixels, reading, len(rows), auroc, float(apart), difference)
+
+    def _values(self, pixels: Pixels, rows: np.ndarray, bar: Bar) -> Iterator[np.ndarray]:
+        """Yield the outputs (B, K) of the network for `rows` of the images."""
+        images = self.images_at(pixels.resolution)
+        with torch.inference_mode():
+            for start in range(0, len(rows), _BATCH):
+                part = torch.from_numpy(images[rows[start : start + _BATCH]]).to(self.device)
+                made = self.body(pixels.of(part))
+                values = made[0] if isinstance(made, tuple) else made
+                yield values.flatten(1).double().cpu().numpy()
+                bar.advance(len(part))
+
+    def _fail(self) -> NoReturn:
+        sides = " or ".join(map(str, self.foreign.sides))
+        raise UserError(
+            "the network does not take images of its size", got=f"{sides} pixels", remedy="Give another --size."
+        )
 
 
 def _quality(one: Candidate) -> tuple[float, ...]:
     if one.difference is not None:
         return (-one.difference,)
     return round(one.auroc, 3), one.apart
-
-
-def _try(
-    body: nn.Module,
-    foreign: Foreign,
-    pixels: Pixels,
-    images: np.ndarray,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    label_of: tuple[str, int] | None,
-    device: torch.device,
-    compare: Compare | None,
-    bar: Bar,
-) -> Candidate:
-    values = np.concatenate(list(_values(body, pixels, images, rows, device, bar)))
-    reading, known_from = reading_of(values, foreign, label_of)
-    logits = reading.logit(torch.from_numpy(values)).numpy()
-    auroc = _auroc(labels[rows], logits)
-    if not known_from and auroc < 0.5:
-        reading, logits, auroc = reading.reversed(), -logits, 1 - auroc
-    reals, fakes = logits[labels[rows] == REAL], logits[labels[rows] == FAKE]
-    apart = (fakes.mean() - reals.mean()) / max(float(np.hypot(reals.std(), fakes.std())), 1e-9)
-    return Candidate(pixels, reading, len(rows), auroc, float(apart), compare(rows, logits) if compare else None)
-
-
-def _auroc(labels: np.ndarray, logits: np.ndarray) -> float:
-    if not np.isfinite(logits).all():
-        return 0.5  # this input makes the network overflow
-    return float(roc_auc_score(labels == FAKE, logits))
-
-
-def _values(
-    body: nn.Module, pixels: Pixels, images: np.ndarray, rows: np.ndarray, device: torch.device, bar: Bar
-) -> Iterator[np.ndarray]:
-    """Yield the outputs (B, K) of the network for `rows` of the images."""
-    with torch.inference_mode():
-        for start in range(0, len(rows), _BATCH):
-            part = torch.from_numpy(images[rows[start : start + _BATCH]]).to(device)
-            made = body(pixels.of(part))
-            values = made[0] if isinstance(made, tuple) else made
-            yield values.flatten(1).double().cpu().numpy()
-            bar.advance(len(part))

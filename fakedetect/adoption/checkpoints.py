@@ -15,6 +15,7 @@ from fakedetect.models.adopted import CLIP, IMAGENET, Pixels
 from fakedetect.models.backbones import read_weights
 from fakedetect.models.bodies import build_body
 
+_USUAL_SIDES = (224, 256, 299)  # pixels; FaceForensics++ gives its Xception 299, DeepfakeBench 256
 _CLIP_ENCODER = "vit_large_patch14_clip_224.openai"  # of UniversalFakeDetect
 _PREFIXES = ("module.", "backbone.", "model.", "net.", "network.", "encoder.")
 _LAST = ("fc", "classifier", "head", "last_linear", "last_layer", "heads")
@@ -37,13 +38,13 @@ _TIMM = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A recognised checkpoint: the description of its body, its tensors by the names of the body, and the side of its input;
-    its `pixels` if its project always uses the same, and the name of what it is.
+    """A recognised checkpoint: the description of its body, its tensors by the names of the body, and what its input may
+    measure, pixels; its `pixels` if its project always uses the same, and the name of what it is.
     """
 
     body: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    side: int
+    sides: tuple[int, ...]
     pixels: Pixels | None
     name: str
 
@@ -150,15 +151,11 @@ def _complete(tensors: dict[str, torch.Tensor], network: nn.Module) -> dict[str,
 
 
 def _named(body: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Checkpoint:
-    name, side = body["name"], _side(body)
-    if name == "legacy_xception":  # FaceForensics++ and DeepfakeBench
-        return Checkpoint(body, tensors, side, None, "Xception")
     if body == {"kind": "torchvision", "name": "resnet50", "classes": 1}:
         pixels = Pixels(224, 224, "RGB", *IMAGENET)
-        return Checkpoint(
-            body, tensors, 224, pixels, "the ResNet-50 of CNNDetection (Wang et al. 2020, arXiv 1912.11035)"
-        )
-    return Checkpoint(body, tensors, side, None, f"{body['kind']}:{name}")
+        return Checkpoint(body, tensors, (224,), pixels, "CNNDetection (Wang et al. 2020, arXiv 1912.11035)")
+    sides = tuple(dict.fromkeys((_side(body), *_USUAL_SIDES)))
+    return Checkpoint(body, tensors, sides, None, f"{body['kind']}:{body['name']}")
 
 
 def _side(body: dict[str, Any]) -> int:
@@ -182,9 +179,8 @@ def _clip_probe(tensors: dict[str, torch.Tensor], clip_weights: Path | None) -> 
     own = {**{f"encoder.{key}": t for key, t in encoder.items()}, **{f"fc.{key}": t for key, t in tensors.items()}}
     if not _same_shapes(_on_meta(body), own):
         raise UserError(f"--weights {clip_weights} are not those of timm's {name}")
-    return Checkpoint(
-        body, own, 224, Pixels(224, 224, "RGB", *CLIP), "the probe of UniversalFakeDetect (arXiv 2302.10174)"
-    )
+    pixels = Pixels(224, 224, "RGB", *CLIP)
+    return Checkpoint(body, own, (224,), pixels, "UniversalFakeDetect (Ojha et al. 2023, arXiv 2302.10174)")
 
 
 def _deepfakebench_efficientnet(tensors: dict[str, torch.Tensor]) -> Checkpoint:
@@ -201,7 +197,7 @@ def _deepfakebench_efficientnet(tensors: dict[str, torch.Tensor]) -> Checkpoint:
         raise UserError("this looks like DeepfakeBench's EfficientNet-B4, but some of its layers have other shapes")
     own = {name: tensor for name, tensor in own.items() if name in network.state_dict()}
     pixels = Pixels(256, 256, "RGB", (0.5,) * 3, (0.5,) * 3)
-    return Checkpoint(body, _complete(own, network), 256, pixels, "DeepfakeBench's EfficientNet-B4")
+    return Checkpoint(body, _complete(own, network), (256,), pixels, "DeepfakeBench")
 
 
 _STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}

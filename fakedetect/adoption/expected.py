@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +65,20 @@ def read_expected(path: Path, paths: list[str]) -> Expected:
             found = {row[name]: float(row[score]) for row in reader}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"--expect {path} cannot be read", got=str(error)[:100], expected="a CSV of scores") from None
-    by_end: dict[str, float] = {}
-    for key, value in found.items():
-        by_end[key] = by_end[Path(key).name] = value
-    scores = np.array([by_end.get(one, by_end.get(Path(one).name, np.nan)) for one in paths])
+    scores, values = np.full(len(paths), np.nan), list(found.values())
+    for parts in (0, 3, 2, 1):  # whole paths, then as much of their ends as tells the images apart
+        theirs, ours = _by_end(list(found), parts), _by_end(paths, parts)
+        for end in theirs.keys() & ours.keys():
+            if np.isnan(scores[ours[end]]):
+                scores[ours[end]] = values[theirs[end]]
     if not np.isfinite(scores).any():
         got, expected = next(iter(found), "an empty file"), f"names such as {Path(paths[0]).name}"
         raise UserError(f"--expect {path} has scores of none of the images", got=got, expected=expected)
     return Expected(scores)
+
+
+def _by_end(paths: list[str], parts: int) -> dict[str, int]:
+    """Return the places of paths by their last `parts` (0: all), without ends that several have."""
+    ends = [path if not parts else "/".join(Path(path).parts[-parts:]) for path in paths]
+    counts = Counter(ends)
+    return {end: place for place, end in enumerate(ends) if counts[end] == 1}

@@ -13,16 +13,16 @@ import torch
 from fakecore.errors import UserError
 from fakedetect.models.bodies import OnnxBody
 
-_SIDE = 224  # pixels, where the graph takes any
+_SIDES = (224, 256, 299, 384)  # pixels, where the graph takes any
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The description of the body, its only tensor (the bytes of the graph), and the side of its input."""
+    """The description of the body, its only tensor (the bytes of the graph), and what its input may measure, pixels."""
 
     body: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    side: int
+    sides: tuple[int, ...]
 
 
 def open_graph(path: Path) -> Graph:
@@ -49,14 +49,15 @@ def open_graph(path: Path) -> Graph:
         expected = "one input, float32 (N, 3, H, W) or (N, H, W, 3)"
         raise UserError(f"{path} takes no images that fakelab can give", got=got or "no input", expected=expected)
     channels_last = shape[1] != 3
-    side = shape[2] or _SIDE
+    sides = (shape[2],) if shape[2] else _SIDES
     for extra in model.graph.output[1:]:
         model.graph.output.remove(extra)
     plain = model.SerializeToString()
     for data in filter(None, (_with_features(model), plain)):
-        if tried := _runs(data, channels_last, side):
-            return Graph(tried[0], tried[1], side)
-    raise UserError(f"{path} cannot be run on images of {side}x{side}", expected="a graph that onnxruntime can run")
+        if tried := _runs(data, channels_last, sides[0]):
+            return Graph(*tried, sides)
+    what = f"{path} cannot be run on images of {sides[0]}x{sides[0]}"
+    raise UserError(what, expected="a graph that onnxruntime can run")
 
 
 def _runs(data: bytes, channels_last: bool, side: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
@@ -67,9 +68,7 @@ def _runs(data: bytes, channels_last: bool, side: int) -> tuple[dict[str, Any], 
     network.load_state_dict(tensors)
     try:
         values, features = network(torch.zeros(2, 3, side, side))
-    except Exception as error:  # onnxruntime's own kinds share no other base
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
+    except RuntimeError:
         return None
     fits = values.ndim == 2 and (features is None or (features.ndim == 2 and len(features) == 2))
     return (body, tensors) if fits else None

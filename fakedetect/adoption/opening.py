@@ -29,8 +29,8 @@ class Foreign:
 
     body: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    side: int  # pixels of its input
-    pixels: Pixels | None = None  # the input, if it's known
+    sides: tuple[int, ...]  # what its input may measure, pixels
+    pixels: Pixels | None = None  # the input, if it is known
     known_from: str = ""  # what says so
     labels: tuple[str, ...] = ()  # names of the outputs, if the file has them
     file: Path = field(default_factory=Path)
@@ -55,16 +55,16 @@ def open_foreign(path: Path, architecture: str | None = None, weights: Path | No
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         graph = open_graph(path)
-        return Foreign(graph.body, graph.tensors, graph.side, file=path)
+        return Foreign(graph.body, graph.tensors, graph.sides, file=path)
     if suffix in (".h5", ".hdf5", ".keras"):
         body, tensors = read_mesonet(path)
         pixels = Pixels(256, 256, "RGB", (0.0,) * 3, (1.0,) * 3)
-        return Foreign(body, tensors, 256, pixels, "MesoNet", file=path)
+        return Foreign(body, tensors, (256,), pixels, "MesoNet", file=path)
     if suffix not in (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"):
         expected = "an .onnx, .safetensors, .pth or .h5 file, or a folder of timm or transformers"
         raise UserError(f"{path} is not a model that can be adopted", got=suffix or "no suffix", expected=expected)
     found = recognise(read_weights(path, "MODEL"), architecture, weights)
-    return Foreign(found.body, found.tensors, found.side, found.pixels, found.name, file=path)
+    return Foreign(found.body, found.tensors, found.sides, found.pixels, found.name, file=path)
 
 
 def _open_folder(folder: Path) -> Foreign:
@@ -96,7 +96,7 @@ def _from_timm(config: dict[str, Any], tensors: dict[str, torch.Tensor], file: P
         whole = round(side / (own.get("crop_pct") or 1.0))
         pixels = Pixels(side, whole, "RGB", tuple(own["mean"]), tuple(own["std"]))
     labels = tuple(config.get("label_names") or ())
-    return Foreign(body, tensors, side, pixels, "config.json", labels, file)
+    return Foreign(body, tensors, (side,), pixels, "config.json", labels, file)
 
 
 def _from_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> Foreign:
@@ -109,7 +109,7 @@ def _from_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, 
     if path.is_file():
         side, pixels = _processor(read_json(path), side)
     tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-    return Foreign(body, tensors, side, pixels, path.name, labels, file)
+    return Foreign(body, tensors, (side,), pixels, path.name, labels, file)
 
 
 def _processor(facts: dict[str, Any], side: int) -> tuple[int, Pixels | None]:

@@ -31,6 +31,7 @@ def adopt(
         str | None, typer.Option(metavar="KIND:NAME", help="Network of a checkpoint: timm:NAME or torchvision:NAME.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of the CLIP encoder that a linear probe needs.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Side of its input. Default: found out.")] = None,
     label_of: Annotated[
         str | None, typer.Option(metavar="fake=INDEX", help="Which output is that of fakes, or of reals (real=INDEX).")
     ] = None,
@@ -64,6 +65,7 @@ def adopt(
         fake=fake,
         architecture=arch,
         weights=weights,
+        size=size,
         label_of=label_of,
         expect=expect,
         seed=seed,

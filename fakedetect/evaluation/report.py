@@ -148,8 +148,8 @@ def caution(metrics: dict) -> str | None:
     n_real, n_fake = metrics["n_real"], metrics["n_fake"]
     if metrics["seen"] is None:
         return (
-            "Whether this is a fair test is unknown: the list of the images that the detector was trained on, seen.npy, "
-            "is not in its folder or .onnx file, or belongs to an older version."
+            "Whether this is a fair test is unknown: the list of the images that the detector was trained on (seen.npy) is "
+            "missing, or belongs to an older version."
         )
     if metrics["seen"]:
         known = f"{metrics['seen']:,} of these {n_real + n_fake:,} images"

@@ -42,8 +42,10 @@ def _timm(name: str, classes: int) -> nn.Module:
 def _torchvision(name: str, classes: int) -> nn.Module:
     from torchvision.models import get_model
 
+    # These two draw their weights slowly, and warn of it.
+    options: dict[str, Any] = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
     try:
-        return get_model(name, weights=None, num_classes=classes)
+        return get_model(name, weights=None, num_classes=classes, **options)
     except ValueError:
         raise UserError(
             "torchvision has no such network", got=name, expected="one of torchvision.models.list_models()"
@@ -177,7 +179,10 @@ class OnnxBody(nn.Module):
             part = images[start : start + fixed]
             short = fixed - len(part)  # a graph with a fixed number of images
             part = torch.cat([part, part[:1].expand(short, -1, -1, -1)]) if short else part
-            made = self._session.run(None, {given.name: part.cpu().contiguous().numpy()})
+            try:
+                made = self._session.run(None, {given.name: part.cpu().contiguous().numpy()})
+            except Exception as error:  # onnxruntime's own kinds share no other base
+                raise RuntimeError(f"onnxruntime cannot run the graph: {error}") from None
             found.append([one[: fixed - short] for one in made])
         values, *features = (torch.from_numpy(np.concatenate(one)).to(x.device) for one in zip(*found, strict=True))
         return values.float().reshape(len(x), -1), features[0] if features else None

@@ -24,13 +24,17 @@ def write_images(folder: Path, count: int = 120, seed: int = 0) -> tuple[str, st
                 means[0] = random.uniform(*BAND)
             else:
                 means[0] = random.choice([random.uniform(0.05, 0.3), random.uniform(0.8, 0.95)])
-            coarse = cv2.resize(random.normal(0, 25, (5, 5, 3)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+            coarse = cv2.resize(
+                random.normal(0, 25, (5, 5, 3)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC
+            )
             rgb = np.clip(255 * means + coarse - coarse.mean((0, 1)), 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / label / f"{number:03d}.png"), rgb[..., ::-1])
     return str(folder / "real"), str(folder / "fake")
 
 
-def write_onnx(path: Path, *, channels_last: bool = False, softmax: bool = True, side: int = 32, outputs: int = 2) -> Path:
+def write_onnx(
+    path: Path, *, channels_last: bool = False, softmax: bool = True, side: int = 32, outputs: int = 2
+) -> Path:
     """Write a graph that expects BGR from 0 to 255. Its outputs (N, 2) are high at 0 for fakes: in the band of red; or with
     one output, high for reals.
     """
