@@ -85,7 +85,7 @@ def adopt(
 
     given: dict[str, Any] = {"place": place, "real": real, "fake": fake, "data_root": data_root}
     data = _halved(load_labelled(**given, seed=seed, channels=3, all_test=True), seed)
-    if foreign.pixels is None and len(foreign.sides) > 1:  # networks for small images are often given these as they are
+    if len(foreign.sides) > 1:  # it may have been given images as they are
         foreign = replace(foreign, sides=tuple(dict.fromkeys((*foreign.sides, data.resolution))))
     at = {data.resolution: data}
 

@@ -119,17 +119,18 @@ class Trials:
     def run(self, rows: np.ndarray) -> list[Candidate]:
         """Return the inputs that were tried on `rows` (n,), reals and fakes in turn, best first.
 
-        If the file says what the input is, only that is tried. Otherwise first both orders of channels with five ranges, then
-        the best of these with other sizes and crops, then the best on more images. Raises UserError if no output is that of
-        fakes or reals, or no input fits the network.
+        If the file says what the input is, only that is tried, in each size that it may have. Otherwise first both orders of
+        channels with five ranges, then the best of these with other sizes and crops, then the best on more images. Raises
+        UserError if no output is that of fakes or reals, or no input fits the network.
         """
         few, more, most = (min(images, len(rows)) for images in _ROUNDS)
-        stated, side = self.foreign.pixels, self.foreign.sides[0]
+        stated, sides = self.foreign.pixels, self.foreign.sides
         if stated is not None:
-            with progress_bar("trying the input", most, "images") as bar:
-                return [one for one in [self._try(stated, rows[:most], bar)] if one] or self._fail()
-        first = [Pixels(side, side, order, *own) for own in _RANGES for order in ("RGB", "BGR")]
-        total = few * len(first) + more * _KEPT * (2 * len(self.foreign.sides) - 1) + most * _KEPT
+            sizes = [stated, *(replace(stated, side=side, resolution=side) for side in sides if side != stated.side)]
+            with progress_bar("trying the input", most * len(sizes), "images") as bar:
+                return self._round(sizes, rows[:most], bar) or self._fail()
+        first = [Pixels(sides[0], sides[0], order, *own) for own in _RANGES for order in ("RGB", "BGR")]
+        total = few * len(first) + more * _KEPT * (2 * len(sides) - 1) + most * _KEPT
         with progress_bar("trying inputs", total, "images") as bar:
             found = self._round(first, rows[:few], bar)
             shapes = self._round([new for one in found[:_KEPT] for new in self._reshaped(one.pixels)], rows[:more], bar)

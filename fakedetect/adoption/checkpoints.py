@@ -153,7 +153,7 @@ def _complete(tensors: dict[str, torch.Tensor], network: nn.Module) -> dict[str,
 def _named(body: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Checkpoint:
     if body == {"kind": "torchvision", "name": "resnet50", "classes": 1}:
         pixels = Pixels(224, 224, "RGB", *IMAGENET)
-        return Checkpoint(body, tensors, (224,), pixels, "CNNDetection (Wang et al. 2020, arXiv 1912.11035)")
+        return Checkpoint(body, tensors, (224, 256), pixels, "CNNDetection (Wang et al. 2020, arXiv 1912.11035)")
     sides = tuple(dict.fromkeys((_side(body), *_USUAL_SIDES)))
     return Checkpoint(body, tensors, sides, None, f"{body['kind']}:{body['name']}")
 

@@ -23,6 +23,7 @@ from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
 from fakedetect.data.overlap import carried_with, read_seen
+from fakedetect.models.bodies import OnnxBody
 from fakedetect.models.calibration import Scaling
 from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
@@ -129,6 +130,9 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
 
 def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
     """Return the graph with free batch, height and width. Raises UserError that names an operator ONNX lacks."""
+    if any(isinstance(module, OnnxBody) for module in detector.network.modules()):
+        what = f"{path} was adopted from an ONNX graph, which cannot be joined with others"
+        raise UserError(what, remedy="Score with the detector folder instead.")
     domain: Any = detector.domain  # never that of an .onnx file: those are refused before
     graph = DetectorGraph(detector.network, detector.resolution, detector.channels, Scaling.of(detector.facts), domain)
     side = detector.resolution

@@ -13,9 +13,12 @@ from safetensors.torch import save_file
 
 import fakedetect
 from fakecore.errors import UserError
+from fakecore.media.pixels import fit_square, read_image
 from fakedetect.adoption.checkpoints import recognise
+from fakedetect.adoption.graphs import open_graph
 from fakedetect.adoption.keras import read_mesonet
 from fakedetect.adoption.opening import open_foreign
+from fakedetect.export.onnx import export_onnx
 from fakedetect.models.adopted import CLIP, IMAGENET, Pixels
 from fakedetect.models.bodies import Meso4, MesoInception4, build_body
 from fakedetect.models.detector import Detector
@@ -84,17 +87,12 @@ def test_a_timm_checkpoint_is_adopted_and_exported(images, tmp_path):
     best = made.candidates[0]
     assert (best.pixels.order, best.pixels.mean[0], best.reading.index) == ("BGR", 0.5, 0)
     assert made.metrics["auroc"] > 0.95
-    from fakedetect.export.onnx import export_onnx
-
     exported = export_onnx(made.detector, tmp_path / "det.onnx")
     assert exported.max_dp < 1e-3
 
 
 def test_scores_of_the_original_choose_the_input_and_are_compared(images, tmp_path):
     model = write_onnx(tmp_path / "theirs.onnx")
-    from fakecore.media.pixels import fit_square, read_image
-    from fakedetect.adoption.graphs import open_graph
-
     graph = open_graph(model)
     body = build_body(graph.body)
     body.load_state_dict(graph.tensors)
