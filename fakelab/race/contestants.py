@@ -15,7 +15,6 @@ from fakecore.errors import UserError
 from fakecore.media.pixels import encode_png
 from fakecore.progress import say
 from fakecore.settings import override, setting
-from fakedetect.data.equalise import equalised
 from fakedetect.data.overlap import which_seen
 from fakedetect.models.detector import Detector
 from fakedetect.models.registry import get_model, trains_on_features, uses_field
@@ -80,11 +79,12 @@ class Contestant:
         return {"name": self.name, **own, "settings": asdict(self.settings) if self.settings else None}
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Return the logits (N,) of a finished detector for images uint8 (N, C, R, R), with its own JPEG equalisation."""
+        """Return the logits (N,) of a finished detector for images uint8 (N, C, R, R), prepared as `score` does: at its own
+        size and with its own JPEG equalisation.
+        """
         assert self.detector, "only a finished detector scores without training"
-        if (quality := self.detector.equalise_jpeg) is not None:
-            images = np.stack([equalised(image, quality) for image in images])
-        return self.detector.logits(images)
+        colour = np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
+        return self.detector.logits(np.stack([self.detector.prepare(np.ascontiguousarray(image)) for image in colour]))
 
     def find_known_reals(self, race_runs: list[RaceRun]) -> None:
         """Find the test reals that a finished detector was trained or tuned on. Raises UserError if too few others are left."""

@@ -119,21 +119,12 @@ def run_race(
 def check_contestants(contestants: list[Contestant], race_runs: list[RaceRun]) -> list[dict]:
     """Remove finished detectors that were trained on too many test reals, and return them as problems.
 
-    Raises UserError for a finished detector of another image shape than the runs, or if no detector is left.
+    Raises UserError if no detector is left.
     """
-    resolution, channels = race_runs[0].shape
     problems = []
     for one in contestants:
         if not one.detector:
             continue
-        own = one.detector.resolution, one.detector.channels
-        if own != (resolution, channels):
-            raise UserError(
-                f"{one.path} takes images of another shape",
-                got="{0}x{0}, channels {1}".format(*own),
-                expected=f"{resolution}x{resolution}, channels {channels}, as the runs have",
-                remedy="Leave it out, or train a detector for this shape.",
-            )
         try:
             one.find_known_reals(race_runs)
         except UserError as error:

@@ -8,7 +8,6 @@ import sys
 import time
 from multiprocessing import active_children
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,6 +19,7 @@ import fakegen
 from fakecore.device import choose_device
 from fakecore.errors import UserError
 from fakecore.runs.runfolder import locked
+from fakedetect.models.detector import Detector
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import open_run
 from fakelab.race import report as race_report
@@ -28,7 +28,6 @@ from fakelab.race.cells import CELLS_VERSION, load_cell
 from fakelab.race.contestants import Contestant, open_contestants, trials
 from fakelab.race.fits import train_and_score
 from fakelab.race.numbers import COLUMNS, TIMINGS
-from fakelab.race.race import check_contestants
 from fakelab.race.sets import _race_run, choose_epochs, open_race_runs
 
 ASKED = ("--per-epoch", 60, "--seeds", 2, "--jobs", 1, "--device", "cpu", "--json")
@@ -242,14 +241,21 @@ def test_a_finished_detector_is_not_tested_on_its_training_images(run, tmp_path,
     assert "left out" in done.stderr and all(10 <= int(row["n_real"]) < 36 for row in rows)
 
 
-def test_a_finished_detector_scores_equalised_images_if_it_was_trained_so():
+@pytest.mark.parametrize(
+    ("resolution", "channels", "quality"),
+    [(16, 3, None), (16, 3, 30), (24, 3, None), (16, 1, None)],
+    ids=["as they are", "equalised", "another size", "grey"],
+)
+def test_a_finished_detector_sees_images_prepared_as_score_does(resolution, channels, quality):
     asked = []
-    detector = SimpleNamespace(equalise_jpeg=30, logits=lambda images: asked.append(images))
+    preprocessing = {"resolution": resolution, "channels": channels, "equalise_jpeg": quality}
+    detector = Detector(None, {"preprocessing": preprocessing}, CPU)
+    detector.logits = asked.append
     images = np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16), dtype=np.uint8)
     Contestant("x", detector=detector).logits(images)
-    detector.equalise_jpeg = None
-    Contestant("x", detector=detector).logits(images)
-    assert asked[0].shape == images.shape and (asked[0] != images).any() and (asked[1] == images).all()
+    assert asked[0].shape == (2, channels, resolution, resolution)
+    same = asked[0].shape == images.shape and (asked[0] == images).all()
+    assert same == (quality is None and (resolution, channels) == (16, 3))
 
 
 def test_damaged_files_of_a_race_are_computed_again(run, finished, tmp_path, fakelab, without_plots):
@@ -323,13 +329,6 @@ def test_a_run_in_training_is_refused(run, tmp_path, fakelab):
     with locked(busy):
         done = fakelab("benchmark", busy, "--out", tmp_path / "r", *ASKED)
     assert done.returncode == 2 and "still being trained" in done.stderr
-
-
-def test_a_detector_of_another_shape_is_refused(run):
-    race_runs, _ = open_race_runs([run], "last", 60, CPU)
-    other = Contestant("x", detector=SimpleNamespace(resolution=24, channels=3), path=Path("mine"))
-    with pytest.raises(UserError, match=r"mine takes images .*24x24, channels 3; expected 16x16, channels 1"):
-        check_contestants([other], race_runs)
 
 
 def test_a_folder_with_other_files_is_refused(run, tmp_path, fakelab):
