@@ -30,6 +30,7 @@ class AnimationFile:
 
     def __init__(self, path: Path):
         self._data = read_bytes(path)
+        self.changes: dict[str, None] = {}
         starts, end, self.truncated = [], 0, False
         try:
             with open_image(self._data) as image:

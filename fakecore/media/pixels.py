@@ -22,7 +22,7 @@ from fakecore.errors import why_unreadable
 from fakecore.media.colours import float_size, to_rgb, tone_mapped
 from fakecore.media.jpegheader import is_plain_jpeg
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
-from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
+from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video, named_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
 MIN_SIDE = 8  # pixels: smaller images have too little content
@@ -161,6 +161,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
                 _refuse_huge(*image.size)
                 yield image
     except UnidentifiedImageError:
+        if is_sound(data[:HEAD_BYTES]):
+            raise ImageError("unsupported", ONLY_SOUND) from None
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "truncated or damaged") from None
         if data[4:12] in _HEIC and "HEIF" in _formats():

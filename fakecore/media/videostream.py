@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from fakecore.errors import why_unreadable
-from fakecore.media.videofiles import HEAD_BYTES, is_video
+from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video
 
 MAX_FRAME_PIXELS = 24_000_000  # 6K; a decoder holds up to 17 frames, and at 8K those alone are a gigabyte
 SLOWEST, FASTEST = 0.01, 1000.0  # frames per second; a header with another rate is ignored
@@ -64,6 +62,8 @@ def _refusal(error: Exception, path: Path) -> VideoError:
         head = file.read(HEAD_BYTES)
     if is_video(head, "", ()):
         return VideoError("unreadable", _NOTHING)
+    if is_sound(head):
+        return VideoError("unsupported", ONLY_SOUND)
     return VideoError("unsupported", "not a video of a known format")
 
 
@@ -90,7 +90,8 @@ def _video_stream(container):
         raise VideoError("unreadable", _NOTHING)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
-        raise VideoError("unsupported", "no video stream, only sound or other data")
+        sound = ONLY_SOUND if container.streams.audio else "no pictures, only other data"
+        raise VideoError("unsupported", sound)
     stream = streams[0]
     context = stream.codec_context
     if context is None:
@@ -135,13 +136,6 @@ def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = 
                 damaged.n += 1
             elif frame.width * frame.height <= MAX_FRAME_PIXELS:  # a video may change its size midway
                 yield frame
-
-
-def upright(frame) -> np.ndarray:
-    """Return PyAV's frame as uint8 RGB (H, W, 3), rotated as players display it."""
-    turns = round(frame.rotation / 90)  # counterclockwise, as numpy counts
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
 
 
 def frame_rate(stream) -> float | None:
