@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import ImageSequence
 
 from fakecore.media.colours import to_rgb
+from fakecore.media.gifheader import gif_canvas
 from fakecore.media.pixels import ANIMATED, ImageError, open_image, read_bytes
 from fakecore.media.timeline import Frame, Timeline, VideoInfo
-from fakecore.media.videostream import Count, VideoError
+from fakecore.media.videostream import Count, VideoError, refuse_large_frames
 
 MOST_FRAMES = 5000  # what comes after them is left out
 _USUAL_MS, _LEAST_MS = 100, 20  # browsers show a frame of less than the least as long as this
@@ -35,6 +36,7 @@ class AnimationFile:
         try:
             with open_image(self._data) as image:
                 size, codec = image.size, (image.format or "").lower()
+                refuse_large_frames(*(gif_canvas(self._data) if image.format == "GIF" else size))
                 for number, one in enumerate(ImageSequence.Iterator(image)):
                     if number == MOST_FRAMES:
                         self.truncated = True

@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from fakecore.media import hdr
+from fakecore.media.orientation import BY_DEGREES, Orientation
 
 # Matrices from YUV to RGB, numbers of ITU-T H.273.
 _MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)  # those that FFmpeg converts
 _UNSPECIFIED, _BT2020 = 2, 9
 DEINTERLACED, TONE_MAPPED = "interlaced: shown by one field of each frame", "HDR: tone-mapped to sRGB"
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """How stored pixels are turned: first, rows and columns are swapped if `swapped`, then the picture is mirrored."""
-
-    swapped: bool = False
-    mirror_x: bool = False
-    mirror_y: bool = False
-
-    @property
-    def rotation(self) -> int:
-        """Degrees clockwise: 0, 90, 180 or 270; of a mirrored picture 0 or 90."""
-        if self.swapped:
-            return 270 if self.mirror_y and not self.mirror_x else 90
-        return 180 if self.mirror_x and self.mirror_y else 0
-
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Return an image (H, W, 3) as it is shown."""
-        turned = pixels.swapaxes(0, 1) if self.swapped else pixels
-        return np.ascontiguousarray(turned[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1])
-
-
-_BY_DEGREES = {  # clockwise
-    90: Orientation(swapped=True, mirror_x=True),
-    180: Orientation(mirror_x=True, mirror_y=True),
-    270: Orientation(swapped=True, mirror_y=True),
-}
 
 
 def orientation(frame: Any, tags: Mapping[str, str]) -> Orientation:
@@ -58,7 +30,7 @@ def orientation(frame: Any, tags: Mapping[str, str]) -> Orientation:
         return Orientation(swapped=True, mirror_x=c < 0, mirror_y=b < 0)
     degrees = next((value for key, value in tags.items() if key.lower() == "rotate"), "0")
     try:
-        return _BY_DEGREES.get(round(float(degrees) / 90) * 90 % 360, Orientation())
+        return BY_DEGREES.get(round(float(degrees) / 90) * 90 % 360, Orientation())
     except (ValueError, OverflowError):  # no number, or not a finite one
         return Orientation()
 

@@ -16,17 +16,23 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.media.colours import float_size, to_rgb, tone_mapped
+from fakecore.media.gifheader import gif_canvas
 from fakecore.media.jpegheader import is_plain_jpeg
+from fakecore.media.orientation import BY_EXIF, Orientation
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video, named_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
+# Fewer where the decoder needs more memory than 10 bytes a pixel, by Pillow's name of the format or mode: at most 1 GiB.
+_MOST_PIXELS = {"WEBP": 64_000_000, "AVIF": 64_000_000, "CMYK": 64_000_000, "F": 64_000_000, "JPEG2000": 50_000_000}
+_MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours
 MIN_SIDE = 8  # pixels: smaller images have too little content
-Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
+# Pillow checks sizes before it decodes, also of pictures within pictures and of frames; it refuses twice this number.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 
 PNG_LEVEL = (
     1  # zlib level, with run-length matching and one filter: higher levels take twice the time for a few percent
@@ -68,7 +74,6 @@ _DECODER_ERRORS = (
     NotImplementedError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # formats whose several frames are an animation
 _TIFF = (b"II*\0", b"MM\0*")
@@ -132,10 +137,12 @@ def decode_image(data: bytes) -> np.ndarray:
         if image.format in ANIMATED and getattr(image, "is_animated", False):
             raise ImageError("unsupported", "an animation: `score` judges it as a video", kind="video")
         image.load()
-        pixels = to_rgb(_upright(image))
+        turned = _orientation(image)
+        pixels = to_rgb(image)
+    del image  # its memory is free for the turned copy
     if pixels is None:
         raise ImageError("unsupported", "32-bit pixels; only 8-bit, 16-bit and floating-point images are supported")
-    return pixels
+    return turned.apply(pixels)
 
 
 def pages(data: bytes) -> int:
@@ -158,8 +165,12 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                _refuse_huge(*image.size)
+                size = gif_canvas(data) if image.format == "GIF" else image.size
+                most = (_MOST_PIXELS.get(name or "", MAX_PIXELS) for name in (image.format, image.mode))
+                _refuse_huge(*size, min(most))
                 yield image
+    except Image.DecompressionBombError:
+        raise ImageError("too_large", f"over {MAX_PIXELS // 1_000_000} megapixels, the limit") from None
     except UnidentifiedImageError:
         if is_sound(data[:HEAD_BYTES]):
             raise ImageError("unsupported", ONLY_SOUND) from None
@@ -174,9 +185,9 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         raise ImageError("unreadable", "truncated or damaged") from None
 
 
-def _refuse_huge(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 1_000_000
+def _refuse_huge(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        limit = most // 1_000_000
         raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
 
 
@@ -257,16 +268,16 @@ def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
     return buffer.tobytes()
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> Orientation:
     try:
-        return ImageOps.exif_transpose(image)
+        return BY_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
     except Exception:  # a damaged EXIF block can raise any error, but the pixels are still valid
-        return image
+        return Orientation()
 
 
 def _decode_float(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode a file of floating-point colours of this width and height. Raises ImageError."""
-    _refuse_huge(*size)
+    _refuse_huge(*size, _MOST_FLOAT_PIXELS)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
         raise ImageError("unreadable", "truncated or damaged")

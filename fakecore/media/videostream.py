@@ -67,6 +67,13 @@ def _refusal(error: Exception, path: Path) -> VideoError:
     return VideoError("unsupported", "not a video of a known format")
 
 
+def refuse_large_frames(width: int, height: int) -> None:
+    """Raise VideoError for frames of more than MAX_FRAME_PIXELS."""
+    if width * height > MAX_FRAME_PIXELS:
+        limit = MAX_FRAME_PIXELS // 1_000_000
+        raise VideoError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels per frame")
+
+
 def refuse_special(path: Path) -> None:
     """Raise VideoError unless `path` is a regular, non-empty file: reading a pipe could block for ever."""
     try:
@@ -96,11 +103,7 @@ def _video_stream(container):
     context = stream.codec_context
     if context is None:
         raise VideoError("unsupported", "unknown video codec: convert it, for example to H.264")
-    if context.width * context.height > MAX_FRAME_PIXELS:
-        limit = MAX_FRAME_PIXELS // 1_000_000
-        raise VideoError(
-            "too_large", f"{context.width}x{context.height} pixels; the limit is {limit} megapixels per frame"
-        )
+    refuse_large_frames(context.width, context.height)
     stream.thread_type = "AUTO"
     return stream
 

@@ -10,7 +10,8 @@ import pytest
 from av.stream import Disposition
 
 from fakecore.media import hdr
-from fakecore.media.framepixels import Orientation, orientation
+from fakecore.media.framepixels import orientation
+from fakecore.media.orientation import Orientation
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.media.video import frames, open_video
 from fakecore.media.videostream import VideoError
