@@ -22,13 +22,14 @@ from fakecore.errors import why_unreadable
 from fakecore.media.colours import float_size, to_rgb, tone_mapped
 from fakecore.media.gifheader import gif_canvas
 from fakecore.media.jpegheader import is_plain_jpeg
+from fakecore.media.jxlheader import JXL_SIGNATURES, jxl_size
 from fakecore.media.orientation import BY_EXIF, Orientation
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
 from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video, named_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
 # Fewer where the decoder needs more memory than 10 bytes a pixel, by Pillow's name of the format or mode: at most 1 GiB.
-_MOST_PIXELS = {"WEBP": 64_000_000, "AVIF": 64_000_000, "CMYK": 64_000_000, "F": 64_000_000, "JPEG2000": 50_000_000}
+_MOST_PIXELS = {**dict.fromkeys(("AVIF", "CMYK", "F", "JXL", "WEBP"), 64_000_000), "JPEG2000": 50_000_000}
 _MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours
 MIN_SIDE = 8  # pixels: smaller images have too little content
 # Pillow checks sizes before it decodes, also of pictures within pictures and of frames; it refuses twice this number.
@@ -52,6 +53,7 @@ FORMATS = (
     "ICO",
     "JPEG",
     "JPEG2000",
+    "JXL",
     "PCX",
     "PNG",
     "PPM",
@@ -78,7 +80,7 @@ _DECODER_ERRORS = (
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # formats whose several frames are an animation
 _TIFF = (b"II*\0", b"MM\0*")
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", *JXL_SIGNATURES)
 
 
 class ImageError(Exception):
@@ -161,6 +163,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     """
     if not data:
         raise ImageError("unreadable", "the file is empty")
+    if data.startswith(JXL_SIGNATURES):
+        _check_jxl(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used
@@ -189,6 +193,17 @@ def _refuse_huge(width: int, height: int, most: int) -> None:
     if width * height > most:
         limit = most // 1_000_000
         raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
+
+
+def _check_jxl(data: bytes) -> None:
+    """Raise ImageError for a JPEG XL file that is too large, damaged at its start, or without a decoder."""
+    if "JXL" not in _formats():
+        remedy = "pip install 'fakelab[jxl]', or save it as JPEG or PNG"
+        raise ImageError("unsupported", f"a JPEG XL photo: {remedy}")
+    size = jxl_size(data)
+    if size is None:
+        raise ImageError("unreadable", "truncated or damaged")
+    _refuse_huge(*size, _MOST_PIXELS["JXL"])
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
@@ -256,6 +271,8 @@ def _formats() -> tuple[str, ...]:
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401  registers itself with Pillow
     return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow can be built without WebP or AVIF
 
 
@@ -269,6 +286,8 @@ def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
 
 
 def _orientation(image: Image.Image) -> Orientation:
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return Orientation()  # its decoder has applied the orientation of the stream, which EXIF data repeat
     try:
         return BY_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
     except Exception:  # a damaged EXIF block can raise any error, but the pixels are still valid
