@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -73,8 +74,18 @@ def _set_size(data: bytearray, others: Sequence[bytes], random: Random) -> None:
     width = (1, 2, 4, 8)[random.integers(4)]
     value = _EXTREMES[random.integers(len(_EXTREMES))] % (1 << 8 * width)
     start = _place(data, random)
-    order = ("big", "little")[random.integers(2)]
-    data[start : start + width] = value.to_bytes(width, order)[: len(data) - start]  # type: ignore[arg-type]
+    order: Literal["big", "little"] = "big" if random.random() < 0.5 else "little"
+    data[start : start + width] = value.to_bytes(width, order)[: len(data) - start]
+
+
+def _set_sides(data: bytearray, others: Sequence[bytes], random: Random) -> None:
+    """Set what may be width and height to sides that a limit of pixels just allows, or just not."""
+    width = (2, 4)[random.integers(2)]
+    order: Literal["big", "little"] = "big" if random.random() < 0.5 else "little"
+    sides = random.integers(4_000, 11_000, 2)
+    start = _place(data, random)
+    pair = b"".join(int(side).to_bytes(width, order) for side in sides)
+    data[start : start + len(pair)] = pair[: len(data) - start]
 
 
 def _splice(data: bytearray, others: Sequence[bytes], random: Random) -> None:
@@ -89,7 +100,7 @@ def _splice(data: bytearray, others: Sequence[bytes], random: Random) -> None:
 
 
 _EDITS: tuple[Callable[[bytearray, Sequence[bytes], Random], None], ...] = (
-    *(_flip, _overwrite, _truncate, _duplicate, _delete, _set_size, _set_size, _splice),
+    *(_flip, _overwrite, _truncate, _duplicate, _delete, _set_size, _set_size, _set_sides, _splice),
 )
 
 

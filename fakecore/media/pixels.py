@@ -79,7 +79,7 @@ _DECODER_ERRORS = (
 )
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # formats whose several frames are an animation
 _TIFF = (b"II*\0", b"MM\0*")
-_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")
+_HEIC, _AVIF = (b"ftypheic", b"ftypheix", b"ftypmif1"), (b"ftypavif", b"ftypavis")
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", *JXL_SIGNATURES)
 
 
@@ -180,7 +180,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
             raise ImageError("unsupported", ONLY_SOUND) from None
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "truncated or damaged") from None
-        if data[4:12] in _HEIC and "HEIF" in _formats():
+        if (data[4:12] in _HEIC and "HEIF" in _formats()) or (data[4:12] in _AVIF and "AVIF" in _formats()):
             raise ImageError("unreadable", "truncated or damaged") from None
         if data[4:12] in _HEIC:
             raise ImageError("unsupported", "a HEIC photo: install pillow-heif, or save it as JPEG or PNG") from None
