@@ -123,20 +123,35 @@ _VIDEOS: dict[str, dict] = {
     "h264.m2ts": {"codec": "libx264"},
     "h264.flv": {"codec": "libx264"},
     "wmv2.wmv": {"codec": "wmv2"},
+    # 100 frames per second: `score` reads every 20th, and seeks them.
+    "fast.mp4": {"codec": "libx264", "rate": 100, "count": 60},
+    "fast.mkv": {"codec": "libx264", "rate": 100, "count": 60},
+    "fast.m2ts": {"codec": "mpeg2video", "rate": 100, "count": 60},
+    "interlaced.mkv": {"codec": "libx264", "coding": {"x264-params": "interlaced=1:tff=1"}},
+    "hdr.mkv": {"codec": "libx264", "pixels": "yuv420p10le", "transfer": 16},
 }
 
 
 def _write_video(
-    path: Path, codec: str, *, pixels: str = "yuv420p", sound: bool = False, options: dict[str, str] | None = None
+    path: Path,
+    codec: str,
+    *,
+    pixels: str = "yuv420p",
+    sound: bool = False,
+    rate: int = 25,
+    count: int = _FRAMES,
+    transfer: int = 2,
+    coding: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
 ) -> None:
-    threads = {"threads": "1"}
     with av.open(str(path), "w", options=options or {}) as container:
         container.metadata["comment"] = "a comment"
-        stream = container.add_stream(codec, rate=25, options={"g": "6", **threads})
+        stream = container.add_stream(codec, rate=rate, options={"g": "6", "threads": "1", **(coding or {})})
         stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, pixels
+        stream.codec_context.color_trc = transfer
         audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
-        for number, frame in enumerate(_frames()):
-            frame.pts, frame.time_base = number, Fraction(1, 25)
+        for number, frame in enumerate(_frames(count)):
+            frame.pts, frame.time_base, frame.color_trc = number, Fraction(1, rate), transfer
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if audio:
@@ -146,6 +161,6 @@ def _write_video(
             container.mux(audio.encode(None))
 
 
-def _frames() -> Iterator[av.VideoFrame]:
-    for number in range(_FRAMES):
+def _frames(count: int) -> Iterator[av.VideoFrame]:
+    for number in range(count):
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(_picture(2 * number)), format="rgb24")

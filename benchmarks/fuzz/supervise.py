@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 LIMIT_S = 10.0  # of wall-clock time for a file
 LIMIT_BYTES = 1 << 30  # of memory above that at the start
 _START_S = 120.0
+_CHILD = ("-m", "benchmarks.fuzz.child")
 FAILURES = ("crash", "exception", "hang", "memory", "write")
 
 
@@ -31,9 +33,11 @@ class Reading:
 class Reader:
     """A child process that reads files, started again whenever a file ends it. A context manager."""
 
-    def __init__(self, whole: Path, scratch: Path):
-        """`whole` is an undamaged file; `scratch` an empty folder, the working and temporary folder of the child."""
-        self._whole, self._scratch = whole, scratch
+    def __init__(self, whole: Path, scratch: Path, *, limit_s: float = LIMIT_S, child: Sequence[str] = _CHILD):
+        """`whole` is an undamaged file; `scratch` an empty folder, the working and temporary folder of the child; `child`
+        what this Python is called with.
+        """
+        self._whole, self._scratch, self._limit_s, self._child = whole, scratch, limit_s, child
         self._errors = scratch.parent / f"{scratch.name}.stderr"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,11 +52,11 @@ class Reader:
         if self._process is None:
             self._start()
         self._send(path)
-        answer = self._answer(LIMIT_S)
+        answer = self._answer(self._limit_s)
         if answer is None:
             return self._lost()
         if not answer:
-            return Reading("hang", LIMIT_S, detail=self._end())
+            return Reading("hang", self._limit_s, detail=self._end())
         if answer["writes"]:
             self._end()
             for one in self._scratch.iterdir():
@@ -68,7 +72,7 @@ class Reader:
         environment = {**os.environ, "TMPDIR": folder, "HOME": folder, "MALLOC_ARENA_MAX": "2"}
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.fuzz.child", str(writes)],
+            [sys.executable, *self._child, str(writes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors.open("wb"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -208,6 +209,8 @@ class _VideoFile:
 
     def decode(self, chosen: list[int], damaged: Count) -> Iterator[Frame]:
         """Yield the selected frames; replace a damaged one by the next good one before the next selected frame."""
+        import av
+
         if not chosen:
             return
         keys = self.timeline.keys
@@ -220,9 +223,13 @@ class _VideoFile:
                 number += 1
                 if key is None or key < wanted[place]:
                     continue
+                try:
+                    pixels = pixels_of(decoded, orientation(decoded, stream.metadata))
+                except (av.error.FFmpegError, OSError, ValueError):  # colours or a layout that FFmpeg cannot convert
+                    damaged.n += 1
+                    continue
                 index = min(bisect_left(keys, key), len(keys) - 1)
                 self.changes.update(dict.fromkeys(changes(decoded)))
-                pixels = pixels_of(decoded, orientation(decoded, stream.metadata))
                 yield Frame(index, self.timeline.time(index), pixels)
                 place = bisect_right(wanted, key, lo=place)
                 if place == len(wanted):
@@ -230,10 +237,15 @@ class _VideoFile:
                 self._jump(container, stream, key, wanted[place])
 
     def _jump(self, container, stream, here: int, there: int) -> None:
-        """Seek to the last key frame at or before `there`, if it is far enough after `here`."""
+        """Seek to the last key frame at or before `there`, if it is far enough after `here`. Where that fails, in a damaged
+        file, decoding goes through the frames between.
+        """
+        import av
+
         at = bisect_right(self._seekable, (there, math.inf)) - 1
         keys = self.timeline.keys
         if at >= 0:
             pts, dts = self._seekable[at]
             if bisect_left(keys, pts) - bisect_left(keys, here) > _SEEK_OVER:
-                container.seek(dts, stream=stream, backward=True)
+                with suppress(av.error.FFmpegError, OSError):
+                    container.seek(dts, stream=stream, backward=True)

@@ -1,5 +1,6 @@
 import os
 import struct
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
+from fakecore.media.framepixels import pixels_of
 from fakecore.media.video import frames, open_video
-from fakecore.media.videostream import VideoError
+from fakecore.media.videostream import VideoError, open_stream
 
 
 def write_test_video(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
@@ -112,6 +114,44 @@ def test_seeking_gives_the_same_frames_as_decoding_in_order(tmp_path):
         for frame in frames(path, **choice):
             assert frame.time_s == everything[frame.index].time_s
             assert np.array_equal(frame.pixels, everything[frame.index].pixels)
+
+
+def test_where_seeking_fails_the_frames_between_are_decoded(tmp_path, monkeypatch):
+    path = encode(tmp_path / "long.mp4", range(0, 4000, 40), gop=10)
+    wanted = [frame.pixels for frame in frames(path, every=40)]
+    chosen = frames(path, every=40)
+
+    @contextmanager
+    def without_seeking(path):
+        with open_stream(path) as (container, stream):
+            yield Refusing(container), stream
+
+    class Refusing:
+        def __init__(self, container):
+            self._container = container
+
+        def seek(self, *_, **__):
+            raise av.error.PermissionError(1, "no")
+
+        def __getattr__(self, name):
+            return getattr(self._container, name)
+
+    monkeypatch.setattr("fakecore.media.video.open_stream", without_seeking)
+    assert all(np.array_equal(frame.pixels, one) for frame, one in zip(chosen, wanted, strict=True))
+
+
+def test_frames_that_cannot_be_converted_are_left_out(video, monkeypatch):
+    calls = iter(range(99))
+
+    def fail(frame, turned):
+        if next(calls) == 3:
+            raise av.error.OSError(95, "Operation not supported")
+        return pixels_of(frame, turned)
+
+    monkeypatch.setattr("fakecore.media.video.pixels_of", fail)
+    chosen = frames(video, count=30)
+    found = list(chosen)
+    assert chosen.outcome.damaged == 1 and "1 damaged frame left out" in chosen.outcome.note and len(found) == 29
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
