@@ -105,6 +105,7 @@ def _video_stream(container):
         raise VideoError("unsupported", "unknown video codec: convert it, for example to H.264")
     refuse_large_frames(context.width, context.height)
     stream.thread_type = "AUTO"
+    context.options = {**context.options, "max_pixels": str(MAX_FRAME_PIXELS)}  # a video may change its size midway
     return stream
 
 

@@ -4,7 +4,9 @@ import io
 import resource
 import struct
 import zlib
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 from fakecore.media.gifheader import gif_canvas
 from fakecore.media.pixels import ImageError, decode_image
 from fakecore.media.timeline import Timeline
-from fakecore.media.video import open_video
+from fakecore.media.video import frames, open_video
 from fakecore.media.videostream import VideoError
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
@@ -127,3 +129,27 @@ def test_large_photos_are_converted_in_bands_without_a_seam(mode, monkeypatch):
     whole = decode_image(buffer.getvalue())
     monkeypatch.setattr("fakecore.media.colours._BAND", 500)
     assert whole.shape == (64, 48, 3) and np.array_equal(decode_image(buffer.getvalue()), whole)
+
+
+def test_frames_that_grow_midway_are_not_decoded(tmp_path, monkeypatch):
+    stream = b""
+    for width, height, count in ((64, 48, 8), (128, 96, 2)):
+        coder = av.CodecContext.create("libx264", "w")
+        coder.options = {"preset": "ultrafast"}  # no frame waits for a later one
+        coder.width, coder.height, coder.pix_fmt, coder.time_base = width, height, "yuv420p", Fraction(1, 25)
+        picture = av.VideoFrame.from_ndarray(np.full((height, width, 3), 99, np.uint8)).reformat(format="yuv420p")
+        for number in range(count):
+            picture.pts = number
+            stream += b"".join(bytes(packet) for packet in coder.encode(picture))
+        stream += b"".join(bytes(packet) for packet in coder.encode(None))
+    (tmp_path / "a.h264").write_bytes(stream)
+    with av.open(str(tmp_path / "a.h264")) as raw, av.open(str(tmp_path / "a.mkv"), "w") as container:
+        copy = container.add_stream_from_template(raw.streams.video[0])
+        for number, packet in enumerate(packet for packet in raw.demux() if packet.size):
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 25), copy
+            container.mux(packet)
+    monkeypatch.setattr("fakecore.media.videostream.MAX_FRAME_PIXELS", 5_000)
+    chosen = frames(tmp_path / "a.mkv")
+    assert [frame.pixels.shape for frame in chosen] == [(48, 64, 3)] * 8
+    assert chosen.outcome.damaged >= 1
