@@ -26,6 +26,7 @@ from fakecore.media.videostream import (
     decoded_frames,
     frame_rate,
     open_stream,
+    packets,
     plausible_times,
     refuse_special,
     stated_duration_s,
@@ -167,7 +168,7 @@ class _VideoFile:
 
         keys, seekable, partial, timed = [], [], 0, True
         try:
-            for packet in container.demux(stream):
+            for packet in packets(container, stream):
                 if not packet.size or packet.is_discard:
                     continue
                 if packet.is_corrupt:

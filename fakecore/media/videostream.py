@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fakecore.errors import why_unreadable
@@ -109,6 +109,13 @@ def _video_stream(container):
     return stream
 
 
+def packets(container, stream) -> Iterator:
+    """Yield PyAV's packets of a stream; the last is empty."""
+    # PyAV ends with an IndexError after the last packet if another stream began midway, as in recorded broadcasts.
+    with suppress(IndexError):
+        yield from container.demux(stream)
+
+
 def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = None) -> Iterator:
     """Yield PyAV's frames in presentation order; count and skip damaged ones.
 
@@ -116,10 +123,10 @@ def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = 
     """
     import av
 
-    packets, context = container.demux(stream), stream.codec_context
+    waiting, context = packets(container, stream), stream.codec_context
     while True:
         try:
-            packet = next(packets, None)
+            packet = next(waiting, None)
             if packet is None:
                 return
             if wanted is not None:

@@ -2,6 +2,7 @@ import os
 import struct
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -116,28 +117,37 @@ def test_seeking_gives_the_same_frames_as_decoding_in_order(tmp_path):
             assert np.array_equal(frame.pixels, everything[frame.index].pixels)
 
 
-def test_where_seeking_fails_the_frames_between_are_decoded(tmp_path, monkeypatch):
+def no_seek(container, *_, **__):
+    raise av.error.PermissionError(1, "Operation not permitted")
+
+
+def late_stream(container, stream):
+    """As PyAV reads a broadcast in which another stream begins midway."""
+    yield from container.demux(stream)
+    raise IndexError("list index out of range")
+
+
+@pytest.mark.parametrize(("name", "method"), [("seek", no_seek), ("demux", late_stream)])
+def test_what_fails_in_a_damaged_file_costs_no_frame(tmp_path, monkeypatch, name, method):
     path = encode(tmp_path / "long.mp4", range(0, 4000, 40), gop=10)
     wanted = [frame.pixels for frame in frames(path, every=40)]
-    chosen = frames(path, every=40)
 
-    @contextmanager
-    def without_seeking(path):
-        with open_stream(path) as (container, stream):
-            yield Refusing(container), stream
-
-    class Refusing:
+    class Damaged:
         def __init__(self, container):
             self._container = container
 
-        def seek(self, *_, **__):
-            raise av.error.PermissionError(1, "no")
+        def __getattr__(self, attribute):
+            return partial(method, self._container) if attribute == name else getattr(self._container, attribute)
 
-        def __getattr__(self, name):
-            return getattr(self._container, name)
+    @contextmanager
+    def open_damaged(path):
+        with open_stream(path) as (container, stream):
+            yield Damaged(container), stream
 
-    monkeypatch.setattr("fakecore.media.video.open_stream", without_seeking)
+    monkeypatch.setattr("fakecore.media.video.open_stream", open_damaged)
+    chosen = frames(path, every=40)
     assert all(np.array_equal(frame.pixels, one) for frame, one in zip(chosen, wanted, strict=True))
+    assert not chosen.outcome.truncated
 
 
 def test_frames_that_cannot_be_converted_are_left_out(video, monkeypatch):
