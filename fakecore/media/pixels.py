@@ -34,6 +34,7 @@ _MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours
 MIN_SIDE = 8  # pixels: smaller images have too little content
 # Pillow checks sizes before it decodes, also of pictures within pictures and of frames; it refuses twice this number.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of sizes between the two
 
 PNG_LEVEL = (
     1  # zlib level, with run-length matching and one filter: higher levels take twice the time for a few percent

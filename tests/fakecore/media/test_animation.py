@@ -54,6 +54,13 @@ def test_a_truncated_animation_gives_its_whole_frames(write):
         frames(path)
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MOST_FRAMES", 3), ("MOST_PIXELS", 32 * 24 * 3 + 5)])
+def test_frames_beyond_the_limits_are_left_out(write, monkeypatch, limit, value):
+    monkeypatch.setattr(f"fakecore.media.animation.{limit}", value)
+    shown = frames(write("GIF"))
+    assert len(list(shown)) == 3 and shown.outcome.truncated
+
+
 def test_single_pictures_and_texts_are_no_animations(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "GIF")
