@@ -10,6 +10,7 @@ import numpy as np
 PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273: SMPTE ST 2084, and hybrid log-gamma of ITU-R BT.2100
 _WHITE_NITS = 203.0  # diffuse white, such as paper in the light (ITU-R BT.2408); it is 1 below
 _PEAK_NITS = 1000.0  # what most videos are graded for, and the nominal display of HLG; brighter light is shown as white
+_BAND = 1 << 17  # pixels at a time: their light fits into a processor's cache
 _KNEE = 0.5  # light up to this share of diffuse white keeps its brightness
 _HLG_GAMMA = 1.2  # of the whole system, for a display of 1000 nits
 _LUMINANCE = (0.2627, 0.6780, 0.0593)  # of BT.2020's primaries
@@ -26,6 +27,16 @@ def to_srgb(values: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     `transfer` is PQ or HLG, `primaries` a number of ITU-T H.273. Diffuse white becomes a light grey, which leaves room for
     highlights; these are compressed, up to _PEAK_NITS, without a change of hue.
     """
+    height, width = values.shape[:2]
+    pixels = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // max(1, width))
+    for start in range(0, height, step):
+        pixels[start : start + step] = _band_to_srgb(values[start : start + step], transfer, primaries)
+    return pixels
+
+
+def _band_to_srgb(values: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
+    """Return `to_srgb` of some rows."""
     light = _light(transfer)[values]  # (H, W, 3), float32
     if transfer == HLG:  # the display's part: it raises contrast by luminance, not by channel
         luminance = cv2.transform(light, np.array([_LUMINANCE], np.float32)).reshape(*light.shape[:2], 1)

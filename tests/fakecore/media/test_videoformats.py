@@ -200,6 +200,8 @@ def test_high_dynamic_range_keeps_hues_and_order(transfer):
     slope = np.linspace(0, 65535, 500).astype(np.uint16)
     grey = hdr.to_srgb(np.repeat(slope[None, :, None], 3, axis=2), transfer, 9).astype(int)
     assert (np.diff(grey[0, :, 1]) >= 0).all() and (np.ptp(grey[0], axis=1) <= 1).all()
+    tall = hdr.to_srgb(np.repeat(np.repeat(slope[:, None, None], 3, axis=2), 400, axis=1), transfer, 9)
+    assert np.array_equal(tall[:, 7], grey[0])  # as large as two parts that are converted one after the other
     red = np.array([[(45000, 20000, 20000)]], np.uint16)
     r, g, b = hdr.to_srgb(red, transfer, 9)[0, 0].astype(int)
     assert r > g + 60 and abs(g - b) < 40
