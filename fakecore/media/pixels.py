@@ -75,6 +75,8 @@ _DECODER_ERRORS = (
     MemoryError,
     RuntimeError,
     NotImplementedError,
+    ArithmeticError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
