@@ -48,7 +48,7 @@ ORDER = {
         ("app",),
         ("__main__",),
     ),
-    "benchmarks": (("",), ("speed", "videos"), ("gpu",)),
+    "benchmarks": (("",), ("speed", "videos", "fuzz"), ("gpu",)),
 }
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from PIL import ImageSequence
 
 from fakecore.media.colours import to_rgb
+from fakecore.media.gifheader import gif_canvas
 from fakecore.media.pixels import ANIMATED, ImageError, open_image, read_bytes
 from fakecore.media.timeline import Frame, Timeline, VideoInfo
-from fakecore.media.videostream import Count, VideoError
+from fakecore.media.videostream import Count, VideoError, refuse_large_frames
 
 MOST_FRAMES = 5000  # what comes after them is left out
+MOST_PIXELS = 4_000_000_000  # of all frames: a small file can hold thousands of large ones; 2,000 of 1920x1080
 _USUAL_MS, _LEAST_MS = 100, 20  # browsers show a frame of less than the least as long as this
 
 
@@ -30,12 +32,16 @@ class AnimationFile:
 
     def __init__(self, path: Path):
         self._data = read_bytes(path)
+        self.changes: dict[str, None] = {}
         starts, end, self.truncated = [], 0, False
         try:
             with open_image(self._data) as image:
                 size, codec = image.size, (image.format or "").lower()
+                width, height = gif_canvas(self._data) if image.format == "GIF" else size
+                refuse_large_frames(width, height)
+                most = min(MOST_FRAMES, MOST_PIXELS // max(1, width * height))
                 for number, one in enumerate(ImageSequence.Iterator(image)):
-                    if number == MOST_FRAMES:
+                    if number == most:
                         self.truncated = True
                         break
                     one.load()  # a WebP file tells the duration of a frame when it is decoded

@@ -71,6 +71,8 @@ def _matroska(file: BinaryIO, size: int) -> bool | None:
             return None
         if number == _SEGMENT:
             return file.tell() + length <= size
+        if file.tell() + length > size:
+            return False
         file.seek(length, os.SEEK_CUR)
     return None
 

@@ -16,17 +16,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fakecore.errors import why_unreadable
 from fakecore.media.colours import float_size, to_rgb, tone_mapped
+from fakecore.media.gifheader import gif_canvas
 from fakecore.media.jpegheader import is_plain_jpeg
+from fakecore.media.jxlheader import JXL_SIGNATURES, jxl_size
+from fakecore.media.orientation import BY_EXIF, Orientation
 from fakecore.media.provenance import Origin, insert_jpeg_provenance, insert_png_provenance
-from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
+from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video, named_video
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
+# Fewer where the decoder needs more memory than 10 bytes a pixel, by Pillow's name of the format or mode: at most 1 GiB.
+_MOST_PIXELS = {**dict.fromkeys(("AVIF", "CMYK", "F", "JXL", "WEBP"), 64_000_000), "JPEG2000": 50_000_000}
+_MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours
 MIN_SIDE = 8  # pixels: smaller images have too little content
-Image.MAX_IMAGE_PIXELS = None  # the size is checked here, before a pixel is decoded
+# Pillow checks sizes before it decodes, also of pictures within pictures and of frames; it refuses twice this number.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of sizes between the two
 
 PNG_LEVEL = (
     1  # zlib level, with run-length matching and one filter: higher levels take twice the time for a few percent
@@ -46,6 +54,7 @@ FORMATS = (
     "ICO",
     "JPEG",
     "JPEG2000",
+    "JXL",
     "PCX",
     "PNG",
     "PPM",
@@ -66,14 +75,15 @@ _DECODER_ERRORS = (
     MemoryError,
     RuntimeError,
     NotImplementedError,
+    ArithmeticError,
+    AssertionError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # formats whose several frames are an animation
 _TIFF = (b"II*\0", b"MM\0*")
-_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_HEIC, _AVIF = (b"ftypheic", b"ftypheix", b"ftypmif1"), (b"ftypavif", b"ftypavis")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", *JXL_SIGNATURES)
 
 
 class ImageError(Exception):
@@ -132,10 +142,12 @@ def decode_image(data: bytes) -> np.ndarray:
         if image.format in ANIMATED and getattr(image, "is_animated", False):
             raise ImageError("unsupported", "an animation: `score` judges it as a video", kind="video")
         image.load()
-        pixels = to_rgb(_upright(image))
+        turned = _orientation(image)
+        pixels = to_rgb(image)
+    del image  # its memory is free for the turned copy
     if pixels is None:
         raise ImageError("unsupported", "32-bit pixels; only 8-bit, 16-bit and floating-point images are supported")
-    return pixels
+    return turned.apply(pixels)
 
 
 def pages(data: bytes) -> int:
@@ -154,16 +166,24 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     """
     if not data:
         raise ImageError("unreadable", "the file is empty")
+    if data.startswith(JXL_SIGNATURES):
+        _check_jxl(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which is not used
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                _refuse_huge(*image.size)
+                size = gif_canvas(data) if image.format == "GIF" else image.size
+                most = (_MOST_PIXELS.get(name or "", MAX_PIXELS) for name in (image.format, image.mode))
+                _refuse_huge(*size, min(most))
                 yield image
+    except Image.DecompressionBombError:
+        raise ImageError("too_large", f"over {MAX_PIXELS // 1_000_000} megapixels, the limit") from None
     except UnidentifiedImageError:
+        if is_sound(data[:HEAD_BYTES]):
+            raise ImageError("unsupported", ONLY_SOUND) from None
         if data.startswith(_SIGNATURES):
             raise ImageError("unreadable", "truncated or damaged") from None
-        if data[4:12] in _HEIC and "HEIF" in _formats():
+        if (data[4:12] in _HEIC and "HEIF" in _formats()) or (data[4:12] in _AVIF and "AVIF" in _formats()):
             raise ImageError("unreadable", "truncated or damaged") from None
         if data[4:12] in _HEIC:
             raise ImageError("unsupported", "a HEIC photo: install pillow-heif, or save it as JPEG or PNG") from None
@@ -172,10 +192,21 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         raise ImageError("unreadable", "truncated or damaged") from None
 
 
-def _refuse_huge(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 1_000_000
+def _refuse_huge(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        limit = most // 1_000_000
         raise ImageError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels")
+
+
+def _check_jxl(data: bytes) -> None:
+    """Raise ImageError for a JPEG XL file that is too large, damaged at its start, or without a decoder."""
+    if "JXL" not in _formats():
+        remedy = "pip install 'fakelab[jxl]', or save it as JPEG or PNG"
+        raise ImageError("unsupported", f"a JPEG XL photo: {remedy}")
+    size = jxl_size(data)
+    if size is None:
+        raise ImageError("unreadable", "truncated or damaged")
+    _refuse_huge(*size, _MOST_PIXELS["JXL"])
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
@@ -243,6 +274,8 @@ def _formats() -> tuple[str, ...]:
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401  registers itself with Pillow
     return tuple(name for name in FORMATS if name in Image.OPEN)  # Pillow can be built without WebP or AVIF
 
 
@@ -255,16 +288,18 @@ def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> bytes:
     return buffer.tobytes()
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> Orientation:
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return Orientation()  # its decoder has applied the orientation of the stream, which EXIF data repeat
     try:
-        return ImageOps.exif_transpose(image)
+        return BY_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
     except Exception:  # a damaged EXIF block can raise any error, but the pixels are still valid
-        return image
+        return Orientation()
 
 
 def _decode_float(data: bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode a file of floating-point colours of this width and height. Raises ImageError."""
-    _refuse_huge(*size)
+    _refuse_huge(*size, _MOST_FLOAT_PIXELS)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
         raise ImageError("unreadable", "truncated or damaged")

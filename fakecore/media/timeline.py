@@ -65,12 +65,13 @@ class Timeline:
         first = int(np.searchsorted(self._times, start_s - tiny))
         last = len(self.keys) if end_s is None else int(np.searchsorted(self._times, end_s - tiny))
         if fps is not None:
-            wanted: np.ndarray = (
-                np.arange(start_s, self._times[last - 1] + tiny, 1 / fps) if last > first else np.empty(0)
-            )
-            return sorted(
-                {i for i in np.searchsorted(self._times, np.subtract(wanted, tiny)).tolist() if first <= i < last}
-            )
+            # The number of the last wanted time, start_s + number / fps, that is not after each frame. Computed for frames, not
+            # for wanted times: a damaged file may claim to last for years.
+            shown_s, step_s = self._times[first:last], 1 / fps
+            number = np.floor((shown_s + tiny - start_s) / step_s)
+            number += start_s + (number + 1) * step_s - tiny <= shown_s  # division rounds
+            number -= start_s + number * step_s - tiny > shown_s
+            return (first + np.flatnonzero(np.diff(number, prepend=-1) > 0)).tolist()
         if count is not None:
             shown = min(count, max(0, last - first))
             return [first + int((place + 0.5) * (last - first) / shown) for place in range(shown)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 from fakecore.errors import UserError
 from fakecore.media.animation import AnimationFile, is_animation
 from fakecore.media.containers import is_whole
+from fakecore.media.framepixels import changes, orientation, pixels_of
 from fakecore.media.timeline import Frame, Timeline, VideoInfo
 from fakecore.media.videostream import (
     FASTEST,
@@ -24,10 +26,10 @@ from fakecore.media.videostream import (
     decoded_frames,
     frame_rate,
     open_stream,
+    packets,
     plausible_times,
     refuse_special,
     stated_duration_s,
-    upright,
 )
 
 _SEEK_OVER = 12  # frames: over shorter distances, decoding is faster than seeking
@@ -38,6 +40,7 @@ _SLACK_S, _SLACK = 0.5, 0.02  # tolerance of the duration in the header: sound m
 class Outcome:
     """Result of an iteration: the number of `frames` yielded, the end `duration_s` of the last one, and the number of
     `damaged` packets without a usable frame. `truncated`: the file is incomplete. `whole_s`: duration of its readable part.
+    `changes` names what was changed of the frames, as players do.
     """
 
     frames: int
@@ -45,16 +48,17 @@ class Outcome:
     damaged: int
     truncated: bool
     whole_s: float
+    changes: tuple[str, ...] = ()
 
     @property
     def note(self) -> str | None:
-        """Text for the user about truncation and damage, or None."""
+        """Text for the user about truncation, damage and changes, or None."""
         notes = []
         if self.truncated:
             notes.append(f"the file is truncated: only its first {self.whole_s:.1f} s can be read")
         if self.damaged:
             notes.append(f"{self.damaged:,} damaged frame{'s' if self.damaged > 1 else ''} left out")
-        return "; ".join(notes) or None
+        return "; ".join([*notes, *self.changes]) or None
 
 
 def open_video(path: Path) -> VideoInfo:
@@ -134,7 +138,7 @@ class Frames:
                 yield frame
         finally:
             whole_s = self._file.timeline.ends(len(self._file.timeline.keys) - 1)
-            self.outcome = Outcome(given, end, damaged.n, self._file.truncated, whole_s)
+            self.outcome = Outcome(given, end, damaged.n, self._file.truncated, whole_s, tuple(self._file.changes))
 
 
 class FramesFile(Protocol):
@@ -143,6 +147,7 @@ class FramesFile(Protocol):
     info: VideoInfo
     timeline: Timeline
     truncated: bool
+    changes: dict[str, None]  # what `decode` changed of the frames so far, in order
 
     def decode(self, chosen: list[int], damaged: Count) -> Iterator[Frame]: ...
 
@@ -152,6 +157,7 @@ class _VideoFile:
 
     def __init__(self, path: Path):
         self._path = path
+        self.changes: dict[str, None] = {}
         with open_stream(self._path) as (container, stream):
             self._list(container, stream)
         self.info = self._look()
@@ -162,7 +168,7 @@ class _VideoFile:
 
         keys, seekable, partial, timed = [], [], 0, True
         try:
-            for packet in container.demux(stream):
+            for packet in packets(container, stream):
                 if not packet.size or packet.is_discard:
                     continue
                 if packet.is_corrupt:
@@ -196,13 +202,16 @@ class _VideoFile:
             first = next(decoded_frames(container, stream, Count()), None)
             if first is None:
                 raise VideoError("unreadable", f"no frame can be decoded ({context.name})")
-            rotation = round(-first.rotation / 90) * 90 % 360  # FFmpeg counts counterclockwise
-            width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+            turned = orientation(first, stream.metadata)
+            width, height = (first.height, first.width) if turned.swapped else (first.width, first.height)
             promised = stated_duration_s(container, stream)
-            return VideoInfo(width, height, frame_rate(stream), stream.frames or None, promised, rotation, context.name)
+            rate, count = frame_rate(stream), stream.frames or None
+            return VideoInfo(width, height, rate, count, promised, turned.rotation, context.name)
 
     def decode(self, chosen: list[int], damaged: Count) -> Iterator[Frame]:
         """Yield the selected frames; replace a damaged one by the next good one before the next selected frame."""
+        import av
+
         if not chosen:
             return
         keys = self.timeline.keys
@@ -215,18 +224,29 @@ class _VideoFile:
                 number += 1
                 if key is None or key < wanted[place]:
                     continue
+                try:
+                    pixels = pixels_of(decoded, orientation(decoded, stream.metadata))
+                except (av.error.FFmpegError, OSError, ValueError):  # colours or a layout that FFmpeg cannot convert
+                    damaged.n += 1
+                    continue
                 index = min(bisect_left(keys, key), len(keys) - 1)
-                yield Frame(index, self.timeline.time(index), upright(decoded))
+                self.changes.update(dict.fromkeys(changes(decoded)))
+                yield Frame(index, self.timeline.time(index), pixels)
                 place = bisect_right(wanted, key, lo=place)
                 if place == len(wanted):
                     return
                 self._jump(container, stream, key, wanted[place])
 
     def _jump(self, container, stream, here: int, there: int) -> None:
-        """Seek to the last key frame at or before `there`, if it is far enough after `here`."""
+        """Seek to the last key frame at or before `there`, if it is far enough after `here`. Where that fails, in a damaged
+        file, decoding goes through the frames between.
+        """
+        import av
+
         at = bisect_right(self._seekable, (there, math.inf)) - 1
         keys = self.timeline.keys
         if at >= 0:
             pts, dts = self._seekable[at]
             if bisect_left(keys, pts) - bisect_left(keys, here) > _SEEK_OVER:
-                container.seek(dts, stream=stream, backward=True)
+                with suppress(av.error.FFmpegError, OSError):
+                    container.seek(dts, stream=stream, backward=True)

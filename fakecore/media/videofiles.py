@@ -20,6 +20,12 @@ _SIGNATURES = (
     b"\x00\x00\x01\xb3",  # MPEG video
     b"0&\xb2u\x8ef\xcf\x11",  # ASF: WMV
 )
+# Songs and recordings: MP3 with and without tags, AAC, FLAC, Ogg, AMR. A cover picture in them is not read.
+_SOUND_SIGNATURES = (
+    *(b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9"),
+    *(b"fLaC", b"OggS", b"#!AMR"),
+)
+ONLY_SOUND = "no pictures, only sound"
 
 
 def named_video(path: Path) -> bool:
@@ -38,6 +44,16 @@ def is_video(head: bytes, suffix: str, image_signatures: tuple[bytes, ...]) -> b
         return True
     if head.startswith(_SIGNATURES) or head[4:8] in _QUICKTIME_BOXES:
         return True
+    if head.startswith(b"OggS") and b"theora" in head:
+        return True
     if head.startswith(b"G") and head[188:189] == b"G" and head[376:377] == b"G":  # MPEG transport stream
         return True
     return bool(head) and suffix.lower() in SUFFIXES and not head.startswith(image_signatures)
+
+
+def is_sound(head: bytes) -> bool:
+    """Return whether a file that is neither an image nor a video is a song or recording, from its first HEAD_BYTES."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] in (b"M4A ", b"M4B ", b"M4P ")
+    forms = {b"RIFF": (b"WAVE",), b"FORM": (b"AIFF", b"AIFC")}
+    return head[8:12] in forms.get(head[:4], ()) or head.startswith(_SOUND_SIGNATURES)

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
-
 from fakecore.errors import why_unreadable
-from fakecore.media.videofiles import HEAD_BYTES, is_video
+from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video
 
 MAX_FRAME_PIXELS = 24_000_000  # 6K; a decoder holds up to 17 frames, and at 8K those alone are a gigabyte
 SLOWEST, FASTEST = 0.01, 1000.0  # frames per second; a header with another rate is ignored
@@ -64,7 +62,16 @@ def _refusal(error: Exception, path: Path) -> VideoError:
         head = file.read(HEAD_BYTES)
     if is_video(head, "", ()):
         return VideoError("unreadable", _NOTHING)
+    if is_sound(head):
+        return VideoError("unsupported", ONLY_SOUND)
     return VideoError("unsupported", "not a video of a known format")
+
+
+def refuse_large_frames(width: int, height: int) -> None:
+    """Raise VideoError for frames of more than MAX_FRAME_PIXELS."""
+    if width * height > MAX_FRAME_PIXELS:
+        limit = MAX_FRAME_PIXELS // 1_000_000
+        raise VideoError("too_large", f"{width}x{height} pixels; the limit is {limit} megapixels per frame")
 
 
 def refuse_special(path: Path) -> None:
@@ -90,18 +97,23 @@ def _video_stream(container):
         raise VideoError("unreadable", _NOTHING)
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
-        raise VideoError("unsupported", "no video stream, only sound or other data")
+        sound = ONLY_SOUND if container.streams.audio else "no pictures, only other data"
+        raise VideoError("unsupported", sound)
     stream = streams[0]
     context = stream.codec_context
     if context is None:
         raise VideoError("unsupported", "unknown video codec: convert it, for example to H.264")
-    if context.width * context.height > MAX_FRAME_PIXELS:
-        limit = MAX_FRAME_PIXELS // 1_000_000
-        raise VideoError(
-            "too_large", f"{context.width}x{context.height} pixels; the limit is {limit} megapixels per frame"
-        )
+    refuse_large_frames(context.width, context.height)
     stream.thread_type = "AUTO"
+    context.options = {**context.options, "max_pixels": str(MAX_FRAME_PIXELS)}  # a video may change its size midway
     return stream
+
+
+def packets(container, stream) -> Iterator:
+    """Yield PyAV's packets of a stream; the last is empty."""
+    # PyAV ends with an IndexError after the last packet if another stream began midway, as in recorded broadcasts.
+    with suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = None) -> Iterator:
@@ -111,10 +123,10 @@ def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = 
     """
     import av
 
-    packets, context = container.demux(stream), stream.codec_context
+    waiting, context = packets(container, stream), stream.codec_context
     while True:
         try:
-            packet = next(packets, None)
+            packet = next(waiting, None)
             if packet is None:
                 return
             if wanted is not None:
@@ -135,13 +147,6 @@ def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = 
                 damaged.n += 1
             elif frame.width * frame.height <= MAX_FRAME_PIXELS:  # a video may change its size midway
                 yield frame
-
-
-def upright(frame) -> np.ndarray:
-    """Return PyAV's frame as uint8 RGB (H, W, 3), rotated as players display it."""
-    turns = round(frame.rotation / 90)  # counterclockwise, as numpy counts
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
 
 
 def frame_rate(stream) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from fakecore.media.colours import float_size
 from fakecore.media.pixels import ImageError, open_image, read_bytes
 from fakedetect.audits.containers import read_container
 from fakedetect.inspection.findings import Finding, rank
@@ -61,6 +62,10 @@ def inspect_file(path: str) -> Inspected:
 
 def _of_image(data: bytes, name: str) -> Iterator[Finding]:
     """Yield the findings of an image file. Raises ImageError."""
+    if float_size(data):  # neither Pillow nor OpenCV reads texts in them
+        yield from findings_in_xmp(data, "XMP")
+        yield from _manifest(data)
+        return
     with open_image(data) as image:
         exif = image.getexif()
         texts = dict(_texts(image, exif))

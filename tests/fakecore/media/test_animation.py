@@ -54,6 +54,24 @@ def test_a_truncated_animation_gives_its_whole_frames(write):
         frames(path)
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MOST_FRAMES", 3), ("MOST_PIXELS", 32 * 24 * 3 + 5)])
+def test_frames_beyond_the_limits_are_left_out(write, monkeypatch, limit, value):
+    monkeypatch.setattr(f"fakecore.media.animation.{limit}", value)
+    shown = frames(write("GIF"))
+    assert len(list(shown)) == 3 and shown.outcome.truncated
+
+
+def test_an_animation_without_a_unit_of_time_is_unreadable(write):
+    path = write("AVIF")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"mdhd") + 4
+    unit = place + (20 if data[place] else 12)  # units a second: after two times, of eight bytes in version 1
+    data[unit : unit + 4] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="truncated or damaged"):
+        open_video(path)
+
+
 def test_single_pictures_and_texts_are_no_animations(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "GIF")

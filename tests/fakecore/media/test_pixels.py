@@ -239,7 +239,7 @@ def test_floating_point_grey_is_tone_mapped():
     assert decode_image(saved(Image.fromarray(grey), "TIFF"))[0, :, 0].tolist() == [0, 188, 255, 0]
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"])
 def test_a_truncated_file_is_unreadable(image_format):
     data = saved(Image.fromarray(noise(64, 64)), image_format)
     assert status_of(data[: len(data) // 2]) == "unreadable"

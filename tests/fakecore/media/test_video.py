@@ -1,6 +1,8 @@
 import os
 import struct
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
+from fakecore.media.framepixels import pixels_of
 from fakecore.media.video import frames, open_video
-from fakecore.media.videostream import VideoError
+from fakecore.media.videostream import VideoError, open_stream
 
 
 def write_test_video(path, count=30, size_wh=(64, 48), fps=10, codec="mp4v"):
@@ -112,6 +115,53 @@ def test_seeking_gives_the_same_frames_as_decoding_in_order(tmp_path):
         for frame in frames(path, **choice):
             assert frame.time_s == everything[frame.index].time_s
             assert np.array_equal(frame.pixels, everything[frame.index].pixels)
+
+
+def no_seek(container, *_, **__):
+    raise av.error.PermissionError(1, "Operation not permitted")
+
+
+def late_stream(container, stream):
+    """As PyAV reads a broadcast in which another stream begins midway."""
+    yield from container.demux(stream)
+    raise IndexError("list index out of range")
+
+
+@pytest.mark.parametrize(("name", "method"), [("seek", no_seek), ("demux", late_stream)])
+def test_what_fails_in_a_damaged_file_costs_no_frame(tmp_path, monkeypatch, name, method):
+    path = encode(tmp_path / "long.mp4", range(0, 4000, 40), gop=10)
+    wanted = [frame.pixels for frame in frames(path, every=40)]
+
+    class Damaged:
+        def __init__(self, container):
+            self._container = container
+
+        def __getattr__(self, attribute):
+            return partial(method, self._container) if attribute == name else getattr(self._container, attribute)
+
+    @contextmanager
+    def open_damaged(path):
+        with open_stream(path) as (container, stream):
+            yield Damaged(container), stream
+
+    monkeypatch.setattr("fakecore.media.video.open_stream", open_damaged)
+    chosen = frames(path, every=40)
+    assert all(np.array_equal(frame.pixels, one) for frame, one in zip(chosen, wanted, strict=True))
+    assert not chosen.outcome.truncated
+
+
+def test_frames_that_cannot_be_converted_are_left_out(video, monkeypatch):
+    calls = iter(range(99))
+
+    def fail(frame, turned):
+        if next(calls) == 3:
+            raise av.error.OSError(95, "Operation not supported")
+        return pixels_of(frame, turned)
+
+    monkeypatch.setattr("fakecore.media.video.pixels_of", fail)
+    chosen = frames(video, count=30)
+    found = list(chosen)
+    assert chosen.outcome.damaged == 1 and "1 damaged frame left out" in chosen.outcome.note and len(found) == 29
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

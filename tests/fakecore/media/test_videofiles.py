@@ -3,6 +3,7 @@ import io
 import pytest
 from PIL import Image
 
+from fakecore.media.containers import is_whole
 from fakecore.media.videofiles import HEAD_BYTES, is_video, named_video
 
 IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
@@ -65,3 +66,24 @@ def test_the_suffix_decides_for_a_file_without_bytes(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     names = ("gone.mp4", "GONE.MKV", "gone.png", "gone", "folder.mp4")
     assert [named_video(tmp_path / name) for name in names] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"\x1aE\xdf\xa3\x81x\x18S\x80g\x82xy", True),  # Matroska: a header, then the video, of one and two bytes
+        (b"\x1aE\xdf\xa3\x81x\x18S\x80g\x83xy", False),
+        (b"\x1aE\xdf\xa3\x81x\x18S\x80g\x01" + b"\xff" * 7, None),  # "unknown", as live recordings have it
+        (b"\x1aE\xdf\xa3\x01" + b"\x7f" * 7, False),  # longer than any file
+        (b"\x1aE\xdf\xa3", None),
+        (b"\0\0\0\x08ftyp\0\0\0\x0amdatxy", True),
+        (b"\0\0\0\x08ftyp\0\0\0\x01mdat" + b"\x7f" * 8, False),
+        (b"\0\0\0\x08ftyp\0\0\0\0mdat", None),
+        (b"RIFF\x04\0\0\0AVI ", True),
+        (b"RIFF\xff\xff\xff\xffAVI ", False),
+        (b"a text of a few words", None),
+    ],
+)
+def test_sizes_in_a_container_show_whether_it_is_complete(tmp_path, data, whole):
+    (tmp_path / "a").write_bytes(data)
+    assert is_whole(tmp_path / "a") is whole

@@ -3,6 +3,7 @@
 import io
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
@@ -137,3 +138,11 @@ def test_the_command_lists_evidence_first_and_names_what_it_cannot_read(write, t
     rows = [json.loads(line) for line in fakelab("inspect", tmp_path, "--json").stdout.splitlines()]
     assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing", "nothing"]
     assert set(rows[1]["findings"][0]) == {"says", "where", "points_to", "strength", "forged"}
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".tiff"])
+def test_floating_point_photos_are_inspected(tmp_path, suffix):
+    data = cv2.imencode(suffix, np.ones((8, 8, 3), np.float32))[1].tobytes()
+    (tmp_path / f"a{suffix}").write_bytes(data + XMP.format("trainedAlgorithmicMedia").encode())
+    found = inspect_file(str(tmp_path / f"a{suffix}"))
+    assert (found.status, found.points_to) == ("ok", "generated")
