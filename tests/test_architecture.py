@@ -33,7 +33,7 @@ ORDER = {
         ("explain", "audits", "blends"),
         ("evaluation", "inspection"),
         ("training", "scoring", "published"),
-        ("export", "attributes", "adoption"),
+        ("export", "attributes", "adoption", "web"),
         ("",),
         ("commands",),
     ),
