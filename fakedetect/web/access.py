@@ -23,7 +23,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer", browsers send forms with `Origin: null`, which Guard refuses
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
@@ -89,8 +89,15 @@ class Access:
             self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure)
 
     def _set(self, response: Response, name: str, text: str, most_s: float, secure: bool) -> None:
+        """Set a signed cookie. It is lax: with "strict", a link from another site would come without it, and the browser would
+        get a new name and lose its jobs. Requests that change something are kept from other sites by Guard.
+        """
         value = self._signer.sign(text)
-        response.set_cookie(name, value, int(most_s), httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(name, value, int(most_s), httponly=True, samesite="lax", secure=secure)
+
+    def sign_out(self, response: Response) -> None:
+        """Take the session from a browser."""
+        response.delete_cookie(SESSION, httponly=True, samesite="lax")
 
     def _count(self, name: str) -> None:
         """Take one request of a client's allowance, which fills up within a minute (a token bucket)."""
