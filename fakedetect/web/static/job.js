@@ -1,0 +1,152 @@
+// The page of a job: replaces each file's part when its state changes, and shows heat maps on demand.
+
+import { detailOf } from "./page.js";
+
+const job = document.getElementById("job");
+const base = `/jobs/${job.dataset.job}`;
+const message = document.getElementById("message");
+const SUMMARY_EVERY_MS = 2000; // it is read out by screen readers
+const fetching = new Map(); // place -> whether its state changed again since
+
+async function part(path) {
+  const answer = await fetch(path); // accepts anything, so errors come as problem details
+  if (!answer.ok) {
+    throw new Error(detailOf(await answer.text(), answer.status));
+  }
+  return answer.text();
+}
+
+function fileAt(place) {
+  return document.getElementById(`file-${place}`);
+}
+
+async function replaceFile(place) {
+  if (fetching.has(place)) {
+    fetching.set(place, true);
+    return;
+  }
+  do {
+    fetching.set(place, false);
+    const made = document.createElement("template");
+    made.innerHTML = await part(`${base}/files/${place}`);
+    const fresh = made.content.querySelector("article");
+    upgrade(fresh);
+    fileAt(place).replaceWith(fresh);
+  } while (fetching.get(place));
+  fetching.delete(place);
+}
+
+let summaryAt = 0;
+let summaryLater = 0;
+
+async function replaceSummary() {
+  summaryAt = Date.now();
+  document.getElementById("summary").innerHTML = await part(`${base}/summary`);
+}
+
+// Now, or later if it was replaced a moment ago.
+function summaryChanged() {
+  clearTimeout(summaryLater);
+  const wait = Math.max(0, summaryAt + SUMMARY_EVERY_MS - Date.now());
+  summaryLater = setTimeout(() => replaceSummary().catch(report), wait);
+}
+
+function report(error) {
+  message.textContent = error.message;
+}
+
+function showProgress({ place, analysed, expected }) {
+  const bar = fileAt(place)?.querySelector("progress.frames");
+  if (bar) {
+    bar.hidden = false;
+    bar.max = Math.max(1, expected);
+    bar.value = analysed;
+    fileAt(place).querySelector(".counted").textContent = `${analysed} of ${expected} frames`;
+  }
+}
+
+function follow() {
+  const events = new EventSource(`/v1${base}/events`);
+  events.addEventListener("file", (event) => {
+    const { place, state } = JSON.parse(event.data);
+    if (fileAt(place) && fileAt(place).dataset.state !== state) {
+      replaceFile(place).then(countJudged).catch(report);
+      if (state === "done") {
+        summaryChanged();
+      }
+    }
+  });
+  events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
+  events.addEventListener("done", () => {
+    events.close();
+    finish().catch(report);
+  });
+  events.addEventListener("deleted", () => {
+    events.close();
+    message.textContent = "These results were deleted.";
+  });
+  events.addEventListener("open", () => { message.textContent = ""; });
+  events.addEventListener("error", () => {
+    message.textContent = events.readyState === EventSource.CLOSED
+      ? "The connection to the server was lost. Reload the page to see the results."
+      : "The connection to the server was lost; connecting again.";
+  });
+}
+
+function countJudged() {
+  document.getElementById("judged").value = job.querySelectorAll("article[data-state=done]").length;
+}
+
+async function finish() {
+  clearTimeout(summaryLater);
+  for (const file of job.querySelectorAll("article:not([data-state=done])")) {
+    await replaceFile(file.dataset.place);
+  }
+  await replaceSummary();
+  document.getElementById("downloads").hidden = false;
+  document.getElementById("judged").hidden = true;
+  job.dataset.done = "yes";
+  const stop = job.querySelector("form[action$='/delete'] button");
+  if (stop) {
+    stop.textContent = "Delete these results";
+  }
+}
+
+async function showHeat(button, address) {
+  const place = button.closest("article").querySelector(".heat");
+  button.disabled = true;
+  place.textContent = "Computing the heat map";
+  try {
+    const answer = await fetch(address, { headers: { Accept: "image/jpeg" } });
+    if (!answer.ok) {
+      throw new Error(detailOf(await answer.text(), answer.status));
+    }
+    const image = document.createElement("img"), note = document.createElement("p");
+    image.src = URL.createObjectURL(await answer.blob());
+    image.alt = "Heat map of the pixels that were judged: bright where the score is most sensitive";
+    note.className = "why";
+    note.textContent = "Bright where the score is most sensitive. It is attention, not proof.";
+    place.replaceChildren(image, note);
+    button.remove();
+  } catch (error) {
+    place.textContent = error.message;
+    button.disabled = false;
+  }
+}
+
+// Turns links to heat maps into buttons: without this script, they lead to the picture.
+function upgrade(root) {
+  for (const link of root.querySelectorAll("a[data-heat]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.append(...link.childNodes);
+    button.addEventListener("click", () => showHeat(button, link.href));
+    link.replaceWith(button);
+  }
+}
+
+upgrade(job);
+if (job.dataset.done === "no") {
+  follow();
+}
