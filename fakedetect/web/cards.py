@@ -1,4 +1,4 @@
-"""Model cards of the offered detectors as HTML."""
+"""Markdown as HTML: model cards of the offered detectors, and descriptions with code in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from markupsafe import Markup
 
 from fakedetect.detectors import packaged
 from fakedetect.web.choices import choices
@@ -15,7 +16,7 @@ CARD = "card.md"
 _DEEPER = 2  # levels that headings of a card move down: on the page they stand below that of the detector
 
 
-def cards(settings: ServeSettings) -> dict[str, str]:
+def cards(settings: ServeSettings) -> dict[str, Markup]:
     """Return the model cards of the offered detectors as HTML, by the detector's name; some have none."""
     offered = {path for one in choices(settings) for path in (one.detector, one.of_photos) if path}
     found = {}
@@ -26,7 +27,7 @@ def cards(settings: ServeSettings) -> dict[str, str]:
     return found
 
 
-def as_html(markdown: str) -> str:
+def as_html(markdown: str) -> Markup:
     """Return a model card as HTML, without its title. HTML in it is shown as text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = _without_title(parser.parse(markdown))
@@ -36,7 +37,12 @@ def as_html(markdown: str) -> str:
     html = parser.renderer.render(tokens, parser.options, {})
     # Wide tables and code scroll by themselves; what scrolls must be in reach of the keyboard.
     html = html.replace("<table>", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>')
-    return html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
+    return Markup(html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">'))
+
+
+def inline(markdown: str) -> Markup:
+    """Return a paragraph as HTML, without the paragraph itself."""
+    return Markup(MarkdownIt("commonmark", {"html": False}).renderInline(markdown))
 
 
 def _without_title(tokens: list[Token]) -> list[Token]:

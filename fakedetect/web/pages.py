@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fakedetect.web import reference, views
 from fakedetect.web.access import ANYONE
 from fakedetect.web.api import Service, accept, file_of
-from fakedetect.web.cards import cards
+from fakedetect.web.cards import cards, inline
 from fakedetect.web.problems import Problem
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tokens import Client
@@ -46,6 +46,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["inline"] = inline
         digest = hashlib.sha256(b"".join(self._static[name] for name in sorted(self._static)))
         self._templates.globals |= {
             "settings": service.settings,

@@ -90,7 +90,7 @@ def _curl(path: str, method: str, described: dict[str, Any]) -> str:
     target = path.replace("{name}", "JOB").replace("{place}", "0")
     words = ["curl"]
     if described.get("requestBody"):
-        words += ["-F files=@photo.jpg", "-F detector=default"] if "score" in path else ["-F files=@clip.mp4"]
+        words += ["-F files=@photo.jpg", "-F stability=true"] if "score" in path else ["-F files=@clip.mp4"]
     elif method != "get":
         words.append(f"-X {method.upper()}")
     if path.endswith("/events"):

@@ -1,6 +1,6 @@
 // The page of a job: replaces each file's part when its state changes, and shows heat maps on demand.
 
-import { detailOf } from "./page.js";
+import { detailOf, localTimes } from "./page.js";
 
 const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
@@ -41,7 +41,9 @@ let summaryLater = 0;
 
 async function replaceSummary() {
   summaryAt = Date.now();
-  document.getElementById("summary").innerHTML = await part(`${base}/summary`);
+  const summary = document.getElementById("summary");
+  summary.innerHTML = await part(`${base}/summary`);
+  localTimes(summary);
 }
 
 // Now, or later if it was replaced a moment ago.
@@ -114,7 +116,11 @@ async function finish() {
 
 async function showHeat(button, address) {
   const place = button.closest("article").querySelector(".heat");
-  button.disabled = true;
+  place.hidden = !place.hidden;
+  button.setAttribute("aria-expanded", String(!place.hidden));
+  if (place.querySelector("img") || place.hidden) {
+    return;
+  }
   place.textContent = "Computing the heat map";
   try {
     const answer = await fetch(address, { headers: { Accept: "image/jpeg" } });
@@ -127,10 +133,8 @@ async function showHeat(button, address) {
     note.className = "why";
     note.textContent = "Bright where the score is most sensitive. It is attention, not proof.";
     place.replaceChildren(image, note);
-    button.remove();
   } catch (error) {
     place.textContent = error.message;
-    button.disabled = false;
   }
 }
 
@@ -140,6 +144,7 @@ function upgrade(root) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "quiet";
+    button.setAttribute("aria-expanded", "false");
     button.append(...link.childNodes);
     button.addEventListener("click", () => showHeat(button, link.href));
     link.replaceWith(button);
