@@ -45,7 +45,8 @@ def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
 
 def _fields(body: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the fields of a form."""
-    schema = ((body or {}).get("content", {}).get("multipart/form-data") or {}).get("schema", {})
+    form: dict[str, Any] = (body or {}).get("content", {}).get("multipart/form-data", {})
+    schema = form.get("schema", {})
     return [
         {
             "name": name,
@@ -75,8 +76,9 @@ def _own(answer: dict[str, Any]) -> bool:
 
 
 def _answer(status: str, answer: dict[str, Any]) -> dict[str, Any]:
-    kind, content = next(iter(answer.get("content", {}).items()), ("", {}))
-    example = content.get("example")
+    contents: dict[str, Any] = answer.get("content", {})
+    kind = next(iter(contents), "")
+    example = contents[kind].get("example") if kind else None
     return {
         "status": status,
         "description": answer.get("description", ""),

@@ -34,9 +34,7 @@ if (form) {
       shown.alt = "";
     }
     if ((kind === "image" || kind === "video") && chosen.length <= MOST_THUMBNAILS) {
-      const address = URL.createObjectURL(file);
-      shown.src = address;
-      shown.addEventListener(kind === "video" ? "loadeddata" : "load", () => URL.revokeObjectURL(address));
+      shown.src = URL.createObjectURL(file);
       // A format that the browser cannot show can still be judged.
       shown.addEventListener("error", () => shown.removeAttribute("src"));
     }
@@ -55,6 +53,7 @@ if (form) {
       const next = item.nextElementSibling || item.previousElementSibling;
       chosen = chosen.filter((one) => one !== file);
       item.remove();
+      URL.revokeObjectURL(item.querySelector(".thumb").src);
       changed();
       (next ? next.querySelector("button") : byId("pick")).focus();
     });
