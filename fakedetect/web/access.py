@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -80,24 +80,25 @@ class Access:
         found = self.tokens.client(token) if self.tokens else None
         if found is None:
             return False
-        self._set(response, SESSION, found.owner, SESSION_S, secure)
+        self._set(response, SESSION, found.owner, SESSION_S, secure, "strict")
         return True
 
     def name_browser(self, request: Request, response: Response, *, secure: bool) -> None:
         """Give a browser a name of its own, by which it finds its jobs again."""
         if self.tokens is None and self._signer.read(request.cookies.get(BROWSER, ""), _BROWSER_S) is None:
-            self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure)
+            # Not "strict": a link from another site would come without the cookie, and the browser would get a new name and
+            # lose its jobs. Guard keeps other sites from changing anything.
+            self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure, "lax")
 
-    def _set(self, response: Response, name: str, text: str, most_s: float, secure: bool) -> None:
-        """Set a signed cookie. It is lax: with "strict", a link from another site would come without it, and the browser would
-        get a new name and lose its jobs. Requests that change something are kept from other sites by Guard.
-        """
+    def _set(
+        self, response: Response, name: str, text: str, most_s: float, secure: bool, samesite: Literal["strict", "lax"]
+    ) -> None:
         value = self._signer.sign(text)
-        response.set_cookie(name, value, int(most_s), httponly=True, samesite="lax", secure=secure)
+        response.set_cookie(name, value, int(most_s), httponly=True, samesite=samesite, secure=secure)
 
     def sign_out(self, response: Response) -> None:
         """Take the session from a browser."""
-        response.delete_cookie(SESSION, httponly=True, samesite="lax")
+        response.delete_cookie(SESSION, httponly=True, samesite="strict")
 
     def _count(self, name: str) -> None:
         """Take one request of a client's allowance, which fills up within a minute (a token bucket)."""
