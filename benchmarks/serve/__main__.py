@@ -37,7 +37,7 @@ def main() -> None:
             _print_load(work, photos, options.requests, options.clients)
         if options.kills:
             with _serve(work / "kills", "--max-queue", "100000") as serving:
-                print(vars(kills.run(serving, photos, options.kills)))
+                print(vars(kills.run(serving, work / "kills", photos, options.kills)))
 
 
 def _serve(data: Path, *more: str) -> Serving:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,8 +39,10 @@ class Kills:
     restart_s: float  # median
 
 
-def run(serving: Serving, photos: list[Path], kills: int, seed: int = 0) -> Kills:
-    """Send jobs from four threads, kill the server `kills` times after 1 to 5 s each, and look at every accepted job."""
+def run(serving: Serving, data: Path, photos: list[Path], kills: int, seed: int = 0) -> Kills:
+    """Send jobs from four threads, kill the server `kills` times after 1 to 5 s each, and look at every accepted job.
+    `data` is the data folder of the server.
+    """
     chance = random.Random(seed)
     seen, stop = Seen(), threading.Event()
     threads = [threading.Thread(target=_send, args=(serving, photos, seen, stop, number)) for number in range(4)]
@@ -57,8 +61,8 @@ def run(serving: Serving, photos: list[Path], kills: int, seed: int = 0) -> Kill
         rows = _rows(serving, job)
         lost += rows is None
         wrong += rows is not None and [row["path"] for row in rows] != names
-    listed = {job["id"] for job in _get(serving, "/v1/jobs?limit=100000")["jobs"]}
-    unknown = len(listed - seen.accepted.keys())
+    with closing(sqlite3.connect(data / "jobs.sqlite")) as connection:
+        unknown = len({job for (job,) in connection.execute("SELECT id FROM jobs")} - seen.accepted.keys())
     return Kills(kills, len(seen.accepted), lost, wrong, max(0, unknown - seen.broken), sorted(restarts)[kills // 2])
 
 

@@ -66,4 +66,3 @@ def score_rate(folder: Path, count: int) -> float:
 
     one = next(folder.rglob("*.jpg"))
     return (count - 1) / (seconds(folder) - seconds(one))
-
