@@ -48,7 +48,7 @@ ORDER = {
         ("app",),
         ("__main__",),
     ),
-    "benchmarks": (("",), ("speed", "videos", "fuzz"), ("gpu",)),
+    "benchmarks": (("",), ("speed", "videos", "fuzz", "serve"), ("gpu",)),
 }
 
 

@@ -59,9 +59,12 @@ class Panel:
         return list(self._offered)
 
     def load_all(self) -> None:
-        """Load every detector. Raises UserError for one that cannot be used."""
+        """Load every detector, and the face finder. Raises UserError for one that cannot be used."""
+        from fakedetect.faces.finder import FaceFinder
+
         for one in self._offered.values():
             self.chosen(one.name)
+        FaceFinder(device=self._device)
 
     def chosen(self, name: str) -> tuple[Detector, Detector | None]:
         """Return the detectors of a choice. Raises UserError for an unknown name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def judge(
         for row in rows:
             task = by_path[row["path"]]
             if task.results:
-                _write_pictures(task, row, videos, (detector, of_photos))
+                try:
+                    _write_pictures(task, row, videos, (detector, of_photos))
+                except Exception:  # a page without a picture is better than no verdict
+                    traceback.print_exc()
             yield task.id, row | {"path": task.name}
 
 

@@ -216,7 +216,7 @@ class Pool:
         slow = sum(one.is_slow for one in batch)
         self._slow += slow
         self.counts["batches"] += 1
-        begin = time.monotonic()
+        begin, is_late = time.monotonic(), False
         self.running |= {one.id: worker for one in batch}
         why = "judging it ended the process: it needs too much memory, or the file is malicious"
         try:
@@ -224,13 +224,14 @@ class Pool:
                 await worker.judge(batch)
         except TimeoutError:
             self.counts["timeouts"] += 1
+            is_late = True
             why = f"judging took longer than {self._settings.max_s:g} s, the limit of this server"
             raise _WorkerDied from None
         finally:
             self._slow -= slow
             for one in batch:
                 self.running.pop(one.id, None)
-            self._settle(batch, why)
+            self._settle(batch, why, is_late)
             self._rate += 0.1 * (len(batch) / max(1e-3, time.monotonic() - begin) * self._settings.workers - self._rate)
             async with self._news:
                 self._news.notify_all()
@@ -244,12 +245,14 @@ class Pool:
             return False
         return True
 
-    def _settle(self, batch: list[Ticket], why: str) -> None:
-        """Put back what was not answered, to be judged alone, or give it up."""
+    def _settle(self, batch: list[Ticket], why: str, is_late: bool) -> None:
+        """Put back what was not answered, to be judged alone, or give it up: what ended a worker while alone with it, or was
+        late while alone with it.
+        """
         for one in batch:
             if one.answer.done():
                 self.counts["judged"] += 1
-            elif one.alone or len(batch) == 1:
+            elif one.alone or (is_late and len(batch) == 1):
                 name = one.task.name if one.task else ""
                 one.answer.set_result(failed_row(name, why))
             else:
