@@ -6,7 +6,7 @@ const job = document.getElementById("job");
 const base = `/jobs/${job.dataset.job}`;
 const message = document.getElementById("message");
 const SUMMARY_EVERY_MS = 2000; // it is read out by screen readers
-const fetching = new Map(); // place -> whether its state changed again since
+const fetching = new Map(); // place -> {again: whether its state changed since, done: a promise}
 
 async function part(path) {
   const answer = await fetch(path); // accepts anything, so errors come as problem details
@@ -20,20 +20,28 @@ function fileAt(place) {
   return document.getElementById(`file-${place}`);
 }
 
-async function replaceFile(place) {
-  if (fetching.has(place)) {
-    fetching.set(place, true);
-    return;
-  }
+// Fetches a file's part; once more if its state changed in the meantime.
+async function fetchFile(place, running) {
   do {
-    fetching.set(place, false);
+    running.again = false;
     const made = document.createElement("template");
     made.innerHTML = await part(`${base}/files/${place}`);
     const fresh = made.content.querySelector("article");
     upgrade(fresh);
     fileAt(place).replaceWith(fresh);
-  } while (fetching.get(place));
-  fetching.delete(place);
+  } while (running.again);
+}
+
+function replaceFile(place) {
+  const known = fetching.get(place);
+  if (known) {
+    known.again = true;
+    return known.done;
+  }
+  const running = { again: false, done: null };
+  fetching.set(place, running);
+  running.done = fetchFile(place, running).finally(() => fetching.delete(place));
+  return running.done;
 }
 
 let summaryAt = 0;
@@ -102,7 +110,7 @@ function countJudged() {
 async function finish() {
   clearTimeout(summaryLater);
   for (const file of job.querySelectorAll("article:not([data-state=done])")) {
-    await replaceFile(file.dataset.place);
+    await replaceFile(Number(file.dataset.place));
   }
   await replaceSummary();
   document.getElementById("downloads").hidden = false;
