@@ -5,7 +5,6 @@ file, `/jobs/ID/files/PLACE`, that the page itself consists of.
 """
 
 import hashlib
-import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
@@ -23,6 +22,7 @@ from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tokens import Client
 
 STATIC = Path(__file__).parent / "static"
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_LOGIN_BYTES = 8192
 _ADVICE = {
     401: "Sign in with a token that the operator of this server gave you.",
@@ -38,7 +38,7 @@ class Pages:
 
     def __init__(self, service: Service):
         self.service = service
-        self._static = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
+        self._static = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in _KINDS}
         self._templates = Environment(
             loader=PackageLoader("fakedetect.web"),
             autoescape=True,
@@ -60,9 +60,8 @@ class Pages:
         """Return a style sheet or script of the package. Raises Problem 404."""
         if name not in self._static:
             raise Problem(404, "There is no such file.")
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         # Addresses in the pages have a digest of all files, so a browser never uses an old one.
-        return Response(self._static[name], media_type=kind, headers={"Cache-Control": "max-age=31536000, immutable"})
+        return Response(self._static[name], media_type=_KINDS[Path(name).suffix], headers={"Cache-Control": "max-age=31536000, immutable"})
 
     def render(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, or a part of one."""

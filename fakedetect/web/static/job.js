@@ -137,9 +137,9 @@ async function showHeat(button, address) {
     }
     const image = document.createElement("img"), note = document.createElement("p");
     image.src = URL.createObjectURL(await answer.blob());
-    image.alt = "Heat map of the pixels that were judged: bright where the score is most sensitive";
+    image.alt = `Heat map of ${place.dataset.of}`;
     note.className = "why";
-    note.textContent = "Bright where the score is most sensitive. It is attention, not proof.";
+    note.textContent = `Bright where the score of ${place.dataset.of} is most sensitive. It is attention, not proof.`;
     place.replaceChildren(image, note);
   } catch (error) {
     place.textContent = error.message;
