@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fakedetect.web.problems import Problem
+from fakedetect.web.problems import SECURITY_HEADERS, Problem
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tokens import SESSION_S, Client, Signer, Tokens, host_name
 
@@ -19,16 +19,6 @@ ANYONE = "anyone"  # the owner of jobs of clients without a name: whoever knows 
 SESSION, BROWSER = "fakelab_session", "fakelab_browser"  # cookies
 _BROWSER_S = 400 * 24 * 3600.0  # the most that browsers keep a cookie
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # with "no-referrer", browsers send forms with `Origin: null`, which Guard refuses
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
-    "Cache-Control": "no-store",
-}
 
 
 class Access:
@@ -130,7 +120,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=_headers_of(message))
-                for name, value in _HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 

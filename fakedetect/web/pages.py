@@ -61,7 +61,11 @@ class Pages:
         if name not in self._static:
             raise Problem(404, "There is no such file.")
         # Addresses in the pages have a digest of all files, so a browser never uses an old one.
-        return Response(self._static[name], media_type=_KINDS[Path(name).suffix], headers={"Cache-Control": "max-age=31536000, immutable"})
+        return Response(
+            self._static[name],
+            media_type=_KINDS[Path(name).suffix],
+            headers={"Cache-Control": "max-age=31536000, immutable"},
+        )
 
     def render(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, or a part of one."""
@@ -101,7 +105,7 @@ class Pages:
         return views.job_view(job, self.service.settings.keep_h)
 
     async def own_jobs(self, client: Client) -> list[Job]:
-        """Return the jobs of a client; none for clients without a name, who are not told apart."""
+        """Return the jobs of a client; none for clients without a name, which look all the same."""
         return [] if client.owner == ANYONE else await self.service.jobs.jobs_of(client.owner)
 
 

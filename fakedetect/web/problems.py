@@ -15,6 +15,16 @@ from starlette.exceptions import HTTPException
 from fakecore.errors import UserError
 
 MEDIA_TYPE = "application/problem+json"
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with "no-referrer", browsers send forms with `Origin: null`, which Guard refuses
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
+    "Cache-Control": "no-store",
+}
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -80,4 +90,6 @@ def add_handlers(app: FastAPI, page: Callable[[Request, Problem], Response] | No
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:
         _log.error("error in %s %s", request.method, request.url.path, exc_info=error)
-        return answer(request, Problem(500, "The server made an error; its log has the details."))
+        found = answer(request, Problem(500, "The server made an error; its log has the details."))
+        found.headers.update(SECURITY_HEADERS)  # this answer is made outside of all middleware
+        return found

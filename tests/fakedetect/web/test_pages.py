@@ -140,6 +140,17 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(serve):
     assert refused.status_code == 403
 
 
+def test_a_defect_is_answered_without_its_details(serve, monkeypatch):
+    client = serve()
+    monkeypatch.setattr(views, "job_view", lambda job, keep_h: 1 / 0)
+    client.get("/")
+    post(client)
+    quiet = TestClient(client.app, "http://127.0.0.1", raise_server_exceptions=False, cookies=client.cookies)
+    answer = quiet.get("/jobs", headers=HTML)
+    assert answer.status_code == 500 and "division" not in answer.text and "its log has the details" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 def test_no_page_needs_what_the_content_policy_forbids(serve):
     client = serve()
     job = post(client).headers["location"]
