@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from fakecore.media.colours import float_size
 from fakecore.media.pixels import ImageError, open_image, read_bytes
 from fakedetect.audits.containers import read_container
 from fakedetect.inspection.findings import Finding, rank
+from fakedetect.inspection.manifests import findings_in_manifest, has_manifest
 from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp
 
-_C2PA = (b"c2pa", b"jumb")  # both stand in the box of a manifest (C2PA specification, JUMBF)
 _MANIFEST_BYTES = 4 << 20  # of a video, at either end
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
 _EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer")
@@ -48,23 +49,22 @@ class Inspected:
         }
 
 
-def inspect_file(path: str) -> Inspected:
-    """Return the findings of a photo or video."""
+def inspect_file(path: str, *, trust: str | None = None) -> Inspected:
+    """Return the findings of a photo or video. `trust`: root certificates of signers to trust, PEM."""
     try:
         data = read_bytes(Path(path))
-        found = list(_of_image(data, Path(path).name))
+        found = list(_of_image(data, Path(path).name, trust))
     except ImageError as error:
         if error.kind == "video":
-            return _inspect_video(path)
+            return _inspect_video(path, trust)
         return Inspected(path, "image", error.status, str(error))
     return Inspected(path, "image", findings=sorted(found, key=rank))
 
 
-def _of_image(data: bytes, name: str) -> Iterator[Finding]:
+def _of_image(data: bytes, name: str, trust: str | None) -> Iterator[Finding]:
     """Yield the findings of an image file. Raises ImageError."""
     if float_size(data):  # neither Pillow nor OpenCV reads texts in them
         yield from findings_in_xmp(data, "XMP")
-        yield from _manifest(data)
         return
     with open_image(data) as image:
         exif = image.getexif()
@@ -74,7 +74,8 @@ def _of_image(data: bytes, name: str) -> Iterator[Finding]:
     yield from findings_in_texts(texts)
     yield from findings_in_xmp(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP")
     yield from _camera(exif, has_note)
-    yield from _manifest(data)
+    if has_manifest(data):
+        yield from findings_in_manifest(io.BytesIO(data), trust)
     container = read_container(data, name)
     if container.jpeg_quality is not None:
         tables = "libjpeg's tables" if container.jpeg_tables == "libjpeg" else "tables of its own"
@@ -118,18 +119,7 @@ def _camera(exif: Mapping[int, Any], has_note: bool) -> Iterator[Finding]:
         yield Finding(says, "EXIF camera", "camera", "medium" if has_note else "weak")
 
 
-def _manifest(data: bytes) -> Iterator[Finding]:
-    """Yield that a C2PA manifest is there, and what it states. Its signature is not verified."""
-    if all(mark in data for mark in _C2PA):
-        says = "a C2PA manifest; its signature was not verified"
-        yield Finding(
-            says, "C2PA", "nothing", "weak", "a signature protects it; whether it is valid is not checked here"
-        )
-        for one in findings_in_xmp(data[data.find(_C2PA[1]) :], "C2PA"):
-            yield Finding(one.says, one.where, one.points_to, "medium", "only a verified signature shows who said so")
-
-
-def _inspect_video(path: str) -> Inspected:
+def _inspect_video(path: str, trust: str | None) -> Inspected:
     import av
 
     from fakecore.media.videostream import VideoError, open_stream
@@ -145,11 +135,13 @@ def _inspect_video(path: str) -> Inspected:
             head = file.read(_MANIFEST_BYTES)
             file.seek(max(0, Path(path).stat().st_size - _MANIFEST_BYTES))
             ends = head + file.read(_MANIFEST_BYTES)
+            file.seek(0)
+            signed = list(findings_in_manifest(file, trust)) if has_manifest(ends) else []
     except VideoError as error:
         return Inspected(path, "video", error.status, str(error))
     except (av.error.FFmpegError, OSError) as error:
         return Inspected(path, "video", "unreadable", str(error))
-    found = [*findings_in_texts(texts), *_manifest(ends), *_of_recorder(texts)]
+    found = [*findings_in_texts(texts), *signed, *_of_recorder(texts)]
     found += [one for text in texts.items() for one in findings_in_xmp(text[1].encode(), text[0])]
     return Inspected(path, "video", findings=sorted(dict.fromkeys(found), key=rank))
 
