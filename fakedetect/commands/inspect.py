@@ -45,7 +45,9 @@ def inspect(
         raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
     roots = _certificates(trust) if trust else None
     found = [
-        inspect_file(path, trust=roots) if problem is None else Inspected(path, "image", "unreadable", problem)
+        inspect_file(path, deep=True, trust=roots)
+        if problem is None
+        else Inspected(path, "image", "unreadable", problem)
         for path, problem in inputs
     ]
     if as_json:
