@@ -26,7 +26,7 @@ from fakedetect.inspection.thumbnails import compare_thumbnail
 _BANDS = ((30, 50), (50, 60), (60, 70), (70, 80), (80, 90), (90, 96), (96, 100))
 _QUALITIES = (50, 60, 70, 80, 85, 90, 95)
 _ONCE_EACH = 4  # qualities tried for a photo
-_TWICE = 40  # photos
+_TWICE = 20  # photos
 _REPEATS = 7
 
 Change = Callable[[Image.Image], Image.Image]

@@ -1,4 +1,4 @@
-"""`inspect`: the findings of photos and videos. Nothing is decoded, and nothing a file says changes its score."""
+"""`inspect`: the findings of photos and videos. Pixels are decoded on demand, and nothing a file says changes its score."""
 
 from __future__ import annotations
 
