@@ -21,9 +21,10 @@ from fakecore.media.pixels import ImageError, read_bytes
 from fakecore.progress import progress_bar
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
+from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
-from fakedetect.scoring.photos import COLUMNS, PhotoJudge, with_judgement
+from fakedetect.scoring.photos import PhotoJudge, with_judgement
 from fakedetect.scoring.video import VideoJudge
 
 NUMBERS = ("p_fake", "threshold", "real_below")
