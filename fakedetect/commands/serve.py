@@ -61,7 +61,7 @@ def serve(
     """Serve a web page and an API that judge photos and videos.
 
     Anyone on this machine can then open the page in a browser; programs use the API, described at /docs. Jobs are kept in
-    --data: a server that was stopped or killed goes on with them.
+    --data: a server that was stopped or killed resumes them.
 
     \b
     Examples:

@@ -1,24 +1,32 @@
-"""`inspect`: the findings of photos and videos. Nothing is decoded, and nothing a file says changes its score."""
+"""`inspect`: the findings of photos and videos. Pixels are decoded on demand, and nothing a file says changes its score."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 
 from fakecore.media.colours import float_size
-from fakecore.media.pixels import ImageError, open_image, read_bytes
-from fakedetect.audits.containers import read_container
-from fakedetect.inspection.findings import Finding, rank
-from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp
+from fakecore.media.jpegheader import bare_jpeg
+from fakecore.media.pixels import MAX_PIXELS, ImageError, open_image, read_bytes
+from fakedetect.audits.containers import JPEG_SUFFIXES, bare_encoding, container_of
+from fakedetect.inspection.cameras import findings_of_camera
+from fakedetect.inspection.compression import findings_of_compression
+from fakedetect.inspection.findings import Finding, rank, shown
+from fakedetect.inspection.manifests import findings_in_manifest, has_manifest
+from fakedetect.inspection.stealth import hidden_texts
+from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp, texts_in_xmp
+from fakedetect.inspection.thumbnails import findings_in_thumbnail
 
-_C2PA = (b"c2pa", b"jumb")  # both stand in the box of a manifest (C2PA specification, JUMBF)
 _MANIFEST_BYTES = 4 << 20  # of a video, at either end
-_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
-_EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer")
+_USER_COMMENT = 0x9286
+_EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer", "Make", "Model")
+_IPTC_TEXTS = {(2, 110): "credit", (2, 115): "source", (2, 120): "caption", (2, 65): "program"}
 
 
 @dataclass(frozen=True)
@@ -48,41 +56,75 @@ class Inspected:
         }
 
 
-def inspect_file(path: str) -> Inspected:
-    """Return the findings of a photo or video."""
+def inspect_file(path: str, *, deep: bool = False, trust: str | None = None, data: bytes | None = None) -> Inspected:
+    """Return the findings of a photo or video.
+
+    Reads headers only, and decodes pixels too if `deep`: the embedded thumbnail is compared with the photo, and traces of
+    double compression and of hidden texts are searched. `trust`: root certificates of C2PA signers to trust, PEM. `data`:
+    the content of a photo, if it was read already.
+    """
     try:
-        data = read_bytes(Path(path))
-        found = list(_of_image(data, Path(path).name))
+        content = read_bytes(Path(path)) if data is None else data
+        found = list(_of_photo(content, PurePath(path).name, trust))
+        if deep:
+            found += _in_pixels(content)
     except ImageError as error:
         if error.kind == "video":
-            return _inspect_video(path)
+            return _inspect_video(path, trust)
         return Inspected(path, "image", error.status, str(error))
     return Inspected(path, "image", findings=sorted(found, key=rank))
 
 
-def _of_image(data: bytes, name: str) -> Iterator[Finding]:
-    """Yield the findings of an image file. Raises ImageError."""
-    if float_size(data):  # neither Pillow nor OpenCV reads texts in them
+def _of_photo(data: bytes, name: str, trust: str | None) -> Iterator[Finding]:
+    """Yield the findings in the header of a photo. Raises ImageError."""
+    if bare := bare_jpeg(data, MAX_PIXELS):  # most photos, and nothing else can be found in their headers
+        yield _encoding(*bare_encoding(*bare))
+        if (suffix := PurePath(name).suffix.lower()[1:]) not in JPEG_SUFFIXES:
+            yield _renamed("JPEG", suffix or "none")
+    elif float_size(data):  # neither Pillow nor OpenCV reads texts in them
         yield from findings_in_xmp(data, "XMP")
-        yield from _manifest(data)
         return
+    else:
+        yield from _of_image(data, name)
+    if has_manifest(data):
+        yield from findings_in_manifest(io.BytesIO(data), trust)
+
+
+def _of_image(data: bytes, name: str) -> Iterator[Finding]:
+    """Yield what Pillow reads in the header of a photo. Raises ImageError."""
     with open_image(data) as image:
         exif = image.getexif()
         texts = dict(_texts(image, exif))
         packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-        has_note = _MAKER_NOTE in exif.get_ifd(ExifTags.IFD.Exif)
-    yield from findings_in_texts(texts)
-    yield from findings_in_xmp(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP")
-    yield from _camera(exif, has_note)
-    yield from _manifest(data)
-    container = read_container(data, name)
+        camera = list(findings_of_camera(exif))
+        container = container_of(image, data, name)
+    packet = packet if isinstance(packet, bytes) else str(packet).encode("utf-8", "replace")
+    yield from findings_in_texts(texts | texts_in_xmp(packet))
+    yield from findings_in_xmp(packet, "XMP")
+    yield from camera
     if container.jpeg_quality is not None:
-        tables = "libjpeg's tables" if container.jpeg_tables == "libjpeg" else "tables of its own"
-        says = f"quality {container.jpeg_quality}, {tables}, {container.subsampling}"
-        yield Finding(says, "JPEG encoding", "nothing", "weak", "follows from the last program that saved it")
+        yield _encoding(container.jpeg_quality, container.jpeg_tables == "libjpeg", container.subsampling)
     if not container.extension_agrees:
-        says = f"a {container.format} file named .{container.extension}"
-        yield Finding(says, "file name", "nothing", "weak", "anyone can rename it")
+        yield _renamed(container.format, container.extension)
+
+
+def _in_pixels(data: bytes) -> Iterator[Finding]:
+    """Yield what takes decoding. Nothing where pixels are damaged."""
+    yield from findings_in_thumbnail(data)
+    yield from findings_of_compression(data)
+    for where, text in hidden_texts(data):
+        yield Finding(f"parameters of a generator: {shown(text)}", where, "generated", "strong")
+
+
+def _encoding(quality: int, exact: bool, subsampling: str | None) -> Finding:
+    tables = "libjpeg's tables" if exact else "tables of its own"
+    says = f"quality {quality}, {tables}, {subsampling}"
+    return Finding(says, "JPEG encoding", "nothing", "weak", "follows from the last program that saved it")
+
+
+def _renamed(image_format: str, extension: str) -> Finding:
+    says = f"a {image_format} file named .{extension}"
+    return Finding(says, "file name", "nothing", "weak", "anyone can rename it")
 
 
 def _texts(image: Image.Image, exif: Image.Exif) -> Iterator[tuple[str, str]]:
@@ -97,9 +139,22 @@ def _texts(image: Image.Image, exif: Image.Exif) -> Iterator[tuple[str, str]]:
     for tag, value in exif.items():
         if (named := ExifTags.TAGS.get(tag)) in _EXIF_TEXTS and isinstance(value, str):
             yield f"EXIF {named}", value
+    if "photoshop" in image.info:
+        yield from _iptc_texts(image)
     written = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
     if isinstance(written, bytes):
         yield "EXIF UserComment", _user_comment(written)
+
+
+def _iptc_texts(image: Any) -> Iterator[tuple[str, str]]:
+    """Yield (where, text) of IPTC fields (IIM 4.2) that name programs and sources."""
+    fields = {}
+    with suppress(Exception):  # damaged fields raise any error, and are not needed
+        fields = IptcImagePlugin.getiptcinfo(image) or {}
+    for number, name in _IPTC_TEXTS.items():
+        held = fields.get(number)
+        if isinstance(held, bytes):
+            yield f"IPTC {name}", held.decode("utf-8", "replace")
 
 
 def _user_comment(value: bytes) -> str:
@@ -110,26 +165,7 @@ def _user_comment(value: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _camera(exif: Mapping[int, Any], has_note: bool) -> Iterator[Finding]:
-    make, model = (str(exif.get(tag) or "").strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-    if make or model:
-        says = " ".join(part for part in (make, model) if part)
-        says += ", with the maker's own notes" if has_note else ", without the maker's own notes, which cameras write"
-        yield Finding(says, "EXIF camera", "camera", "medium" if has_note else "weak")
-
-
-def _manifest(data: bytes) -> Iterator[Finding]:
-    """Yield that a C2PA manifest is there, and what it states. Its signature is not verified."""
-    if all(mark in data for mark in _C2PA):
-        says = "a C2PA manifest; its signature was not verified"
-        yield Finding(
-            says, "C2PA", "nothing", "weak", "a signature protects it; whether it is valid is not checked here"
-        )
-        for one in findings_in_xmp(data[data.find(_C2PA[1]) :], "C2PA"):
-            yield Finding(one.says, one.where, one.points_to, "medium", "only a verified signature shows who said so")
-
-
-def _inspect_video(path: str) -> Inspected:
+def _inspect_video(path: str, trust: str | None) -> Inspected:
     import av
 
     from fakecore.media.videostream import VideoError, open_stream
@@ -145,11 +181,13 @@ def _inspect_video(path: str) -> Inspected:
             head = file.read(_MANIFEST_BYTES)
             file.seek(max(0, Path(path).stat().st_size - _MANIFEST_BYTES))
             ends = head + file.read(_MANIFEST_BYTES)
+            file.seek(0)
+            signed = list(findings_in_manifest(file, trust)) if has_manifest(ends) else []
     except VideoError as error:
         return Inspected(path, "video", error.status, str(error))
     except (av.error.FFmpegError, OSError) as error:
         return Inspected(path, "video", "unreadable", str(error))
-    found = [*findings_in_texts(texts), *_manifest(ends), *_of_recorder(texts)]
+    found = [*findings_in_texts(texts), *signed, *_of_recorder(texts)]
     found += [one for text in texts.items() for one in findings_in_xmp(text[1].encode(), text[0])]
     return Inspected(path, "video", findings=sorted(dict.fromkeys(found), key=rank))
 

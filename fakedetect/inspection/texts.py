@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 
 from fakecore.media.provenance import SENTENCES
-from fakedetect.inspection.findings import Finding
+from fakedetect.inspection.findings import Finding, shown
 
 # IPTC "Digital Source Type" NewsCodes, 2024: what each term points to.
 SOURCE_TYPES = {
@@ -26,15 +27,30 @@ SOURCE_TYPES = {
     "print": "camera",
 }
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w+)", re.IGNORECASE)
+_ELSEWHERE = re.compile(rb"dcterms:provenance(?:=[\"']|>)\s*([^\"'<>\s]+)")  # C2PA specification, "External Manifests"
 # Fields of PNG text that one program alone writes.
 _FIELDS = {
     "invokeai_metadata": "InvokeAI",
     "invokeai_graph": "InvokeAI",
+    "invokeai_workflow": "InvokeAI",
     "sd-metadata": "InvokeAI",
     "dream": "InvokeAI",
     "fooocus_scheme": "Fooocus",
     "workflow": "ComfyUI",
 }
+# What one program alone writes into a text, in any field.
+_RECORDS = (
+    (r"Steps: \d+.*Sampler: ", "parameters of a Stable Diffusion web UI"),  # AUTOMATIC1111 and its descendants
+    (
+        r'^(?:prompt|workflow)\s*:\s*\{.*"(?:class_type|nodes)"',
+        "a ComfyUI record",
+    ),  # in EXIF Make and Model of WebP files
+    (r'"sui_image_params"', "a SwarmUI record"),
+    (r'"uc"\s*:.*"sampler"\s*:|"sampler"\s*:.*"uc"\s*:', "a NovelAI record"),
+    (r"Job ID: [0-9a-f]{8}-[0-9a-f-]{27}", "a Midjourney job"),
+    (r"^AI generated;", "a record of FLUX"),  # EXIF Software, as the program of its authors writes it
+)
+_PATTERNS = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), what) for pattern, what in _RECORDS)
 # Names of generators in any text, and of editors in the field Software.
 _GENERATORS = (
     *(
@@ -46,9 +62,19 @@ _GENERATORS = (
         "Stable Diffusion",
         "InvokeAI",
         "ComfyUI",
-        "Fooocus",
+        "SwarmUI",
     ),
-    *("Made with Google AI", "Imagen", "Ideogram", "Leonardo.Ai", "Bing Image Creator", "Grok", "ChatGPT", "gpt-image"),
+    *(
+        "Fooocus",
+        "Draw Things",
+        "DreamStudio",
+        "Stability AI",
+        "Black Forest Labs",
+        "Made with Google AI",
+        "Google Gemini",
+    ),
+    *("AI-Generated with Google", "Google Imagen", "Imagen 2", "Imagen 3", "Imagen 4", "Ideogram", "Leonardo.Ai"),
+    *("Bing Image Creator", "Microsoft Designer", "ChatGPT", "gpt-image", "gpt-4o", "xAI Grok", "Grok Image"),
 )
 _EDITORS = (
     "Photoshop",
@@ -62,54 +88,80 @@ _EDITORS = (
     "Canva",
     "Paint.NET",
 )
-_WEB_UI = re.compile(
-    r"Steps: \d+.*Sampler: ", re.DOTALL
-)  # as AUTOMATIC1111's web UI and its descendants write parameters
-_MIDJOURNEY = re.compile(r"Job ID: [0-9a-f-]{36}")
-_SHOWN = 160  # characters of a text
+_SEARCHED = 20_000  # characters of a text: patterns take quadratic time on hostile ones
+# Fields that name the program or the maker, not what a picture shows.
+_OF_ORIGIN = {
+    "software",
+    "creatortool",
+    "credit",
+    "make",
+    "model",
+    "author",
+    "artist",
+    "creator",
+    "source",
+    "generator",
+}
+_XMP_TEXT = re.compile(
+    rb"\b(?:xmp:(CreatorTool)|photoshop:(Credit)|photoshop:(Source)|dc:(creator)|dc:(description)|exif:(UserComment))"
+    rb"(?:=[\"']([^\"']{1,4000})|>\s*(?:<rdf:\w+[^>]*>\s*){0,2}([^<]{1,4000})<)"
+)
 
 
 def findings_in_texts(texts: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what `texts` say: {where: text}; `where` ends in the name of the field, such as "PNG text parameters"."""
     for where, text in texts.items():
         field = where.rpartition(" ")[2].lower()
-        if _WEB_UI.search(text):
-            yield _generated("parameters of a Stable Diffusion web UI", where, text)
+        if record := next((what for pattern, what in _PATTERNS if pattern.search(text[:_SEARCHED])), None):
+            yield _generated(record, where, text)
         elif field in _FIELDS or (field == "prompt" and '"class_type"' in text):
             yield _generated(f"a {_FIELDS.get(field, 'ComfyUI')} record", where, text)
-        elif _MIDJOURNEY.search(text):
-            yield _generated("a Midjourney job", where, text)
         elif any(sentence in text for sentence in SENTENCES.values()):
             made = SENTENCES["fake"] in text
             kind = "generated" if made else "nothing"
-            yield Finding(f"fakelab's own label: {text.strip()}", where, kind, "strong" if made else "weak")
+            yield Finding(f"fakelab's own label: {shown(text)}", where, kind, "strong" if made else "weak")
         elif name := _named(text, _GENERATORS):
-            yield _generated(f"the name {name}", where, text)
+            # A caption may mention a generator for another reason.
+            yield _generated(f"the name {name}", where, text, "strong" if field in _OF_ORIGIN else "medium")
         elif field in ("software", "creatortool") and (name := _named(text, _EDITORS)):
-            yield Finding(f"edited with {text.strip()[:_SHOWN]}", where, "edited", "medium")
+            yield Finding(f"edited with {shown(text)}", where, "edited", "medium")
         elif field in ("software", "creatortool", "comment", "encoder"):
-            yield Finding(_short(text), where, "nothing", "weak")
+            yield Finding(shown(text), where, "nothing", "weak")
 
 
 def findings_in_xmp(packet: bytes, where: str) -> Iterator[Finding]:
     """Yield what an XMP packet, or any bytes with one, says of its source."""
-    for term in dict.fromkeys(_SOURCE_TYPE.findall(packet)):
-        name = term.decode("ascii", "replace")
+    for name in source_types(packet):
         points_to = SOURCE_TYPES.get(name, "nothing")
         yield Finding(
             f"IPTC digital source type {name}", where, points_to, "strong" if points_to != "nothing" else "weak"
         )
+    if elsewhere := _ELSEWHERE.search(packet):
+        says = (
+            f"a reference to a C2PA manifest elsewhere, not fetched: {shown(elsewhere[1].decode('utf-8', 'replace'))}"
+        )
+        yield Finding(says, "C2PA", "nothing", "weak")
 
 
-def _generated(what: str, where: str, text: str) -> Finding:
-    return Finding(f"{what}: {_short(text)}", where, "generated", "strong")
+def source_types(held: bytes) -> list[str]:
+    """Return the terms of IPTC digital source types in any bytes, each once, as in ["digitalCapture"]."""
+    return [term.decode("ascii", "replace") for term in dict.fromkeys(_SOURCE_TYPE.findall(held))]
+
+
+def texts_in_xmp(packet: bytes) -> dict[str, str]:
+    """Return the texts of an XMP packet that name programs, makers and descriptions: {"XMP CreatorTool": "..."}."""
+    found = {}
+    for match in _XMP_TEXT.finditer(packet):
+        *names, attribute, element = match.groups()
+        name = next(one for one in names if one).decode()
+        found[f"XMP {name}"] = html.unescape((attribute or element).decode("utf-8", "replace"))
+    return found
+
+
+def _generated(what: str, where: str, text: str, strength: str = "strong") -> Finding:
+    return Finding(f"{what}: {shown(text)}", where, "generated", strength)
 
 
 def _named(text: str, names: tuple[str, ...]) -> str | None:
     lower = text.lower()
     return next((name for name in names if name.lower() in lower), None)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

@@ -59,7 +59,7 @@ class Jobs:
         self._size: tuple[float, int] = (-1e9, 0)  # of the data folder: when it was measured, bytes
 
     async def start(self) -> None:
-        """Delete what no job owns, and go on with what was unfinished when the last server ended."""
+        """Delete what no job owns, and resume what was unfinished when the last server ended."""
         shutil.rmtree(self.incoming, ignore_errors=True)
         for folder in (self.incoming, self._folder):
             folder.mkdir(exist_ok=True, mode=0o700)
@@ -75,11 +75,11 @@ class Jobs:
                 if file.state != "done":
                     await self._submit(job, file)
         if waiting:
-            _log.info("going on with %d files of an earlier server", len(waiting))
+            _log.info("resuming %d files of an earlier server", len(waiting))
         self._keep(self._clean_up())
 
     async def stop(self) -> None:
-        """Stop; what is unfinished goes on at the next start."""
+        """Stop; what is unfinished is resumed at the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

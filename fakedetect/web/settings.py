@@ -1,4 +1,4 @@
-"""What `serve` is told: detectors, where it listens and keeps its jobs, and its limits."""
+"""The settings of `serve`: detectors, where it listens and keeps its jobs, and its limits."""
 
 from __future__ import annotations
 
