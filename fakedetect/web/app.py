@@ -24,8 +24,8 @@ what each detector was trained on and what share of fakes it detects."""
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
-    """Return the application; its workers start, and its jobs are resumed, with its lifespan. Raises UserError for tokens, detectors
-    and data that cannot be used.
+    """Return the application; its workers start, and its jobs are resumed, with its lifespan. Raises UserError for tokens,
+    detectors and data that cannot be used.
     """
     pool = Pool(settings, choices(settings))
     store = Store(settings.data)
