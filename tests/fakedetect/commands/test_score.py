@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakecore.media.pixels import encode_png
-from fakedetect.commands.score import _line
+from fakedetect.commands import scorerows
 from fakelab import app as cli
 
 KEYS = {"path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error"}
@@ -118,7 +118,7 @@ def test_an_empty_path_is_not_the_current_folder(trained, tmp_path, capsys):
 )
 def test_text_never_states_a_certainty(p_fake, expected):
     row = {"path": "a.png", "status": "ok", "p_fake": p_fake, "verdict": "real", "note": None}
-    assert _line(row).split() == [expected, "real", "a.png"]
+    assert scorerows.line(row).split() == [expected, "real", "a.png"]
 
 
 def test_text_states_the_note(trained, tmp_path, write_folder, capsys):

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
-from fakedetect.scoring.files import COLUMNS, ResultsFile, changed_since, score_files
+from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import list_inputs
-from fakedetect.scoring.photos import OUTSIDE_NOTE
+from fakedetect.scoring.photos import COLUMNS, OUTSIDE_NOTE
+from fakedetect.scoring.results import ResultsFile, changed_since
 
 ODD_NAMES = (
     "with space.png",

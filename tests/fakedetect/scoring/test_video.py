@@ -15,7 +15,8 @@ from fakedetect.faces.options import EACH_S, FIRST, LATER_S
 from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
-from fakedetect.scoring.files import COLUMNS, ResultsFile
+from fakedetect.scoring.photos import COLUMNS
+from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 
 SIZE = 16  # pixels: the side of a face in these videos and of the detector's input

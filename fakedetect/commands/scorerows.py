@@ -1,0 +1,112 @@
+"""What `score` prints of its rows: lines or JSON, all or some, in order or sorted; and the counts at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fakecore.errors import unknown_name
+from fakecore.messages import counted
+from fakecore.progress import say
+
+VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which rows are printed: of some verdicts, from a p_fake up, sorted or not; `everything` includes files that could not be
+    judged. Raises UserError for an unknown verdict.
+    """
+
+    verdicts: frozenset[str] = frozenset(VERDICTS)
+    min_p: float = 0.0
+    sort: bool = False
+    everything: bool = True
+
+    def __post_init__(self) -> None:
+        for name in self.verdicts - frozenset(VERDICTS):
+            raise unknown_name("verdict", name, VERDICTS)
+
+    def has(self, row: dict) -> bool:
+        """Return whether a row is printed."""
+        return self.everything or (row["verdict"] in self.verdicts and row["p_fake"] >= self.min_p)
+
+
+@dataclass
+class RowPrinter:
+    """Prints rows as lines or JSON, or nothing if `quiet`; counts them all."""
+
+    shown: Shown
+    as_json: bool
+    quiet: bool = False
+    counts: Counter = field(default_factory=Counter)  # of each verdict, or of the status of what has none
+    _kept: list[dict] = field(default_factory=list)  # to be sorted
+
+    def count(self, row: dict) -> None:
+        """Count a row that is not printed: an earlier call did."""
+        self.counts[row["verdict"] or row["status"]] += 1
+
+    def add(self, rows: list[dict]) -> None:
+        """Count rows and print those that are shown, or keep them to be sorted."""
+        for row in rows:
+            self.count(row)
+            if self.quiet or not self.shown.has(row):
+                continue
+            if self.shown.sort:
+                self._kept.append(row)
+            else:
+                self._print(row)
+        sys.stdout.flush()
+
+    def finish(self, out: Path | None, *, report: bool) -> int:
+        """Print the sorted rows, the counts, and where the results are; return 1 if some input could not be scored, else 0."""
+        for row in sorted(self._kept, key=suspicion):
+            self._print(row)
+        lost = {name: n for name, n in self.counts.items() if name not in VERDICTS}
+        text = ", ".join(f"{self.counts[name]:,} {name}" for name in VERDICTS if self.counts[name]) or "none scored"
+        if lost:
+            text += "; not scored: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
+        where = f"; {'report:' if report else 'rows in'} {out}" if out else ""
+        say(f"{counted(sum(self.counts.values()), 'file')}: {text}{where}")
+        return 1 if lost else 0
+
+    def _print(self, row: dict) -> None:
+        print(json.dumps(row) if self.as_json else line(row))
+
+
+def suspicion(row: dict) -> tuple[int, float]:
+    """Return a sort key of rows, the most suspicious first; those without a verdict come last."""
+    return (VERDICTS.index(row["verdict"]), -row["p_fake"]) if row["verdict"] else (len(VERDICTS), 0.0)
+
+
+def line(row: dict) -> str:
+    """Return a row as one line of text."""
+    name = printable(row["path"])
+    if row["status"] != "ok":
+        return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
+    shown = f"{format_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
+    if row.get("tracks"):
+        shown += f": {_tracks(row)}"
+    return shown + (f"  ({row['note']})" if row["note"] else "")
+
+
+def printable(path: str) -> str:
+    """Return a path without line breaks and control characters."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _tracks(row: dict) -> str:
+    """Return the number of tracks of a video, and when the deciding one is visible."""
+    key = (row["p_fake"], row["verdict"])
+    worst = next(track for track in row["tracks"] if (track["p_fake"], track["verdict"]) == key)
+    when = f"{worst['start_s']:.1f} to {worst['end_s']:.1f} s"
+    many = len(row["tracks"]) > 1
+    return f"{counted(len(row['tracks']), 'track')}, the worst at {when}" if many else f"one track, {when}"
+
+
+def format_p_fake(p_fake: float) -> str:
+    """Format p_fake with four decimals, but never as 0 or 1: no detector is certain."""
+    return "<0.0001" if p_fake < 0.0001 else ">0.9999" if p_fake > 0.9999 else f"{p_fake:.4f}"
