@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +18,13 @@ from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
 
 if TYPE_CHECKING:
     from fakedetect.faces.options import VideoOptions
-    from fakedetect.scoring.results import ResultsFile
-    from fakedetect.scoring.session import Resumed
+    from fakedetect.scoring.inputs import Input
+    from fakedetect.scoring.results import Known, ResultsFile
+    from fakedetect.scoring.session import Session
     from fakedetect.scoring.sorting import Sorter
     from fakedetect.scoring.video import VideoJudge
+
+_COUNTED = 10_000  # files: a progress bar has a total if there are fewer
 
 
 def score(
@@ -159,53 +164,57 @@ def _score(
     from fakedetect.scoring.results import ResultsFile
     from fakedetect.scoring.session import Session, load_detectors
 
-    inputs = _inputs(paths, out)
+    first, rest = _inputs(paths, out)
+    total = len(first) if len(first) < _COUNTED else None
     page = out if out and _is_page(out) else None
     if page:
         refuse_page(page)
     if drawn:
-        refuse_video(drawn, len(inputs), out)
+        refuse_video(drawn, total or _COUNTED, out)
     detector, of_photos = load_detectors(detector_path, device, whole_frame=options.whole_frame)
     detectors = [one for one in (detector, of_photos) if one]
     results = ResultsFile(out, *detectors) if out and not page else None
     on_page: list[dict] = []
+    known = 0
 
     def on_progress(path: str, analysed: int, expected: int) -> None:
         bar.note(f"{Path(path).name}: {analysed:,} of {counted(expected, 'frame')}")
-        if stop.asked:
-            raise Interrupted(_resume_hint(results))
+        _check(stop, results)
+
+    def on_known(one: Input, row: Known) -> None:
+        nonlocal known
+        known += 1
+        shown.count(row.verdict, row.status)
+        if sorter:
+            sorter.add(one.path, row.verdict)
+        bar.note(f"{known:,} are already in {out}")
+        _check(stop, results)
 
     session = Session(
         detector,
         of_photos,
         options=options,
         results=results,
-        stability=bool(page) or len(inputs) == 1 if stability is None else stability,
+        stability=bool(page) or total == 1 if stability is None else stability,
         keep=bool(page or drawn),
         on_progress=on_progress,
+        on_known=on_known,
     )
-    before = session.resume(inputs)
-    _say_resumed(before, len(inputs), out)
-    for row in before.rows.values():
-        shown.count(row)
-        if sorter:
-            sorter.add(row)
-    todo = [item for item in inputs if item[0] not in before.rows]
-    with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
-        for rows in session.judge(todo):
+    with StopRequest() as stop, progress_bar("scoring", total, "files") as bar:
+        for rows in session.judge(chain(first, rest)):
             shown.add(rows)
             if sorter:
                 for row in rows:
-                    sorter.add(row)
+                    sorter.add(row["path"], row["verdict"])
             if page:
                 on_page += rows
             bar.advance(len(rows))
-            if stop.asked:
-                raise Interrupted(_resume_hint(results))
+            _check(stop, results)
+    _say_resumed(session, known, shown, out)
     if page:
         write_score_page(page, on_page, session.videos.shown, detector, of_photos)
     if drawn:
-        _draw(inputs[0][0], drawn, session.videos)
+        _draw(first[0].path, drawn, session.videos)
     code = shown.finish(out, report=bool(page))
     for one in detectors:
         say(f"{one.name}: {expectation(one.facts)}")
@@ -216,28 +225,39 @@ def _is_page(out: Path) -> bool:
     return out.suffix.lower() == ".html"
 
 
-def _inputs(paths: list[str], out: Path | None) -> list[tuple[str, str | None]]:
-    """Return the (path, problem) of all files but `out`. Raises UserError if there are none."""
-    from fakedetect.scoring.inputs import list_inputs
+def _inputs(paths: list[str], out: Path | None) -> tuple[list[Input], Iterator[Input]]:
+    """Return the first inputs, at most _COUNTED, and the others, which are listed when they are needed; `out` is none of them.
+    Raises UserError if there are none.
+    """
+    from fakedetect.scoring.inputs import walk_inputs
 
-    inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
-    if not inputs:
+    found = walk_inputs(paths)
+    if out is not None:
+        found = (one for one in found if not one.path.endswith(out.name) or Path(one.path).absolute() != out.absolute())
+    first = list(islice(found, _COUNTED))
+    if not first:
         raise UserError(
             "there is nothing to score",
             got=f"no files in {', '.join(paths)}",
             expected="images, videos, or folders that contain them",
             remedy="Hidden files and lists such as metadata.csv are skipped.",
         )
-    return inputs
+    return first, found
 
 
-def _say_resumed(before: Resumed, inputs: int, out: Path | None) -> None:
-    if before.other_options:
-        say(f"{counted(before.other_options, 'video')} in it scored with other options: scoring again")
-    if before.changed:
-        say(f"{before.changed:,} of them changed since they were scored: scoring again")
-    if before.rows:
-        say(f"{len(before.rows):,} of {inputs:,} are already in {out}")
+def _check(stop: StopRequest, results: ResultsFile | None) -> None:
+    """Raise Interrupted if a stop was asked for."""
+    if stop.asked:
+        raise Interrupted("the rows in --out are complete; the same command resumes" if results else "")
+
+
+def _say_resumed(session: Session, known: int, shown: RowPrinter, out: Path | None) -> None:
+    if session.other_options:
+        say(f"{counted(session.other_options, 'video')} in it scored with other options: scored again")
+    if session.changed:
+        say(f"{session.changed:,} of them changed since they were scored: scored again")
+    if known:
+        say(f"{known:,} of {sum(shown.counts.values()):,} were already in {out}")
 
 
 def _newest_detector() -> Path | None:
@@ -257,7 +277,3 @@ def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
         say(f"annotated video: {drawn}")
     else:
         say("note: there is nothing to draw: no video was scored")
-
-
-def _resume_hint(results: ResultsFile | None) -> str:
-    return "the rows in --out are complete; the same command resumes" if results else ""

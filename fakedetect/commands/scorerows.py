@@ -45,14 +45,14 @@ class RowPrinter:
     counts: Counter = field(default_factory=Counter)  # of each verdict, or of the status of what has none
     _kept: list[dict] = field(default_factory=list)  # to be sorted
 
-    def count(self, row: dict) -> None:
-        """Count a row that is not printed: an earlier call did."""
-        self.counts[row["verdict"] or row["status"]] += 1
+    def count(self, verdict: str | None, status: str) -> None:
+        """Count a file without printing its row: an earlier call did."""
+        self.counts[verdict or status] += 1
 
     def add(self, rows: list[dict]) -> None:
         """Count rows and print those that are shown, or keep them to be sorted."""
         for row in rows:
-            self.count(row)
+            self.count(row["verdict"], row["status"])
             if self.quiet or not self.shown.has(row):
                 continue
             if self.shown.sort:

@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import PhotoJudge, with_judgement
@@ -20,17 +21,18 @@ from fakedetect.scoring.video import VideoJudge
 
 
 def score_files(
-    inputs: Iterable[tuple[str, str | None]],
+    inputs: Iterable[Input | tuple[str, str | None]],
     detector: Detector,
     videos: VideoJudge | None = None,
     *,
     stability: bool = False,
     of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
-    """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos;
-    many whole photos are read and decoded by processes. The number of pending batches is limited, so memory use does not grow
-    with the number of files. `videos` scores videos one by one on the calling thread; their rows also have `frames`,
-    `duration_s`, `tracks` and `timeline`.
+    """Yield result rows in batches, in the order of `inputs`, which are taken when they are needed; an input may also be
+    (path, problem), from `list_inputs`. Each thread reads, decodes and scores its own batch of photos; many whole photos are
+    read and decoded by processes. The number of pending batches is limited, so memory use does not grow with the number of
+    files. `videos` scores videos one by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and
+    `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
@@ -38,23 +40,30 @@ def score_files(
     names the detector that decided. With `stability`, photos are also judged after five light re-encodings: rows have
     `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
-    inputs, videos = list(inputs), videos or VideoJudge(detector)
+    items: Iterator[Input] = map(_as_input, inputs)
+    videos = videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
     photos = PhotoJudge(detector, faces, stability, of_photos)
-    if faces is None and of_photos is None and not stability and len(inputs) >= MANY:
-        for rows in judge_many(inputs, photos, detector):
-            yield from _with_videos(rows, videos)
-    else:
-        yield from _judge_in_threads(inputs, photos, detector, videos)
+    if faces is None and of_photos is None and not stability:
+        first = list(islice(items, MANY))
+        items = chain(first, items)
+        if len(first) == MANY:
+            for rows in judge_many(items, photos, detector):
+                yield from _with_videos(rows, videos)
+            return
+    yield from _judge_in_threads(items, photos, detector, videos)
+
+
+def _as_input(one: Input | tuple[str, str | None]) -> Input:
+    return one if isinstance(one, Input) else Input(*one)
 
 
 def _judge_in_threads(
-    items: Iterable[tuple[str, str | None]], photos: PhotoJudge, detector: Detector, videos: VideoJudge
+    inputs: Iterator[Input], photos: PhotoJudge, detector: Detector, videos: VideoJudge
 ) -> Iterator[list[dict]]:
     """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
-    inputs = iter(items)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
     with ThreadPoolExecutor(threads) as pool:

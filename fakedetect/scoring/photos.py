@@ -16,6 +16,7 @@ from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
 from fakedetect.faces.finder import Face
 from fakedetect.models.detector import Detector, Judgement
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.photofaces import PhotoFaces, face_fields, suspicion
 from fakedetect.scoring.stability import RE_ENCODINGS, note_on_flip, re_encoded, settle
 
@@ -69,32 +70,30 @@ class PhotoJudge:
     ):
         self._detector, self._faces, self._stability, self._of_photos = detector, faces, stability, of_photos
 
-    def judge(self, items: list[tuple[str, str | None]]) -> list[dict]:
-        """Return a row for each (path, problem). A video's row has the status None: it is scored elsewhere."""
-        photos = [self._read(path, problem) for path, problem in items]
+    def judge(self, inputs: list[Input]) -> list[dict]:
+        """Return a row for each input. A video's row has the status None: it is scored elsewhere."""
+        photos = [self._read(one) for one in inputs]
         judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._of_photos) if one}
         return [self._row(photo, judged) if photo.views else photo.row for photo in photos]
 
-    def judge_decoded(
-        self, items: Sequence[tuple[str, str | None]], outcomes: Sequence[Outcome], images: np.ndarray
-    ) -> list[dict]:
+    def judge_decoded(self, inputs: Sequence[Input], outcomes: Sequence[Outcome], images: np.ndarray) -> list[dict]:
         """Return the rows of `judge` for photos that were decoded already, to `images`, uint8 (N, C, R, R): for a detector of
         whole photos, without the test of stability.
         """
         detector = self._detector
         usable = [
             place
-            for place, ((_, problem), outcome) in enumerate(zip(items, outcomes, strict=True))
-            if problem is None and isinstance(outcome, Decoded)
+            for place, (one, outcome) in enumerate(zip(inputs, outcomes, strict=True))
+            if one.problem is None and isinstance(outcome, Decoded)
         ]
         prepared = [detector.finish(images[place]) for place in usable]
         with one_thread():
             found = iter(detector.judge(*detector.outputs(np.stack(prepared))) if usable else ())
         rows = []
-        for (path, problem), outcome in zip(items, outcomes, strict=True):
-            row = self._new_row(path)
-            if problem is not None:
-                row |= _refusal("unreadable", problem, "video" if named_video(Path(path)) else "image")
+        for one, outcome in zip(inputs, outcomes, strict=True):
+            row = self._new_row(one.path)
+            if one.problem is not None:
+                row |= _refusal(one.status, one.problem, _kind_of_name(one.path))
             elif isinstance(outcome, Refused):
                 row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
             else:
@@ -114,13 +113,13 @@ class PhotoJudge:
         with one_thread():
             return iter(detector.judge(*detector.outputs(np.stack(prepared))) if prepared else ())
 
-    def _read(self, path: str, problem: str | None) -> _Photo:
+    def _read(self, one: Input) -> _Photo:
         detector = self._detector
-        row = self._new_row(path)
+        row = self._new_row(one.path)
         try:
-            if problem is not None:
-                raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
-            data = read_bytes(Path(path))
+            if one.problem is not None:
+                raise ImageError(one.status, one.problem, _kind_of_name(one.path))
+            data = read_bytes(Path(one.path))
             row["sha256"] = hashlib.sha256(data).hexdigest()
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
@@ -172,6 +171,10 @@ class PhotoJudge:
 
 def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
+
+
+def _kind_of_name(path: str) -> str:
+    return "video" if named_video(Path(path)) else "image"
 
 
 def _page_note(count: int) -> str | None:

@@ -7,14 +7,15 @@ import hashlib
 import io
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from sys import intern
+from typing import Any, BinaryIO, NamedTuple
 
 from fakecore.errors import UserError
-from fakecore.files import write_bytes
+from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_bytes
-from fakecore.progress import progress_bar
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.photos import COLUMNS
 
@@ -22,40 +23,20 @@ NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file of any size. Raises OSError, also for a pipe, which would block forever."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class Known(NamedTuple):
+    """What is kept in memory of a row in the file: a third of a kilobyte with its path."""
 
-
-def changed_since(rows: dict[str, dict]) -> set[str]:
-    """Return the paths among `rows` (path -> row) whose files changed since they were scored."""
-
-    def digest(path: str) -> str | None:
-        try:
-            return hashlib.sha256(read_bytes(Path(path))).hexdigest()
-        except ImageError as error:
-            if error.kind != "video":
-                return None
-        try:
-            return file_digest(Path(path))
-        except OSError:
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar("comparing", len(rows), "files") as bar:
-        changed = set()
-        for path, now in zip(rows, pool.map(digest, rows), strict=True):
-            if now != rows[path]["sha256"]:
-                changed.add(path)
-            bar.advance()
-    return changed
+    sha256: bytes | None  # of the file as it was scored
+    kind: str
+    status: str
+    verdict: str | None
+    note: str | None  # of a video
+    start: int  # of the row in the file, bytes
 
 
 class ResultsFile:
     """The `--out` file, .csv or .jsonl, to which rows are appended in batches; `existing` maps each path already in it to its
-    row.
+    last row.
 
     Raises UserError for another suffix, and for a file with other columns or from other detectors.
     """
@@ -67,67 +48,94 @@ class ResultsFile:
         if path.is_dir():
             raise UserError(f"{path} is a folder", expected="a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        before = self._read() if path.exists() else []
-        ids = [detector.id for detector in detectors]
-        others = {str(row["detector"]) for row in before}.difference(ids)
-        if others:
-            raise UserError(
-                f"{path} contains results of another detector",
-                got=", ".join(sorted(others)),
-                expected=" or ".join(ids),
-                remedy="Choose another --out.",
-            )
-        self.existing = {row["path"]: row for row in before}
+        self._ids = {detector.id for detector in detectors}
+        self.existing: dict[str, Known] = {}
+        self._stale: set[str] = set()  # paths of rows that are to be replaced
+        self._replaced: set[int] = set()  # starts of rows to which newer ones were appended
+        if path.exists():
+            self._load()
 
     def append(self, rows: list[dict]) -> None:
         """Append rows in one write."""
         with self._path.open("ab") as file:
             file.write(_as_csv(rows, header=file.tell() == 0) if self._csv else _as_lines(rows))
+        for path in self._stale & {row["path"] for row in rows} if self._stale else ():
+            self._stale.discard(path)
+            self._replaced.add(self.existing.pop(path).start)
 
-    def drop(self, paths: set[str]) -> None:
-        """Remove the rows of these paths from the file."""
-        self.existing = {path: row for path, row in self.existing.items() if path not in paths}
-        rows = list(self.existing.values())
-        write_bytes(self._path, _as_csv(rows, header=True) if self._csv else _as_lines(rows))
+    def replace(self, path: str) -> None:
+        """Have the row of this path removed, at `close`, if a new one was appended."""
+        self._stale.add(path)
 
-    def _read(self) -> list[dict]:
-        """Return the rows of an earlier call. Remove an incomplete last row from the file; reject a file that contains anything
-        but results, without changing it.
+    def close(self) -> None:
+        """Remove the rows that newer ones replace. Without it, as after a kill, the next ResultsFile does that."""
+        if not self._replaced:
+            return
+        with atomic_path(self._path) as temporary, self._path.open("rb") as before, temporary.open("wb") as after:
+            for start, record in _records(before, quoted=self._csv):
+                if start not in self._replaced:
+                    after.write(record)
+        self._replaced = set()
+
+    def _load(self) -> None:
+        """Read the rows of an earlier call, one at a time. Remove an incomplete last row from the file; reject a file that
+        contains anything but results, without changing it.
         """
-        data = self._path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not self._csv:
-            lines = whole.decode(errors="surrogateescape").splitlines()
-            rows = [self._checked(line) for line in lines]
-        else:
-            while whole.count(b'"') % 2:  # truncated inside a quoted name that contains a newline
-                whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
-            table = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
-            if table and tuple(table[0]) != COLUMNS:
-                raise self._foreign(",".join(table[0]))
-            if any(len(line) != len(COLUMNS) for line in table):
-                raise self._foreign("rows with other columns")
-            rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in table[1:]]
-        if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
-            raise self._foreign(repr(data[:40]))
-        if whole != data:
-            write_bytes(self._path, whole)
-        return rows
+        size, end = self._path.stat().st_size, 0
+        with self._path.open("rb") as file:
+            for start, record in _records(file, quoted=self._csv):
+                end = start + len(record)
+                if not (self._csv and start == 0):
+                    self._know(self._typed(record) if self._csv else self._checked(record), start)
+                elif tuple(_fields(record)) != COLUMNS:
+                    raise self._foreign(",".join(_fields(record)))
+            if size and not end:
+                file.seek(0)
+                head = file.read(max(len(_HEADER), 40))
+                if not (_HEADER.startswith(head) if self._csv else head.startswith(b'{"path": ')):
+                    raise self._foreign(repr(head[:40]))
+        if end < size:
+            os.truncate(self._path, end)
 
-    def _typed(self, row: dict[str, str]) -> dict:
+    def _know(self, row: dict, start: int) -> None:
+        if row["detector"] not in self._ids:
+            raise UserError(
+                f"{self._path} contains results of another detector",
+                got=str(row["detector"]),
+                expected=" or ".join(sorted(self._ids)),
+                remedy="Choose another --out.",
+            )
+        if row["path"] in self.existing:  # a call that replaced it was killed
+            self._replaced.add(self.existing[row["path"]].start)
+        verdict = row["verdict"] and intern(row["verdict"])
+        note = row["note"] if row["kind"] == "video" else None
+        self.existing[row["path"]] = Known(
+            _as_bytes(row["sha256"]), intern(row["kind"]), intern(row["status"]), verdict, note, start
+        )
+
+    def _typed(self, record: bytes) -> dict:
         """Return a row of a .csv file with None and numbers restored."""
+        fields = _fields(record)
+        if len(fields) != len(COLUMNS):
+            raise self._foreign("rows with other columns")
         try:
-            return {name: _READ.get(name, str)(value) if value else None for name, value in row.items()}
+            return {
+                name: _READ.get(name, str)(value) if value else None
+                for name, value in zip(COLUMNS, fields, strict=True)
+            }
         except (KeyError, ValueError):
             raise self._foreign("an invalid number") from None
 
-    def _checked(self, line: str) -> dict:
+    def _checked(self, record: bytes) -> dict:
+        text = record.decode(errors="surrogateescape").strip()
         try:
-            row = json.loads(line)
+            row = json.loads(text)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS) or not isinstance(row["path"], str):
-            raise self._foreign(repr(line[:40]))
+        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS):
+            raise self._foreign(repr(text[:40]))
+        if not all(isinstance(row[name], str) for name in ("path", "status", "kind")):
+            raise self._foreign(repr(text[:40]))
         return row
 
     def _foreign(self, got: str) -> UserError:
@@ -135,11 +143,53 @@ class ResultsFile:
         return UserError(what, got=got[:80], remedy="Choose another --out.")
 
 
-def _as_lines(rows: list[dict]) -> bytes:
+def digest_of(path: str) -> bytes | None:
+    """Return the SHA-256 of a file as it would be scored now; None if it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(Path(path))).digest()
+    except ImageError as error:
+        if error.kind != "video":
+            return None
+    with suppress(OSError):
+        return bytes.fromhex(file_digest(Path(path)))
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file of any size. Raises OSError, also for a pipe, which would block forever."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _records(file: BinaryIO, *, quoted: bool) -> Iterator[tuple[int, bytes]]:
+    """Yield (start, bytes) of each complete record: a line or, if `quoted`, lines up to one that ends outside of quotes."""
+    start, lines, inside = 0, list[bytes](), False
+    for line in file:
+        lines.append(line)
+        inside ^= quoted and bool(line.count(b'"') % 2)
+        if line.endswith(b"\n") and not inside:
+            record = b"".join(lines)
+            yield start, record
+            start, lines = start + len(record), []
+
+
+def _fields(record: bytes) -> list[str]:
+    return next(csv.reader(io.StringIO(record.decode(errors="surrogateescape"), newline="")), [])
+
+
+def _as_bytes(digest: object) -> bytes | None:
+    with suppress(ValueError, TypeError):
+        return bytes.fromhex(digest)  # type: ignore[arg-type]
+    return None
+
+
+def _as_lines(rows: Iterable[dict]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _as_csv(rows: list[dict], *, header: bool) -> bytes:
+def _as_csv(rows: Iterable[dict], *, header: bool) -> bytes:
     text = io.StringIO()
     # Text is quoted: a file name may contain a comma, a newline or a carriage return.
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

@@ -1,36 +1,31 @@
-"""One call of `score`: what earlier calls judged, and the loop that judges the rest. It prints nothing, so that programs can
-call it.
+"""One call of `score`: which inputs earlier calls judged, and the loop that judges the rest. It prints nothing, so that
+programs can call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.files import score_files
-from fakedetect.scoring.results import ResultsFile, changed_since
+from fakedetect.scoring.inputs import Input
+from fakedetect.scoring.results import Known, ResultsFile, digest_of
 from fakedetect.scoring.video import VideoJudge
 
-
-@dataclass
-class Resumed:
-    """The rows of an earlier call that are still valid, by path; and how many videos were scored with other options, and how
-    many files changed since: their rows were dropped.
-    """
-
-    rows: dict[str, dict] = field(default_factory=dict)
-    other_options: int = 0
-    changed: int = 0
+_COMPARED = 256  # files of an earlier call whose content is compared at a time
 
 
 class Session:
     """Judges inputs with one detector, or with a detector of faces and one `of_photos`, and appends the rows to `results`.
 
-    `on_progress` is called with (path, frames analysed, frames expected) of each video. With `keep`, `videos.shown` has what
-    reports and annotated copies need. `stability` is that of `score_files`.
+    `on_progress` is called with (path, frames analysed, frames expected) of each video, `on_known` with each input that has a
+    valid row in `results`, and that row; either may raise, to stop. With `keep`, `videos.shown` has what reports and annotated
+    copies need. `stability` is that of `score_files`.
     """
 
     def __init__(
@@ -38,44 +33,61 @@ class Session:
         detector: Detector,
         of_photos: Detector | None = None,
         *,
-        options: VideoOptions,
+        options: VideoOptions | None = None,
         results: ResultsFile | None = None,
         stability: bool = False,
         keep: bool = False,
         on_progress: Callable[[str, int, int], None] | None = None,
+        on_known: Callable[[Input, Known], None] | None = None,
     ):
         self.detector, self.of_photos = detector, of_photos
         self.videos = VideoJudge(detector, options, on_progress=on_progress, keep=keep)
-        self._results, self._stability = results, stability
+        self._results, self._stability, self._on_known = results, stability, on_known
+        self.other_options = 0  # videos that are scored again, since they were scored with other options
+        self.changed = 0  # files that are scored again, since they changed
 
-    @property
-    def detectors(self) -> list[Detector]:
-        """The detectors that judge, that of faces first."""
-        return [one for one in (self.detector, self.of_photos) if one]
-
-    def resume(self, inputs: list[tuple[str, str | None]]) -> Resumed:
-        """Return the rows that an earlier call made of these inputs. Drop those of files that changed since, and of videos that
-        were scored with other options.
+    def judge(self, inputs: Iterable[Input]) -> Iterator[list[dict]]:
+        """Yield the rows of `score_files`, each appended to the results before, for the inputs that these do not have. Inputs
+        are taken when they are needed.
         """
-        if self._results is None:
-            return Resumed()
-        before = {path: self._results.existing[path] for path, _ in inputs if path in self._results.existing}
-        options = self.videos.options
-        other_options = {p for p, row in before.items() if row["kind"] == "video" and not options.matches(row["note"])}
-        changed = changed_since({path: row for path, row in before.items() if path not in other_options})
-        stale = changed | other_options
-        if stale:
-            self._results.drop(stale)
-        valid = {path: row for path, row in before.items() if path not in stale}
-        return Resumed(valid, len(other_options), len(changed))
-
-    def judge(self, inputs: list[tuple[str, str | None]]) -> Iterator[list[dict]]:
-        """Yield the rows of `score_files`, each appended to the results before."""
-        found = score_files(inputs, self.detector, self.videos, stability=self._stability, of_photos=self.of_photos)
-        for rows in found:
+        todo = self._unknown(iter(inputs)) if self._results else inputs
+        try:
+            for rows in score_files(
+                todo, self.detector, self.videos, stability=self._stability, of_photos=self.of_photos
+            ):
+                if self._results:
+                    self._results.append(rows)
+                yield rows
+        finally:
             if self._results:
-                self._results.append(rows)
-            yield rows
+                self._results.close()
+
+    def _unknown(self, inputs: Iterator[Input]) -> Iterator[Input]:
+        """Yield the inputs without a valid row in the results: new ones, files that changed, and videos that were scored with
+        other options.
+        """
+        assert self._results, "there are results to compare with"
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            while batch := list(islice(inputs, _COMPARED)):
+                rows = [self._results.existing.get(one.path) for one in batch]
+                for one, row, same in zip(batch, rows, pool.map(_same_file, batch, rows), strict=True):
+                    if row is None:
+                        yield one
+                        continue
+                    other_options = row.kind == "video" and not self.videos.options.matches(row.note)
+                    if same and not other_options:
+                        if self._on_known:
+                            self._on_known(one, row)
+                        continue
+                    self.other_options += other_options
+                    self.changed += not same
+                    self._results.replace(one.path)
+                    yield one
+
+
+def _same_file(one: Input, row: Known | None) -> bool:
+    """Return whether a file is the one of the row that an earlier call made."""
+    return row is not None and digest_of(one.path) == row.sha256
 
 
 def load_detectors(path: Path | None, device: str, *, whole_frame: bool = False) -> tuple[Detector, Detector | None]:

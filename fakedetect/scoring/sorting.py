@@ -26,10 +26,10 @@ class Sorter:
             if Path(name).is_dir() and root.absolute().is_relative_to(Path(name).absolute()):
                 raise UserError("--copy-to is inside a folder that is scored", got=root, expected="a folder elsewhere")
 
-    def add(self, row: dict) -> None:
-        """Copy or link the file of a row; a file that cannot be copied is named, and left out."""
-        source = Path(row["path"])
-        folder = self._root / (row["verdict"] or NOT_JUDGED)
+    def add(self, path: str, verdict: str | None) -> None:
+        """Copy or link a judged file; a file that cannot be copied is named, and left out."""
+        source = Path(path)
+        folder = self._root / (verdict or NOT_JUDGED)
         if not source.is_file():
             return
         try:

@@ -74,7 +74,7 @@ def test_a_second_call_with_the_same_out_scores_only_new_files(trained, tmp_path
     write_folder(folder / "more", 1, "real")
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     assert out.read_bytes().startswith(before) and out.read_bytes().count(b"\n") == 5
-    assert "3 of 4 are already in" in capsys.readouterr().err
+    assert "3 of 4 were already in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -85,7 +85,7 @@ def test_a_changed_file_is_scored_again_and_has_one_row(trained, tmp_path, write
     capsys.readouterr()
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     said = capsys.readouterr().err
-    assert "1 of them changed since they were scored" in said and "2 of 3 are already in" in said
+    assert "1 of them changed since they were scored" in said and "2 of 3 were already in" in said
     assert score(folder, "--detector", trained.detector, "--out", tmp_path / f"whole{suffix}") == 0
     found, whole = (sorted(path.read_text().splitlines()) for path in (out, tmp_path / f"whole{suffix}"))
     assert found == whole
