@@ -32,7 +32,7 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Photos, videos, folders and quoted patterns, in any mix; - reads paths from standard input.",
+            help="Photos, videos, folders, zip and tar archives, quoted patterns; - reads paths from standard input.",
         ),
     ] = None,
     detector: Annotated[
@@ -158,6 +158,7 @@ def _score(
     """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0. Without a
     detector, those of the package judge.
     """
+    from fakecore.sets.archives import is_archive
     from fakedetect.models.facts import expectation
     from fakedetect.scoring.annotate import refuse_video
     from fakedetect.scoring.page import refuse_page, write_score_page
@@ -165,12 +166,12 @@ def _score(
     from fakedetect.scoring.session import Session, load_detectors
 
     first, rest = _inputs(paths, out)
-    total = len(first) if len(first) < _COUNTED else None
+    total = len(first) if len(first) < _COUNTED and not any(is_archive(one.path) for one in first) else None
     page = out if out and _is_page(out) else None
     if page:
         refuse_page(page)
     if drawn:
-        refuse_video(drawn, total or _COUNTED, out)
+        refuse_video(drawn, total, out)
     detector, of_photos = load_detectors(detector_path, device, whole_frame=options.whole_frame)
     detectors = [one for one in (detector, of_photos) if one]
     results = ResultsFile(out, *detectors) if out and not page else None
@@ -186,7 +187,7 @@ def _score(
         known += 1
         shown.count(row.verdict, row.status)
         if sorter:
-            sorter.add(one.path, row.verdict)
+            sorter.add(one.path, row.verdict, one.data)
         bar.note(f"{known:,} are already in {out}")
         _check(stop, results)
 
@@ -205,7 +206,7 @@ def _score(
             shown.add(rows)
             if sorter:
                 for row in rows:
-                    sorter.add(row["path"], row["verdict"])
+                    sorter.add(row["path"], row["verdict"], session.contents.get(row["path"]))
             if page:
                 on_page += rows
             bar.advance(len(rows))

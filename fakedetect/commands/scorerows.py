@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakecore.errors import unknown_name
-from fakecore.messages import counted
+from fakecore.messages import counted, printable
 from fakecore.progress import say
 
 VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
@@ -91,11 +91,6 @@ def line(row: dict) -> str:
     if row.get("tracks"):
         shown += f": {_tracks(row)}"
     return shown + (f"  ({row['note']})" if row["note"] else "")
-
-
-def printable(path: str) -> str:
-    """Return a path without line breaks and control characters."""
-    return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
 def _tracks(row: dict) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
+from fakecore.media.memoryfile import memory_file
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
-from fakedetect.scoring.inputs import Input
+from fakedetect.scoring.inputs import Input, expand
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import PhotoJudge, with_judgement
 from fakedetect.scoring.results import file_digest
-from fakedetect.scoring.video import VideoJudge
+from fakedetect.scoring.video import NO_VIDEO, VideoJudge
+
+_BATCH_BYTES = 16 << 20  # of content of archives in a batch, about
+_HELD_BYTES = 256 << 20  # and in all pending batches
 
 
 def score_files(
@@ -41,19 +46,22 @@ def score_files(
     `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
     items: Iterator[Input] = map(_as_input, inputs)
-    videos = videos or VideoJudge(detector)
+    items, videos = expand(items), videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
     photos = PhotoJudge(detector, faces, stability, of_photos)
-    if faces is None and of_photos is None and not stability:
-        first = list(islice(items, MANY))
-        items = chain(first, items)
+    if faces is not None or of_photos is not None or stability:
+        yield from _judge_in_threads(items, photos, detector, videos)
+        return
+    for in_archive, run in groupby(items, key=lambda one: one.archive is not None):
+        first = [] if in_archive else list(islice(run, MANY))
+        every = chain(first, run)  # noqa: B031  what `first` took is put back
         if len(first) == MANY:
-            for rows in judge_many(items, photos, detector):
-                yield from _with_videos(rows, videos)
-            return
-    yield from _judge_in_threads(items, photos, detector, videos)
+            for batch, rows in judge_many(every, photos, detector):
+                yield from _with_videos(batch, rows, videos)
+        else:
+            yield from _judge_in_threads(every, photos, detector, videos)
 
 
 def _as_input(one: Input | tuple[str, str | None]) -> Input:
@@ -66,36 +74,68 @@ def _judge_in_threads(
     """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
+    ahead = batches(inputs, size)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            waiting: deque[Future] = deque()
+            waiting: deque[tuple[list[Input], Future]] = deque()
             while True:
-                while len(waiting) < 2 * threads and (batch := list(islice(inputs, size))):
-                    waiting.append(pool.submit(photos.judge, batch))
+                while len(waiting) < 2 * threads and sum(_held(batch) for batch, _ in waiting) < _HELD_BYTES:
+                    if not (batch := next(ahead, [])):
+                        break
+                    waiting.append((batch, pool.submit(photos.judge, batch)))
                 if not waiting:
                     return
-                yield from _with_videos(waiting.popleft().result(), videos)
+                batch, judged = waiting.popleft()
+                yield from _with_videos(batch, judged.result(), videos)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _with_videos(rows: list[dict], videos: VideoJudge) -> Iterator[list[dict]]:
+def batches(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
+    """Yield batches of `size` inputs; of files in archives, whose content is in memory, fewer if they are large."""
+    batch: list[Input] = []
+    for one in inputs:
+        batch.append(one)
+        if len(batch) == size or (one.data and _held(batch) >= _BATCH_BYTES):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _held(batch: list[Input]) -> int:
+    """Return the bytes of content that a batch holds."""
+    return sum(len(one.data) for one in batch if one.data)
+
+
+def _with_videos(batch: list[Input], rows: list[dict], videos: VideoJudge) -> Iterator[list[dict]]:
     """Yield the rows of a batch; rows before a video do not wait for it."""
     ready: list[dict] = []
-    for row in rows:
+    for one, row in zip(batch, rows, strict=True):
         if row["status"] is None:
             if ready:
                 yield ready
             ready = []
-            yield [_judge_video(row, videos)]
+            yield [_judge_video(one, row, videos)]
         else:
             ready.append(row)
     if ready:
         yield ready
 
 
-def _judge_video(row: dict, videos: VideoJudge) -> dict:
-    with suppress(OSError):  # `judge` below reports unreadable files
-        row["sha256"] = file_digest(Path(row["path"]))
-    facts, judgement = videos.judge(row["path"])
+def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
+    if one.problem is not None and one.archive is not None:
+        return row | NO_VIDEO | {"status": one.status, "error": one.problem}
+    if one.data is not None:
+        row["sha256"] = hashlib.sha256(one.data).hexdigest()
+        try:
+            with memory_file(one.data) as content:
+                facts, judgement = videos.judge(one.path, content)
+        except OSError as error:
+            why = f"a video in an archive: {error}; unpack it, and score the folder"
+            return row | NO_VIDEO | {"status": "unsupported", "error": why}
+    else:
+        with suppress(OSError):  # `judge` below reports unreadable files
+            row["sha256"] = file_digest(Path(one.path))
+        facts, judgement = videos.judge(one.path)
     return row | facts if judgement is None else with_judgement(row | facts, judgement)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from fakecore.errors import UserError, why_unreadable
 from fakecore.progress import say
+from fakecore.sets.archives import ArchiveError, is_archive, members
 from fakecore.sets.folders import is_left_out, walk_files
 
 STDIN = "-"
@@ -25,6 +26,8 @@ class Input:
     path: str
     problem: str | None = None
     status: str = "unreadable"
+    archive: str | None = None  # the path of the archive that the file is in, or that is itself the problem
+    data: bytes | None = None  # the content of a file in an archive
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -41,6 +44,34 @@ def walk_inputs(paths: Iterable[str]) -> Iterator[Input]:
     folder, however many files there are. No file comes twice. Raises UserError as `list_inputs` does, before it returns.
     """
     return _walk(list(_expanded(paths)))
+
+
+def expand(inputs: Iterable[Input]) -> Iterator[Input]:
+    """Yield each input and, in place of an archive, the files in it, with their content. Their paths are the archive's path and
+    the name in it, as Python's zipfile.Path shows them: "in.zip/photos/a.jpg". An archive that cannot be read, or not to its
+    end, is an input with a problem.
+    """
+    for one in inputs:
+        if one.problem is not None or one.archive is not None or not is_archive(one.path):
+            yield one
+            continue
+        try:
+            for member in members(Path(one.path)):
+                path = f"{one.path}/{member.name}"
+                yield Input(path, member.problem, member.status, archive=one.path, data=member.data)
+        except ArchiveError as error:
+            yield Input(one.path, str(error), error.status, archive=one.path)
+
+
+def contents_of(files: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    """Return path -> content of some (archive, path) that `expand` yielded; each archive is read again, once."""
+    wanted: dict[str, set[str]] = {}
+    for archive, path in files:
+        wanted.setdefault(archive, set()).add(path)
+    found: dict[str, bytes] = {}
+    for archive, paths in wanted.items():
+        found |= {one.path: one.data for one in expand([Input(archive)]) if one.path in paths and one.data is not None}
+    return found
 
 
 def _walk(names: list[str]) -> Iterator[Input]:

@@ -20,11 +20,15 @@ from fakedetect.scoring.photos import PhotoJudge
 _WINDOW = 16_384  # photos on disk at a time, at the detector's size
 
 
-def judge_many(inputs: Iterable[Input], photos: PhotoJudge, detector: Detector) -> Iterator[list[dict]]:
-    """Yield the rows of `photos.judge` for `inputs`, in order, for a detector of whole photos without the test of stability."""
+def judge_many(
+    inputs: Iterable[Input], photos: PhotoJudge, detector: Detector
+) -> Iterator[tuple[list[Input], list[dict]]]:
+    """Yield batches of `inputs` with their rows, as `photos.judge` returns them, in order, for a detector of whole photos
+    without the test of stability.
+    """
     items, threads = iter(inputs), os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[list[dict]]] = deque()
+        waiting: deque[tuple[list[Input], Future[list[dict]]]] = deque()
         while window := list(islice(items, _WINDOW)):
             with tempfile.TemporaryDirectory(prefix="fakelab-") as scratch:
                 array, start = Path(scratch) / "pixels.npy", 0
@@ -32,9 +36,12 @@ def judge_many(inputs: Iterable[Input], photos: PhotoJudge, detector: Detector) 
                 images = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape)
                 for outcomes in decode_in_processes(array, [one.path for one in window], "judge"):
                     rows = slice(start, start + len(outcomes))
-                    waiting.append(pool.submit(photos.judge_decoded, window[rows], outcomes, images[rows]))
+                    batch = window[rows]
+                    waiting.append((batch, pool.submit(photos.judge_decoded, batch, outcomes, images[rows])))
                     start = rows.stop
                     while len(waiting) > 2 * threads:
-                        yield waiting.popleft().result()
+                        batch, judged = waiting.popleft()
+                    yield batch, judged.result()
                 while waiting:  # the window's pixels are deleted next
-                    yield waiting.popleft().result()
+                    batch, judged = waiting.popleft()
+                    yield batch, judged.result()

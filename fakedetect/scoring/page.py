@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.media.pixels import ImageError, read_image
+from fakecore.media.pixels import ImageError, decode_image, read_image
 from fakecore.messages import counted
 from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
 from fakedetect.scoring.annotate import draw_box
+from fakedetect.scoring.inputs import contents_of
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
@@ -41,6 +42,7 @@ def write_score_page(
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
     lost = [row for row in rows if row["status"] != "ok"]
+    contents = contents_of([(row["archive"], row["path"]) for row in photos[:PHOTOS_SHOWN] if row.get("archive")])
     write_page(
         path,
         "fakedetect.scoring",
@@ -50,7 +52,7 @@ def write_score_page(
         several=len(rows) > 1,
         verdict=rows[0]["verdict"] or "",
         videos=videos,
-        photos=[(row, format_short(row["p_fake"]), _photo(row)) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, format_short(row["p_fake"]), _photo(row, contents)) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -132,10 +134,11 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(row: dict) -> str | None:
+def _photo(row: dict, contents: dict[str, bytes]) -> str | None:
     """Return a thumbnail of a photo or, if it was judged by its faces, the photo with their boxes, as the `src` of an <img>."""
     try:
-        image = read_image(Path(row["path"]))
+        content = contents.get(row["path"])
+        image = read_image(Path(row["path"])) if content is None else decode_image(content)
     except ImageError:  # removed since it was scored
         return None
     return data_uri(_boxed(image, row["faces"]) if row.get("faces") else thumbnail(image), "jpeg")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.media.pixels import ImageError, decode_image, pages, read_bytes
+from fakecore.media.pixels import ImageError, decode_image, image_bytes, pages, read_bytes
 from fakecore.media.videofiles import named_video
 from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
@@ -91,9 +91,9 @@ class PhotoJudge:
             found = iter(detector.judge(*detector.outputs(np.stack(prepared))) if usable else ())
         rows = []
         for one, outcome in zip(inputs, outcomes, strict=True):
-            row = self._new_row(one.path)
+            row = self._new_row(one)
             if one.problem is not None:
-                row |= _refusal(one.status, one.problem, _kind_of_name(one.path))
+                row |= _refusal(one.status, one.problem, _kind(one))
             elif isinstance(outcome, Refused):
                 row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
             else:
@@ -103,8 +103,9 @@ class PhotoJudge:
             rows.append(row)
         return rows
 
-    def _new_row(self, path: str) -> dict:
-        return dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", **_judge_fields(self._detector)}
+    def _new_row(self, one: Input) -> dict:
+        row = {"path": one.path, "status": "ok", "kind": "image", **_judge_fields(self._detector)}
+        return dict.fromkeys(COLUMNS) | row | ({"archive": one.archive} if one.archive else {})
 
     def _judgements(self, photos: list[_Photo], detector: Detector) -> Iterator[Judgement]:
         """Return the judgements of all versions of the views that are for `detector`, in order."""
@@ -115,11 +116,11 @@ class PhotoJudge:
 
     def _read(self, one: Input) -> _Photo:
         detector = self._detector
-        row = self._new_row(one.path)
+        row = self._new_row(one)
         try:
             if one.problem is not None:
-                raise ImageError(one.status, one.problem, _kind_of_name(one.path))
-            data = read_bytes(Path(one.path))
+                raise ImageError(one.status, one.problem, _kind(one))
+            data = read_bytes(Path(one.path)) if one.data is None else image_bytes(one.data, one.path)
             row["sha256"] = hashlib.sha256(data).hexdigest()
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
@@ -173,8 +174,11 @@ def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
 
 
-def _kind_of_name(path: str) -> str:
-    return "video" if named_video(Path(path)) else "image"
+def _kind(one: Input) -> str:
+    """Return the kind of a file that cannot be read, by its name."""
+    if one.path == one.archive:
+        return "archive"
+    return "video" if named_video(Path(one.path)) else "image"
 
 
 def _page_note(count: int) -> str | None:
@@ -187,7 +191,9 @@ def _joined(*notes: str | None) -> str | None:
 
 def _refusal(status: str, error: str, kind: str) -> dict:
     """Return the fields of a file that is no usable photo; the status of a video is None."""
-    return {"status": None, "kind": "video"} if kind == "video" else {"status": status, "error": error}
+    if kind == "video":
+        return {"status": None, "kind": kind}
+    return {"status": status, "kind": kind, "error": error}
 
 
 def with_judgement(row: dict, judgement: Judgement) -> dict:
