@@ -6,19 +6,20 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
+from PIL.JpegImagePlugin import get_sampling, zigzag_index
 
 from fakecore.media.pixels import open_image
 from fakecore.media.provenance import is_provenance
 
+JPEG_SUFFIXES = {"jpg", "jpeg", "jpe", "jfif"}
 _SUFFIXES = {
-    "JPEG": {"jpg", "jpeg", "jpe", "jfif"},
+    "JPEG": JPEG_SUFFIXES,
     "JPEG2000": {"jp2", "j2k", "jpx", "jpf"},
     "TIFF": {"tif", "tiff"},
     "PPM": {"ppm", "pgm", "pbm", "pnm"},
@@ -27,6 +28,11 @@ _SUFFIXES = {
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 _TIFF_BITS = 258  # the tag BitsPerSample
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+_BY_FACTORS: dict[tuple[tuple[int, int], ...], int] = {
+    ((1, 1), (1, 1), (1, 1)): 0,
+    ((2, 1), (1, 1), (1, 1)): 1,
+    ((2, 2), (1, 1), (1, 1)): 2,
+}
 _SEGMENTS = (  # start of a JPEG segment, and its name
     (b"JFIF", "JFIF"),
     (b"Exif", "EXIF"),
@@ -65,32 +71,47 @@ class Container:
 
 def read_container(data: bytes, name: str) -> Container:
     """Return the facts of a file from its bytes and `name`. Reads only the header. Raises ImageError if it is not an image."""
-    suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
     with open_image(data) as image:
-        kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG followed by more images
-        width, height = image.size
-        carried = list(_carried(kind, image, data))
-        foreign = [(what, content) for what, content in carried if not is_provenance(content)]
-        is_jpeg = kind == "JPEG"
-        tables = getattr(image, "quantization", {})
-        quality, exact = _jpeg_quality(tables[0]) if is_jpeg and 0 in tables else (None, None)
-        return Container(
-            format=kind,
-            extension=suffix or "none",
-            extension_agrees=suffix in _SUFFIXES.get(kind, {kind.lower()}),
-            width=width,
-            height=height,
-            aspect=width / height,
-            bits=_bits(kind, image, data),
-            mode=image.mode,
-            progressive=bool(image.info.get("progressive") or image.info.get("interlace")),
-            chunks=", ".join(sorted({what for what, _ in foreign})) or "none",
-            chunk_bytes=sum(len(content) for _, content in foreign),
-            jpeg_quality=quality,
-            jpeg_tables=None if exact is None else "libjpeg" if exact else "own",
-            subsampling=_sampling(image) if is_jpeg else None,
-            bytes_per_pixel=(len(data) - sum(len(content) for _, content in carried)) / (width * height),
-        )
+        return container_of(image, data, name)
+
+
+def container_of(image: Any, data: bytes, name: str) -> Container:
+    """Return the facts of a file from its bytes and `name`, and the `image` that `open_image` yields for it."""
+    suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
+    kind = "JPEG" if image.format == "MPO" else str(image.format)  # a JPEG followed by more images
+    width, height = image.size
+    carried = list(_carried(kind, image, data))
+    foreign = [(what, content) for what, content in carried if not is_provenance(content)]
+    is_jpeg = kind == "JPEG"
+    tables = getattr(image, "quantization", {})
+    quality, exact = _jpeg_quality(tuple(tables[0])) if is_jpeg and 0 in tables else (None, None)
+    return Container(
+        format=kind,
+        extension=suffix or "none",
+        extension_agrees=suffix in _SUFFIXES.get(kind, {kind.lower()}),
+        width=width,
+        height=height,
+        aspect=width / height,
+        bits=_bits(kind, image, data),
+        mode=image.mode,
+        progressive=bool(image.info.get("progressive") or image.info.get("interlace")),
+        chunks=", ".join(sorted({what for what, _ in foreign})) or "none",
+        chunk_bytes=sum(len(content) for _, content in foreign),
+        jpeg_quality=quality,
+        jpeg_tables=None if exact is None else "libjpeg" if exact else "own",
+        subsampling=_sampling(image) if is_jpeg else None,
+        bytes_per_pixel=(len(data) - sum(len(content) for _, content in carried)) / (width * height),
+    )
+
+
+def bare_encoding(table: bytes, components: bytes) -> tuple[int, bool, str]:
+    """Return (jpeg_quality, whether libjpeg's table matches exactly, subsampling), as in Container, for what `bare_jpeg`
+    returns.
+    """
+    natural = tuple(table[place] for place in zigzag_index)
+    factors = [(components[start] >> 4, components[start] & 15) for start in range(1, len(components), 3)]
+    code = _BY_FACTORS.get(tuple(factors), -1)
+    return *_jpeg_quality(natural), "grey" if len(factors) == 1 else _SUBSAMPLING.get(code, "other")
 
 
 def _carried(kind: str, image: Any, data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -135,7 +156,8 @@ def _sampling(image: Image.Image) -> str:
     return "grey" if image.mode == "L" else _SUBSAMPLING.get(get_sampling(image), "other")
 
 
-def _jpeg_quality(table: list[int]) -> tuple[int, bool]:
+@lru_cache(maxsize=1000)  # most files of a folder have the same few tables
+def _jpeg_quality(table: tuple[int, ...]) -> tuple[int, bool]:
     """Return the libjpeg quality whose luminance table is nearest to `table`, 64 numbers, and whether it is equal."""
     distances = np.abs(_libjpeg_tables() - np.array(table)).sum(axis=1)
     nearest = int(distances.argmin())

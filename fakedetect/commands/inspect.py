@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,17 +18,23 @@ from fakecore.report.tables import paragraph
 
 def inspect(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos, folders and quoted patterns.")],
+    trust: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="C2PA: root certificates of the signers to trust, in one PEM file."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Show what files say of their own origin, as evidence apart from their pixels.
 
-    Lists labels and parameters of generators, IPTC source types, C2PA manifests (without verifying them), cameras, editors
-    and encoders, with where each stands and how it could be forged. Files with evidence come first.
+    Lists labels and parameters of generators, IPTC source types, C2PA manifests, cameras, editors and encoders, with where
+    each stands and how it could be forged. Files with evidence come first. Signatures of C2PA manifests are verified with
+    `pip install 'fakelab[c2pa]'`, without network access.
 
     \b
     Examples:
       fakelab inspect photo.png
       fakelab inspect inbox/ --json
+      fakelab inspect photo.jpg --trust roots.pem
     """
     from fakedetect.inspection.findings import POINTS_TO
     from fakedetect.inspection.inspect import Inspected, inspect_file
@@ -35,8 +43,11 @@ def inspect(
     inputs = list_inputs(paths)
     if not inputs:
         raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
+    roots = _certificates(trust) if trust else None
     found = [
-        inspect_file(path) if problem is None else Inspected(path, "image", "unreadable", problem)
+        inspect_file(path, deep=True, trust=roots)
+        if problem is None
+        else Inspected(path, "image", "unreadable", problem)
         for path, problem in inputs
     ]
     if as_json:
@@ -51,3 +62,14 @@ def inspect(
     counts = Counter(one.points_to if one.status == "ok" else one.status for one in found)
     say(f"{len(found):,} inspected: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
     return 1 if any(one.status != "ok" for one in found) else 0
+
+
+def _certificates(path: Path) -> str:
+    """Return the text of a PEM file of certificates. Raises UserError."""
+    try:
+        text = path.read_text(encoding="ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)  # it checks each certificate
+    except (OSError, ValueError) as error:
+        what = "the root certificates cannot be read"
+        raise UserError(what, got=f"--trust {path}", expected="certificates in a PEM file") from error
+    return text

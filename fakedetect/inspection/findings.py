@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 POINTS_TO = ("generated", "edited", "camera", "nothing")  # the most telling first
 STRENGTHS = ("strong", "medium", "weak")
 TEXT = "a text: anyone can write or remove it"
+_SHOWN = 160  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,9 @@ class Finding:
 def rank(finding: Finding) -> tuple[int, int]:
     """Return a sort key, lower for more telling evidence."""
     return POINTS_TO.index(finding.points_to), STRENGTHS.index(finding.strength)
+
+
+def shown(text: str, most: int = _SHOWN) -> str:
+    """Return `text` as one line of at most `most` characters, without those that would control a terminal."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 8 * most]).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import ExifTags, Image
 
 from fakecore.media.colours import float_size
-from fakecore.media.pixels import ImageError, open_image, read_bytes
-from fakedetect.audits.containers import read_container
+from fakecore.media.jpegheader import bare_jpeg
+from fakecore.media.pixels import MAX_PIXELS, ImageError, open_image, read_bytes
+from fakedetect.audits.containers import JPEG_SUFFIXES, bare_encoding, container_of
 from fakedetect.inspection.findings import Finding, rank
+from fakedetect.inspection.manifests import findings_in_manifest, has_manifest
 from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp
 
-_C2PA = (b"c2pa", b"jumb")  # both stand in the box of a manifest (C2PA specification, JUMBF)
 _MANIFEST_BYTES = 4 << 20  # of a video, at either end
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
 _EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer")
@@ -48,41 +50,64 @@ class Inspected:
         }
 
 
-def inspect_file(path: str) -> Inspected:
-    """Return the findings of a photo or video."""
+def inspect_file(path: str, *, deep: bool = False, trust: str | None = None, data: bytes | None = None) -> Inspected:
+    """Return the findings of a photo or video.
+
+    Reads headers only, and decodes pixels too if `deep`: the embedded thumbnail is compared with the photo, and traces of
+    double compression and of hidden texts are searched. `trust`: root certificates of C2PA signers to trust, PEM. `data`:
+    the content of a photo, if it was read already.
+    """
     try:
-        data = read_bytes(Path(path))
-        found = list(_of_image(data, Path(path).name))
+        content = read_bytes(Path(path)) if data is None else data
+        found = list(_of_photo(content, PurePath(path).name, trust))
     except ImageError as error:
         if error.kind == "video":
-            return _inspect_video(path)
+            return _inspect_video(path, trust)
         return Inspected(path, "image", error.status, str(error))
     return Inspected(path, "image", findings=sorted(found, key=rank))
 
 
-def _of_image(data: bytes, name: str) -> Iterator[Finding]:
-    """Yield the findings of an image file. Raises ImageError."""
-    if float_size(data):  # neither Pillow nor OpenCV reads texts in them
+def _of_photo(data: bytes, name: str, trust: str | None) -> Iterator[Finding]:
+    """Yield the findings in the header of a photo. Raises ImageError."""
+    if bare := bare_jpeg(data, MAX_PIXELS):  # most photos, and nothing else can be found in their headers
+        yield _encoding(*bare_encoding(*bare))
+        if (suffix := PurePath(name).suffix.lower()[1:]) not in JPEG_SUFFIXES:
+            yield _renamed("JPEG", suffix or "none")
+    elif float_size(data):  # neither Pillow nor OpenCV reads texts in them
         yield from findings_in_xmp(data, "XMP")
-        yield from _manifest(data)
         return
+    else:
+        yield from _of_image(data, name)
+    if has_manifest(data):
+        yield from findings_in_manifest(io.BytesIO(data), trust)
+
+
+def _of_image(data: bytes, name: str) -> Iterator[Finding]:
+    """Yield what Pillow reads in the header of a photo. Raises ImageError."""
     with open_image(data) as image:
         exif = image.getexif()
         texts = dict(_texts(image, exif))
         packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
         has_note = _MAKER_NOTE in exif.get_ifd(ExifTags.IFD.Exif)
+        container = container_of(image, data, name)
     yield from findings_in_texts(texts)
     yield from findings_in_xmp(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP")
     yield from _camera(exif, has_note)
-    yield from _manifest(data)
-    container = read_container(data, name)
     if container.jpeg_quality is not None:
-        tables = "libjpeg's tables" if container.jpeg_tables == "libjpeg" else "tables of its own"
-        says = f"quality {container.jpeg_quality}, {tables}, {container.subsampling}"
-        yield Finding(says, "JPEG encoding", "nothing", "weak", "follows from the last program that saved it")
+        yield _encoding(container.jpeg_quality, container.jpeg_tables == "libjpeg", container.subsampling)
     if not container.extension_agrees:
-        says = f"a {container.format} file named .{container.extension}"
-        yield Finding(says, "file name", "nothing", "weak", "anyone can rename it")
+        yield _renamed(container.format, container.extension)
+
+
+def _encoding(quality: int, exact: bool, subsampling: str | None) -> Finding:
+    tables = "libjpeg's tables" if exact else "tables of its own"
+    says = f"quality {quality}, {tables}, {subsampling}"
+    return Finding(says, "JPEG encoding", "nothing", "weak", "follows from the last program that saved it")
+
+
+def _renamed(image_format: str, extension: str) -> Finding:
+    says = f"a {image_format} file named .{extension}"
+    return Finding(says, "file name", "nothing", "weak", "anyone can rename it")
 
 
 def _texts(image: Image.Image, exif: Image.Exif) -> Iterator[tuple[str, str]]:
@@ -118,18 +143,7 @@ def _camera(exif: Mapping[int, Any], has_note: bool) -> Iterator[Finding]:
         yield Finding(says, "EXIF camera", "camera", "medium" if has_note else "weak")
 
 
-def _manifest(data: bytes) -> Iterator[Finding]:
-    """Yield that a C2PA manifest is there, and what it states. Its signature is not verified."""
-    if all(mark in data for mark in _C2PA):
-        says = "a C2PA manifest; its signature was not verified"
-        yield Finding(
-            says, "C2PA", "nothing", "weak", "a signature protects it; whether it is valid is not checked here"
-        )
-        for one in findings_in_xmp(data[data.find(_C2PA[1]) :], "C2PA"):
-            yield Finding(one.says, one.where, one.points_to, "medium", "only a verified signature shows who said so")
-
-
-def _inspect_video(path: str) -> Inspected:
+def _inspect_video(path: str, trust: str | None) -> Inspected:
     import av
 
     from fakecore.media.videostream import VideoError, open_stream
@@ -145,11 +159,13 @@ def _inspect_video(path: str) -> Inspected:
             head = file.read(_MANIFEST_BYTES)
             file.seek(max(0, Path(path).stat().st_size - _MANIFEST_BYTES))
             ends = head + file.read(_MANIFEST_BYTES)
+            file.seek(0)
+            signed = list(findings_in_manifest(file, trust)) if has_manifest(ends) else []
     except VideoError as error:
         return Inspected(path, "video", error.status, str(error))
     except (av.error.FFmpegError, OSError) as error:
         return Inspected(path, "video", "unreadable", str(error))
-    found = [*findings_in_texts(texts), *_manifest(ends), *_of_recorder(texts)]
+    found = [*findings_in_texts(texts), *signed, *_of_recorder(texts)]
     found += [one for text in texts.items() for one in findings_in_xmp(text[1].encode(), text[0])]
     return Inspected(path, "video", findings=sorted(dict.fromkeys(found), key=rank))
 

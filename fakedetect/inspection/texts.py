@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from fakecore.media.provenance import SENTENCES
-from fakedetect.inspection.findings import Finding
+from fakedetect.inspection.findings import Finding, shown
 
 # IPTC "Digital Source Type" NewsCodes, 2024: what each term points to.
 SOURCE_TYPES = {
@@ -26,6 +26,7 @@ SOURCE_TYPES = {
     "print": "camera",
 }
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w+)", re.IGNORECASE)
+_ELSEWHERE = re.compile(rb"dcterms:provenance(?:=[\"']|>)\s*([^\"'<>\s]+)")  # C2PA specification, "External Manifests"
 # Fields of PNG text that one program alone writes.
 _FIELDS = {
     "invokeai_metadata": "InvokeAI",
@@ -66,7 +67,6 @@ _WEB_UI = re.compile(
     r"Steps: \d+.*Sampler: ", re.DOTALL
 )  # as AUTOMATIC1111's web UI and its descendants write parameters
 _MIDJOURNEY = re.compile(r"Job ID: [0-9a-f-]{36}")
-_SHOWN = 160  # characters of a text
 
 
 def findings_in_texts(texts: Mapping[str, str]) -> Iterator[Finding]:
@@ -82,34 +82,38 @@ def findings_in_texts(texts: Mapping[str, str]) -> Iterator[Finding]:
         elif any(sentence in text for sentence in SENTENCES.values()):
             made = SENTENCES["fake"] in text
             kind = "generated" if made else "nothing"
-            yield Finding(f"fakelab's own label: {text.strip()}", where, kind, "strong" if made else "weak")
+            yield Finding(f"fakelab's own label: {shown(text)}", where, kind, "strong" if made else "weak")
         elif name := _named(text, _GENERATORS):
             yield _generated(f"the name {name}", where, text)
         elif field in ("software", "creatortool") and (name := _named(text, _EDITORS)):
-            yield Finding(f"edited with {text.strip()[:_SHOWN]}", where, "edited", "medium")
+            yield Finding(f"edited with {shown(text)}", where, "edited", "medium")
         elif field in ("software", "creatortool", "comment", "encoder"):
-            yield Finding(_short(text), where, "nothing", "weak")
+            yield Finding(shown(text), where, "nothing", "weak")
 
 
 def findings_in_xmp(packet: bytes, where: str) -> Iterator[Finding]:
     """Yield what an XMP packet, or any bytes with one, says of its source."""
-    for term in dict.fromkeys(_SOURCE_TYPE.findall(packet)):
-        name = term.decode("ascii", "replace")
+    for name in source_types(packet):
         points_to = SOURCE_TYPES.get(name, "nothing")
         yield Finding(
             f"IPTC digital source type {name}", where, points_to, "strong" if points_to != "nothing" else "weak"
         )
+    if elsewhere := _ELSEWHERE.search(packet):
+        says = (
+            f"a reference to a C2PA manifest elsewhere, not fetched: {shown(elsewhere[1].decode('utf-8', 'replace'))}"
+        )
+        yield Finding(says, "C2PA", "nothing", "weak")
+
+
+def source_types(held: bytes) -> list[str]:
+    """Return the terms of IPTC digital source types in any bytes, each once, as in ["digitalCapture"]."""
+    return [term.decode("ascii", "replace") for term in dict.fromkeys(_SOURCE_TYPE.findall(held))]
 
 
 def _generated(what: str, where: str, text: str) -> Finding:
-    return Finding(f"{what}: {_short(text)}", where, "generated", "strong")
+    return Finding(f"{what}: {shown(text)}", where, "generated", "strong")
 
 
 def _named(text: str, names: tuple[str, ...]) -> str | None:
     lower = text.lower()
     return next((name for name in names if name.lower() in lower), None)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

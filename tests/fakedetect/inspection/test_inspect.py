@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from fakecore.media.jpegheader import bare_jpeg
 from fakecore.media.pixels import encode_jpeg, encode_png
 from fakedetect.inspection.inspect import inspect_file
 
@@ -104,18 +105,6 @@ def test_our_own_label_is_found_and_tells_fakes_from_reals(tmp_path):
             assert found.points_to == points_to and any("fakelab's own label" in one.says for one in found.findings)
 
 
-def test_a_manifest_is_reported_as_not_verified(tmp_path):
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
-    box = b"\0\0\0\x30jumb\0\0\0\x20jumdc2pa" + XMP.format("trainedAlgorithmicMedia").encode()
-    data = buffer.getvalue()
-    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xeb" + (len(box) + 2).to_bytes(2, "big") + box + data[2:])
-    found = inspect_file(str(tmp_path / "a.jpg"))
-    says = {one.says: one.strength for one in found.findings if one.where == "C2PA"}
-    assert says["a C2PA manifest; its signature was not verified"] == "weak"
-    assert says["IPTC digital source type trainedAlgorithmicMedia"] == "medium" and found.points_to == "generated"
-
-
 def test_videos_say_what_their_tags_say(tmp_path, write_video, fakelab):
     people = [lambda n: (100 + 4 * n, 120, 100)]
     one, two = (write_video(tmp_path / name, people, count=6) for name in ("one.mp4", "two.mp4"))
@@ -146,3 +135,42 @@ def test_floating_point_photos_are_inspected(tmp_path, suffix):
     (tmp_path / f"a{suffix}").write_bytes(data + XMP.format("trainedAlgorithmicMedia").encode())
     found = inspect_file(str(tmp_path / f"a{suffix}"))
     assert (found.status, found.points_to) == ("ok", "generated")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"quality": 83}, {"quality": 30, "subsampling": 0}, {"qtables": [[9] * 63 + [12]]}]
+)
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", ""])
+def test_a_jpeg_without_metadata_is_inspected_as_pillow_does(mode, options, progressive, suffix, tmp_path, monkeypatch):
+    name = f"a.{suffix}" if suffix else "a"
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / name, "JPEG", progressive=progressive, **options)
+    quick = inspect_file(str(tmp_path / name))
+    assert quick.findings and inspect_file(str(tmp_path / name), data=(tmp_path / name).read_bytes()) == quick
+    assert bare_jpeg((tmp_path / name).read_bytes(), 32 * 24) and not bare_jpeg((tmp_path / name).read_bytes(), 32 * 23)
+    monkeypatch.setattr("fakedetect.inspection.inspect.bare_jpeg", lambda *_: None)
+    assert inspect_file(str(tmp_path / name)) == quick
+
+
+@pytest.mark.parametrize(
+    "extra", [{"comment": b"a"}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}, {"icc_profile": b"a"}, {"xmp": b"a"}]
+)
+def test_a_jpeg_with_metadata_is_not_bare(extra):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    assert bare_jpeg(buffer.getvalue(), 64)
+    Image.new("RGB", (8, 8)).save(buffer := io.BytesIO(), "JPEG", **extra)
+    assert bare_jpeg(buffer.getvalue(), 64) is None
+
+
+def test_any_start_of_a_jpeg_file_is_read_without_an_error():
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    assert {inspect_file("a.jpg", data=data[:end]).status for end in range(len(data))} == {
+        "ok",
+        "unreadable",
+        "unsupported",
+    }
