@@ -11,7 +11,9 @@ from pathlib import Path
 from fakecore.errors import unknown_name
 from fakecore.messages import counted, printable
 from fakecore.progress import say
+from fakecore.report.tables import table
 
+_EVIDENCE_SHOWN = 20  # files in the table of evidence
 VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
 
 
@@ -44,6 +46,8 @@ class RowPrinter:
     quiet: bool = False
     counts: Counter = field(default_factory=Counter)  # of each verdict, or of the status of what has none
     _kept: list[dict] = field(default_factory=list)  # to be sorted
+    _evidence: list[dict] = field(default_factory=list)  # rows with the strongest evidence of their origin
+    _points_to: Counter = field(default_factory=Counter)  # of all rows with evidence
 
     def count(self, verdict: str | None, status: str) -> None:
         """Count a file without printing its row: an earlier call did."""
@@ -53,18 +57,24 @@ class RowPrinter:
         """Count rows and print those that are shown, or keep them to be sorted."""
         for row in rows:
             self.count(row["verdict"], row["status"])
+            if row["provenance"]:
+                self._points_to[row["provenance"]["points_to"]] += 1
+                self._evidence.append(row)
             if self.quiet or not self.shown.has(row):
                 continue
             if self.shown.sort:
                 self._kept.append(row)
             else:
                 self._print(row)
+        if len(self._evidence) > 10 * _EVIDENCE_SHOWN:
+            self._evidence = _strongest(self._evidence)
         sys.stdout.flush()
 
     def finish(self, out: Path | None, *, report: bool) -> int:
         """Print the sorted rows, the counts, and where the results are; return 1 if some input could not be scored, else 0."""
         for row in sorted(self._kept, key=suspicion):
             self._print(row)
+        self._print_evidence()
         lost = {name: n for name, n in self.counts.items() if name not in VERDICTS}
         text = ", ".join(f"{self.counts[name]:,} {name}" for name in VERDICTS if self.counts[name]) or "none scored"
         if lost:
@@ -73,8 +83,37 @@ class RowPrinter:
         say(f"{counted(sum(self.counts.values()), 'file')}: {text}{where}")
         return 1 if lost else 0
 
+    def _print_evidence(self) -> None:
+        """Print a table of the files that say where they come from, the strongest evidence first; with JSON, or without rows,
+        only how many they are.
+        """
+        if not self._evidence:
+            return
+        total = sum(self._points_to.values())
+        kinds = ", ".join(f"{n:,} {name}" for name, n in self._points_to.most_common())
+        have = "file with evidence of its origin" if total == 1 else "files with evidence of their origin"
+        text = f"{total:,} {have}, which does not change their scores: {kinds}"
+        if self.as_json or self.quiet:
+            say(text)
+            return
+        shown = [(row, row["provenance"]["findings"][0]) for row in _strongest(self._evidence)]
+        lines = [
+            (printable(row["path"]), row["provenance"]["points_to"], one["strength"], one["says"]) for row, one in shown
+        ]
+        print(f"\n{text}\n")
+        print(table(("file", "points to", "strength", "it says"), lines))
+        if total > len(lines):
+            print(f"and {total - len(lines):,} more; --json has all")
+        print(flush=True)
+
     def _print(self, row: dict) -> None:
         print(json.dumps(row) if self.as_json else line(row))
+
+
+def _strongest(rows: list[dict]) -> list[dict]:
+    from fakedetect.scoring.provenance import evidence_rank
+
+    return sorted(rows, key=evidence_rank)[:_EVIDENCE_SHOWN]
 
 
 def suspicion(row: dict) -> tuple[int, float]:

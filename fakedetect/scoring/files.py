@@ -18,6 +18,7 @@ from fakedetect.scoring.inputs import Input, expand
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import PhotoJudge, with_judgement
+from fakedetect.scoring.provenance import provenance_of
 from fakedetect.scoring.results import file_digest
 from fakedetect.scoring.video import NO_VIDEO, VideoJudge
 
@@ -130,6 +131,7 @@ def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
         row["sha256"] = hashlib.sha256(one.data).hexdigest()
         try:
             with memory_file(one.data) as content:
+                row["provenance"] = row["provenance"] or provenance_of(str(content))
                 facts, judgement = videos.judge(one.path, content)
         except OSError as error:
             why = f"a video in an archive: {error}; unpack it, and score the folder"
@@ -137,5 +139,6 @@ def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
     else:
         with suppress(OSError):  # `judge` below reports unreadable files
             row["sha256"] = file_digest(Path(one.path))
+            row["provenance"] = row["provenance"] or provenance_of(one.path)
         facts, judgement = videos.judge(one.path)
     return row | facts if judgement is None else with_judgement(row | facts, judgement)

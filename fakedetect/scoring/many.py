@@ -33,15 +33,16 @@ def judge_many(
             with tempfile.TemporaryDirectory(prefix="fakelab-") as scratch:
                 array, start = Path(scratch) / "pixels.npy", 0
                 shape = (len(window), detector.channels, detector.resolution, detector.resolution)
+                files = [one.path for one in window]
                 images = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape)
-                for outcomes in decode_in_processes(array, [one.path for one in window], "judge"):
+                for outcomes in decode_in_processes(array, files, "judge", "fakedetect.scoring.worker"):
                     rows = slice(start, start + len(outcomes))
                     batch = window[rows]
                     waiting.append((batch, pool.submit(photos.judge_decoded, batch, outcomes, images[rows])))
                     start = rows.stop
                     while len(waiting) > 2 * threads:
                         batch, judged = waiting.popleft()
-                    yield batch, judged.result()
+                        yield batch, judged.result()
                 while waiting:  # the window's pixels are deleted next
                     batch, judged = waiting.popleft()
                     yield batch, judged.result()

@@ -18,12 +18,14 @@ from fakedetect.models.facts import expectation
 from fakedetect.scoring.annotate import draw_box
 from fakedetect.scoring.inputs import contents_of
 from fakedetect.scoring.pipeline import thumbnail
+from fakedetect.scoring.provenance import evidence_rank
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
 BOXED_SIDE = 560  # pixels: the longer side of a photo with its faces marked
 TRACKS_SHOWN = 12  # per video
 PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
 LOST_SHOWN = 200
+EVIDENCE_SHOWN = 50  # files in the table of evidence
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
 
@@ -41,6 +43,7 @@ def write_score_page(
     videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
+    evidence = sorted((row for row in rows if row["provenance"]), key=evidence_rank)
     lost = [row for row in rows if row["status"] != "ok"]
     contents = contents_of([(row["archive"], row["path"]) for row in photos[:PHOTOS_SHOWN] if row.get("archive")])
     write_page(
@@ -52,6 +55,8 @@ def write_score_page(
         several=len(rows) > 1,
         verdict=rows[0]["verdict"] or "",
         videos=videos,
+        evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
+        more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
         photos=[(row, format_short(row["p_fake"]), _photo(row, contents)) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],

@@ -18,12 +18,13 @@ from fakedetect.faces.finder import Face
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.photofaces import PhotoFaces, face_fields, suspicion
+from fakedetect.scoring.provenance import provenance_of
 from fakedetect.scoring.stability import RE_ENCODINGS, note_on_flip, re_encoded, settle
 
 COLUMNS = (
     *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
-    *("sha256", "detector"),
-)  # of the file's bytes; of the detector's weights (first digits)
+    *("sha256", "detector", "provenance"),
+)  # of the file's bytes; of the detector's weights (first digits); see `provenance_of`
 OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 
 
@@ -95,10 +96,12 @@ class PhotoJudge:
             if one.problem is not None:
                 row |= _refusal(one.status, one.problem, _kind(one))
             elif isinstance(outcome, Refused):
-                row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
+                row |= {"sha256": outcome.sha256, "provenance": outcome.examined}
+                row |= _refusal(outcome.status, outcome.error, outcome.kind)
             else:
                 note = detector.note_on_shape(outcome.height, outcome.width, grey=outcome.grey)
-                row |= {"sha256": outcome.sha256, "subject": "frame", "note": _joined(_page_note(outcome.pages), note)}
+                row |= {"sha256": outcome.sha256, "provenance": outcome.examined}
+                row |= {"subject": "frame", "note": _joined(_page_note(outcome.pages), note)}
                 row = with_judgement(row, next(found))
             rows.append(row)
         return rows
@@ -122,6 +125,7 @@ class PhotoJudge:
                 raise ImageError(one.status, one.problem, _kind(one))
             data = read_bytes(Path(one.path)) if one.data is None else image_bytes(one.data, one.path)
             row["sha256"] = hashlib.sha256(data).hexdigest()
+            row["provenance"] = provenance_of(one.path, data)
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
             note = _page_note(pages(data))

@@ -23,6 +23,9 @@ NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
 
 
+_OLD_COLUMNS = tuple(name for name in COLUMNS if name != "provenance")  # of files that earlier versions wrote
+
+
 class Known(NamedTuple):
     """What is kept in memory of a row in the file: a third of a kilobyte with its path."""
 
@@ -50,6 +53,7 @@ class ResultsFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._ids = {detector.id for detector in detectors}
         self.existing: dict[str, Known] = {}
+        self._columns: tuple[str, ...] = COLUMNS  # of a .csv file
         self._stale: set[str] = set()  # paths of rows that are to be replaced
         self._replaced: set[int] = set()  # starts of rows to which newer ones were appended
         if path.exists():
@@ -58,7 +62,7 @@ class ResultsFile:
     def append(self, rows: list[dict]) -> None:
         """Append rows in one write."""
         with self._path.open("ab") as file:
-            file.write(_as_csv(rows, header=file.tell() == 0) if self._csv else _as_lines(rows))
+            file.write(_as_csv(rows, self._columns, header=file.tell() == 0) if self._csv else _as_lines(rows))
         for path in self._stale & {row["path"] for row in rows} if self._stale else ():
             self._stale.discard(path)
             self._replaced.add(self.existing.pop(path).start)
@@ -87,8 +91,10 @@ class ResultsFile:
                 end = start + len(record)
                 if not (self._csv and start == 0):
                     self._know(self._typed(record) if self._csv else self._checked(record), start)
-                elif tuple(_fields(record)) != COLUMNS:
-                    raise self._foreign(",".join(_fields(record)))
+                else:
+                    self._columns = tuple(_fields(record))
+                    if self._columns not in (COLUMNS, _OLD_COLUMNS):
+                        raise self._foreign(",".join(self._columns))
             if size and not end:
                 file.seek(0)
                 head = file.read(max(len(_HEADER), 40))
@@ -116,12 +122,12 @@ class ResultsFile:
     def _typed(self, record: bytes) -> dict:
         """Return a row of a .csv file with None and numbers restored."""
         fields = _fields(record)
-        if len(fields) != len(COLUMNS):
+        if len(fields) != len(self._columns):
             raise self._foreign("rows with other columns")
         try:
             return {
                 name: _READ.get(name, str)(value) if value else None
-                for name, value in zip(COLUMNS, fields, strict=True)
+                for name, value in zip(self._columns, fields, strict=True)
             }
         except (KeyError, ValueError):
             raise self._foreign("an invalid number") from None
@@ -132,7 +138,7 @@ class ResultsFile:
             row = json.loads(text)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS):
+        if not isinstance(row, dict) or not row.keys() >= set(_OLD_COLUMNS):
             raise self._foreign(repr(text[:40]))
         if not all(isinstance(row[name], str) for name in ("path", "status", "kind")):
             raise self._foreign(repr(text[:40]))
@@ -189,13 +195,15 @@ def _as_lines(rows: Iterable[dict]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _as_csv(rows: Iterable[dict], *, header: bool) -> bytes:
+def _as_csv(rows: Iterable[dict], columns: tuple[str, ...] = COLUMNS, *, header: bool) -> bytes:
     text = io.StringIO()
     # Text is quoted: a file name may contain a comma, a newline or a carriage return.
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if header:
         writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        evidence = row["provenance"] and json.dumps(row["provenance"], separators=(",", ":"))
+        writer.writerow(row | {"provenance": evidence})
     return text.getvalue().encode(errors="surrogateescape")
 
 
