@@ -7,11 +7,12 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 
 from fakecore.errors import unknown_name
 from fakecore.messages import counted, printable
 from fakecore.progress import say
-from fakecore.report.tables import table
+from fakecore.report.tables import terminal_width
 
 _EVIDENCE_SHOWN = 20  # files in the table of evidence
 VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
@@ -96,14 +97,14 @@ class RowPrinter:
         if self.as_json or self.quiet:
             say(text)
             return
-        shown = [(row, row["provenance"]["findings"][0]) for row in _strongest(self._evidence)]
-        lines = [
-            (printable(row["path"]), row["provenance"]["points_to"], one["strength"], one["says"]) for row, one in shown
-        ]
-        print(f"\n{text}\n")
-        print(table(("file", "points to", "strength", "it says"), lines))
-        if total > len(lines):
-            print(f"and {total - len(lines):,} more; --json has all")
+        print(f"\n{text}\n\npoints to  strength  file, and what it says")
+        strongest = _strongest(self._evidence)
+        for row in strongest:
+            one = row["provenance"]["findings"][0]
+            print(f"{one['points_to']:<9}  {one['strength']:<8}  {printable(row['path'])}")
+            print(" " * 21 + shorten(printable(one["says"]), terminal_width() - 21, placeholder=" …"))
+        if total > len(strongest):
+            print(f"and {total - len(strongest):,} more; --json has all")
         print(flush=True)
 
     def _print(self, row: dict) -> None:

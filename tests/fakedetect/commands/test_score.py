@@ -58,7 +58,8 @@ def test_text_has_one_line_per_image_even_for_odd_names(trained, tmp_path, pictu
         (folder / name).write_bytes(encode_png(pictures(1, "fake", 1)[0], "fake"))
     assert score(folder, "--detector", trained.detector) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == 5 and "\x1b" not in out
+    rows, evidence = out.split("5 files with evidence of their origin")  # our label, in each
+    assert len(rows.splitlines()) == 6 and len(evidence.splitlines()) == 4 + 2 * 5 and "\x1b" not in out
     assert score(folder, "--detector", trained.detector, "--json") == 0
     paths = {json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()}
     assert paths == {str(path) for path in folder.iterdir()}

@@ -65,7 +65,10 @@ def test_a_table_and_the_report_list_files_with_evidence_first(trained, detector
     assert (
         lines[4] == "2 files with evidence of their origin, which does not change their scores: 1 generated, 1 camera"
     )
-    assert [line.split()[0][-5:] for line in lines[6:] if line.startswith(str(photos))] == ["a.png", "c.png"]
+    assert [line.split()[:2] for line in lines[7:] if str(photos) in line] == [
+        ["generated", "strong"],
+        ["camera", "weak"],
+    ]
     done = fakelab(*words, "--json")
     assert len(done.stdout.splitlines()) == 3 and "2 files with evidence" in done.stderr
     write_score_page(tmp_path / "a.html", rows_of(photos, detector), {}, detector)
