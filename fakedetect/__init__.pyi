@@ -14,11 +14,13 @@ from .scoring.video import VideoJudge
 from .training.sweep import Swept, sweep
 from .training.testing import Trained, evaluate
 from .training.train import train
+from .web.client import Client
 
 __all__ = [
     "Adopted",
     "Audit",
     "Blended",
+    "Client",
     "Cut",
     "Detector",
     "DetectorSettings",

@@ -32,6 +32,7 @@ from fakedetect.commands import (
     faces,
     inspect,
     score,
+    serve,
     swap,
     train,
 )
@@ -102,6 +103,7 @@ _add("Catch fakes", "adopt", adopt.adopt, "Make a detector of one that others tr
 _add("Catch fakes", "score", score.score, "Score photos, videos and folders: real or fake?")
 _add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
 _add("Catch fakes", "inspect", inspect.inspect, "Show what files say of their own origin.")
+_add("Catch fakes", "serve", serve.serve, "Serve a web page and an API that judge photos and videos.")
 _add("Catch fakes", "faces", faces.faces)
 _add("Make fakes", "blend", blend.blend)
 _add("Make fakes", "swap", swap.swap)

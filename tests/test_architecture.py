@@ -33,7 +33,7 @@ ORDER = {
         ("explain", "audits", "blends"),
         ("evaluation", "inspection"),
         ("training", "scoring", "published"),
-        ("export", "attributes", "adoption"),
+        ("export", "attributes", "adoption", "web"),
         ("",),
         ("commands",),
     ),
@@ -48,7 +48,7 @@ ORDER = {
         ("app",),
         ("__main__",),
     ),
-    "benchmarks": (("",), ("speed", "videos", "fuzz"), ("gpu",)),
+    "benchmarks": (("",), ("speed", "videos", "fuzz", "serve"), ("gpu",)),
 }
 
 

@@ -59,7 +59,7 @@ class LiteFeatures(nn.Module):
             x = interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
         x = (x.expand(-1, 3, -1, -1) - 127.5) / 127.5
         x = x.contiguous(memory_format=torch.channels_last)
-        parts = []
+        parts: list[torch.Tensor] = []
         for layer in (self.stem, *self.stages):
             x = layer(x)
             parts += _moments(x)
@@ -72,8 +72,8 @@ class LiteFeatures(nn.Module):
 
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation over the positions of (B, C, H, W), float32 (B, C) each. torch.std_mean took as long as
-    the layers themselves: it is slow for channels_last.
+    """Return mean and standard deviation over the positions of (B, C, H, W), float32 (B, C) each. torch.std_mean took as long
+    as the layers themselves: it is slow for channels_last.
     """
     positions = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C)
     mean = positions.mean(dim=1, keepdim=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fakecore.media.memoryfile import memory_file
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
-from fakedetect.scoring.inputs import Input, expand
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import PhotoJudge, with_judgement
@@ -35,7 +35,7 @@ def score_files(
     of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`, which are taken when they are needed; an input may also be
-    (path, problem), from `list_inputs`. Each thread reads, decodes and scores its own batch of photos; many whole photos are
+    (path, problem), from `list_inputs`. Archives are read if `expand` puts their files in their place. Each thread reads, decodes and scores its own batch of photos; many whole photos are
     read and decoded by processes. The number of pending batches is limited, so memory use does not grow with the number of
     files. `videos` scores videos one by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and
     `timeline`.
@@ -47,7 +47,7 @@ def score_files(
     `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
     items: Iterator[Input] = map(_as_input, inputs)
-    items, videos = expand(items), videos or VideoJudge(detector)
+    videos = videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)

@@ -37,9 +37,18 @@ def refuse_page(path: Path) -> None:
 
 
 def write_score_page(
-    path: Path, rows: list[dict], shown: dict[str, VideoShown], detector: Detector, of_photos: Detector | None = None
+    path: Path,
+    rows: list[dict],
+    shown: dict[str, VideoShown],
+    detector: Detector,
+    of_photos: Detector | None = None,
+    *,
+    pictures: dict[str, bytes | None] | None = None,
 ) -> None:
-    """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos."""
+    """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos. `pictures` has, for each
+    path, what `picture` returns, where the files themselves are no longer there.
+    """
+    pictures = pictures or {}
     videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
@@ -57,7 +66,7 @@ def write_score_page(
         videos=videos,
         evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
         more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
-        photos=[(row, format_short(row["p_fake"]), _photo(row, contents)) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, format_short(row["p_fake"]), _photo(row, contents, pictures)) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -139,14 +148,24 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(row: dict, contents: dict[str, bytes]) -> str | None:
-    """Return a thumbnail of a photo or, if it was judged by its faces, the photo with their boxes, as the `src` of an <img>."""
+def _photo(row: dict, contents: dict[str, bytes], pictures: dict[str, bytes | None]) -> str | None:
+    """Return the picture of a photo as the `src` of an <img>."""
+    if row["path"] in pictures:
+        found = pictures[row["path"]]
+        return data_uri(found, "jpeg") if found else None
     try:
         content = contents.get(row["path"])
         image = read_image(Path(row["path"])) if content is None else decode_image(content)
     except ImageError:  # removed since it was scored
         return None
-    return data_uri(_boxed(image, row["faces"]) if row.get("faces") else thumbnail(image), "jpeg")
+    return data_uri(picture(image, row.get("faces")), "jpeg")
+
+
+def picture(image: np.ndarray, faces: list[dict] | None) -> bytes:
+    """Return a thumbnail of a photo, uint8 RGB (H, W, 3), or, if it was judged by its faces, the photo with their boxes, as a
+    JPEG.
+    """
+    return _boxed(image, faces) if faces else thumbnail(image)
 
 
 def _boxed(image: np.ndarray, faces: list[dict]) -> bytes:

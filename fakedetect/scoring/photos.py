@@ -16,15 +16,12 @@ from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
 from fakedetect.faces.finder import Face
 from fakedetect.models.detector import Detector, Judgement
+from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.photofaces import PhotoFaces, face_fields, suspicion
 from fakedetect.scoring.provenance import provenance_of
 from fakedetect.scoring.stability import RE_ENCODINGS, note_on_flip, re_encoded, settle
 
-COLUMNS = (
-    *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
-    *("sha256", "detector", "provenance"),
-)  # of the file's bytes; of the detector's weights (first digits); see `provenance_of`
 OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
 
 

@@ -17,7 +17,7 @@ from fakecore.errors import UserError
 from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_bytes
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.photos import COLUMNS
+from fakedetect.scoring.columns import COLUMNS, csv_row
 
 NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
@@ -201,9 +201,7 @@ def _as_csv(rows: Iterable[dict], columns: tuple[str, ...] = COLUMNS, *, header:
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if header:
         writer.writeheader()
-    for row in rows:
-        evidence = row["provenance"] and json.dumps(row["provenance"], separators=(",", ":"))
-        writer.writerow(row | {"provenance": evidence})
+    writer.writerows(map(csv_row, rows))
     return text.getvalue().encode(errors="surrogateescape")
 
 

@@ -14,7 +14,7 @@ from fakecore.media.pixels import encode_png
 from fakecore.sets import archives
 from fakecore.sets.archives import ArchiveError, is_archive, members
 from fakedetect.scoring.files import score_files
-from fakedetect.scoring.inputs import list_inputs
+from fakedetect.scoring.inputs import expand, walk_inputs
 from fakedetect.scoring.page import write_score_page
 
 TARS = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
@@ -47,7 +47,7 @@ def test_photos_in_an_archive_have_the_rows_of_the_same_files_outside(detector, 
     video = write_video(tmp_path / "v.mp4", [], count=4)
     hidden = [(".hidden.png", b""), ("__MACOSX/._one.png", b"x"), ("in/metadata.csv", b"x")]
     archive = pack(tmp_path / f"a{suffix}", [*photos, *hidden, ("clips/v.mp4", video.read_bytes()), photos[0]])
-    rows = [row for batch in score_files(list_inputs([str(archive)]), detector) for row in batch]
+    rows = [row for batch in score_files(expand(walk_inputs([str(archive)])), detector) for row in batch]
     names = [*(name for name, _ in photos), "clips/v.mp4", "in/one#2.png"]
     assert [row["path"] for row in rows] == [f"{archive}/{name}" for name in names]
     assert all(row["archive"] == str(archive) for row in rows)

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
+from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import list_inputs
-from fakedetect.scoring.photos import COLUMNS, OUTSIDE_NOTE
+from fakedetect.scoring.photos import OUTSIDE_NOTE
 from fakedetect.scoring.results import ResultsFile, digest_of
 
 ODD_NAMES = (

@@ -8,9 +8,10 @@ import tarfile
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import score_files
+from fakedetect.scoring.inputs import expand, walk_inputs
 from fakedetect.scoring.page import write_score_page
-from fakedetect.scoring.photos import COLUMNS
 from fakedetect.scoring.results import ResultsFile
 
 WEB_UI = "a castle\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
@@ -31,8 +32,7 @@ def photos(tmp_path, pictures):
 
 
 def rows_of(root, detector):
-    inputs = [(str(path), None) for path in sorted(root.iterdir())]
-    return [row for batch in score_files(inputs, detector) for row in batch]
+    return [row for batch in score_files(expand(walk_inputs([str(root)])), detector) for row in batch]
 
 
 def without(row):

@@ -15,7 +15,7 @@ from fakedetect.faces.options import EACH_S, FIRST, LATER_S
 from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
-from fakedetect.scoring.photos import COLUMNS
+from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 

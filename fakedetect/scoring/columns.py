@@ -1,0 +1,16 @@
+"""The columns of the results of `score`."""
+
+from __future__ import annotations
+
+import json
+
+COLUMNS = (
+    *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
+    *("sha256", "detector", "provenance"),
+)  # of the file's bytes; of the detector's weights (first digits); see `provenance_of`
+
+
+def csv_row(row: dict) -> dict:
+    """Return a row as it is written to a .csv file: its provenance is JSON in one field."""
+    evidence = row["provenance"]
+    return row | {"provenance": evidence and json.dumps(evidence, separators=(",", ":"))}

@@ -1,0 +1,273 @@
+"""Jobs: accepted with their files, judged by the pool, kept for a while. Joins the database, the files and the workers.
+
+In the data folder: `incoming/` holds requests that arrive, `jobs/ID/` the uploads of a job and, in `jobs/ID/PLACE/`, what a
+page shows of a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fakedetect.web.pool import Pool, QueueFull, Ticket
+from fakedetect.web.problems import Problem
+from fakedetect.web.settings import ServeSettings
+from fakedetect.web.store import Job, KeyReused, Store, StoredFile
+from fakedetect.web.tasks import HEAT, Task
+from fakedetect.web.uploads import Received
+
+_CLEANING_S = 60.0
+_EVENTS_KEPT = 1000  # of a client that does not read
+_GIBIBYTE = 1 << 30
+T = TypeVar("T")
+_log = logging.getLogger("fakelab.serve")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the files of a request are judged; `stability` None: for a single file only, as `score` does."""
+
+    detector: str
+    stability: bool | None = None
+    whole_frame: bool = False
+
+    def tested(self, files: int) -> bool:
+        """Return whether photos are tested for stability, in a request of so many files."""
+        return files == 1 if self.stability is None else self.stability
+
+
+class Jobs:
+    """The jobs of one server."""
+
+    def __init__(self, settings: ServeSettings, store: Store, pool: Pool):
+        self._settings, self._store, self._pool = settings, store, pool
+        self.incoming, self._folder = settings.data / "incoming", settings.data / "jobs"
+        self._thread = ThreadPoolExecutor(1, "jobs-database")
+        self._tickets: dict[tuple[str, int], Ticket] = {}
+        self._tasks: set[asyncio.Task] = set()
+        self._listeners: dict[str, set[asyncio.Queue]] = {}
+        self._size: tuple[float, int] = (-1e9, 0)  # of the data folder: when it was measured, bytes
+
+    async def start(self) -> None:
+        """Delete what no job owns, and resume what was unfinished when the last server ended."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        for folder in (self.incoming, self._folder):
+            folder.mkdir(exist_ok=True, mode=0o700)
+        known = await self._in_database(self._store.ids)
+        for folder in self._folder.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+        waiting = await self._in_database(self._store.unfinished)
+        for name in dict.fromkeys(file.job for file in waiting):
+            job = await self._in_database(self._store.job, name)
+            assert job
+            for file in job.files:
+                if file.state != "done":
+                    await self._submit(job, file)
+        if waiting:
+            _log.info("resuming %d files of an earlier server", len(waiting))
+        self._keep(self._clean_up())
+
+    async def stop(self) -> None:
+        """Stop; what is unfinished is resumed at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+
+    async def accept(
+        self, owner: str, options: Options, received: Received, key: str | None = None
+    ) -> tuple[Job, bool]:
+        """Accept the files of a request as a job; return it, and whether it is new: with the idempotency `key` of an earlier
+        equal request, that job is returned. Raises Problem.
+        """
+        await self.check_room(len(received.files))
+        digest = await asyncio.to_thread(_digest, options, received) if key is not None else ""
+
+        def claim(name: str) -> list[str]:
+            folder = self._folder / name
+            folder.mkdir(mode=0o700)
+            places = []
+            for place, upload in enumerate(received.files):
+                target = folder / f"upload-{place}{upload.path.suffix}"
+                upload.path.rename(target)
+                places.append(str(target.relative_to(self._settings.data)))
+            return places
+
+        files = [(one.name, "", one.size) for one in received.files]
+        add = partial(self._store.add, owner, vars(options), files, key=key, digest=digest, claim=claim)
+        try:
+            name, is_new = await self._in_database(add)
+        except KeyReused:
+            raise Problem(422, "This Idempotency-Key was used for another request. Choose a new one.") from None
+        job = await self._in_database(self._store.job, name)
+        assert job
+        if is_new:
+            for file in job.files:
+                await self._submit(job, file)
+        return job, is_new
+
+    async def check_room(self, files: int) -> None:
+        """Raise Problem if so many files more cannot wait, or the data folder is full."""
+        try:
+            self._pool.check_room(files)
+        except QueueFull as full:
+            raise Problem(429, "Too many files wait. Try again later.", retry_s=full.retry_s) from None
+        now = time.monotonic()
+        if now - self._size[0] > 10:
+            self._size = now, await asyncio.to_thread(_size_of, self._settings.data)
+        if self._size[1] > self._settings.max_data_gb * _GIBIBYTE:
+            raise Problem(507, "The server's storage for jobs is full. Try again later.", retry_s=3600)
+
+    async def job(self, name: str) -> Job | None:
+        """Return a job, or None."""
+        return await self._in_database(self._store.job, name)
+
+    async def jobs_of(self, owner: str) -> list[Job]:
+        """Return the jobs of an owner, the newest first."""
+        return await self._in_database(self._store.jobs_of, owner)
+
+    async def delete(self, name: str) -> None:
+        """Delete a job, its uploads and results; what is being judged of it is stopped."""
+        job = await self.job(name)
+        for file in job.files if job else ():
+            if ticket := self._tickets.pop((name, file.place), None):
+                await self._pool.cancel(ticket)
+        await self._in_database(self._store.delete, name)
+        await asyncio.to_thread(shutil.rmtree, self._folder / name, ignore_errors=True)
+        self._publish(name, {"event": "deleted"})
+
+    def results(self, job: Job, place: int) -> Path:
+        """Return the folder of what a page shows of a file."""
+        return self._folder / job.id / str(place)
+
+    async def heat(self, job: Job, file: StoredFile) -> Path:
+        """Return the heat map of a judged photo, made at the first request. Raises Problem where there is none."""
+        results = self.results(job, file.place)
+        if not (results / HEAT).is_file():
+            if not file.result or file.result["status"] != "ok" or file.result["kind"] != "image":
+                raise Problem(404, "There is a heat map of judged photos only.")
+            name = f"heat {job.id} {file.place}"
+            if why := await self._pool.heat(name, str(results), file.result, job.options["detector"]):
+                raise Problem(404, f"{why}.")
+        return results / HEAT
+
+    async def events(self, name: str) -> AsyncIterator[dict[str, Any] | None]:
+        """Yield what happens to a job, {"event", ...}, until it is done or deleted; None from time to time, if nothing does."""
+        queue: asyncio.Queue = asyncio.Queue(_EVENTS_KEPT)
+        self._listeners.setdefault(name, set()).add(queue)
+        try:
+            job = await self.job(name)
+            for file in job.files if job else ():
+                yield {"event": "file", "place": file.place, "state": file.state}
+            if job is None or job.finished is not None:
+                yield {"event": "done" if job else "deleted"}
+                return
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), 15)
+                except TimeoutError:
+                    event = None
+                yield event
+                if event and event["event"] in ("done", "deleted"):
+                    return
+        finally:
+            self._listeners[name].discard(queue)
+            if not self._listeners[name]:
+                del self._listeners[name]
+
+    def _publish(self, name: str, event: dict[str, Any]) -> None:
+        for queue in self._listeners.get(name, ()):
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait(event)
+
+    async def _submit(self, job: Job, file: StoredFile) -> None:
+        options = Options(**job.options)
+        task = Task(
+            id=f"{job.id} {file.place}",
+            path=str(self._settings.data / file.upload),
+            name=file.name,
+            choice=options.detector,
+            stability=options.tested(len(job.files)),
+            whole_frame=options.whole_frame,
+            results=str(self.results(job, file.place)),
+        )
+
+        async def on_start() -> bool:
+            may = await self._in_database(self._store.start, job.id, file.place)
+            self._publish(job.id, {"event": "file", "place": file.place, "state": "running"})
+            return may
+
+        def on_progress(analysed: int, expected: int) -> None:
+            self._publish(
+                job.id, {"event": "progress", "place": file.place, "analysed": analysed, "expected": expected}
+            )
+
+        ticket = await self._pool.submit(task, on_start, on_progress)
+        self._tickets[job.id, file.place] = ticket
+        self._keep(self._finish(job.id, file, ticket))
+
+    async def _finish(self, job: str, file: StoredFile, ticket: Ticket) -> None:
+        """Record the row of a file when it is known."""
+        try:
+            row = await ticket.answer
+        except asyncio.CancelledError:
+            if ticket.answer.cancelled() and (job, file.place) not in self._tickets:
+                return  # deleted
+            raise
+        await self._in_database(self._store.finish, job, file.place, row)
+        self._tickets.pop((job, file.place), None)
+        if not self._settings.keep_uploads:
+            (self._settings.data / file.upload).unlink(missing_ok=True)
+        self._publish(job, {"event": "file", "place": file.place, "state": "done"})
+        found = await self.job(job)
+        if found and found.finished is not None:
+            self._publish(job, {"event": "done"})
+
+    async def _clean_up(self) -> None:
+        """Delete jobs that ended long ago, again and again."""
+        while True:
+            old = await self._in_database(self._store.finished_before, time.time() - 3600 * self._settings.keep_h)
+            for name in old:
+                await self.delete(name)
+            await asyncio.sleep(_CLEANING_S)
+
+    def _keep(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("error in a job", exc_info=error)
+
+    async def _in_database(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+
+
+def _digest(options: Options, received: Received) -> str:
+    """Return a digest of what a request asks for: equal requests, equal digests."""
+    digest = hashlib.sha256(repr(vars(options)).encode())
+    for upload in received.files:
+        with upload.path.open("rb") as file:
+            digest.update(upload.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_size
+    return total

@@ -1,0 +1,156 @@
+"""Judge uploaded files, in a worker: their rows, and the pictures that a page shows of them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fakecore.errors import UserError
+from fakecore.files import write_bytes
+from fakecore.media.pixels import ImageError, read_image
+from fakecore.media.video import frames
+from fakecore.media.videostream import VideoError
+from fakedetect.explain.explain import heat_maps, overlay
+from fakedetect.faces.finder import MARGIN, Face, crop
+from fakedetect.faces.options import VideoOptions
+from fakedetect.models.detector import Detector
+from fakedetect.scoring.annotate import annotate
+from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.files import score_files
+from fakedetect.scoring.page import picture, write_score_page
+from fakedetect.scoring.video import VideoJudge
+from fakedetect.web.choices import Panel
+from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, REPORT, Limits, Task
+
+_HEAT_SIDE = 384  # pixels
+
+
+def judge(
+    tasks: list[Task], panel: Panel, limits: Limits, on_progress: Callable[[str, int, int], None]
+) -> Iterator[tuple[str, dict]]:
+    """Yield (id, row) of tasks of one kind, as soon as each is known. `on_progress` is called with (id, frames, expected)."""
+    choice, stability, whole_frame = tasks[0].kind
+    detector, of_photos = panel.chosen(choice)
+    by_path = {task.path: task for task in tasks}
+
+    def progress(path: str, analysed: int, expected: int) -> None:
+        on_progress(by_path[path].id, analysed, expected)
+
+    keep = any(task.results for task in tasks)
+    videos = VideoJudge(detector, VideoOptions(whole_frame=whole_frame), on_progress=progress, keep=keep)
+    inputs = [(task.path, None) for task in tasks]
+    too_large = {task.path: why for task in tasks if (why := _exceeded(Path(task.path), limits))}
+    for path, why in too_large.items():
+        yield by_path[path].id, _refused(by_path[path], why)
+    rest = [one for one in inputs if one[0] not in too_large]
+    for rows in score_files(rest, detector, videos, stability=stability, of_photos=of_photos):
+        for row in rows:
+            task = by_path[row["path"]]
+            if task.results:
+                try:
+                    _write_pictures(task, row, videos, (detector, of_photos))
+                except Exception:  # a page without a picture is better than no verdict
+                    traceback.print_exc()
+            yield task.id, row | {"path": task.name}
+
+
+def _exceeded(path: Path, limits: Limits) -> str | None:
+    """Return which limit a file exceeds by what it declares; None for none, and for files that cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            seconds = None
+    except Exception:  # no photo, or a damaged one: score_files says what is wrong with it
+        try:
+            info = frames(path).info
+        except (VideoError, ImageError, UserError):
+            return None
+        width, height, seconds = info.width, info.height, info.duration_s
+    if width * height > limits.max_pixels:
+        return f"{width}x{height} pixels; the limit of this server is {limits.max_pixels:,}"
+    if seconds is not None and seconds > 60 * limits.max_minutes:
+        return f"it lasts {seconds / 60:.1f} minutes; the limit of this server is {limits.max_minutes:g}"
+    return None
+
+
+def _refused(task: Task, why: str) -> dict:
+    return dict.fromkeys(COLUMNS) | {"path": task.name, "status": "too_large", "kind": "image", "error": why}
+
+
+def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[Detector, Detector | None]) -> None:
+    """Write what a page shows of a file. `row` still has the path of the upload."""
+    assert task.results
+    folder = Path(task.results)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = row | {"path": task.name}
+    shown = {task.name: videos.shown[task.path]} if task.path in videos.shown else {}
+    pictures = {}
+    if row["status"] == "ok" and row["kind"] == "image":
+        pictures[task.name] = _of_photo(folder, row, detectors)
+    elif shown:
+        _of_video(folder, Path(task.path), videos)
+    report = folder / REPORT
+    report.unlink(missing_ok=True)  # of a start that was cut off
+    write_score_page(report, [named], shown, detectors[0], detectors[1], pictures=pictures)
+
+
+def _of_photo(folder: Path, row: dict, detectors: tuple[Detector, Detector | None]) -> bytes | None:
+    """Write the photo with its faces marked, and the pixels that decided; return the first."""
+    try:
+        image = read_image(Path(row["path"]))
+    except ImageError:
+        return None
+    marked = picture(image, row.get("faces"))
+    write_bytes(folder / PICTURE, marked)
+    judged = _judged_pixels(image, row, detectors)
+    encoded = cv2.imencode(".png", np.ascontiguousarray(judged.transpose(1, 2, 0)[..., ::-1]))[1].tobytes()
+    write_bytes(folder / JUDGED, encoded)
+    return marked
+
+
+def _judged_pixels(image: np.ndarray, row: dict, detectors: tuple[Detector, Detector | None]) -> np.ndarray:
+    """Return the pixels that the deciding detector saw, uint8 (C, R, R): those of the most suspicious face, or of the photo."""
+    detector = _judge_of(row, detectors)
+    if row.get("subject") != "face":
+        return detector.prepare(image)
+    worst = max(row["faces"], key=lambda one: (one["verdict"] == row["verdict"], one["p_fake"]))
+    # Without its landmarks: for a detector of aligned faces, this is the face, but not rotated as it was.
+    face = Face(np.array(worst["box"], np.float32), np.zeros((5, 2), np.float32), 1.0)
+    margin = detector.face_margin if detector.face_margin is not None else MARGIN
+    return detector.prepare(crop(image, face, margin=margin, size=detector.resolution))
+
+
+def _judge_of(row: dict, detectors: tuple[Detector, Detector | None]) -> Detector:
+    return next((one for one in detectors if one and one.id == row["detector"]), detectors[0])
+
+
+def _of_video(folder: Path, video: Path, videos: VideoJudge) -> None:
+    """Write the marked video, and its most suspicious face as a picture."""
+    shown = videos.shown[str(video)]
+    track, _, p_fakes = shown.tracks[0]
+    if track.thumbnails:
+        _, worst = max(track.thumbnails, key=lambda one: p_fakes[one[0]])
+        write_bytes(folder / PICTURE, worst)
+    marked = folder / MARKED
+    partial = marked.with_name("partial-" + MARKED)
+    annotate(video, partial, shown, videos.options)
+    partial.replace(marked)
+
+
+def write_heat(results: Path, row: dict, choice: str, panel: Panel) -> None:
+    """Write the heat map of the pixels that decided. Raises UserError for a detector without gradients."""
+    detector = _judge_of(row, panel.chosen(choice))
+    stored = cv2.imread(str(results / JUDGED), cv2.IMREAD_COLOR_RGB)
+    if stored is None:
+        raise UserError("there is no picture to explain", expected="a photo that was judged")
+    pixels = stored.transpose(2, 0, 1) if detector.channels == 3 else stored[..., 0][None]
+    heat = heat_maps(detector.network, pixels[None], np.array([row["verdict"] != "real"]), detector.device)
+    mixed = overlay(pixels, heat.maps[0]).transpose(1, 2, 0)
+    large = cv2.resize(mixed, (_HEAT_SIDE, _HEAT_SIDE), interpolation=cv2.INTER_CUBIC)
+    write_bytes(results / HEAT, cv2.imencode(".jpg", np.ascontiguousarray(large[..., ::-1]))[1].tobytes())

@@ -1,0 +1,337 @@
+"""The workers of a server: hands them files in batches, across clients, and starts them again when they die.
+
+A worker takes what waits: at once if there is a whole batch, else what has come within BATCH_S. A batch whose worker dies, or
+takes too long, is judged again file by file; a file that is alone with its worker when it dies again is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from fakecore.errors import UserError
+from fakecore.media.videofiles import SUFFIXES
+from fakedetect.web.choices import Choice
+from fakedetect.web.settings import ServeSettings
+from fakedetect.web.tasks import Task, failed_row
+
+BATCH_S = 0.01
+_MOST_BATCH = 8
+_LINE_BYTES = 64 * 1024 * 1024  # the row of a long video has its timeline
+_START_S = 120.0  # until the detectors are loaded
+_PAUSE_S = 1.0  # between starts of a worker that does not start
+_log = logging.getLogger("fakelab.serve")
+
+
+class QueueFull(Exception):
+    """Too many files wait; `retry_s` is the time after which there may be room."""
+
+    def __init__(self, retry_s: float):
+        super().__init__()
+        self.retry_s = retry_s
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A file that waits or is being judged. `on_start` is called before, and says whether to judge; `on_progress` is called
+    with (frames, expected).
+    """
+
+    task: Task | None  # None: a heat map
+    request: dict[str, Any]
+    answer: asyncio.Future[dict]
+    on_start: Callable[[], Awaitable[bool]] | None = None
+    on_progress: Callable[[int, int], None] | None = None
+    alone: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        return self.request["id"]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it looks like a video: videos never occupy all workers."""
+        return self.task is not None and self.task.path.endswith(tuple(SUFFIXES))
+
+
+class Pool:
+    """Judges files in worker processes."""
+
+    def __init__(self, settings: ServeSettings, offered: list[Choice]):
+        self._settings = settings
+        self._config = json.dumps(
+            {
+                "choices": [vars(one) for one in offered],
+                "device": settings.device,
+                "memory_mb": settings.memory_mb,
+                "limits": {"max_pixels": settings.max_pixels, "max_minutes": settings.max_minutes},
+            }
+        )
+        self._waiting: deque[Ticket] = deque()
+        self._news = asyncio.Condition()
+        self._slow = 0  # videos that are being judged
+        self._loops: list[asyncio.Task] = []
+        self._started: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._rate = 1.0  # files a second, smoothed
+        self.detectors: list[dict[str, Any]] = []  # as GET /v1/detectors shows them, the default first
+        self.running: dict[str, _Worker] = {}  # by the id of the task
+        self.counts: Counter[str] = Counter()  # for /metrics: judged, batches, restarts, timeouts
+
+    async def start(self) -> None:
+        """Start the workers, and wait for the first to be ready. Raises UserError for a detector that cannot be used."""
+        self._started = asyncio.get_running_loop().create_future()
+        self._loops = [asyncio.create_task(self._work(number)) for number in range(self._settings.workers)]
+        self.detectors = await self._started
+
+    async def stop(self) -> None:
+        """Stop the workers; what they were judging is given up."""
+        for one in self._loops:
+            one.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker has loaded the detectors."""
+        return bool(self.detectors)
+
+    @property
+    def queue_length(self) -> int:
+        """The number of files that wait."""
+        return len(self._waiting)
+
+    def check_room(self, files: int) -> None:
+        """Raise QueueFull if `files` more cannot wait."""
+        if len(self._waiting) + files > self._settings.max_queue:
+            raise QueueFull(max(1.0, len(self._waiting) / self._rate))
+
+    async def submit(
+        self,
+        task: Task,
+        on_start: Callable[[], Awaitable[bool]] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Ticket:
+        """Let a file be judged; its row becomes the result of the ticket's `answer`."""
+        future = asyncio.get_running_loop().create_future()
+        ticket = Ticket(task, task.to_json(), future, on_start, on_progress)
+        await self._put(ticket)
+        return ticket
+
+    async def heat(self, name: str, results: str, row: dict, choice: str) -> str | None:
+        """Let a worker write the heat map of a judged photo; return why it cannot, or None."""
+        request = {"id": name, "results": results, "row": row, "choice": choice}
+        ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), alone=True)
+        await self._put(ticket, first=True)
+        return (await ticket.answer).get("error")
+
+    async def _put(self, ticket: Ticket, *, first: bool = False) -> None:
+        async with self._news:
+            if first:
+                self._waiting.appendleft(ticket)
+            else:
+                self._waiting.append(ticket)
+            self._news.notify_all()
+
+    async def cancel(self, ticket: Ticket) -> None:
+        """Give up a file: it no longer waits, and a worker that judges it alone is stopped."""
+        ticket.answer.cancel()
+        with suppress(ValueError):
+            self._waiting.remove(ticket)
+        worker = self.running.get(ticket.id)
+        if worker and len(worker.batch) == 1:
+            worker.kill()
+
+    async def _work(self, number: int) -> None:
+        """Keep one worker alive and busy."""
+        assert self._started
+        while True:
+            worker = _Worker(number, self._config)
+            try:
+                described = await worker.start()
+                if not self._started.done():
+                    self._started.set_result(described)
+                while True:
+                    await self._judge(worker, await self._next_batch())
+            except UserError as error:
+                if not self._started.done():
+                    self._started.set_exception(error)
+                    return
+                _log.error("worker %d does not start: %s", number, error)
+                await asyncio.sleep(_PAUSE_S)
+            except _WorkerDied:
+                self.counts["restarts"] += 1
+                await asyncio.sleep(0 if worker.was_ready else _PAUSE_S)
+            finally:
+                await worker.stop()
+
+    async def _next_batch(self) -> list[Ticket]:
+        """Return files of one kind, as many as fit in a batch, waiting BATCH_S for more after the first came."""
+        while True:
+            async with self._news:
+                await self._news.wait_for(lambda: self._first() is not None)
+                first = self._first()
+                assert first
+                wait_s = first.since + BATCH_S - time.monotonic()
+                if first.alone or first.is_slow or wait_s <= 0 or len(self._like(first)) >= _MOST_BATCH:
+                    return self._taken(first)
+            await asyncio.sleep(wait_s)
+
+    def _first(self) -> Ticket | None:
+        """Return the first ticket that may be taken: one worker is kept free of videos."""
+        room = self._slow < max(1, self._settings.workers - 1)
+        return next((one for one in self._waiting if room or not one.is_slow), None)
+
+    def _like(self, first: Ticket) -> list[Ticket]:
+        if first.alone or first.is_slow or first.task is None:
+            return [first]
+        kind, found = first.task.kind, []
+        for one in self._waiting:
+            if one.task and not one.alone and not one.is_slow and one.task.kind == kind:
+                found.append(one)
+                if len(found) == _MOST_BATCH:
+                    break
+        return found
+
+    def _taken(self, first: Ticket) -> list[Ticket]:
+        batch = self._like(first)
+        for one in batch:
+            self._waiting.remove(one)
+        return batch
+
+    async def _judge(self, worker: _Worker, batch: list[Ticket]) -> None:
+        """Let a worker judge a batch. Raises _WorkerDied when it dies or takes too long; the rest of the batch then waits
+        again, or is given up.
+        """
+        batch = [one for one in batch if not one.answer.done() and await self._may_start(one)]
+        if not batch:
+            return
+        slow = sum(one.is_slow for one in batch)
+        self._slow += slow
+        self.counts["batches"] += 1
+        begin, is_late = time.monotonic(), False
+        self.running |= {one.id: worker for one in batch}
+        why = "judging it ended the process: it needs too much memory, or the file is malicious"
+        try:
+            async with asyncio.timeout(self._settings.max_s):
+                await worker.judge(batch)
+        except TimeoutError:
+            self.counts["timeouts"] += 1
+            is_late = True
+            why = f"judging took longer than {self._settings.max_s:g} s, the limit of this server"
+            raise _WorkerDied from None
+        finally:
+            self._slow -= slow
+            for one in batch:
+                self.running.pop(one.id, None)
+            self._settle(batch, why, is_late)
+            self._rate += 0.1 * (len(batch) / max(1e-3, time.monotonic() - begin) * self._settings.workers - self._rate)
+            async with self._news:
+                self._news.notify_all()
+
+    @staticmethod
+    async def _may_start(ticket: Ticket) -> bool:
+        if ticket.on_start and not await ticket.on_start() and ticket.task:
+            ticket.answer.set_result(
+                failed_row(ticket.task.name, "the server or a worker ended each time it was judged")
+            )
+            return False
+        return True
+
+    def _settle(self, batch: list[Ticket], why: str, is_late: bool) -> None:
+        """Put back what was not answered, to be judged alone, or give it up: what ended a worker while alone with it, or was
+        late while alone with it.
+        """
+        for one in batch:
+            if one.answer.done():
+                self.counts["judged"] += 1
+            elif one.alone or (is_late and len(batch) == 1):
+                name = one.task.name if one.task else ""
+                one.answer.set_result(failed_row(name, why))
+            else:
+                one.alone = True
+                self._waiting.appendleft(one)
+
+
+class _WorkerDied(Exception):
+    """A worker ended, was killed, or is to be."""
+
+
+class _Worker:
+    """One process and its pipes."""
+
+    def __init__(self, number: int, config: str):
+        self._number, self._config = number, config
+        self._process: asyncio.subprocess.Process | None = None
+        self.was_ready = False
+        self.batch: list[Ticket] = []
+
+    async def start(self) -> list[dict]:
+        """Start the process; return what it says of its detectors."""
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "fakedetect.web.worker", self._config),
+            stdin=pipe,
+            stdout=pipe,
+            limit=_LINE_BYTES,
+        )
+        try:
+            async with asyncio.timeout(_START_S):
+                message = await self._read()
+        except TimeoutError:
+            raise _WorkerDied from None
+        if "refused" in message:
+            raise UserError(message["refused"])
+        self.was_ready = True
+        return message["ready"]
+
+    async def judge(self, batch: list[Ticket]) -> None:
+        """Send a batch and pass on its answers. Raises _WorkerDied."""
+        self.batch = batch
+        by_id = {one.id: one for one in batch}
+        if batch[0].task is None:
+            await self._write({"heat": batch[0].request})
+        else:
+            await self._write({"tasks": [one.request for one in batch]})
+        while "idle" not in (message := await self._read()):
+            ticket = by_id[message["id"]]
+            if "progress" in message:
+                if ticket.on_progress:
+                    ticket.on_progress(*message["progress"])
+            elif not ticket.answer.done():
+                ticket.answer.set_result(message["row"])
+        self.batch = []
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def stop(self) -> None:
+        """End the process and wait for it."""
+        self.kill()
+        if self._process:
+            await self._process.wait()
+
+    async def _write(self, message: dict) -> None:
+        assert self._process and self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise _WorkerDied from None
+
+    async def _read(self) -> dict:
+        assert self._process and self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise _WorkerDied
+        return json.loads(line)

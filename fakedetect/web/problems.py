@@ -1,0 +1,77 @@
+"""Errors of the API as problem details (RFC 9457): what, got, expected and remedy, and never a path of the server."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from fakecore.errors import UserError
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("fakelab.serve")
+
+
+class Problem(Exception):
+    """A request that is refused. `detail` is one sentence that tells the client what to change; `retry_s` says when to come
+    back; `members` are further members of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, *, retry_s: float | None = None, **members: Any):
+        super().__init__(detail)
+        self.status, self.detail, self.retry_s, self.members = status, detail, retry_s, members
+
+    def response(self) -> JSONResponse:
+        """Return the answer of the API."""
+        body = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        headers = {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse({**body, **self.members}, self.status, headers, media_type=MEDIA_TYPE)
+
+
+class FieldProblem(Problem):
+    """A field of a request that cannot be used."""
+
+    def __init__(self, name: str, got: object, expected: str):
+        super().__init__(422, f"{name} cannot be used: got {got}; expected {expected}.")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every error of the app with problem details."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+        return problem.response()
+
+    @app.exception_handler(UserError)
+    async def on_user_error(request: Request, error: UserError) -> JSONResponse:
+        return Problem(422, f"{error}.").response()
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = Problem(error.status_code, str(error.detail)).response()
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = [
+            {"name": ".".join(str(part) for part in one["loc"][1:]), "reason": one["msg"]} for one in error.errors()
+        ]
+        return Problem(422, "Parameters of the request are invalid.", errors=wrong).response()
+
+    @app.exception_handler(Exception)
+    async def on_defect(request: Request, error: Exception) -> JSONResponse:
+        _log.error("error in %s %s", request.method, request.url.path, exc_info=error)
+        return Problem(500, "The server made an error; its log has the details.").response()

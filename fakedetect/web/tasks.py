@@ -1,0 +1,49 @@
+"""What the server asks of its workers. Imports nothing heavy: the server itself needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from fakedetect.scoring.columns import COLUMNS
+
+# What is kept of a file, by name, in the folder of its results.
+PICTURE, MARKED, REPORT, JUDGED, HEAT = "picture.jpg", "marked.mp4", "report.html", "judged.png", "heat.jpg"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to judge. `name` stands for it in the row; pictures are written to the folder `results`, if one is given."""
+
+    id: str
+    path: str
+    name: str
+    choice: str
+    stability: bool = False
+    whole_frame: bool = False
+    results: str | None = None
+
+    @property
+    def kind(self) -> tuple:
+        """Tasks of one kind can be judged in one batch."""
+        return self.choice, self.stability, self.whole_frame
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Task:
+        return Task(**{one.name: values[one.name] for one in fields(Task)})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most pixels of a photo or frame, and minutes of a video."""
+
+    max_pixels: int
+    max_minutes: float
+
+
+def failed_row(name: str, why: str) -> dict:
+    """Return the row of a file whose worker died or was stopped."""
+    return dict.fromkeys(COLUMNS) | {"path": name, "status": "unreadable", "kind": "image", "error": why}

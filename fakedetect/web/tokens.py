@@ -1,0 +1,125 @@
+"""Who may use the server: tokens from a file, sessions of browsers, and which names and pages requests may come from.
+
+A token file has a line for each client: `name token`, or `name token read-only`; # begins a comment. Tokens are compared in
+constant time. Browsers that sign in with a token get a cookie that holds no token: it is signed with a secret of this server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fakecore.errors import UserError, why_unreadable
+from fakecore.files import write_bytes
+
+MIN_TOKEN = 20  # characters
+SESSION_S = 7 * 24 * 3600.0
+READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who sent a request: `owner` names whose jobs are shown, `may_write` whether it may send and delete."""
+
+    owner: str
+    may_write: bool = True
+
+
+@dataclass(frozen=True)
+class _Token:
+    name: str
+    digest: bytes
+    may_write: bool
+
+
+class Tokens:
+    """The tokens of a file. Raises UserError if it cannot be read, has no token, a short one, or a name twice."""
+
+    def __init__(self, path: Path):
+        self._tokens: list[_Token] = []
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            got = why_unreadable(error, path) if isinstance(error, OSError) else "no text in UTF-8"
+            raise UserError(f"the token file {path} cannot be read", got=got) from None
+        for number, line in enumerate(lines, 1):
+            if words := line.partition("#")[0].split():
+                self._tokens.append(_parsed(words, f"line {number} of {path}"))
+        names = [token.name for token in self._tokens]
+        if not names:
+            remedy = f"Write a line: NAME TOKEN. A new token: {secrets.token_urlsafe(24)}"
+            raise UserError(f"the token file {path} has no token", remedy=remedy)
+        if len(set(names)) < len(names):
+            raise UserError(f"the token file {path} has a name twice", got=", ".join(sorted(names)))
+
+    def client(self, token: str) -> Client | None:
+        """Return who has this token, or None."""
+        digest = _digest(token)
+        found = None
+        for one in self._tokens:  # all are compared, whichever is right
+            if hmac.compare_digest(one.digest, digest):
+                found = Client(f"token {one.name}", one.may_write)
+        return found
+
+    def named(self, owner: str) -> Client | None:
+        """Return the client of an owner, or None if its token was withdrawn."""
+        for one in self._tokens:
+            if owner == f"token {one.name}":
+                return Client(owner, one.may_write)
+        return None
+
+
+def _parsed(words: list[str], where: str) -> _Token:
+    if len(words) not in (2, 3) or words[2:] not in ([], [READ_ONLY]):
+        raise UserError(
+            f"{where} is no token", got=f"{len(words)} words", expected=f"NAME TOKEN, or NAME TOKEN {READ_ONLY}"
+        )
+    if len(words[1]) < MIN_TOKEN:
+        got = f"{len(words[1])} characters"
+        remedy = f"A new token: {secrets.token_urlsafe(24)}"
+        raise UserError(f"the token in {where} is too short", got=got, expected=f"{MIN_TOKEN} or more", remedy=remedy)
+    return _Token(words[0], _digest(words[1]), len(words) == 2)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+class Signer:
+    """Signs the cookies of browsers with a secret in the data folder, which is made once."""
+
+    def __init__(self, data: Path):
+        path = data / "secret"
+        if not path.is_file():
+            write_bytes(path, secrets.token_bytes(32))
+            path.chmod(0o600)
+        self._secret = path.read_bytes()
+
+    def sign(self, text: str) -> str:
+        """Return text, time and signature as the value of a cookie."""
+        body = f"{text.encode().hex()}.{int(time.time())}"
+        return f"{body}.{self._signature(body)}"
+
+    def read(self, value: str, most_s: float) -> str | None:
+        """Return the text of a cookie, or None if its signature is wrong or older than `most_s` seconds."""
+        body, _, signature = value.rpartition(".")
+        if not hmac.compare_digest(self._signature(body).encode(), signature.encode(errors="replace")):
+            return None
+        text, _, signed = body.partition(".")
+        return bytes.fromhex(text).decode() if time.time() - int(signed) <= most_s else None
+
+    def _signature(self, body: str) -> str:
+        return hmac.new(self._secret, body.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def host_name(header: str) -> str:
+    """Return the name in a Host header, without its port: "[::1]:8000" -> "::1"; "" for a malformed one."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return ""

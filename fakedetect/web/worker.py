@@ -1,0 +1,103 @@
+"""A process that judges for the server: reads tasks as JSON lines from standard input, and writes rows to standard output.
+
+`python -m fakedetect.web.worker '{...}'`. What a damaged or malicious file does to its decoder ends here: memory, file sizes
+and the number of open files are limited, and the server stops a worker that takes too long, and starts another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from fakecore.errors import UserError
+from fakedetect.web.choices import Choice, Panel
+from fakedetect.web.settings import MEBIBYTE
+from fakedetect.web.tasks import Limits, Task
+
+_MOST_FILES = 256
+_MOST_FILE_BYTES = 2048 * MEBIBYTE  # of a marked video
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Read the configuration, load the detectors, and serve until standard input ends."""
+    answers = _own_output()
+    _end_with_parent()
+    given = json.loads(sys.argv[1])
+    panel = Panel([Choice(**one) for one in given["choices"]], given["device"])
+    try:
+        panel.load_all()
+        described = [panel.described(name) for name in panel.names()]
+    except UserError as error:
+        _say(answers, {"refused": str(error)})
+        return
+    _limit(given["memory_mb"])
+    _say(answers, {"ready": described})
+    limits = Limits(**given["limits"])
+    for line in sys.stdin:
+        _serve(json.loads(line), panel, limits, answers)
+        _say(answers, {"idle": True})
+
+
+def _serve(request: dict[str, Any], panel: Panel, limits: Limits, answers: TextIO) -> None:
+    from fakedetect.web.judging import judge, write_heat
+
+    if "heat" in request:
+        asked = request["heat"]
+        try:
+            write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
+            _say(answers, {"id": asked["id"], "row": {}})
+        except UserError as error:
+            _say(answers, {"id": asked["id"], "row": {"error": str(error)}})
+        return
+
+    def on_progress(task: str, analysed: int, expected: int) -> None:
+        _say(answers, {"id": task, "progress": [analysed, expected]})
+
+    tasks = [Task.from_json(one) for one in request["tasks"]]
+    for name, row in judge(tasks, panel, limits, on_progress):
+        _say(answers, {"id": name, "row": row})
+
+
+def _say(answers: TextIO, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def _own_output() -> TextIO:
+    """Return standard output for answers alone; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process when the server is killed (Linux); elsewhere, it ends with its standard input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the server ends its workers itself
+
+
+def _limit(memory_mb: int) -> None:
+    """Limit what the process can take from now on."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
+    if sys.platform == "linux":
+        most = _address_space() + memory_mb * MEBIBYTE
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()

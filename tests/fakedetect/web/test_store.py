@@ -1,0 +1,110 @@
+"""The database of jobs: what is accepted stays, is judged once, and is found again after a crash."""
+
+import sqlite3
+
+import pytest
+
+from fakecore.errors import UserError
+from fakedetect.web.store import MIGRATIONS, KeyReused, Store
+
+
+def accept(store: Store, owner: str = "one", names: tuple[str, ...] = ("a.jpg", "b.jpg"), **more) -> str:
+    files = [(name, "", 3) for name in names]
+    job, _ = store.add(owner, {"detector": "default"}, files, claim=lambda job: [f"{job}/{n}" for n in names], **more)
+    return job
+
+
+def reopened(store: Store) -> Store:
+    store.close()
+    return Store(store.data)
+
+
+def test_a_crash_puts_back_what_was_running(tmp_path):
+    store = Store(tmp_path)
+    job = accept(store)
+    assert store.start(job, 0) and store.start(job, 1)
+    store.finish(job, 0, {"path": "a.jpg"})
+    store = reopened(store)
+    assert [(file.place, file.upload) for file in store.unfinished()] == [(1, f"{job}/b.jpg")]
+    found = store.job(job)
+    assert (found.state, [file.state for file in found.files]) == ("running", ["done", "queued"])
+    assert found.files[0].result == {"path": "a.jpg"}
+    store.finish(job, 1, {"path": "b.jpg"})
+    assert reopened(store).job(job).state == "done"
+
+
+def test_a_file_is_given_up_after_three_starts(tmp_path):
+    store = Store(tmp_path)
+    job = accept(store)
+    assert [store.start(job, 0) for _ in range(4)] == [True, True, True, False]
+    assert store.start(job, 1), "each file is counted for itself"
+
+
+def test_a_failed_acceptance_leaves_no_job(tmp_path):
+    store = Store(tmp_path)
+
+    def full(job: str) -> list[str]:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        store.add("one", {}, [("a.jpg", "", 3)], claim=full)
+    assert store.ids() == set()
+
+
+def test_an_idempotency_key_stands_for_one_request_of_its_owner(tmp_path):
+    store = Store(tmp_path)
+    job = accept(store, key="k", digest="d")
+    assert accept(store, key="k", digest="d") == job
+    with pytest.raises(KeyReused):
+        accept(store, key="k", digest="other")
+    assert accept(store, owner="two", key="k", digest="other") != job
+    store.delete(job)
+    assert accept(store, key="k", digest="other") != job, "a deleted job frees its key"
+
+
+def test_jobs_belong_to_their_owner_and_expire_when_finished(tmp_path):
+    store = Store(tmp_path)
+    old, waiting, foreign = accept(store, names=("a.jpg",)), accept(store), accept(store, owner="two")
+    assert [job.id for job in store.jobs_of("one")] == [waiting, old]
+    store.finish(old, 0, {})
+    assert store.finished_before(1e12) == [old]
+    assert store.finished_before(0) == []
+    store.delete(old)
+    assert store.ids() == {waiting, foreign}
+    assert store.job(old) is None
+    store.finish(old, 0, {})  # what was judged when it was deleted
+    assert store.ids() == {waiting, foreign}
+
+
+def test_two_servers_do_not_share_a_folder(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(UserError, match="in use by another server"):
+        Store(tmp_path)
+    store.close()
+    Store(tmp_path).close()
+
+
+def test_a_newer_database_is_refused_and_an_older_one_migrated(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(UserError, match="written by a newer fakelab"):
+        Store(tmp_path)
+
+
+def test_a_damaged_database_is_named(tmp_path):
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(UserError, match="damaged"):
+        Store(tmp_path)
+
+
+def test_missing_uploads_are_problems(tmp_path):
+    store = Store(tmp_path)
+    job = accept(store)
+    (tmp_path / job).mkdir()
+    (tmp_path / job / "a.jpg").touch()
+    assert store.problems() == [f"the upload of a waiting file of job {job} is missing"]
+    store.finish(job, 1, {})
+    assert store.problems() == []
