@@ -49,7 +49,7 @@ def main() -> None:
     faulthandler.enable()
     answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
     first = sys.stdin.readline().strip()
-    read(Path(first)), inspect_file(first)
+    read(Path(first)), inspect_file(first, deep=True)
     _limit(resource.RLIMIT_AS, _memory("VmSize") + _ADDRESSES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     suspicious: list[str] = []
@@ -66,7 +66,7 @@ def main() -> None:
         status = "exception"
         try:
             status = read(Path(path))
-            inspect_file(path).to_json()
+            inspect_file(path, deep=True).to_json()
         except BaseException:  # those of Rust derive from no other
             status, error = "exception", traceback.format_exc()
         written = [*suspicious, *(f"file {one.name}" for one in folder.iterdir())]

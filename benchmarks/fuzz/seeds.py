@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
+from benchmarks.signing import new_identity, signed
+
 _WIDTH, _HEIGHT, _FRAMES = 64, 48, 12
 
 
@@ -20,7 +24,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
     """Return the bytes of one file of each format: {name: bytes}; a name ends in the suffix of its files, as in
     "animated.webp". `folder` is for videos while they are written.
     """
-    found = {name: write() for name, write in _photos().items()}
+    found = {name: write() for name, write in _photos().items()} | _signed()
     for name, words in _VIDEOS.items():
         path = folder / name
         _write_video(path, **words)
@@ -79,6 +83,8 @@ def _photos() -> dict[str, Callable[[], bytes]]:
         "rgb.sgi": lambda: _saved(rgb, "SGI"),
         "rgb.tga": lambda: _saved(rgb, "TGA", compression="tga_rle"),
     }
+    made["thumbnail.jpg"] = lambda: _saved(rgb, "JPEG", exif=_exif_with(_saved(rgb, "JPEG", quality=50)))
+    made["hidden.png"] = lambda: _saved(_with_hidden_text(rgb), "PNG")
     if features.check("avif"):
         made["still.avif"] = lambda: _saved(rgb, "AVIF", speed=9)
         made["animated.avif"] = lambda: _saved(rgb, "AVIF", speed=9, **moving)
@@ -86,6 +92,37 @@ def _photos() -> dict[str, Callable[[], bytes]]:
         if _plugin(package):
             made[name] = lambda image_format=image_format: _saved(rgb, image_format)
     return made
+
+
+def _signed() -> dict[str, bytes]:
+    """Return files with C2PA manifests, none without the extra."""
+    try:
+        import c2pa  # noqa: F401  only whether it is installed
+    except ImportError:
+        return {}
+    identity, rgb = new_identity(), Image.fromarray(_picture())
+    return {
+        "signed.jpg": signed(_saved(rgb, "JPEG"), "image/jpeg", identity),
+        "signed.png": signed(_saved(rgb, "PNG"), "image/png", identity),
+        "signed.webp": signed(_saved(rgb, "WEBP"), "image/webp", identity),
+    }
+
+
+def _exif_with(thumbnail: bytes) -> bytes:
+    """Return EXIF data whose second directory is a JPEG thumbnail."""
+    entries = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 44, 0x0202, 4, 1, len(thumbnail), 0)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HI", 0, 14) + entries + thumbnail
+
+
+def _with_hidden_text(image: Image.Image) -> Image.Image:
+    """Return an image with a compressed text in the lowest bits of its alpha channel, as NovelAI writes it."""
+    text = gzip.compress(b"a face")
+    bits = np.unpackbits(np.frombuffer(b"stealth_pngcomp" + (8 * len(text)).to_bytes(4) + text, np.uint8))
+    alpha = np.full(image.width * image.height, 254, np.uint8)
+    alpha[: len(bits)] |= bits
+    with_alpha = image.convert("RGBA")
+    with_alpha.putalpha(Image.fromarray(alpha.reshape(image.width, image.height).T.copy()))
+    return with_alpha
 
 
 def _plugin(package: str) -> bool:

@@ -159,13 +159,13 @@ def _sampling(image: Image.Image) -> str:
 @lru_cache(maxsize=1000)  # most files of a folder have the same few tables
 def _jpeg_quality(table: tuple[int, ...]) -> tuple[int, bool]:
     """Return the libjpeg quality whose luminance table is nearest to `table`, 64 numbers, and whether it is equal."""
-    distances = np.abs(_libjpeg_tables() - np.array(table)).sum(axis=1)
+    distances = np.abs(libjpeg_tables() - np.array(table)).sum(axis=1)
     nearest = int(distances.argmin())
     return nearest + 1, bool(distances[nearest] == 0)
 
 
 @cache
-def _libjpeg_tables() -> np.ndarray:
+def libjpeg_tables() -> np.ndarray:
     """Return the tables of quality 1 to 100, (100, 64), from libjpeg itself."""
     tables = []
     for quality in range(1, 101):

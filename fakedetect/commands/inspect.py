@@ -26,9 +26,9 @@ def inspect(
 ) -> int:
     """Show what files say of their own origin, as evidence apart from their pixels.
 
-    Lists labels and parameters of generators, IPTC source types, C2PA manifests, cameras, editors and encoders, with where
-    each stands and how it could be forged. Files with evidence come first. Signatures of C2PA manifests are verified with
-    `pip install 'fakelab[c2pa]'`, without network access.
+    Lists labels and parameters of generators, IPTC source types, C2PA manifests, cameras, editors, encoders, thumbnails that
+    show something else and traces of double compression, with where each stands and how it could be forged. Files with
+    evidence come first. Signatures of C2PA manifests are verified with `pip install 'fakelab[c2pa]'`, without network access.
 
     \b
     Examples:

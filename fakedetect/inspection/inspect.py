@@ -1,26 +1,32 @@
-"""`inspect`: the findings of photos and videos. Nothing is decoded, and nothing a file says changes its score."""
+"""`inspect`: the findings of photos and videos. Pixels are decoded on demand, and nothing a file says changes its score."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 
 from fakecore.media.colours import float_size
 from fakecore.media.jpegheader import bare_jpeg
 from fakecore.media.pixels import MAX_PIXELS, ImageError, open_image, read_bytes
 from fakedetect.audits.containers import JPEG_SUFFIXES, bare_encoding, container_of
-from fakedetect.inspection.findings import Finding, rank
+from fakedetect.inspection.cameras import findings_of_camera
+from fakedetect.inspection.compression import findings_of_compression
+from fakedetect.inspection.findings import Finding, rank, shown
 from fakedetect.inspection.manifests import findings_in_manifest, has_manifest
-from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp
+from fakedetect.inspection.stealth import hidden_texts
+from fakedetect.inspection.texts import findings_in_texts, findings_in_xmp, texts_in_xmp
+from fakedetect.inspection.thumbnails import findings_in_thumbnail
 
 _MANIFEST_BYTES = 4 << 20  # of a video, at either end
-_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
-_EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer")
+_USER_COMMENT = 0x9286
+_EXIF_TEXTS = ("Software", "ImageDescription", "Artist", "Copyright", "HostComputer", "Make", "Model")
+_IPTC_TEXTS = {(2, 110): "credit", (2, 115): "source", (2, 120): "caption", (2, 65): "program"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ def inspect_file(path: str, *, deep: bool = False, trust: str | None = None, dat
     try:
         content = read_bytes(Path(path)) if data is None else data
         found = list(_of_photo(content, PurePath(path).name, trust))
+        if deep:
+            found += _in_pixels(content)
     except ImageError as error:
         if error.kind == "video":
             return _inspect_video(path, trust)
@@ -88,15 +96,24 @@ def _of_image(data: bytes, name: str) -> Iterator[Finding]:
         exif = image.getexif()
         texts = dict(_texts(image, exif))
         packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-        has_note = _MAKER_NOTE in exif.get_ifd(ExifTags.IFD.Exif)
+        camera = list(findings_of_camera(exif))
         container = container_of(image, data, name)
-    yield from findings_in_texts(texts)
-    yield from findings_in_xmp(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP")
-    yield from _camera(exif, has_note)
+    packet = packet if isinstance(packet, bytes) else str(packet).encode("utf-8", "replace")
+    yield from findings_in_texts(texts | texts_in_xmp(packet))
+    yield from findings_in_xmp(packet, "XMP")
+    yield from camera
     if container.jpeg_quality is not None:
         yield _encoding(container.jpeg_quality, container.jpeg_tables == "libjpeg", container.subsampling)
     if not container.extension_agrees:
         yield _renamed(container.format, container.extension)
+
+
+def _in_pixels(data: bytes) -> Iterator[Finding]:
+    """Yield what takes decoding. Nothing where pixels are damaged."""
+    yield from findings_in_thumbnail(data)
+    yield from findings_of_compression(data)
+    for where, text in hidden_texts(data):
+        yield Finding(f"parameters of a generator: {shown(text)}", where, "generated", "strong")
 
 
 def _encoding(quality: int, exact: bool, subsampling: str | None) -> Finding:
@@ -122,9 +139,22 @@ def _texts(image: Image.Image, exif: Image.Exif) -> Iterator[tuple[str, str]]:
     for tag, value in exif.items():
         if (named := ExifTags.TAGS.get(tag)) in _EXIF_TEXTS and isinstance(value, str):
             yield f"EXIF {named}", value
+    if "photoshop" in image.info:
+        yield from _iptc_texts(image)
     written = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
     if isinstance(written, bytes):
         yield "EXIF UserComment", _user_comment(written)
+
+
+def _iptc_texts(image: Any) -> Iterator[tuple[str, str]]:
+    """Yield (where, text) of IPTC fields (IIM 4.2) that name programs and sources."""
+    fields = {}
+    with suppress(Exception):  # damaged fields raise any error, and are not needed
+        fields = IptcImagePlugin.getiptcinfo(image) or {}
+    for number, name in _IPTC_TEXTS.items():
+        held = fields.get(number)
+        if isinstance(held, bytes):
+            yield f"IPTC {name}", held.decode("utf-8", "replace")
 
 
 def _user_comment(value: bytes) -> str:
@@ -133,14 +163,6 @@ def _user_comment(value: bytes) -> str:
     if encoding.startswith(b"UNICODE"):
         return text.decode("utf-16-be" if text[:1] == b"\0" else "utf-16-le", "replace")
     return text.decode("utf-8", "replace")
-
-
-def _camera(exif: Mapping[int, Any], has_note: bool) -> Iterator[Finding]:
-    make, model = (str(exif.get(tag) or "").strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-    if make or model:
-        says = " ".join(part for part in (make, model) if part)
-        says += ", with the maker's own notes" if has_note else ", without the maker's own notes, which cameras write"
-        yield Finding(says, "EXIF camera", "camera", "medium" if has_note else "weak")
 
 
 def _inspect_video(path: str, trust: str | None) -> Inspected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 
@@ -31,11 +32,25 @@ _ELSEWHERE = re.compile(rb"dcterms:provenance(?:=[\"']|>)\s*([^\"'<>\s]+)")  # C
 _FIELDS = {
     "invokeai_metadata": "InvokeAI",
     "invokeai_graph": "InvokeAI",
+    "invokeai_workflow": "InvokeAI",
     "sd-metadata": "InvokeAI",
     "dream": "InvokeAI",
     "fooocus_scheme": "Fooocus",
     "workflow": "ComfyUI",
 }
+# What one program alone writes into a text, in any field.
+_RECORDS = (
+    (r"Steps: \d+.*Sampler: ", "parameters of a Stable Diffusion web UI"),  # AUTOMATIC1111 and its descendants
+    (
+        r'^(?:prompt|workflow)\s*:\s*\{.*"(?:class_type|nodes)"',
+        "a ComfyUI record",
+    ),  # in EXIF Make and Model of WebP files
+    (r'"sui_image_params"', "a SwarmUI record"),
+    (r'"uc"\s*:.*"sampler"\s*:|"sampler"\s*:.*"uc"\s*:', "a NovelAI record"),
+    (r"Job ID: [0-9a-f]{8}-[0-9a-f-]{27}", "a Midjourney job"),
+    (r"^AI generated;", "a record of FLUX"),  # EXIF Software, as the program of its authors writes it
+)
+_PATTERNS = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), what) for pattern, what in _RECORDS)
 # Names of generators in any text, and of editors in the field Software.
 _GENERATORS = (
     *(
@@ -47,9 +62,19 @@ _GENERATORS = (
         "Stable Diffusion",
         "InvokeAI",
         "ComfyUI",
-        "Fooocus",
+        "SwarmUI",
     ),
-    *("Made with Google AI", "Imagen", "Ideogram", "Leonardo.Ai", "Bing Image Creator", "Grok", "ChatGPT", "gpt-image"),
+    *(
+        "Fooocus",
+        "Draw Things",
+        "DreamStudio",
+        "Stability AI",
+        "Black Forest Labs",
+        "Made with Google AI",
+        "Google Gemini",
+    ),
+    *("AI-Generated with Google", "Google Imagen", "Imagen 2", "Imagen 3", "Imagen 4", "Ideogram", "Leonardo.Ai"),
+    *("Bing Image Creator", "Microsoft Designer", "ChatGPT", "gpt-image", "gpt-4o", "xAI Grok", "Grok Image"),
 )
 _EDITORS = (
     "Photoshop",
@@ -63,28 +88,41 @@ _EDITORS = (
     "Canva",
     "Paint.NET",
 )
-_WEB_UI = re.compile(
-    r"Steps: \d+.*Sampler: ", re.DOTALL
-)  # as AUTOMATIC1111's web UI and its descendants write parameters
-_MIDJOURNEY = re.compile(r"Job ID: [0-9a-f-]{36}")
+_SEARCHED = 20_000  # characters of a text: patterns take quadratic time on hostile ones
+# Fields that name the program or the maker, not what a picture shows.
+_OF_ORIGIN = {
+    "software",
+    "creatortool",
+    "credit",
+    "make",
+    "model",
+    "author",
+    "artist",
+    "creator",
+    "source",
+    "generator",
+}
+_XMP_TEXT = re.compile(
+    rb"\b(?:xmp:(CreatorTool)|photoshop:(Credit)|photoshop:(Source)|dc:(creator)|dc:(description)|exif:(UserComment))"
+    rb"(?:=[\"']([^\"']{1,4000})|>\s*(?:<rdf:\w+[^>]*>\s*){0,2}([^<]{1,4000})<)"
+)
 
 
 def findings_in_texts(texts: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what `texts` say: {where: text}; `where` ends in the name of the field, such as "PNG text parameters"."""
     for where, text in texts.items():
         field = where.rpartition(" ")[2].lower()
-        if _WEB_UI.search(text):
-            yield _generated("parameters of a Stable Diffusion web UI", where, text)
+        if record := next((what for pattern, what in _PATTERNS if pattern.search(text[:_SEARCHED])), None):
+            yield _generated(record, where, text)
         elif field in _FIELDS or (field == "prompt" and '"class_type"' in text):
             yield _generated(f"a {_FIELDS.get(field, 'ComfyUI')} record", where, text)
-        elif _MIDJOURNEY.search(text):
-            yield _generated("a Midjourney job", where, text)
         elif any(sentence in text for sentence in SENTENCES.values()):
             made = SENTENCES["fake"] in text
             kind = "generated" if made else "nothing"
             yield Finding(f"fakelab's own label: {shown(text)}", where, kind, "strong" if made else "weak")
         elif name := _named(text, _GENERATORS):
-            yield _generated(f"the name {name}", where, text)
+            # A caption may mention a generator for another reason.
+            yield _generated(f"the name {name}", where, text, "strong" if field in _OF_ORIGIN else "medium")
         elif field in ("software", "creatortool") and (name := _named(text, _EDITORS)):
             yield Finding(f"edited with {shown(text)}", where, "edited", "medium")
         elif field in ("software", "creatortool", "comment", "encoder"):
@@ -110,8 +148,18 @@ def source_types(held: bytes) -> list[str]:
     return [term.decode("ascii", "replace") for term in dict.fromkeys(_SOURCE_TYPE.findall(held))]
 
 
-def _generated(what: str, where: str, text: str) -> Finding:
-    return Finding(f"{what}: {shown(text)}", where, "generated", "strong")
+def texts_in_xmp(packet: bytes) -> dict[str, str]:
+    """Return the texts of an XMP packet that name programs, makers and descriptions: {"XMP CreatorTool": "..."}."""
+    found = {}
+    for match in _XMP_TEXT.finditer(packet):
+        *names, attribute, element = match.groups()
+        name = next(one for one in names if one).decode()
+        found[f"XMP {name}"] = html.unescape((attribute or element).decode("utf-8", "replace"))
+    return found
+
+
+def _generated(what: str, where: str, text: str, strength: str = "strong") -> Finding:
+    return Finding(f"{what}: {shown(text)}", where, "generated", strength)
 
 
 def _named(text: str, names: tuple[str, ...]) -> str | None:

@@ -42,24 +42,6 @@ def write(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    ("texts", "says"),
-    [
-        ({"parameters": WEB_UI}, "a Stable Diffusion web UI: a castle"),
-        ({"prompt": '{"3": {"class_type": "KSampler"}}'}, "a ComfyUI record"),
-        ({"workflow": '{"nodes": []}'}, "a ComfyUI record"),
-        ({"invokeai_metadata": '{"seed": 5}'}, "an InvokeAI record"),
-        ({"Software": "NovelAI", "Source": "Stable Diffusion XL"}, "the name NovelAI"),
-        ({"Description": "a fox --ar 3:2 Job ID: 01234567-89ab-cdef-0123-456789abcdef"}, "a Midjourney job"),
-    ],
-)
-def test_records_of_generators_are_strong_evidence(texts, says, write):
-    found = write(texts=texts)
-    assert found.points_to == "generated" and found.findings[0].strength == "strong"
-    assert any(says.removeprefix("a ").removeprefix("an ") in one.says for one in found.findings)
-    assert found.findings[0].where.startswith("PNG text ")
-
-
 @pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le"])
 def test_parameters_in_a_jpeg_comment_are_found(encoding, write):
     found = write("jpg", user_comment=b"UNICODE\0" + WEB_UI.encode(encoding))
@@ -81,11 +63,26 @@ def test_source_types_are_read_from_xmp(term, points_to, write):
     assert term in finding.says and finding.points_to == points_to and found.points_to == points_to
 
 
-def test_cameras_are_plausible_with_their_notes(write):
-    tags = {ExifTags.Base.Make: "Acme", ExifTags.Base.Model: "A1"}
-    (plain,) = (one for one in write("jpg", exif=tags).findings if one.where == "EXIF camera")
-    (noted,) = (one for one in write("jpg", exif=tags, camera_note=b"note").findings if one.where == "EXIF camera")
-    assert (plain.points_to, plain.strength, noted.strength) == ("camera", "weak", "medium") and "Acme A1" in plain.says
+@pytest.mark.parametrize(
+    ("make", "note", "strength", "says"),
+    [
+        ("Apple", b"Apple iOS\0\0\1MM", "medium", "in the form of this maker"),
+        ("Apple", b"Nikon\0\2\x10\0\0MM\0*", "weak", "do not have the form"),
+        ("Canon", b"\x20\0" + bytes(30), "medium", "in the form of this maker"),
+        ("Canon", b"a note of somebody", "weak", "do not have the form"),
+        ("FUJIFILM", b"FUJIFILM\x0c\0\0\0", "medium", "in the form of this maker"),
+        ("NIKON CORPORATION", None, "weak", "without the maker's notes, which cameras of this make write"),
+        ("Acme", None, "weak", "without the maker's notes"),
+        ("Acme", b"a note", "weak", "whose form is not known"),
+    ],
+)
+def test_cameras_are_plausible_with_the_notes_of_their_maker(make, note, strength, says, write):
+    tags = {ExifTags.Base.Make: make, ExifTags.Base.Model: "A1"}
+    found = write("jpg", exif=tags, camera_note=note)
+    (one,) = (one for one in found.findings if one.where == "EXIF camera")
+    assert found.points_to == "camera" and one.strength == strength
+    assert one.says.startswith(f"{make} A1, ") and says in one.says
+    assert ("which cameras" in one.says) == (make == "NIKON CORPORATION")
 
 
 def test_editors_encoders_and_wrong_names_are_listed(write):
