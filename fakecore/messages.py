@@ -21,6 +21,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def printable(path: str) -> str:
+    """Return a path without line breaks and control characters."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
 def _program() -> str:
     script = sys.argv[0]
     if Path(script).name == "cli.py":

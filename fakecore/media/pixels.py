@@ -114,14 +114,23 @@ def read_bytes(path: Path) -> bytes:
             head = file.read(HEAD_BYTES)
             if not head and kind == "video":
                 raise ImageError("unreadable", "the file is empty", kind)
-            if is_video(head, path.suffix, _SIGNATURES):
-                raise ImageError(
-                    "unsupported", "a video: use `faces` to crop its faces, or `score` to score it", kind="video"
-                )
+            _refuse_video(head, path)
             file.seek(0)
             return file.read()
     except OSError as error:
         raise ImageError("unreadable", why_unreadable(error, path), kind) from None
+
+
+def image_bytes(data: bytes, name: str) -> bytes:
+    """Return the content of a file called `name`, if it is not a video. Raises ImageError as `read_bytes` does."""
+    _refuse_video(data[:HEAD_BYTES], Path(name))
+    return data
+
+
+def _refuse_video(head: bytes, path: Path) -> None:
+    if is_video(head, path.suffix, _SIGNATURES):
+        what = "a video: use `faces` to crop its faces, or `score` to score it"
+        raise ImageError("unsupported", what, kind="video")
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -207,6 +216,11 @@ def _check_jxl(data: bytes) -> None:
     if size is None:
         raise ImageError("unreadable", "truncated or damaged")
     _refuse_huge(*size, _MOST_PIXELS["JXL"])
+
+
+def starts_as_image(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a common image format."""
+    return head.startswith(_SIGNATURES) or head[4:12] in (*_HEIC, *_AVIF)
 
 
 def fit_square(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:

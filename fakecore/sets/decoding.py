@@ -33,8 +33,8 @@ _PART = 512  # files that a process decodes at a time
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is known of a decoded item: the SHA-256 of its bytes, the size of the original, pixels, whether it is grey, and how
-    many pages its file has.
+    """What is known of a decoded item: the SHA-256 of its bytes, the size of the original, pixels, whether it is grey, how many
+    pages its file has, and what `examine` returned of it, see `serve`.
     """
 
     sha256: str
@@ -42,6 +42,7 @@ class Decoded:
     width: int
     grey: bool
     pages: int
+    examined: Any = None
 
     @property
     def side(self) -> int:
@@ -51,12 +52,13 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why an item cannot be used, see ImageError, and the SHA-256 of its bytes if it could be read."""
+    """Why an item cannot be used, see ImageError; the SHA-256 of its bytes if it could be read, and what `examine` returned."""
 
     status: str
     error: str
     kind: str
     sha256: str | None
+    examined: Any = None
 
 
 Outcome = Decoded | Refused
@@ -89,16 +91,20 @@ def decode_in_threads(
             waiting.extend(pool.submit(chunk, start) for start in islice(starts, 1))
 
 
-def decode_in_processes(array: Path, files: Sequence[str], purpose: str = "use") -> Iterator[list[Outcome]]:
+def decode_in_processes(
+    array: Path, files: Sequence[str], purpose: str = "use", module: str = "fakecore.sets.decoding"
+) -> Iterator[list[Outcome]]:
     """Decode file i into row i of the .npy file `array`, uint8 (N, C, R, R); yield the outcomes of one part after another.
     `purpose` completes "too small to".
 
-    Each process is this module, which takes a part as a line of JSON on its input, and answers with a line. It ends with its
-    input, so none remains when this process is killed. Raises UserError if one ends early.
+    Each process is this module, or another one that calls `serve`: it takes a part as a line of JSON on its input, and answers
+    with a line. It ends with its input, so none remains when this process is killed. Raises UserError if one ends early.
     """
     starts = range(0, len(files), _PART)
     with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(array, purpose)) for _ in range(min(os.cpu_count() or 1, len(starts)))]
+        workers = [
+            stack.enter_context(_worker(array, purpose, module)) for _ in range(min(os.cpu_count() or 1, len(starts)))
+        ]
         waiting = deque(zip(workers, starts, strict=False))
         later = iter(starts[len(workers) :])
         for worker, start in waiting:
@@ -116,10 +122,10 @@ def decode_in_processes(array: Path, files: Sequence[str], purpose: str = "use")
 
 
 @contextmanager
-def _worker(array: Path, purpose: str) -> Iterator[subprocess.Popen[str]]:
+def _worker(array: Path, purpose: str, module: str) -> Iterator[subprocess.Popen[str]]:
     """Start a process that decodes into `array`; end it on leaving."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    words = [sys.executable, "-m", "fakecore.sets.decoding", str(array), purpose]
+    words = [sys.executable, "-m", module, str(array), purpose]
     pipe = subprocess.PIPE
     process = subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)
     try:
@@ -136,14 +142,18 @@ def _give(worker: subprocess.Popen[str], start: int, files: Sequence[str]) -> No
         worker.stdin.flush()
 
 
-def main() -> None:
-    """Decode the parts that the input names."""
+def serve(examine: Callable[[str, bytes], Any] | None = None) -> None:
+    """Decode the parts that the input names; of each file, also answer what `examine` returns of its path and content, a value
+    that JSON can hold.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the parts
     images = np.lib.format.open_memmap(sys.argv[1], mode="r+")
     for line in sys.stdin:
         part = json.loads(line)
         outcomes = [
-            _attempt(lambda path: read_bytes(Path(path)), file, images[part["start"] + place], sys.argv[2])
+            _attempt(
+                lambda path: read_bytes(Path(path)), file, images[part["start"] + place], sys.argv[2], examine=examine
+            )
             for place, file in enumerate(part["files"])
         ]
         answers = [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
@@ -156,23 +166,26 @@ def _attempt(
     into: np.ndarray,
     purpose: str,
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
+    examine: Callable[[str, bytes], Any] | None = None,
 ) -> Outcome:
     """Read an item, file bytes or uint8 pixels (H, W) or (H, W, 3), and decode it into a square, uint8 (C, R, R); `finish` is
     applied last.
     """
-    digest = None
+    digest = examined = None
     try:
         item = read(name)
         digest = hashlib.sha256(item if isinstance(item, bytes) else np.ascontiguousarray(item).data).hexdigest()
+        examined = examine(name, item) if examine and isinstance(item, bytes) else None
         pixels = pixels_of(item)
         refuse_tiny(pixels, purpose)
         fitted = fit_square(pixels, into.shape[1], into.shape[0])
         into[...] = finish(fitted) if finish else fitted
         height, width = pixels.shape[:2]
-        return Decoded(digest, height, width, is_grey(pixels), pages(item) if isinstance(item, bytes) else 1)
+        count = pages(item) if isinstance(item, bytes) else 1
+        return Decoded(digest, height, width, is_grey(pixels), count, examined)
     except ImageError as error:
-        return Refused(error.status, str(error), error.kind, digest)
+        return Refused(error.status, str(error), error.kind, digest, examined)
 
 
 if __name__ == "__main__":
-    main()
+    serve()

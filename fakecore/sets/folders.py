@@ -105,34 +105,41 @@ def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
         yield Path(path)
 
 
+def is_left_out(name: str) -> bool:
+    """Return whether `walk_files` passes over what has this name in its folder."""
+    return name.startswith(".") or name in SIDECARS
+
+
 def _scan(
     folder: str, problems: list[tuple[str, str]], seen: set[tuple[int, int]]
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the path and status of every file, see `walk_files`. Paths are strings: objects would take most of the time."""
+    """Yield the path and status of every file, see `walk_files`. Paths are strings: objects would take most of the time. Of a
+    folder, names are held, not entries, which are larger.
+    """
     try:
-        place = Path(folder).stat()
-        with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+        place = os.stat(folder)  # noqa: PTH116
+        names = sorted(os.listdir(folder))  # noqa: PTH208
     except OSError as error:
         problems.append((str(Path(folder)), why_unreadable(error, Path(folder))))
         return
     if (place.st_dev, place.st_ino) in seen:
         return  # a link back into a folder that was walked already
     seen.add((place.st_dev, place.st_ino))
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in SIDECARS:
+    for name in names:
+        if is_left_out(name):
             continue
+        path = os.path.join(folder, name)  # noqa: PTH118
         try:
-            status = entry.stat()
+            status = os.stat(path)  # noqa: PTH116
         except OSError as error:
-            problems.append((str(Path(entry.path)), why_unreadable(error, Path(entry.path))))
+            problems.append((str(Path(path)), why_unreadable(error, Path(path))))
             continue
         if stat.S_ISDIR(status.st_mode):
-            yield from _scan(entry.path, problems, seen)
+            yield from _scan(path, problems, seen)
         elif stat.S_ISREG(status.st_mode):
-            yield entry.path, status
+            yield path, status
         else:
-            problems.append((str(Path(entry.path)), "not a regular file"))
+            problems.append((str(Path(path)), "not a regular file"))
 
 
 def _folder_metadata(folder: Path) -> dict[str, dict]:

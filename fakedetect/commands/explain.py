@@ -110,7 +110,7 @@ def _explained(inputs: list[tuple[str, str | None]], detector: Detector) -> Iter
     """Yield a row for each input, in order, and its picture as PNG bytes; None if it could not be used."""
     import numpy as np
 
-    from fakedetect.commands.score import format_p_fake
+    from fakedetect.commands.scorerows import format_p_fake
     from fakedetect.explain.explain import heat_maps
     from fakedetect.scoring.photos import OUTSIDE_NOTE
 
@@ -183,7 +183,7 @@ def _write_page(
     page: Path, detector: Detector, path: Path, images: list[tuple[dict, str | None]], method: str | None
 ) -> None:
     from fakecore.report.pages import write_page
-    from fakedetect.commands.score import format_p_fake
+    from fakedetect.commands.scorerows import format_p_fake
     from fakedetect.explain.explain import CAPTION, METHODS
 
     write_page(
@@ -217,7 +217,7 @@ def _file_name(number: int, path: str) -> str:
 
 
 def _line(row: dict) -> str:
-    from fakedetect.commands.score import format_p_fake
+    from fakedetect.commands.scorerows import format_p_fake
 
     name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
     if row["status"] != "ok":

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fakecore.commands.options import RUNS, Device, Json
-from fakecore.errors import Interrupted, UserError, unknown_name
+from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
+from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
 
 if TYPE_CHECKING:
     from fakedetect.faces.options import VideoOptions
-    from fakedetect.scoring.files import ResultsFile
+    from fakedetect.scoring.inputs import Input
+    from fakedetect.scoring.results import Known, ResultsFile
+    from fakedetect.scoring.session import Session
     from fakedetect.scoring.sorting import Sorter
     from fakedetect.scoring.video import VideoJudge
+
+_COUNTED = 10_000  # files: a progress bar has a total if there are fewer
 
 
 def score(
@@ -29,7 +32,7 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Photos, videos, folders and quoted patterns, in any mix; - reads paths from standard input.",
+            help="Photos, videos, folders, zip and tar archives, quoted patterns; - reads paths from standard input.",
         ),
     ] = None,
     detector: Annotated[
@@ -127,7 +130,7 @@ def score(
     if not listed:
         raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
-    return print_scores(
+    return _score(
         listed,
         detector or _newest_detector(),
         out=out,
@@ -135,41 +138,12 @@ def score(
         options=options,
         stability=stability,
         device=device,
-        as_json=as_json,
-        shown=shown,
+        shown=RowPrinter(shown, as_json, quiet=not as_json and out is not None and not _is_page(out)),
         sorter=Sorter(copy_to, link=link, inputs=listed) if copy_to else None,
     )
 
 
-VERDICTS = ("fake", "unsure", "real")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Which rows are printed: of some verdicts, from a p_fake up, sorted or not; `everything` includes files that could not be
-    judged. Raises UserError for an unknown verdict.
-    """
-
-    verdicts: frozenset[str] = frozenset(VERDICTS)
-    min_p: float = 0.0
-    sort: bool = False
-    everything: bool = True
-
-    def __post_init__(self) -> None:
-        for name in self.verdicts - frozenset(VERDICTS):
-            raise unknown_name("verdict", name, VERDICTS)
-
-    def has(self, row: dict) -> bool:
-        """Return whether a row is printed."""
-        return self.everything or (row["verdict"] in self.verdicts and row["p_fake"] >= self.min_p)
-
-
-def suspicion(row: dict) -> tuple[int, float]:
-    """Return a sort key of rows, the most suspicious first; those without a verdict come last."""
-    return (VERDICTS.index(row["verdict"]), -row["p_fake"]) if row["verdict"] else (len(VERDICTS), 0.0)
-
-
-def print_scores(
+def _score(
     paths: list[str],
     detector_path: Path | None,
     *,
@@ -178,91 +152,113 @@ def print_scores(
     options: VideoOptions,
     stability: bool | None,
     device: str,
-    as_json: bool,
-    shown: Shown | None = None,
-    sorter: Sorter | None = None,
+    shown: RowPrinter,
+    sorter: Sorter | None,
 ) -> int:
     """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0. Without a
     detector, those of the package judge.
     """
-    from fakedetect.models.detector import Detector
+    from fakecore.sets.archives import is_archive
     from fakedetect.models.facts import expectation
     from fakedetect.scoring.annotate import refuse_video
-    from fakedetect.scoring.files import ResultsFile, score_files
-    from fakedetect.scoring.inputs import list_inputs
     from fakedetect.scoring.page import refuse_page, write_score_page
-    from fakedetect.scoring.video import VideoJudge
+    from fakedetect.scoring.results import ResultsFile
+    from fakedetect.scoring.session import Session, load_detectors
 
-    inputs = [item for item in list_inputs(paths) if out is None or Path(item[0]).absolute() != out.absolute()]
-    if not inputs:
+    first, rest = _inputs(paths, out)
+    total = len(first) if len(first) < _COUNTED and not any(is_archive(one.path) for one in first) else None
+    page = out if out and _is_page(out) else None
+    if page:
+        refuse_page(page)
+    if drawn:
+        refuse_video(drawn, total, out)
+    detector, of_photos = load_detectors(detector_path, device, whole_frame=options.whole_frame)
+    detectors = [one for one in (detector, of_photos) if one]
+    results = ResultsFile(out, *detectors) if out and not page else None
+    on_page: list[dict] = []
+    known = 0
+
+    def on_progress(path: str, analysed: int, expected: int) -> None:
+        bar.note(f"{Path(path).name}: {analysed:,} of {counted(expected, 'frame')}")
+        _check(stop, results)
+
+    def on_known(one: Input, row: Known) -> None:
+        nonlocal known
+        known += 1
+        shown.count(row.verdict, row.status)
+        if sorter:
+            sorter.add(one.path, row.verdict, one.data)
+        bar.note(f"{known:,} are already in {out}")
+        _check(stop, results)
+
+    session = Session(
+        detector,
+        of_photos,
+        options=options,
+        results=results,
+        stability=bool(page) or total == 1 if stability is None else stability,
+        keep=bool(page or drawn),
+        on_progress=on_progress,
+        on_known=on_known,
+    )
+    with StopRequest() as stop, progress_bar("scoring", total, "files") as bar:
+        for rows in session.judge(chain(first, rest)):
+            shown.add(rows)
+            if sorter:
+                for row in rows:
+                    sorter.add(row["path"], row["verdict"], session.contents.get(row["path"]))
+            if page:
+                on_page += rows
+            bar.advance(len(rows))
+            _check(stop, results)
+    _say_resumed(session, known, shown, out)
+    if page:
+        write_score_page(page, on_page, session.videos.shown, detector, of_photos)
+    if drawn:
+        _draw(first[0].path, drawn, session.videos)
+    code = shown.finish(out, report=bool(page))
+    for one in detectors:
+        say(f"{one.name}: {expectation(one.facts)}")
+    return code
+
+
+def _is_page(out: Path) -> bool:
+    return out.suffix.lower() == ".html"
+
+
+def _inputs(paths: list[str], out: Path | None) -> tuple[list[Input], Iterator[Input]]:
+    """Return the first inputs, at most _COUNTED, and the others, which are listed when they are needed; `out` is none of them.
+    Raises UserError if there are none.
+    """
+    from fakedetect.scoring.inputs import walk_inputs
+
+    found = walk_inputs(paths)
+    if out is not None:
+        found = (one for one in found if not one.path.endswith(out.name) or Path(one.path).absolute() != out.absolute())
+    first = list(islice(found, _COUNTED))
+    if not first:
         raise UserError(
             "there is nothing to score",
             got=f"no files in {', '.join(paths)}",
             expected="images, videos, or folders that contain them",
             remedy="Hidden files and lists such as metadata.csv are skipped.",
         )
-    page = out if out and out.suffix.lower() == ".html" else None
-    if page:
-        refuse_page(page)
-    if drawn:
-        refuse_video(drawn, len(inputs), out)
-    detector = Detector.load(detector_path or ("photos" if options.whole_frame else "faces"), device)
-    of_photos = None if detector_path or options.whole_frame else Detector.load("photos", device)
-    detectors = [one for one in (detector, of_photos) if one]
-    results = ResultsFile(out, *detectors) if out and not page else None
-    before = _scored_before(inputs, results, options) if results else {}
-    todo = [item for item in inputs if item[0] not in before]
-    if before:
-        say(f"{len(before):,} of {len(inputs):,} are already in {out}")
-    counts = Counter(row["verdict"] or row["status"] for row in before.values())
-    quiet = results is not None and not as_json
-    shown = shown or Shown()
-    kept: list[dict] = []  # to be sorted
-    on_page: list[dict] = []
+    return first, found
 
-    def show(row: dict) -> None:
-        if shown.has(row) and (as_json or not quiet):
-            print(json.dumps(row) if as_json else _line(row))
 
-    if sorter:
-        for row in before.values():
-            sorter.add(row)
-    with StopRequest() as stop, progress_bar("scoring", len(todo), "files") as bar:
+def _check(stop: StopRequest, results: ResultsFile | None) -> None:
+    """Raise Interrupted if a stop was asked for."""
+    if stop.asked:
+        raise Interrupted("the rows in --out are complete; the same command resumes" if results else "")
 
-        def on_progress(path: str, analysed: int, expected: int) -> None:
-            bar.note(f"{Path(path).name}: {analysed:,} of {counted(expected, 'frame')}")
-            if stop.asked:
-                raise Interrupted(_resume_hint(results))
 
-        videos = VideoJudge(detector, options, on_progress=on_progress, keep=bool(page or drawn))
-        tested = bool(page) or len(inputs) == 1 if stability is None else stability
-        for rows in score_files(todo, detector, videos, stability=tested, of_photos=of_photos):
-            if page:
-                on_page += rows
-            if results:
-                results.append(rows)
-            for row in rows:
-                counts[row["verdict"] or row["status"]] += 1
-                if sorter:
-                    sorter.add(row)
-                if shown.sort:
-                    kept.append(row)
-                else:
-                    show(row)
-            sys.stdout.flush()
-            bar.advance(len(rows))
-            if stop.asked:
-                raise Interrupted(_resume_hint(results))
-    for row in sorted(kept, key=suspicion):
-        show(row)
-    if page:
-        write_score_page(page, on_page, videos.shown, detector, of_photos)
-    if drawn:
-        _draw(inputs[0][0], drawn, videos)
-    code = _print_counts(counts, out, page)
-    for one in detectors:
-        say(f"{one.name}: {expectation(one.facts)}")
-    return code
+def _say_resumed(session: Session, known: int, shown: RowPrinter, out: Path | None) -> None:
+    if session.other_options:
+        say(f"{counted(session.other_options, 'video')} in it scored with other options: scored again")
+    if session.changed:
+        say(f"{session.changed:,} of them changed since they were scored: scored again")
+    if known:
+        say(f"{known:,} of {sum(shown.counts.values()):,} were already in {out}")
 
 
 def _newest_detector() -> Path | None:
@@ -282,70 +278,3 @@ def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
         say(f"annotated video: {drawn}")
     else:
         say("note: there is nothing to draw: no video was scored")
-
-
-def _print_counts(counts: Counter, out: Path | None, page: Path | None) -> int:
-    """Print the count of each verdict and where the results are; return 1 if some input could not be scored, else 0."""
-    counted_verdicts = (
-        ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real") if counts[name]) or "none scored"
-    )
-    lost = {name: n for name, n in counts.items() if name not in ("fake", "unsure", "real")}
-    if lost:
-        counted_verdicts += "; not scored: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
-    total = sum(counts.values())
-    say(
-        f"{total:,} {'file' if total == 1 else 'files'}: {counted_verdicts}"
-        + (f"; {'report:' if page else 'rows in'} {out}" if out else "")
-    )
-    return 1 if lost else 0
-
-
-def _resume_hint(results: ResultsFile | None) -> str:
-    return "the rows in --out are complete; the same command resumes" if results else ""
-
-
-def _scored_before(
-    inputs: list[tuple[str, str | None]], results: ResultsFile, options: VideoOptions
-) -> dict[str, dict]:
-    """Return path -> row of the inputs whose rows in the file are still valid. Drop the rows of files that changed since,
-    and of videos that were scored with other options.
-    """
-    from fakedetect.scoring.files import changed_since
-
-    before = {path: results.existing[path] for path, _ in inputs if path in results.existing}
-    other_options = {
-        path for path, row in before.items() if row["kind"] == "video" and not options.matches(row["note"])
-    }
-    if other_options:
-        say(f"{counted(len(other_options), 'video')} in it scored with other options: scoring again")
-    changed = changed_since({path: row for path, row in before.items() if path not in other_options})
-    if changed:
-        say(f"{len(changed):,} of them changed since they were scored: scoring again")
-    stale = changed | other_options
-    if stale:
-        results.drop(stale)
-    return {path: row for path, row in before.items() if path not in stale}
-
-
-def _line(row: dict) -> str:
-    name = row["path"].encode("unicode_escape").decode() if not row["path"].isprintable() else row["path"]
-    if row["status"] != "ok":
-        return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
-    shown = f"{format_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
-    if row.get("tracks"):
-        shown += f": {_tracks(row)}"
-    return shown + (f"  ({row['note']})" if row["note"] else "")
-
-
-def _tracks(row: dict) -> str:
-    """Return the number of tracks of a video, and when the deciding one is visible."""
-    key = (row["p_fake"], row["verdict"])
-    worst = next(track for track in row["tracks"] if (track["p_fake"], track["verdict"]) == key)
-    when = f"{worst['start_s']:.1f} to {worst['end_s']:.1f} s"
-    many = len(row["tracks"]) > 1
-    return f"{counted(len(row['tracks']), 'track')}, the worst at {when}" if many else f"one track, {when}"
-
-
-def format_p_fake(p_fake: float) -> str:
-    """Format p_fake with four decimals, but never as 0 or 1: no detector is certain."""
-    return "<0.0001" if p_fake < 0.0001 else ">0.9999" if p_fake > 0.9999 else f"{p_fake:.4f}"

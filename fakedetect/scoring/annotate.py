@@ -19,12 +19,15 @@ from fakedetect.scoring.trackscores import VideoShown
 _COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
 
 
-def refuse_video(path: Path, inputs: int, out: Path | None) -> None:
-    """Raise UserError unless a video can be written to `path`; called before scoring starts."""
+def refuse_video(path: Path, inputs: int | None, out: Path | None) -> None:
+    """Raise UserError unless a video can be written to `path`; called before scoring starts. `inputs`: the number of files,
+    None if it is not known.
+    """
     if path.suffix.lower() != ".mp4":
         raise UserError("--annotate has an unknown suffix", got=repr(path.name), expected=".mp4")
     if inputs != 1:
-        raise UserError("--annotate takes exactly one video", got=f"{inputs:,} files")
+        got = "an archive or thousands of files" if inputs is None else f"{inputs:,} files"
+        raise UserError("--annotate takes exactly one video", got=got)
     if out is not None and out.suffix.lower() != ".html":
         raise UserError(
             "--annotate cannot be combined with a results file",

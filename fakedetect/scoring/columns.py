@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 COLUMNS = (
     *("path", "status", "kind", "p_fake", "verdict", "threshold", "real_below", "outside_domain", "error", "note"),
-    *("sha256", "detector"),
-)  # of the file's bytes; of the detector's weights (first digits)
+    *("sha256", "detector", "provenance"),
+)  # of the file's bytes; of the detector's weights (first digits); see `provenance_of`
+
+
+def csv_row(row: dict) -> dict:
+    """Return a row as it is written to a .csv file: its provenance is JSON in one field."""
+    evidence = row["provenance"]
+    return row | {"provenance": evidence and json.dumps(evidence, separators=(",", ":"))}
 
 
 def format_short(p_fake: float) -> str:

@@ -1,48 +1,44 @@
-"""Score photos, videos and folders. Rows are yielded when ready, a bad file costs one row, and results can be resumed."""
+"""Score photos, videos and folders. Rows are yielded when ready, and a bad file costs one row."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any
 
-from fakecore.errors import UserError
-from fakecore.files import write_bytes
-from fakecore.media.pixels import ImageError, read_bytes
-from fakecore.progress import progress_bar
+from fakecore.media.memoryfile import memory_file
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
-from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.many import judge_many
 from fakedetect.scoring.photofaces import PhotoFaces
 from fakedetect.scoring.photos import PhotoJudge, with_judgement
-from fakedetect.scoring.video import VideoJudge
+from fakedetect.scoring.provenance import provenance_of
+from fakedetect.scoring.results import file_digest
+from fakedetect.scoring.video import NO_VIDEO, VideoJudge
 
-NUMBERS = ("p_fake", "threshold", "real_below")
-_READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
+_BATCH_BYTES = 16 << 20  # of content of archives in a batch, about
+_HELD_BYTES = 256 << 20  # and in all pending batches
 
 
 def score_files(
-    inputs: Iterable[tuple[str, str | None]],
+    inputs: Iterable[Input | tuple[str, str | None]],
     detector: Detector,
     videos: VideoJudge | None = None,
     *,
     stability: bool = False,
     of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
-    """Yield result rows in batches, in the order of `inputs`. Each thread reads, decodes and scores its own batch of photos;
-    many whole photos are read and decoded by processes. The number of pending batches is limited, so memory use does not grow
-    with the number of files. `videos` scores videos one by one on the calling thread; their rows also have `frames`,
-    `duration_s`, `tracks` and `timeline`.
+    """Yield result rows in batches, in the order of `inputs`, which are taken when they are needed; an input may also be
+    (path, problem), from `list_inputs`. Archives are read if `expand` puts their files in their place. Each thread reads, decodes and scores its own batch of photos; many whole photos are
+    read and decoded by processes. The number of pending batches is limited, so memory use does not grow with the number of
+    files. `videos` scores videos one by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and
+    `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
@@ -50,185 +46,99 @@ def score_files(
     names the detector that decided. With `stability`, photos are also judged after five light re-encodings: rows have
     `stable` and `p_fake_range`, and a verdict that flips becomes "unsure".
     """
-    inputs, videos = list(inputs), videos or VideoJudge(detector)
+    items: Iterator[Input] = map(_as_input, inputs)
+    videos = videos or VideoJudge(detector)
     faces = None
     if detector.face_margin is not None and not videos.options.whole_frame:
         faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
     photos = PhotoJudge(detector, faces, stability, of_photos)
-    if faces is None and of_photos is None and not stability and len(inputs) >= MANY:
-        for rows in judge_many(inputs, photos, detector):
-            yield from _with_videos(rows, videos)
-    else:
-        yield from _judge_in_threads(inputs, photos, detector, videos)
+    if faces is not None or of_photos is not None or stability:
+        yield from _judge_in_threads(items, photos, detector, videos)
+        return
+    for in_archive, run in groupby(items, key=lambda one: one.archive is not None):
+        first = [] if in_archive else list(islice(run, MANY))
+        every = chain(first, run)  # noqa: B031  what `first` took is put back
+        if len(first) == MANY:
+            for batch, rows in judge_many(every, photos, detector):
+                yield from _with_videos(batch, rows, videos)
+        else:
+            yield from _judge_in_threads(every, photos, detector, videos)
+
+
+def _as_input(one: Input | tuple[str, str | None]) -> Input:
+    return one if isinstance(one, Input) else Input(*one)
 
 
 def _judge_in_threads(
-    items: Iterable[tuple[str, str | None]], photos: PhotoJudge, detector: Detector, videos: VideoJudge
+    inputs: Iterator[Input], photos: PhotoJudge, detector: Detector, videos: VideoJudge
 ) -> Iterator[list[dict]]:
     """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
-    inputs = iter(items)
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
+    ahead = batches(inputs, size)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            waiting: deque[Future] = deque()
+            waiting: deque[tuple[list[Input], Future]] = deque()
             while True:
-                while len(waiting) < 2 * threads and (batch := list(islice(inputs, size))):
-                    waiting.append(pool.submit(photos.judge, batch))
+                while len(waiting) < 2 * threads and sum(_held(batch) for batch, _ in waiting) < _HELD_BYTES:
+                    if not (batch := next(ahead, [])):
+                        break
+                    waiting.append((batch, pool.submit(photos.judge, batch)))
                 if not waiting:
                     return
-                yield from _with_videos(waiting.popleft().result(), videos)
+                batch, judged = waiting.popleft()
+                yield from _with_videos(batch, judged.result(), videos)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _with_videos(rows: list[dict], videos: VideoJudge) -> Iterator[list[dict]]:
+def batches(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
+    """Yield batches of `size` inputs; of files in archives, whose content is in memory, fewer if they are large."""
+    batch: list[Input] = []
+    for one in inputs:
+        batch.append(one)
+        if len(batch) == size or (one.data and _held(batch) >= _BATCH_BYTES):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _held(batch: list[Input]) -> int:
+    """Return the bytes of content that a batch holds."""
+    return sum(len(one.data) for one in batch if one.data)
+
+
+def _with_videos(batch: list[Input], rows: list[dict], videos: VideoJudge) -> Iterator[list[dict]]:
     """Yield the rows of a batch; rows before a video do not wait for it."""
     ready: list[dict] = []
-    for row in rows:
+    for one, row in zip(batch, rows, strict=True):
         if row["status"] is None:
             if ready:
                 yield ready
             ready = []
-            yield [_judge_video(row, videos)]
+            yield [_judge_video(one, row, videos)]
         else:
             ready.append(row)
     if ready:
         yield ready
 
 
-def _judge_video(row: dict, videos: VideoJudge) -> dict:
-    with suppress(OSError):  # `judge` below reports unreadable files
-        row["sha256"] = _video_digest(Path(row["path"]))
-    facts, judgement = videos.judge(row["path"])
+def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
+    if one.problem is not None and one.archive is not None:
+        return row | NO_VIDEO | {"status": one.status, "error": one.problem}
+    if one.data is not None:
+        row["sha256"] = hashlib.sha256(one.data).hexdigest()
+        try:
+            with memory_file(one.data) as content:
+                row["provenance"] = row["provenance"] or provenance_of(str(content))
+                facts, judgement = videos.judge(one.path, content)
+        except OSError as error:
+            why = f"a video in an archive: {error}; unpack it, and score the folder"
+            return row | NO_VIDEO | {"status": "unsupported", "error": why}
+    else:
+        with suppress(OSError):  # `judge` below reports unreadable files
+            row["sha256"] = file_digest(Path(one.path))
+            row["provenance"] = row["provenance"] or provenance_of(one.path)
+        facts, judgement = videos.judge(one.path)
     return row | facts if judgement is None else with_judgement(row | facts, judgement)
-
-
-def _video_digest(path: Path) -> str:
-    """Return the SHA-256 of a file of any size. Raises OSError, also for a pipe, which would block forever."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def changed_since(rows: dict[str, dict]) -> set[str]:
-    """Return the paths among `rows` (path -> row) whose files changed since they were scored."""
-
-    def digest(path: str) -> str | None:
-        try:
-            return hashlib.sha256(read_bytes(Path(path))).hexdigest()
-        except ImageError as error:
-            if error.kind != "video":
-                return None
-        try:
-            return _video_digest(Path(path))
-        except OSError:
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar("comparing", len(rows), "files") as bar:
-        changed = set()
-        for path, now in zip(rows, pool.map(digest, rows), strict=True):
-            if now != rows[path]["sha256"]:
-                changed.add(path)
-            bar.advance()
-    return changed
-
-
-class ResultsFile:
-    """The `--out` file, .csv or .jsonl, to which rows are appended in batches; `existing` maps each path already in it to its
-    row.
-
-    Raises UserError for another suffix, and for a file with other columns or from other detectors.
-    """
-
-    def __init__(self, path: Path, *detectors: Detector):
-        self._path, self._csv = path, path.suffix.lower() == ".csv"
-        if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise UserError("--out has an unknown suffix", got=repr(path.name), expected=".csv, .jsonl or .html")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder", expected="a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = self._read() if path.exists() else []
-        ids = [detector.id for detector in detectors]
-        others = {str(row["detector"]) for row in before}.difference(ids)
-        if others:
-            raise UserError(
-                f"{path} contains results of another detector",
-                got=", ".join(sorted(others)),
-                expected=" or ".join(ids),
-                remedy="Choose another --out.",
-            )
-        self.existing = {row["path"]: row for row in before}
-
-    def append(self, rows: list[dict]) -> None:
-        """Append rows in one write."""
-        with self._path.open("ab") as file:
-            file.write(_as_csv(rows, header=file.tell() == 0) if self._csv else _as_lines(rows))
-
-    def drop(self, paths: set[str]) -> None:
-        """Remove the rows of these paths from the file."""
-        self.existing = {path: row for path, row in self.existing.items() if path not in paths}
-        rows = list(self.existing.values())
-        write_bytes(self._path, _as_csv(rows, header=True) if self._csv else _as_lines(rows))
-
-    def _read(self) -> list[dict]:
-        """Return the rows of an earlier call. Remove an incomplete last row from the file; reject a file that contains anything
-        but results, without changing it.
-        """
-        data = self._path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not self._csv:
-            lines = whole.decode(errors="surrogateescape").splitlines()
-            rows = [self._checked(line) for line in lines]
-        else:
-            while whole.count(b'"') % 2:  # truncated inside a quoted name that contains a newline
-                whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
-            table = list(csv.reader(io.StringIO(whole.decode(errors="surrogateescape"), newline="")))
-            if table and tuple(table[0]) != COLUMNS:
-                raise self._foreign(",".join(table[0]))
-            if any(len(line) != len(COLUMNS) for line in table):
-                raise self._foreign("rows with other columns")
-            rows = [self._typed(dict(zip(COLUMNS, line, strict=True))) for line in table[1:]]
-        if data and not whole and not (_HEADER.startswith(data) if self._csv else data.startswith(b'{"path": ')):
-            raise self._foreign(repr(data[:40]))
-        if whole != data:
-            write_bytes(self._path, whole)
-        return rows
-
-    def _typed(self, row: dict[str, str]) -> dict:
-        """Return a row of a .csv file with None and numbers restored."""
-        try:
-            return {name: _READ.get(name, str)(value) if value else None for name, value in row.items()}
-        except (KeyError, ValueError):
-            raise self._foreign("an invalid number") from None
-
-    def _checked(self, line: str) -> dict:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS) or not isinstance(row["path"], str):
-            raise self._foreign(repr(line[:40]))
-        return row
-
-    def _foreign(self, got: str) -> UserError:
-        what = f"{self._path} is not a results file, or was written by another version"
-        return UserError(what, got=got[:80], remedy="Choose another --out.")
-
-
-def _as_lines(rows: list[dict]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def _as_csv(rows: list[dict], *, header: bool) -> bytes:
-    text = io.StringIO()
-    # Text is quoted: a file name may contain a comma, a newline or a carriage return.
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")
-
-
-_HEADER = _as_csv([], header=True)

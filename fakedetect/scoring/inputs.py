@@ -5,16 +5,29 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from fakecore.errors import UserError, why_unreadable
 from fakecore.progress import say
-from fakecore.sets.folders import walk_files
+from fakecore.sets.archives import ArchiveError, is_archive, members
+from fakecore.sets.folders import is_left_out, walk_files
 
 STDIN = "-"
 _SCHEMES = ("http", "https", "ftp", "s3", "gs", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file to judge. `path` names it in rows; `problem`, if any, is why it cannot be judged, with its `status`."""
+
+    path: str
+    problem: str | None = None
+    status: str = "unreadable"
+    archive: str | None = None  # the path of the archive that the file is in, or that is itself the problem
+    data: bytes | None = None  # the content of a file in an archive
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -23,21 +36,82 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
 
     Raises UserError for an empty path, for example from an unset shell variable, for a URL, and for a pattern without a match.
     """
-    found: list[tuple[str, str | None]] = []
-    empty = []
-    for name in _expanded(paths):
+    return [(one.path, one.problem) for one in walk_inputs(paths)]
+
+
+def walk_inputs(paths: Iterable[str]) -> Iterator[Input]:
+    """Return an iterator over what `list_inputs` returns, which reads a folder when it comes to it: it holds the names of one
+    folder, however many files there are. No file comes twice. Raises UserError as `list_inputs` does, before it returns.
+    """
+    return _walk(list(_expanded(paths)))
+
+
+def expand(inputs: Iterable[Input]) -> Iterator[Input]:
+    """Yield each input and, in place of an archive, the files in it, with their content. Their paths are the archive's path and
+    the name in it, as Python's zipfile.Path shows them: "in.zip/photos/a.jpg". An archive that cannot be read, or not to its
+    end, is an input with a problem.
+    """
+    for one in inputs:
+        if one.problem is not None or one.archive is not None or not is_archive(one.path):
+            yield one
+            continue
+        try:
+            for member in members(Path(one.path)):
+                path = f"{one.path}/{member.name}"
+                yield Input(path, member.problem, member.status, archive=one.path, data=member.data)
+        except ArchiveError as error:
+            yield Input(one.path, str(error), error.status, archive=one.path)
+
+
+def contents_of(files: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    """Return path -> content of some (archive, path) that `expand` yielded; each archive is read again, once."""
+    wanted: dict[str, set[str]] = {}
+    for archive, path in files:
+        wanted.setdefault(archive, set()).add(path)
+    found: dict[str, bytes] = {}
+    for archive, paths in wanted.items():
+        found |= {one.path: one.data for one in expand([Input(archive)]) if one.path in paths and one.data is not None}
+    return found
+
+
+def _walk(names: list[str]) -> Iterator[Input]:
+    given: set[str] = set()  # files; and folders that were walked
+    walked: set[str] = set()
+    empty, found = [], 0
+    for name in names:
         path = Path(name)
-        if path.is_dir():
-            problems: list[tuple[str, str]] = []
-            inside = [(str(file), None) for file in walk_files(path, problems)]
-            found += [*inside, *problems]
-            if not inside and not problems:
-                empty.append(name)
-        else:
-            found.append((name, None))
+        if not path.is_dir():
+            if name not in given and not (_covered(name, walked) and os.path.lexists(name)):
+                given.add(name)
+                found += 1
+                yield Input(name)
+            continue
+        root = str(path)
+        if root in walked or _covered(root, walked):
+            continue
+        inside, problems = 0, list[tuple[str, str]]()
+        for file in map(str, walk_files(path, problems)):
+            inside += 1
+            if file not in given and not _covered(file, walked):
+                yield Input(file)
+        yield from (Input(*one) for one in problems)
+        walked.add(root)
+        found += inside + len(problems)
+        if not inside and not problems:
+            empty.append(name)
     for name in empty if found else ():
         say(f"note: {name} contains no files to score")
-    return list(dict.fromkeys(found))
+
+
+def _covered(path: str, walked: set[str]) -> bool:
+    """Return whether the walk of one of these folders lists `path`, which exists: nothing between the two is hidden."""
+    while walked:
+        path, _, name = path.rpartition(os.sep)
+        if not path or is_left_out(name):
+            return False
+        if path in walked:
+            return True
+    return False
 
 
 def read_list(name: str, *, null: bool = False) -> list[str]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.media.pixels import ImageError, read_image
+from fakecore.media.pixels import ImageError, decode_image, read_image
 from fakecore.messages import counted
 from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
@@ -17,13 +17,16 @@ from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
 from fakedetect.scoring.annotate import draw_box
 from fakedetect.scoring.columns import format_short
+from fakedetect.scoring.inputs import contents_of
 from fakedetect.scoring.pipeline import thumbnail
+from fakedetect.scoring.provenance import evidence_rank
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
 BOXED_SIDE = 560  # pixels: the longer side of a photo with its faces marked
 TRACKS_SHOWN = 12  # per video
 PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
 LOST_SHOWN = 200
+EVIDENCE_SHOWN = 50  # files in the table of evidence
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
 
@@ -50,7 +53,9 @@ def write_score_page(
     videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
     photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
+    evidence = sorted((row for row in rows if row["provenance"]), key=evidence_rank)
     lost = [row for row in rows if row["status"] != "ok"]
+    contents = contents_of([(row["archive"], row["path"]) for row in photos[:PHOTOS_SHOWN] if row.get("archive")])
     write_page(
         path,
         "fakedetect.scoring",
@@ -60,7 +65,9 @@ def write_score_page(
         several=len(rows) > 1,
         verdict=rows[0]["verdict"] or "",
         videos=videos,
-        photos=[(row, format_short(row["p_fake"]), _photo(row, pictures)) for row in photos[:PHOTOS_SHOWN]],
+        evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
+        more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
+        photos=[(row, format_short(row["p_fake"]), _photo(row, contents, pictures)) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -137,13 +144,14 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(row: dict, pictures: dict[str, bytes | None]) -> str | None:
+def _photo(row: dict, contents: dict[str, bytes], pictures: dict[str, bytes | None]) -> str | None:
     """Return the picture of a photo as the `src` of an <img>."""
     if row["path"] in pictures:
         found = pictures[row["path"]]
         return data_uri(found, "jpeg") if found else None
     try:
-        image = read_image(Path(row["path"]))
+        content = contents.get(row["path"])
+        image = read_image(Path(row["path"])) if content is None else decode_image(content)
     except ImageError:  # removed since it was scored
         return None
     return data_uri(picture(image, row.get("faces")), "jpeg")

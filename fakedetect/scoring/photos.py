@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.media.pixels import ImageError, decode_image, pages, read_bytes
+from fakecore.media.pixels import ImageError, decode_image, image_bytes, pages, read_bytes
 from fakecore.media.videofiles import named_video
 from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
 from fakedetect.faces.finder import Face
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.photofaces import PhotoFaces, face_fields, suspicion
+from fakedetect.scoring.provenance import provenance_of
 from fakedetect.scoring.stability import RE_ENCODINGS, note_on_flip, re_encoded, settle
 
 OUTSIDE_NOTE = "out of domain: unlike the training images, so p_fake is not reliable"
@@ -66,43 +68,44 @@ class PhotoJudge:
     ):
         self._detector, self._faces, self._stability, self._of_photos = detector, faces, stability, of_photos
 
-    def judge(self, items: list[tuple[str, str | None]]) -> list[dict]:
-        """Return a row for each (path, problem). A video's row has the status None: it is scored elsewhere."""
-        photos = [self._read(path, problem) for path, problem in items]
+    def judge(self, inputs: list[Input]) -> list[dict]:
+        """Return a row for each input. A video's row has the status None: it is scored elsewhere."""
+        photos = [self._read(one) for one in inputs]
         judged = {id(one): self._judgements(photos, one) for one in (self._detector, self._of_photos) if one}
         return [self._row(photo, judged) if photo.views else photo.row for photo in photos]
 
-    def judge_decoded(
-        self, items: Sequence[tuple[str, str | None]], outcomes: Sequence[Outcome], images: np.ndarray
-    ) -> list[dict]:
+    def judge_decoded(self, inputs: Sequence[Input], outcomes: Sequence[Outcome], images: np.ndarray) -> list[dict]:
         """Return the rows of `judge` for photos that were decoded already, to `images`, uint8 (N, C, R, R): for a detector of
         whole photos, without the test of stability.
         """
         detector = self._detector
         usable = [
             place
-            for place, ((_, problem), outcome) in enumerate(zip(items, outcomes, strict=True))
-            if problem is None and isinstance(outcome, Decoded)
+            for place, (one, outcome) in enumerate(zip(inputs, outcomes, strict=True))
+            if one.problem is None and isinstance(outcome, Decoded)
         ]
         prepared = [detector.finish(images[place]) for place in usable]
         with one_thread():
             found = iter(detector.judge(*detector.outputs(np.stack(prepared))) if usable else ())
         rows = []
-        for (path, problem), outcome in zip(items, outcomes, strict=True):
-            row = self._new_row(path)
-            if problem is not None:
-                row |= _refusal("unreadable", problem, "video" if named_video(Path(path)) else "image")
+        for one, outcome in zip(inputs, outcomes, strict=True):
+            row = self._new_row(one)
+            if one.problem is not None:
+                row |= _refusal(one.status, one.problem, _kind(one))
             elif isinstance(outcome, Refused):
-                row |= {"sha256": outcome.sha256, **_refusal(outcome.status, outcome.error, outcome.kind)}
+                row |= {"sha256": outcome.sha256, "provenance": outcome.examined}
+                row |= _refusal(outcome.status, outcome.error, outcome.kind)
             else:
                 note = detector.note_on_shape(outcome.height, outcome.width, grey=outcome.grey)
-                row |= {"sha256": outcome.sha256, "subject": "frame", "note": _joined(_page_note(outcome.pages), note)}
+                row |= {"sha256": outcome.sha256, "provenance": outcome.examined}
+                row |= {"subject": "frame", "note": _joined(_page_note(outcome.pages), note)}
                 row = with_judgement(row, next(found))
             rows.append(row)
         return rows
 
-    def _new_row(self, path: str) -> dict:
-        return dict.fromkeys(COLUMNS) | {"path": path, "status": "ok", "kind": "image", **_judge_fields(self._detector)}
+    def _new_row(self, one: Input) -> dict:
+        row = {"path": one.path, "status": "ok", "kind": "image", **_judge_fields(self._detector)}
+        return dict.fromkeys(COLUMNS) | row | ({"archive": one.archive} if one.archive else {})
 
     def _judgements(self, photos: list[_Photo], detector: Detector) -> Iterator[Judgement]:
         """Return the judgements of all versions of the views that are for `detector`, in order."""
@@ -111,14 +114,15 @@ class PhotoJudge:
         with one_thread():
             return iter(detector.judge(*detector.outputs(np.stack(prepared))) if prepared else ())
 
-    def _read(self, path: str, problem: str | None) -> _Photo:
+    def _read(self, one: Input) -> _Photo:
         detector = self._detector
-        row = self._new_row(path)
+        row = self._new_row(one)
         try:
-            if problem is not None:
-                raise ImageError("unreadable", problem, "video" if named_video(Path(path)) else "image")
-            data = read_bytes(Path(path))
+            if one.problem is not None:
+                raise ImageError(one.status, one.problem, _kind(one))
+            data = read_bytes(Path(one.path)) if one.data is None else image_bytes(one.data, one.path)
             row["sha256"] = hashlib.sha256(data).hexdigest()
+            row["provenance"] = provenance_of(one.path, data)
             image = decode_image(data)
             detector.prepare(image)  # raises for an image that is too small
             note = _page_note(pages(data))
@@ -171,6 +175,13 @@ def _judge_fields(detector: Detector) -> dict:
     return {"detector": detector.id, "judged_by": detector.name}
 
 
+def _kind(one: Input) -> str:
+    """Return the kind of a file that cannot be read, by its name."""
+    if one.path == one.archive:
+        return "archive"
+    return "video" if named_video(Path(one.path)) else "image"
+
+
 def _page_note(count: int) -> str | None:
     return f"the first of {count:,} pages" if count > 1 else None
 
@@ -181,7 +192,9 @@ def _joined(*notes: str | None) -> str | None:
 
 def _refusal(status: str, error: str, kind: str) -> dict:
     """Return the fields of a file that is no usable photo; the status of a video is None."""
-    return {"status": None, "kind": "video"} if kind == "video" else {"status": status, "error": error}
+    if kind == "video":
+        return {"status": None, "kind": kind}
+    return {"status": status, "kind": kind, "error": error}
 
 
 def with_judgement(row: dict, judgement: Judgement) -> dict:

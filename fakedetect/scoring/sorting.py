@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fakecore.errors import UserError, why_unreadable
+from fakecore.files import write_bytes
+from fakecore.messages import printable
 from fakecore.progress import say
 
 NOT_JUDGED = "not-judged"
@@ -26,31 +28,51 @@ class Sorter:
             if Path(name).is_dir() and root.absolute().is_relative_to(Path(name).absolute()):
                 raise UserError("--copy-to is inside a folder that is scored", got=root, expected="a folder elsewhere")
 
-    def add(self, row: dict) -> None:
-        """Copy or link the file of a row; a file that cannot be copied is named, and left out."""
-        source = Path(row["path"])
-        folder = self._root / (row["verdict"] or NOT_JUDGED)
-        if not source.is_file():
+    def add(self, path: str, verdict: str | None, content: bytes | None = None) -> None:
+        """Copy or link a judged file; a file that cannot be copied is named, and left out. With `content`, the file is in an
+        archive: it is written, never linked, and of the folders in its name, none is made.
+        """
+        source = Path(path)
+        if content is None and not source.is_file():
             return
+        folder = self._root / (verdict or NOT_JUDGED)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            target = self._free(folder, source)
+            target = _free(folder, source, content)
             if target is None:
                 return
-            if self._link:
+            if content is not None:
+                write_bytes(target, content)
+            elif self._link:
                 target.symlink_to(source.absolute())
             else:
                 shutil.copy2(source, target)
-        except OSError as error:
-            say(f"note: {source} was not copied: {why_unreadable(error, source)}")
+        except (OSError, ValueError) as error:
+            why = why_unreadable(error, source) if isinstance(error, OSError) else str(error)
+            say(f"note: {printable(path)} was not copied: {why}")
 
-    def _free(self, folder: Path, source: Path) -> Path | None:
-        """Return a free path for a file; None if it is there already."""
-        number = 1
-        while True:
-            target = folder / (source.name if number == 1 else f"{source.stem}-{number}{source.suffix}")
-            if not target.is_symlink() and not target.exists():
-                return target
-            if target.is_file() and (target.samefile(source) or filecmp.cmp(target, source, shallow=False)):
-                return None
-            number += 1
+
+def _free(folder: Path, source: Path, content: bytes | None) -> Path | None:
+    """Return a free path for a file; None if it is there already."""
+    name = source.name if content is None else _plain(source.name)
+    stem, suffix = Path(name).stem, Path(name).suffix
+    number = 1
+    while True:
+        target = folder / (name if number == 1 else f"{stem}-{number}{suffix}")
+        if not target.is_symlink() and not target.exists():
+            return target
+        if target.is_file() and _same(target, source, content):
+            return None
+        number += 1
+
+
+def _plain(name: str) -> str:
+    """Return the last part of the name of a file in an archive, as a file name: it may be anything."""
+    last = name.replace("\0", "").replace("\\", "/").rpartition("/")[2]
+    return "file" if last in ("", ".", "..") else last
+
+
+def _same(target: Path, source: Path, content: bytes | None) -> bool:
+    if content is None:
+        return target.samefile(source) or filecmp.cmp(target, source, shallow=False)
+    return target.stat().st_size == len(content) and target.read_bytes() == content

@@ -50,17 +50,19 @@ class VideoJudge:
         """The face finder, also for photos; loaded at first use."""
         return FaceFinder(self.options.min_face, self._detector.device.type)
 
-    def judge(self, path: str) -> tuple[dict, Judgement | None]:
-        """Return the fields of a result row without the verdict, and the verdict, or None if there is none."""
+    def judge(self, path: str, content: Path | None = None) -> tuple[dict, Judgement | None]:
+        """Return the fields of a result row without the verdict, and the verdict, or None if there is none. `content` is read
+        instead of `path`, if it is given.
+        """
         try:
-            return self._judge(path)
+            return self._judge(path, content or Path(path))
         except (VideoError, ImageError) as error:
             return {**NO_VIDEO, "status": error.status, "error": str(error), "note": self.options.note}, None
 
-    def _judge(self, path: str) -> tuple[dict, Judgement | None]:
+    def _judge(self, path: str, content: Path) -> tuple[dict, Judgement | None]:
         options = self.options
         fps = FPS if options.fps is None and options.count is None else options.fps
-        video = frames(Path(path), fps=fps, count=options.count, start_s=options.start_s, end_s=options.end_s)
+        video = frames(content, fps=fps, count=options.count, start_s=options.start_s, end_s=options.end_s)
         if not video.expected:
             raise VideoError("unsupported", f"it has no frames after {options.start_s:g} s: it is shorter")
         finder = None if options.whole_frame else self.finder

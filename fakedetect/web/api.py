@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.columns import COLUMNS, csv_row
 from fakedetect.web import examples
 from fakedetect.web.access import Access
 from fakedetect.web.jobs import Jobs, Options
@@ -99,7 +99,7 @@ def as_csv(rows: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(csv_row, rows))
     return text.getvalue()
 
 

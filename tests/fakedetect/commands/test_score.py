@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakecore.media.pixels import encode_png
-from fakedetect.commands.score import _line
+from fakedetect.commands import scorerows
 from fakelab import app as cli
 
 KEYS = {"path", "status", "kind", "p_fake", "verdict", "threshold", "outside_domain", "error"}
@@ -58,7 +58,8 @@ def test_text_has_one_line_per_image_even_for_odd_names(trained, tmp_path, pictu
         (folder / name).write_bytes(encode_png(pictures(1, "fake", 1)[0], "fake"))
     assert score(folder, "--detector", trained.detector) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == 5 and "\x1b" not in out
+    rows, evidence = out.split("5 files with evidence of their origin")  # our label, in each
+    assert len(rows.splitlines()) == 6 and len(evidence.splitlines()) == 4 + 2 * 5 and "\x1b" not in out
     assert score(folder, "--detector", trained.detector, "--json") == 0
     paths = {json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()}
     assert paths == {str(path) for path in folder.iterdir()}
@@ -74,7 +75,7 @@ def test_a_second_call_with_the_same_out_scores_only_new_files(trained, tmp_path
     write_folder(folder / "more", 1, "real")
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     assert out.read_bytes().startswith(before) and out.read_bytes().count(b"\n") == 5
-    assert "3 of 4 are already in" in capsys.readouterr().err
+    assert "3 of 4 were already in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
@@ -85,7 +86,7 @@ def test_a_changed_file_is_scored_again_and_has_one_row(trained, tmp_path, write
     capsys.readouterr()
     assert score(folder, "--detector", trained.detector, "--out", out) == 0
     said = capsys.readouterr().err
-    assert "1 of them changed since they were scored" in said and "2 of 3 are already in" in said
+    assert "1 of them changed since they were scored" in said and "2 of 3 were already in" in said
     assert score(folder, "--detector", trained.detector, "--out", tmp_path / f"whole{suffix}") == 0
     found, whole = (sorted(path.read_text().splitlines()) for path in (out, tmp_path / f"whole{suffix}"))
     assert found == whole
@@ -118,7 +119,7 @@ def test_an_empty_path_is_not_the_current_folder(trained, tmp_path, capsys):
 )
 def test_text_never_states_a_certainty(p_fake, expected):
     row = {"path": "a.png", "status": "ok", "p_fake": p_fake, "verdict": "real", "note": None}
-    assert _line(row).split() == [expected, "real", "a.png"]
+    assert scorerows.line(row).split() == [expected, "real", "a.png"]
 
 
 def test_text_states_the_note(trained, tmp_path, write_folder, capsys):

@@ -12,9 +12,11 @@ from PIL import Image
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
-from fakedetect.scoring.files import COLUMNS, ResultsFile, changed_since, score_files
+from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import list_inputs
 from fakedetect.scoring.photos import OUTSIDE_NOTE
+from fakedetect.scoring.results import ResultsFile, digest_of
 
 ODD_NAMES = (
     "with space.png",
@@ -157,7 +159,7 @@ def test_unreadable_videos_are_recognised_by_their_names(tmp_path, detector, pic
     }
     videos = [row for row in rows if row["kind"] == "video"]
     assert all(row["tracks"] == row["timeline"] == [] and row["frames"] == 0 for row in videos)
-    assert changed_since({row["path"]: row for row in videos}) == set()
+    assert all((digest_of(row["path"]) or b"").hex() == (row["sha256"] or "") for row in videos)
 
 
 def test_an_animation_is_judged_as_a_video_and_of_several_pages_the_first(detector, tmp_path):
@@ -278,22 +280,36 @@ def test_results_of_another_detector_are_refused_and_unchanged(tmp_path, detecto
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_dropped_rows_are_removed_and_the_others_are_unchanged(tmp_path, detector, mixed, suffix):
+@pytest.mark.parametrize("killed", [False, True])
+def test_replaced_rows_are_removed_and_the_others_are_unchanged(tmp_path, detector, mixed, suffix, killed):
     out, expected = tmp_path / f"out{suffix}", tmp_path / f"expected{suffix}"
     rows = rows_of(mixed, detector)
+    rows[2]["path"] = 'line\nbreak "in" a name.png'
     ResultsFile(out, detector).append(rows)
-    ResultsFile(expected, detector).append([rows[1], *rows[3:]])
+    newer = [rows[2] | {"note": "newer"}]
+    ResultsFile(expected, detector).append([*rows[:2], *rows[3:], *newer])
     results = ResultsFile(out, detector)
-    results.drop({rows[0]["path"], rows[2]["path"]})
+    results.replace(rows[0]["path"])  # its file is gone: the row stays
+    results.replace(rows[2]["path"])
+    results.append(newer)
+    if killed:
+        assert out.read_bytes() != expected.read_bytes()
+        results = ResultsFile(out, detector)
+    results.close()
     assert out.read_bytes() == expected.read_bytes()
-    assert set(results.existing) == {rows[1]["path"], *(row["path"] for row in rows[3:])}
+    assert set(ResultsFile(out, detector).existing) == {row["path"] for row in rows}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_rows_of_changed_new_or_deleted_files_are_found(tmp_path, detector, mixed, suffix, pictures):
     out = tmp_path / f"out{suffix}"
     ResultsFile(out, detector).append(rows_of(mixed, detector))
-    assert changed_since(ResultsFile(out, detector).existing) == set()
+
+    def changed():
+        rows = ResultsFile(out, detector).existing
+        return {path for path, row in rows.items() if digest_of(path) != row.sha256}
+
+    assert changed() == set()
     good, vanished, appeared = (
         next(p for p in mixed if p.endswith(n)) for n in ("b-good.png", "d-good.jpg", "missing.png")
     )
@@ -302,7 +318,7 @@ def test_rows_of_changed_new_or_deleted_files_are_found(tmp_path, detector, mixe
     os.utime(good, ns=(times.st_atime_ns, times.st_mtime_ns))  # and same time
     Path(vanished).unlink()
     Path(appeared).write_bytes(encode_png(pictures(1, "fake", 45)[0], "fake"))
-    assert changed_since(ResultsFile(out, detector).existing) == {good, vanished, appeared}
+    assert changed() == {good, vanished, appeared}
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.xlsx"])

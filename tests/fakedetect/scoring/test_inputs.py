@@ -10,7 +10,7 @@ import pytest
 
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_png
-from fakedetect.scoring.inputs import list_inputs, read_list
+from fakedetect.scoring.inputs import list_inputs, read_list, walk_inputs
 
 
 @pytest.fixture
@@ -36,6 +36,25 @@ def test_patterns_stand_for_their_matches(photos, monkeypatch):
     assert names(list_inputs([f"{photos}/real/b/two [1].png"]), photos) == ["real/b/two [1].png"]  # a name, no pattern
     monkeypatch.chdir(photos / "fake")
     assert [path for path, _ in list_inputs(["?/one.png"])] == ["a/one.png", "b/one.png"]
+
+
+def test_no_file_comes_twice_and_hidden_ones_only_if_named(photos):
+    (photos / "real" / ".hidden.png").write_bytes(b"")
+    one, hidden, gone = (str(photos / name) for name in ("real/a/one.png", "real/.hidden.png", "real/gone.png"))
+    words = [one, f"{photos}/real/b", str(photos), f"{photos}/fake/", str(photos), one, hidden, hidden, gone]
+    found = names(list_inputs(words), photos)
+    inside = ["fake/a/one.png", "fake/b/one.png", "fake/b/two [1].png", "text.png"]
+    expected = ["real/a/one.png", "real/b/one.png", "real/b/two [1].png", *inside, "real/.hidden.png", "real/gone.png"]
+    assert found == expected
+
+
+def test_folders_are_read_when_they_are_needed(photos):
+    found = walk_inputs([str(photos)])
+    first = next(found).path
+    (photos / "text.png").rename(photos / "text-2.png")
+    (photos / "real" / "b").rename(photos / "real" / "c")  # after `fake` was read, before `real`
+    after = [os.path.relpath(one.path, photos) for one in found if "/real/" in one.path]
+    assert first.endswith("fake/a/one.png") and after == ["real/a/one.png", "real/c/one.png", "real/c/two [1].png"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from fakedetect.faces.options import EACH_S, FIRST, LATER_S
 from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
-from fakedetect.scoring.files import COLUMNS, ResultsFile
+from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 
 SIZE = 16  # pixels: the side of a face in these videos and of the detector's input
@@ -326,11 +327,11 @@ def test_videos_in_a_results_file_are_scored_again_if_the_options_differ(
         assert tuple(line) == COLUMNS
     else:
         assert json.loads(out.read_text())["tracks"][0]["frames"] == 5
-    assert "1 of 1 are already in" in fakelab(*words).stderr
+    assert "1 of 1 were already in" in fakelab(*words).stderr
     again = fakelab(*words, "--frames", 2)
     assert "1 video in it scored with other options" in again.stderr
     (row,) = ResultsFile(out, detector).existing.values()
-    assert row["note"] == "options: --frames 2 --whole-frame"
+    assert row.note == "options: --frames 2 --whole-frame"
 
 
 @pytest.mark.parametrize("start", ["options: ", "looked at with "])  # the second: from earlier versions
