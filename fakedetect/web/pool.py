@@ -28,6 +28,7 @@ _MOST_BATCH = 8
 _LINE_BYTES = 64 * 1024 * 1024  # the row of a long video has its timeline
 _START_S = 120.0  # until the detectors are loaded
 _PAUSE_S = 1.0  # between starts of a worker that does not start
+_WORKER = (sys.executable, "-m", "fakedetect.web.worker")
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -277,7 +278,7 @@ class _Worker:
         """Start the process; return what it says of its detectors."""
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "fakedetect.web.worker", self._config),
+            *(*_WORKER, self._config),
             stdin=pipe,
             stdout=pipe,
             limit=_LINE_BYTES,
@@ -319,6 +320,8 @@ class _Worker:
         """End the process and wait for it."""
         self.kill()
         if self._process:
+            if self._process.stdin:
+                self._process.stdin.close()
             await self._process.wait()
 
     async def _write(self, message: dict) -> None:

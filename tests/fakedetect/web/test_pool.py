@@ -1,0 +1,102 @@
+"""The pool with workers that only answer: batches, and what becomes of files whose worker dies or takes too long."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakecore.errors import UserError
+from fakedetect.web import pool as pools
+from fakedetect.web.choices import Choice
+from fakedetect.web.pool import Pool, QueueFull
+from fakedetect.web.settings import ServeSettings
+from fakedetect.web.tasks import Task
+
+# Answers each task with the number of tasks in its batch. A file named "deadly" ends it, "slow" takes long, and "once" ends
+# it the first time.
+WORKER = """
+import json, os, sys, time
+if os.path.exists("refuse"):
+    print(json.dumps({"refused": "the detector is damaged"}), flush=True)
+    sys.exit()
+print(json.dumps({"ready": [{"name": "one"}]}), flush=True)
+for line in sys.stdin:
+    tasks = json.loads(line)["tasks"]
+    for task in tasks:
+        if task["name"] == "deadly" or (task["name"] == "once" and not os.path.exists("once")):
+            open("once", "w").close()
+            os._exit(9)
+        if task["name"] == "slow":
+            time.sleep(30)
+        print(json.dumps({"id": task["id"], "row": {"path": task["name"], "batch": len(tasks)}}), flush=True)
+    print(json.dumps({"idle": True}), flush=True)
+"""
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Judge files by name and kind, all at once; return (rows, counts)."""
+    monkeypatch.setattr(pools, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr(pools, "_PAUSE_S", 0.01)
+    monkeypatch.chdir(tmp_path)
+
+    async def run(names: list[str], choices: list[str], options: dict) -> tuple[list[dict], dict]:
+        pool = Pool(ServeSettings(Path("data"), **{"workers": 1, "max_s": 2.0, **options}), [Choice("one", "one")])
+        try:
+            await pool.start()
+            tickets = [
+                await pool.submit(Task(str(place), name, name, choices[place % len(choices)]))
+                for place, name in enumerate(names)
+            ]
+            return [await ticket.answer for ticket in tickets], dict(pool.counts)
+        finally:
+            await pool.stop()
+
+    return lambda *names, choices=("one",), **options: asyncio.run(run(list(names), list(choices), options))
+
+
+def test_files_that_come_together_are_judged_together(judged):
+    rows, counts = judged(*"abcdefghijk")
+    assert [row["path"] for row in rows] == list("abcdefghijk")
+    assert [row["batch"] for row in rows] == [8] * 8 + [3] * 3
+    assert counts["batches"] == 2
+
+
+def test_batches_are_of_one_kind_and_videos_alone(judged):
+    rows, _ = judged("a", "b", "c", "d", "film.mp4", choices=("one", "two"))
+    assert [row["batch"] for row in rows] == [2, 2, 2, 2, 1]
+
+
+def test_a_deadly_file_costs_itself_alone(judged):
+    rows, counts = judged("a", "deadly", "c")
+    assert [row["path"] for row in rows] == ["a", "deadly", "c"]
+    assert [row.get("status") for row in rows] == [None, "unreadable", None]
+    assert "ended the process" in rows[1]["error"]
+    assert counts["restarts"] == 2, "in its batch, and alone"
+
+
+def test_a_worker_that_dies_by_accident_costs_nothing(judged):
+    rows, counts = judged("once")
+    assert rows == [{"path": "once", "batch": 1}]
+    assert counts["restarts"] == 1
+
+
+def test_a_file_that_takes_too_long_is_given_up(judged):
+    rows, counts = judged("slow", "b", max_s=1.0)
+    assert "longer than 1 s" in rows[0]["error"]
+    assert rows[1]["path"] == "b" and counts["timeouts"] == 2, "in its batch, and alone"
+
+
+def test_a_detector_that_cannot_be_used_is_named(judged, tmp_path):
+    (tmp_path / "refuse").touch()
+    with pytest.raises(UserError, match="the detector is damaged"):
+        judged("a")
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path):
+    pool = Pool(ServeSettings(tmp_path, max_queue=3), [])
+    pool.check_room(3)
+    with pytest.raises(QueueFull) as full:
+        pool.check_room(4)
+    assert full.value.retry_s >= 1
