@@ -1,4 +1,4 @@
-"""The columns of the results of `score`."""
+"""The columns of the results of `score`, and how their numbers are shown."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def csv_row(row: dict) -> dict:
     """Return a row as it is written to a .csv file: its provenance is JSON in one field."""
     evidence = row["provenance"]
     return row | {"provenance": evidence and json.dumps(evidence, separators=(",", ":"))}
+
+
+def format_short(p_fake: float) -> str:
+    """Format p_fake with two decimals, but never as 0 or 1: no detector is certain."""
+    return "<0.01" if p_fake < 0.01 else ">0.99" if p_fake > 0.99 else f"{p_fake:.2f}"

@@ -16,6 +16,7 @@ from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
 from fakedetect.scoring.annotate import draw_box
+from fakedetect.scoring.columns import format_short
 from fakedetect.scoring.inputs import contents_of
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.provenance import evidence_rank
@@ -73,11 +74,6 @@ def write_score_page(
         detectors=[(one, expectation(one.facts)) for one in (detector, of_photos) if one],
         min_track_s=MIN_TRACK_S,
     )
-
-
-def format_short(p_fake: float) -> str:
-    """Format p_fake with two decimals, but never as 0 or 1: no detector is certain."""
-    return "<0.01" if p_fake < 0.01 else ">0.99" if p_fake > 0.99 else f"{p_fake:.2f}"
 
 
 def _title(rows: list[dict]) -> str:

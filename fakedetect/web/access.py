@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fakedetect.web.problems import Problem
+from fakedetect.web.problems import SECURITY_HEADERS, Problem
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tokens import SESSION_S, Client, Signer, Tokens, host_name
 
@@ -19,16 +19,6 @@ ANYONE = "anyone"  # the owner of jobs of clients without a name: whoever knows 
 SESSION, BROWSER = "fakelab_session", "fakelab_browser"  # cookies
 _BROWSER_S = 400 * 24 * 3600.0  # the most that browsers keep a cookie
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
-    "Cache-Control": "no-store",
-}
 
 
 class Access:
@@ -80,17 +70,25 @@ class Access:
         found = self.tokens.client(token) if self.tokens else None
         if found is None:
             return False
-        self._set(response, SESSION, found.owner, SESSION_S, secure)
+        self._set(response, SESSION, found.owner, SESSION_S, secure, "strict")
         return True
 
     def name_browser(self, request: Request, response: Response, *, secure: bool) -> None:
         """Give a browser a name of its own, by which it finds its jobs again."""
         if self.tokens is None and self._signer.read(request.cookies.get(BROWSER, ""), _BROWSER_S) is None:
-            self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure)
+            # Not "strict": a link from another site would come without the cookie, and the browser would get a new name and
+            # lose its jobs. Guard keeps other sites from changing anything.
+            self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure, "lax")
 
-    def _set(self, response: Response, name: str, text: str, most_s: float, secure: bool) -> None:
+    def _set(
+        self, response: Response, name: str, text: str, most_s: float, secure: bool, samesite: Literal["strict", "lax"]
+    ) -> None:
         value = self._signer.sign(text)
-        response.set_cookie(name, value, int(most_s), httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(name, value, int(most_s), httponly=True, samesite=samesite, secure=secure)
+
+    def sign_out(self, response: Response) -> None:
+        """Take the session from a browser."""
+        response.delete_cookie(SESSION, httponly=True, samesite="strict")
 
     def _count(self, name: str) -> None:
         """Take one request of a client's allowance, which fills up within a minute (a token bucket)."""
@@ -122,7 +120,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=_headers_of(message))
-                for name, value in _HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 

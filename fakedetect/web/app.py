@@ -50,10 +50,10 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    counted = metrics.Metrics(pool)
-    for router in (api.routes(service), metrics.routes(service.access, pool, counted), pages.routes(service)):
+    counted, site = metrics.Metrics(pool), pages.Pages(service)
+    for router in (api.routes(service), metrics.routes(service.access, pool, counted), pages.routes(site)):
         app.include_router(router)
-    add_handlers(app)
+    add_handlers(app, site.problem)
     metrics.add_to(app, counted)
     app.add_middleware(Guard, settings=settings)
     return app

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -14,6 +15,16 @@ from starlette.exceptions import HTTPException
 from fakecore.errors import UserError
 
 MEDIA_TYPE = "application/problem+json"
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with "no-referrer", browsers send forms with `Origin: null`, which Guard refuses
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
+    "Cache-Control": "no-store",
+}
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -47,31 +58,38 @@ class FieldProblem(Problem):
         super().__init__(422, f"{name} cannot be used: got {got}; expected {expected}.")
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every error of the app with problem details."""
+def add_handlers(app: FastAPI, page: Callable[[Request, Problem], Response] | None = None) -> None:
+    """Answer every error of the app with problem details, or, where the request accepts HTML, with a `page`."""
 
-    @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+    def answer(request: Request, problem: Problem) -> Response:
+        if page and "text/html" in request.headers.get("accept", ""):
+            return page(request, problem)
         return problem.response()
 
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return answer(request, problem)
+
     @app.exception_handler(UserError)
-    async def on_user_error(request: Request, error: UserError) -> JSONResponse:
-        return Problem(422, f"{error}.").response()
+    async def on_user_error(request: Request, error: UserError) -> Response:
+        return answer(request, Problem(422, f"{error}."))
 
     @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = Problem(error.status_code, str(error.detail)).response()
-        answer.headers.update(error.headers or {})
-        return answer
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        found = answer(request, Problem(error.status_code, str(error.detail)))
+        found.headers.update(error.headers or {})
+        return found
 
     @app.exception_handler(RequestValidationError)
-    async def on_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_validation(request: Request, error: RequestValidationError) -> Response:
         wrong = [
             {"name": ".".join(str(part) for part in one["loc"][1:]), "reason": one["msg"]} for one in error.errors()
         ]
-        return Problem(422, "Parameters of the request are invalid.", errors=wrong).response()
+        return answer(request, Problem(422, "Parameters of the request are invalid.", errors=wrong))
 
     @app.exception_handler(Exception)
-    async def on_defect(request: Request, error: Exception) -> JSONResponse:
+    async def on_defect(request: Request, error: Exception) -> Response:
         _log.error("error in %s %s", request.method, request.url.path, exc_info=error)
-        return Problem(500, "The server made an error; its log has the details.").response()
+        found = answer(request, Problem(500, "The server made an error; its log has the details."))
+        found.headers.update(SECURITY_HEADERS)  # this answer is made outside of all middleware
+        return found

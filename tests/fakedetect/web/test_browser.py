@@ -1,0 +1,299 @@
+"""The web page in a real browser, with a real server. Needs Debian's `chromium`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fakecore.media.pixels import encode_png
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test of the web page ran")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+ROOT = Path(__file__).parents[3]
+BROWSER = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium: NO TEST OF THE WEB PAGE RAN; install it: apt-get install chromium"
+)
+HEADINGS = {"Looks fake", "Not sure", "Looks real"}
+START_S, JUDGED_MS = 60, 30_000
+
+
+@pytest.fixture(scope="module")
+def address(trained, tmp_path_factory):
+    """The address of a server of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    words = ["serve", "--data", folder / "data", "--port", 0, "--workers", 1, "--device", "cpu", "--max-files", 5]
+    log = folder / "log"
+    with log.open("w") as errors:
+        command = [sys.executable, ROOT / "cli.py", *words, "--detector", trained.detector]
+        server = subprocess.Popen(list(map(str, command)), stderr=errors, cwd=ROOT)
+    try:
+        yield _address(server, log)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _address(server: subprocess.Popen, log: Path) -> str:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and server.poll() is None:
+        if found := re.search(r"serving at (\S+)", log.read_text()):
+            return found[1]
+        time.sleep(0.1)
+    raise AssertionError(f"the server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens a page of a new visitor; errors of its scripts and of the content policy fail the test."""
+    contexts, errors = [], []
+
+    def opened(path: str = "/", **options):
+        context = browser.new_context(base_url=address, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda one: errors.append(one.text) if "Content Security Policy" in one.text else None)
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def photo(pictures) -> bytes:
+    return encode_png(pictures(1, "fake", 7, side=64)[0], "fake")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory, write_video) -> Path:
+    def person(number):
+        return 160 + number % 20, 120, 110
+
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", [person], count=50)
+
+
+def png(name: str, data: bytes) -> dict:
+    return {"name": name, "mimeType": "image/png", "buffer": data}
+
+
+def until(page, expression: str) -> None:
+    """Wait until an expression is true; wait_for_function would need a content policy that allows eval."""
+    end = time.monotonic() + JUDGED_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
+def send(page, files) -> None:
+    page.set_input_files("#pick", files)
+    page.click(".send button")
+    page.wait_for_url("**/jobs/*")
+
+
+def wait_until_done(page) -> None:
+    page.wait_for_selector("#job[data-done=yes]", timeout=JUDGED_MS)
+
+
+def rows(page) -> list[dict]:
+    """The rows of the job that is shown, from the link that the page offers."""
+    return page.request.get(page.locator("#downloads a").first.get_attribute("href")).json()["results"]
+
+
+def test_several_files_are_picked_and_judged(open_page, photo):
+    page = open_page()
+    page.set_input_files("#pick", [png("<img src=x>.png", photo), png("gone.png", photo)])
+    page.set_input_files("#pick", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
+    page.click("[aria-label='Remove gone.png']")
+    assert page.locator(".send button").inner_text() == "Check 2 files"
+    page.click(".send button")
+    page.wait_for_url("**/jobs/*")
+    wait_until_done(page)
+    judged, failed = page.locator("article").all()
+    assert judged.locator("h2").inner_text() == "<img src=x>.png"
+    assert page.title().startswith("<img src=x>.png and 1 other file")
+    assert judged.locator(".verdict b").inner_text() in HEADINGS
+    assert judged.locator("a img").evaluate("one => one.complete && one.naturalWidth > 0")
+    assert failed.locator(".verdict b").inner_text() == "Not judged"
+    assert "not an image of a known format" in failed.inner_text().lower()
+    assert re.match("All 2 files are done: .*1 not judged", page.locator("#summary").inner_text())
+    first, second = rows(page)
+    heading = {"fake": "Looks fake", "unsure": "Not sure", "real": "Looks real"}[first["verdict"]]
+    assert judged.locator(".verdict b").inner_text() == heading and second["status"] == "unsupported"
+
+
+def test_an_image_is_pasted_and_another_dropped(open_page, photo):
+    page = open_page()
+    page.evaluate(
+        """(bytes) => {
+            for (const [name, kind] of [["pasted.png", "paste"], ["dropped.png", "drop"]]) {
+                const held = new DataTransfer();
+                held.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+                const event = kind === "paste"
+                    ? new ClipboardEvent("paste", { clipboardData: held, bubbles: true })
+                    : new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
+                document.getElementById("drop").dispatchEvent(event);
+            }
+        }""",
+        list(photo),
+    )
+    page.locator(".send button").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    wait_until_done(page)
+    assert page.locator("article h2").all_inner_texts() == ["pasted.png", "dropped.png"]
+    assert {one["status"] for one in rows(page)} == {"ok"}
+
+
+def test_too_many_files_are_refused_before_they_are_sent(open_page, photo):
+    page = open_page()
+    page.set_input_files("#pick", [png(f"{number}.png", photo) for number in range(6)])
+    page.click(".send button")
+    assert "at most 5 can be sent" in page.locator("#message").inner_text()
+    page.click("[aria-label='Remove 0.png']")
+    assert page.locator("#message").inner_text() == ""
+
+
+def test_a_single_photo_has_its_range_and_a_heat_map(open_page, photo):
+    page = open_page()
+    send(page, png("one.png", photo))
+    wait_until_done(page)
+    (row,) = rows(page)
+    low, high = row["p_fake_range"]
+    assert low <= high and page.locator("dl.facts dt").first.inner_text() == "p_fake after light re-encoding"
+    button = page.locator("article button", has_text="Heat map")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".heat img")
+    assert "attention, not proof" in page.locator(".heat").inner_text()
+    until(page, "document.querySelector('.heat img').naturalWidth > 0")
+    page.keyboard.press("Enter")
+    assert page.locator(".heat").is_hidden() and button.get_attribute("aria-expanded") == "false"
+
+
+def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
+    page = open_page()
+    send(page, video)
+    until(page, "document.querySelector('progress.frames').value > 0")
+    assert re.fullmatch(r"\d+ of 25 frames", page.locator(".counted").inner_text())
+    assert page.locator("progress.frames").evaluate("one => one.value < one.max")
+    page.reload()
+    assert page.locator("article").get_attribute("data-state") in ("running", "done")
+    wait_until_done(page)
+    (row,) = rows(page)
+    line = page.locator("svg .line").get_attribute("points").split()
+    assert len(line) == len(row["timeline"]) > 1
+    assert page.locator("article tbody th[scope=row]").count() == len(row["tracks"]) >= 1
+    until(page, "document.querySelector('video').duration > 4")
+    page.reload()
+    assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1
+
+
+def test_everything_works_without_scripts(open_page, photo, video):
+    page = open_page(java_script_enabled=False)
+    assert page.locator(".with-js").is_hidden()
+    page.set_input_files("#pick", [png("plain.png", photo)])
+    page.click("button[type=submit]")
+    page.wait_for_selector("article[data-state=done]", timeout=JUDGED_MS)
+    assert page.locator(".verdict b").inner_text() in HEADINGS
+    heat = page.request.get(page.locator("a[data-heat]").get_attribute("href"))
+    assert heat.headers["content-type"] == "image/jpeg"
+    page.goto("/")
+    page.set_input_files("#pick", video)
+    page.click("button[type=submit]")
+    page.wait_for_selector("meta[http-equiv=refresh]", state="attached")
+    page.wait_for_selector("article[data-state=done]", timeout=JUDGED_MS)  # the page reloads by itself
+    page.click("text=Delete these results")
+    page.wait_for_url("**/jobs")
+    assert page.locator(".jobs a").all_inner_texts() == ["plain.png"]
+    page.click(".jobs button")
+    assert "There are no results yet" in page.locator("main").inner_text()
+
+
+def test_an_upload_without_a_file_is_answered_with_a_page(open_page):
+    page = open_page(java_script_enabled=False)
+    page.click("button[type=submit]")
+    assert "holds no file" in page.locator("main").inner_text() and page.locator("nav").count() == 1
+
+
+def test_history_is_of_this_browser_and_can_be_deleted(open_page, photo):
+    page, other = open_page(), open_page()
+    for name in ("first.png", "second.png", "third.png"):
+        given = {"files": {"name": name, "mimeType": "image/png", "buffer": photo}}
+        job = page.request.post("/", multipart=given).url
+    assert page.goto(job).status == 200
+    assert other.goto(job).status == 404
+    assert other.goto(f"{job}/files/0").status == 404
+    other.goto("/jobs")
+    assert other.locator(".jobs li").count() == 0
+    page.goto("/jobs")
+    assert page.locator(".jobs a").all_inner_texts() == ["third.png", "second.png", "first.png"]
+    page.click(".jobs li:first-child button")
+    until(page, "document.querySelectorAll('.jobs li').length === 2")
+    assert page.goto(job).status == 404
+    page.goto("/jobs")
+    page.click(".danger summary")
+    page.click("text=Delete all results")
+    page.wait_for_selector("text=There are no results yet")
+
+
+@pytest.fixture(scope="module")
+def visited(browser, address, photo, write_video, tmp_path_factory):
+    """A visitor with results: a function that opens its pages, and their addresses."""
+    short = write_video(tmp_path_factory.mktemp("short") / "clip.mp4", [lambda number: (160, 120, 110)], count=10)
+    context = browser.new_context(base_url=address)
+    page = context.new_page()
+    page.goto("/")
+    page.set_input_files("#pick", [png("an unusually-long_name" * 6 + ".png", photo)])
+    clip = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": short.read_bytes()}
+    send(page, [clip, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
+    wait_until_done(page)
+    job, state = page.url, context.storage_state()
+    context.close()
+    return state, ("/", job, "/jobs", "/detectors", "/docs", "/jobs/none")
+
+
+def test_pages_fit_a_phone(open_page, visited):
+    state, paths = visited
+    page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, storage_state=state)
+    assert page.locator("text=Take a photo").is_visible()
+    for path in paths:
+        page.goto(path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        small = page.evaluate(
+            """[...document.querySelectorAll("button, summary, select, nav a, .pick label")]
+                .map((one) => [one.textContent.trim(), one.getBoundingClientRect()])
+                .filter(([, box]) => box.height && (box.height < 24 || box.width < 24)).map(([text]) => text)"""
+        )
+        assert small == [], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page, visited, scheme):
+    state, paths = visited
+    page = open_page(color_scheme=scheme, storage_state=state)
+    checker = axe.Axe()
+    for path in paths:
+        page.goto(path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        found = checker.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == [], path

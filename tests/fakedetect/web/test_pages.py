@@ -1,0 +1,267 @@
+"""What pages say and to whom, without workers: signing in, errors, values of the templates, the reference of the API."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from fakedetect.web import views
+from fakedetect.web.app import create_app
+from fakedetect.web.cards import as_html, inline
+from fakedetect.web.pool import Pool
+from fakedetect.web.reference import operations
+from fakedetect.web.settings import ServeSettings
+from fakedetect.web.store import Job, StoredFile
+
+WRITER, READER = "a-token-of-at-least-twenty-characters", "another-token-of-twenty-characters"
+HTML = {"accept": "text/html,application/xhtml+xml"}
+LIMITS = {"fake_from": 0.7, "real_below": 0.1, "max_fpr": 0.05, "max_fnr": 0.05, "name": "x", "chosen_on": "validation"}
+JUDGE = {
+    "name": "faces",
+    "id": "0123456789ab",
+    "model": "lite",
+    "subject": "face",
+    "trained_on": "drawn faces",
+    "expectation": "It is unknown.",
+    "left_out": None,
+    "thresholds": LIMITS,
+}
+OFFERED = [{"name": "default", "default": True, "judges": [JUDGE]}]
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """A function: the pages of a server whose workers never judge anything."""
+
+    async def start(self):
+        self.detectors = OFFERED
+
+    monkeypatch.setattr(Pool, "start", start)
+    running = []
+
+    def served(**changes) -> TestClient:
+        client = TestClient(create_app(ServeSettings(tmp_path / "data", **changes)), "http://127.0.0.1")
+        client.follow_redirects = False
+        running.append(client.__enter__())
+        return running[-1]
+
+    yield served
+    for one in running:
+        one.__exit__(None, None, None)
+
+
+@pytest.fixture
+def guarded(serve, tmp_path):
+    (tmp_path / "tokens").write_text(f"ann {WRITER}\nbob {READER} read-only\n")
+    return serve(token_file=tmp_path / "tokens")
+
+
+def post(client: TestClient, name: str = "a.png"):
+    return client.post("/", files={"files": (name, b"bytes")}, headers=HTML)
+
+
+def test_pages_ask_who_is_not_signed_in_for_a_token(guarded):
+    answer = guarded.get("/jobs/abc", headers=HTML)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/jobs/abc")
+    assert guarded.get("/jobs/abc", headers={"accept": "*/*"}).headers["content-type"] == "application/problem+json"
+    assert 'name="token"' in guarded.get("/login", headers=HTML).text
+    assert post(guarded).headers["location"] == "/login"
+    wrong = guarded.post("/login", data={"token": "wrong", "next": "/jobs"}, headers=HTML)
+    assert wrong.status_code == 401 and "not known" in wrong.text and "set-cookie" not in wrong.headers
+    right = guarded.post("/login", data={"token": f" {WRITER} ", "next": "/jobs"}, headers=HTML)
+    assert (right.status_code, right.headers["location"]) == (303, "/jobs")
+    assert 'id="upload"' in guarded.get("/", headers=HTML).text
+    guarded.post("/logout")
+    assert guarded.get("/", headers=HTML).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "after", ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "/a\nb", "/\t/e"]
+)
+def test_signing_in_never_leads_to_another_server(guarded, after):
+    answer = guarded.post("/login", data={"token": WRITER, "next": after}, headers=HTML)
+    assert answer.headers["location"] == "/"
+
+
+def test_a_read_only_token_sees_no_form(guarded):
+    guarded.post("/login", data={"token": READER}, headers=HTML)
+    page = guarded.get("/", headers=HTML).text
+    assert 'id="upload"' not in page and "read-only" in page
+    assert post(guarded).status_code == 403
+    assert guarded.post("/jobs/delete", headers=HTML).status_code == 403
+
+
+def test_without_tokens_there_is_nothing_to_sign_in(serve):
+    client = serve()
+    assert client.get("/login").headers["location"] == "/"
+    assert "Sign out" not in client.get("/").text
+
+
+def test_an_upload_leads_to_its_job_which_only_its_browser_sees(serve):
+    client = serve()
+    client.get("/")
+    job = post(client, "<b>.png").headers["location"]
+    page = client.get(job).text
+    assert re.fullmatch(r"/jobs/[\w-]{20,}", job) and "&lt;b&gt;.png" in page and "<b>.png" not in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+    assert client.get(f"{job}/files/0").text.strip().startswith("<article")
+    assert client.get(f"{job}/files/1").status_code == 404
+    assert "0 of 1 file done" in client.get(f"{job}/summary").text
+    assert job in client.get("/jobs").text
+    client.cookies.clear()
+    for path in (job, f"{job}/files/0", f"{job}/summary"):
+        assert client.get(path, headers=HTML).status_code == 404
+    assert client.post(f"{job}/delete").status_code == 404
+    assert job not in client.get("/jobs").text
+
+
+def test_clients_without_a_name_have_no_history(serve):
+    client = serve()
+    job = client.post("/v1/jobs", files={"files": ("a.png", b"x")}).json()["id"]
+    assert client.get(f"/jobs/{job}").status_code == 200
+    client.cookies.clear()
+    assert job not in client.get("/jobs").text
+
+
+def test_a_link_from_another_site_keeps_the_browsers_name(serve):
+    cookie = serve().get("/").headers["set-cookie"]
+    assert "SameSite=lax" in cookie and "HttpOnly" in cookie
+
+
+def test_errors_are_pages_for_browsers_and_problems_for_programs(serve):
+    client = serve()
+    page = client.get("/jobs/none", headers=HTML)
+    assert page.status_code == 404 and "There is no such job" in page.text and "<nav" in page.text
+    assert client.get("/jobs/none").json()["status"] == 404
+    assert client.get("/nowhere", headers=HTML).headers["content-type"].startswith("text/html")
+    refused = client.post("/", headers={**HTML, "origin": "http://evil.example"}, files={"files": ("a.png", b"x")})
+    assert refused.status_code == 403
+
+
+def test_a_defect_is_answered_without_its_details(serve, monkeypatch):
+    client = serve()
+    monkeypatch.setattr(views, "job_view", lambda job, keep_h: 1 / 0)
+    client.get("/")
+    post(client)
+    quiet = TestClient(client.app, "http://127.0.0.1", raise_server_exceptions=False, cookies=client.cookies)
+    answer = quiet.get("/jobs", headers=HTML)
+    assert answer.status_code == 500 and "division" not in answer.text and "its log has the details" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_no_page_needs_what_the_content_policy_forbids(serve):
+    client = serve()
+    job = post(client).headers["location"]
+    for path in ("/", job, "/jobs", "/detectors", "/docs", "/nowhere"):
+        answer = client.get(path, headers=HTML)
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert not re.search(
+            r"\sstyle=|<style|\son\w+=|<script(?![^>]* src=\"/static/)|(?:src|href)=\"http", answer.text
+        )
+
+
+def test_static_files_are_those_of_the_package_alone(serve):
+    client = serve()
+    style = client.get("/static/page.css")
+    assert style.headers["content-type"].startswith("text/css") and "immutable" in style.headers["cache-control"]
+    for path in ("/static/nothing.css", "/static/..%2fpages.py", "/static/%2e%2e/pages.py"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_reference_names_every_route_with_an_example(serve):
+    client = serve()
+    document = client.get("/openapi.json").json()
+    routes = operations(document)
+    assert len(routes) == sum(len(methods) for methods in document["paths"].values()) >= 12
+    assert len({one["id"] for one in routes}) == len(routes)
+    score = next(one for one in routes if one["path"] == "/v1/score")
+    assert {one["name"]: one["kind"] for one in score["fields"]}["files"] == "one or more: file"
+    assert score["curl"].startswith("curl -F files=@photo.jpg") and score["curl"].endswith("SERVER/v1/score")
+    answers = {one["status"]: one["example"] for one in score["answers"]}
+    assert '"p_fake"' in answers["200"] and '"detail"' in answers["413"]
+    page = client.get("/docs").text
+    assert all(f'id="{one["id"]}"' in page for one in routes) and "HTTPValidationError" not in page
+
+
+def test_model_cards_become_html_without_their_own():
+    html = as_html("# title\n\n## Figures\n\n<script>x</script> `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    assert "title" not in html and "<h4>Figures</h4>" in html and "<script>" not in html
+    assert '<div class="scroll" tabindex="0"' in html and "<td>2</td>" in html
+    assert inline("`a` <b>") == "<code>a</code> &lt;b&gt;"
+
+
+def job_of(*files: tuple[str, str, dict | None], finished: float | None = 60.0) -> Job:
+    stored = [
+        StoredFile("j", place, name, "", 2048, state, 1, row) for place, (name, state, row) in enumerate(files)
+    ]  # fmt: skip
+    return Job("j", "anyone", 0.0, finished, {"detector": "default"}, stored)
+
+
+def row(**changes) -> dict:
+    base = {"status": "ok", "kind": "image", "p_fake": 0.96, "verdict": "fake", "threshold": 0.7, "real_below": 0.1}
+    return base | {"outside_domain": False, "error": None, "note": None, "detector": JUDGE["id"]} | changes
+
+
+def shown(found: dict) -> views.FileView:
+    job = job_of(("a", "done", found))
+    return views.file_view(job, job.files[0], Path("nowhere"), OFFERED)
+
+
+def test_verdicts_are_words_with_what_they_rest_on():
+    found = shown(
+        row(p_fake_range=[0.9, 0.999], stable=True, faces=[{"box": [1, 2, 11, 32], "p_fake": 0.96, "verdict": "fake"}])
+    )
+    assert (found.heading, found.p_fake, found.judge["name"]) == ("Looks fake", "0.96", "faces")
+    assert ("p_fake after light re-encoding", "0.90 to >0.99") in found.facts and ("Stable", "yes") in found.facts
+    assert found.bar == {"x": 960, "low": 900, "width": 99, "real_x": 100, "fake_x": 700}
+    assert (found.faces[0]["where"], found.faces[0]["size"]) == ("1, 2", "10 × 30")
+    assert not (found.has_picture or found.has_video or found.has_heat or found.has_report)
+
+
+def test_what_limits_a_verdict_is_said():
+    flipped = shown(row(verdict="unsure", stable=False, p_fake_range=[0.05, 0.96]))
+    assert "after light re-encoding" in flipped.meaning and ("Stable", "no: the verdict changes") in flipped.facts
+    outside = shown(row(outside_domain=True, note="out of domain: unlike the training images"))
+    assert outside.caution == "Out of domain: unlike the training images."
+    assert shown(row(detector="withdrawn")).judge is None
+    failed = shown(row(status="no_face", verdict=None, p_fake=None, error="no face of at least 60 pixels"))
+    assert (failed.outcome, failed.caution) == ("failed", "No face of at least 60 pixels.")
+    assert "Judge whole frames" in failed.meaning
+
+
+def test_provenance_is_shown_if_a_file_says_something():
+    found = {"points_to": "generated", "findings": [{"says": "made by X", "where": "XMP", "strength": "strong"}]}
+    assert "was generated" in shown(row(provenance=found)).provenance["heading"]
+    for nothing in (None, {"points_to": "nothing", "findings": []}):
+        assert shown(row(provenance=nothing)).provenance is None
+
+
+def test_a_timeline_has_fakes_at_the_top_and_time_to_the_right():
+    line = views.timeline([[0.0, 0.0], [5.0, 1.0]], 10.0, 0.7, 0.1)
+    assert line.line == "0.0,100.0 500.0,0.0" and (line.fake_y, line.real_y, line.end) == (30.0, 90.0, "10.0 s")
+    assert "1 of 2 times" in line.summary and "at 5.0 s" in line.summary
+    assert views.timeline([], 10.0, 0.7, 0.1) is None
+    assert views.timeline([[0.0, 0.5]], 0.0, 0.7, 0.1).line == "0.0,50.0"
+
+
+def test_a_job_is_summed_up():
+    done = views.job_view(job_of(("a", "done", row()), ("b", "done", row(status="unreadable"))), 24)
+    assert (done.title, done.summary) == ("a and 1 other file", "All 2 files are done")
+    assert done.counts == [("fake", "1 fake"), ("failed", "1 not judged")]
+    assert done.deleted - done.finished == timedelta(hours=24)
+    waits = views.job_view(job_of(("a", "done", row()), ("b", "queued", None), finished=None), 24)
+    assert (waits.summary, waits.deleted, waits.is_done) == ("1 of 2 files done", None, False)
+
+
+@pytest.mark.parametrize(("hours", "text"), [(0.5, "30 minutes"), (1, "1 hour"), (24, "24 hours"), (168, "7 days")])
+def test_times_are_words(hours, text):
+    assert views.hours_text(hours) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(3, "3 bytes"), (2048, "2 KiB"), (2411585, "2.3 MiB"), (3 << 30, "3.0 GiB")]
+)
+def test_sizes_are_words(size, text):
+    assert views.size_text(size) == text
