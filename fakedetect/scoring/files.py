@@ -36,9 +36,9 @@ def score_files(
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`, which are taken when they are needed; an input may also be
     (path, problem), from `list_inputs`. Archives are read if `expand` puts their files in their place. Each thread reads,
-    decodes and scores its own batch of photos; many whole photos are read and decoded by processes. The number of pending batches is limited, so memory use does not grow with the number of
-    files. `videos` scores videos one by one on the calling thread; their rows also have `frames`, `duration_s`, `tracks` and
-    `timeline`.
+    decodes and scores its own batch of photos; many whole photos are read and decoded by processes. The number of pending
+    batches is limited, so memory use does not grow with the number of files. `videos` scores videos one by one on the calling
+    thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
