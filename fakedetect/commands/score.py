@@ -15,6 +15,7 @@ from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
 from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
+from fakedetect.commands.scoreserver import refuse_local, score_on
 
 if TYPE_CHECKING:
     from fakedetect.faces.options import VideoOptions
@@ -98,6 +99,12 @@ def score(
     sort: Annotated[
         bool, typer.Option("--sort", help="Print the most suspicious files first, when all are scored.")
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Let this server judge, see serve. Its token: environment variable FAKELAB_TOKEN."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -130,6 +137,19 @@ def score(
     if not listed:
         raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
+    sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
+    if server:
+        local = {"--out": out, "--annotate": annotate, "--fps": fps, "--frames": count, "--start": start or None}
+        refuse_local({**local, "--end": end, "--margin": margin, "--every-face": every_face})
+        return score_on(
+            server,
+            listed,
+            str(detector) if detector else None,
+            stability=stability,
+            whole_frame=whole_frame,
+            shown=RowPrinter(shown, as_json),
+            sorter=sorter,
+        )
     return _score(
         listed,
         detector or _newest_detector(),
@@ -139,7 +159,7 @@ def score(
         stability=stability,
         device=device,
         shown=RowPrinter(shown, as_json, quiet=not as_json and out is not None and not _is_page(out)),
-        sorter=Sorter(copy_to, link=link, inputs=listed) if copy_to else None,
+        sorter=sorter,
     )
 
 

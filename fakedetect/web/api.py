@@ -16,7 +16,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from fakedetect.scoring.columns import COLUMNS, csv_row
 from fakedetect.web import examples
-from fakedetect.web.access import Access
+from fakedetect.web.access import ANYONE, Access
 from fakedetect.web.jobs import Jobs, Options
 from fakedetect.web.pool import Pool, Ticket
 from fakedetect.web.problems import FieldProblem, Problem
@@ -167,8 +167,9 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/jobs", tags=["jobs"])
     async def list_jobs(client: Reader) -> JSONResponse:
-        """List the jobs of this client, the newest first, at most 100."""
-        return JSONResponse({"jobs": [job_json(job) for job in await jobs.jobs_of(client.owner)]})
+        """List the jobs of this client, the newest first, at most 100; none for clients without token or cookie."""
+        found = [] if client.owner == ANYONE else await jobs.jobs_of(client.owner)
+        return JSONResponse({"jobs": [job_json(job) for job in found]})
 
     @router.get("/jobs/{name}", tags=["jobs"], responses=examples.NOT_FOUND)
     async def show_job(name: str, client: Reader) -> JSONResponse:

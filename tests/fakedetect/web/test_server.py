@@ -103,6 +103,11 @@ def test_the_client_gives_the_rows_of_score(server, photos, fakelab, tmp_path):
     assert [row["status"] for row in rows] == ["ok", "unreadable", "ok"]
     printed = fakelab("score", photos[0], photos[1], "--detector", "photos", "--json").stdout.splitlines()
     assert [rows[0], rows[2]] == [json.loads(line) for line in printed]
+    remote = fakelab(
+        "score", "--server", server.url, *files, "--json", "--only", "real", "--only", "unsure", "--only", "fake"
+    )
+    assert (remote.returncode, remote.stdout.splitlines()) == (1, printed)
+    assert "--out" in fakelab("score", "--server", server.url, files[0], "--out", "rows.csv").stderr
     assert len(list((server.data / "jobs").iterdir())) == before, "the client deletes its jobs"
 
 
