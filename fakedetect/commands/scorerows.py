@@ -97,15 +97,15 @@ class RowPrinter:
         if self.as_json or self.quiet:
             say(text)
             return
-        print(f"\n{text}\n\npoints to  strength  file, and what it says")
+        say(f"\n{text}\n\npoints to  strength  file, and what it says")
         strongest = _strongest(self._evidence)
         for row in strongest:
             one = row["provenance"]["findings"][0]
-            print(f"{one['points_to']:<9}  {one['strength']:<8}  {printable(row['path'])}")
-            print(" " * 21 + shorten(printable(one["says"]), terminal_width() - 21, placeholder=" …"))
+            say(f"{one['points_to']:<9}  {one['strength']:<8}  {printable(row['path'])}")
+            say(" " * 21 + shorten(printable(one["says"]), terminal_width() - 21, placeholder=" …"))
         if total > len(strongest):
-            print(f"and {total - len(strongest):,} more; --json has all")
-        print(flush=True)
+            say(f"and {total - len(strongest):,} more; --json has all")
+        say("")
 
     def _print(self, row: dict) -> None:
         print(json.dumps(row) if self.as_json else line(row))

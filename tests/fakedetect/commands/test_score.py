@@ -57,9 +57,10 @@ def test_text_has_one_line_per_image_even_for_odd_names(trained, tmp_path, pictu
     for name in ("line\nbreak.png", "carriage\rreturn.png", os.fsdecode(b"\xff.png"), "fine.png", "esc\x1b[31m.png"):
         (folder / name).write_bytes(encode_png(pictures(1, "fake", 1)[0], "fake"))
     assert score(folder, "--detector", trained.detector) == 0
-    out = capsys.readouterr().out
-    rows, evidence = out.split("5 files with evidence of their origin")  # our label, in each
-    assert len(rows.splitlines()) == 6 and len(evidence.splitlines()) == 4 + 2 * 5 and "\x1b" not in out
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 5 and "\x1b" not in printed.out + printed.err
+    evidence = printed.err.split("5 files with evidence of their origin")[1]  # our label, in each
+    assert len(evidence.partition("\n\n")[2].partition("\n\n")[0].splitlines()) == 1 + 2 * 5
     assert score(folder, "--detector", trained.detector, "--json") == 0
     paths = {json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()}
     assert paths == {str(path) for path in folder.iterdir()}
