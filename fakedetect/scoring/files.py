@@ -22,8 +22,9 @@ from fakedetect.scoring.provenance import provenance_of
 from fakedetect.scoring.results import file_digest
 from fakedetect.scoring.video import NO_VIDEO, VideoJudge
 
-_BATCH_BYTES = 16 << 20  # of content of archives in a batch, about
-_HELD_BYTES = 256 << 20  # and in all pending batches
+_FIRST = 2  # files in the first batch of each thread
+_BATCH_BYTES = 2 << 20  # of files in a batch
+_HELD_BYTES = 256 << 20  # of contents of archives in all pending batches
 
 
 def score_files(
@@ -75,7 +76,7 @@ def _judge_in_threads(
     """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
     threads = os.cpu_count() or 1
     size = batch_size(detector.network, detector.resolution, detector.device)
-    ahead = batches(inputs, size)
+    ahead = batches(inputs, size, threads=threads)
     with ThreadPoolExecutor(threads) as pool:
         try:
             waiting: deque[tuple[list[Input], Future]] = deque()
@@ -92,16 +93,32 @@ def _judge_in_threads(
             pool.shutdown(cancel_futures=True)
 
 
-def batches(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
-    """Yield batches of `size` inputs; of files in archives, whose content is in memory, fewer if they are large."""
+def batches(
+    inputs: Iterator[Input], size: int, most_bytes: int = _BATCH_BYTES, threads: int | None = None
+) -> Iterator[list[Input]]:
+    """Yield batches of `size` inputs; fewer if their files have `most_bytes` together. With `threads`, the first batches are
+    small, and double for each round of the threads. So the first rows are soon there, all threads share even a few photos that
+    take long to decode, and the contents of archives take little memory.
+    """
     batch: list[Input] = []
+    total = count = 0
     for one in inputs:
         batch.append(one)
-        if len(batch) == size or (one.data and _held(batch) >= _BATCH_BYTES):
+        total += _bytes_of(one)
+        limit = size if threads is None else min(size, _FIRST << (count // threads))
+        if len(batch) >= limit or total >= most_bytes:
             yield batch
-            batch = []
+            batch, total, count = [], 0, count + 1
     if batch:
         yield batch
+
+
+def _bytes_of(one: Input) -> int:
+    if one.data is not None:
+        return len(one.data)
+    with suppress(OSError, ValueError):
+        return os.stat(one.path).st_size  # noqa: PTH116  a Path takes longer than the call
+    return 0
 
 
 def _held(batch: list[Input]) -> int:

@@ -17,7 +17,8 @@ from fakedetect.scoring.inputs import Input, expand
 from fakedetect.scoring.results import Known, ResultsFile, digest_of
 from fakedetect.scoring.video import VideoJudge
 
-_COMPARED = 256  # files of an earlier call whose content is compared at a time
+_COMPARED = 256  # files of an earlier call whose content is compared at a time,
+_COMPARED_BYTES = 64 << 20  # and their size together
 
 
 class Session:
@@ -80,7 +81,7 @@ class Session:
         """
         assert self._results, "there are results to compare with"
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for batch in batches(inputs, _COMPARED):
+            for batch in batches(inputs, _COMPARED, _COMPARED_BYTES):
                 rows = [self._results.existing.get(one.path) for one in batch]
                 for one, row, same in zip(batch, rows, pool.map(_same_file, batch, rows), strict=True):
                     if row is None:

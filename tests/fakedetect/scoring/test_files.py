@@ -13,8 +13,8 @@ from PIL import Image
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
 from fakedetect.scoring.columns import COLUMNS
-from fakedetect.scoring.files import score_files
-from fakedetect.scoring.inputs import list_inputs
+from fakedetect.scoring.files import batches, score_files
+from fakedetect.scoring.inputs import Input, list_inputs, walk_inputs
 from fakedetect.scoring.photos import OUTSIDE_NOTE
 from fakedetect.scoring.results import ResultsFile, digest_of
 
@@ -110,6 +110,20 @@ def test_many_photos_have_the_rows_of_few(mixed, detector, monkeypatch, tmp_path
     assert [list(row) for row in many] == [list(row) for row in few]
     for one, other in zip(many, few, strict=True):
         assert (one.pop("p_fake") or 0) == pytest.approx(other.pop("p_fake") or 0, abs=2e-6) and one == other
+
+
+def test_a_few_large_photos_are_shared_among_the_threads(tmp_path):
+    for name, size in (("a", 9), ("b", 3_000_000), ("c", 9), ("d", 9), ("e", 9)):
+        (tmp_path / name).write_bytes(bytes(size))
+    inputs = [*walk_inputs([str(tmp_path)]), Input("gone"), Input("a.zip/f", data=bytes(3_000_000)), Input("g")]
+    found = [[one.path[-1] for one in batch] for batch in batches(iter(inputs), 3)]
+    assert found == [["a", "b"], ["c", "d", "e"], ["e", "f"], ["g"]]
+
+
+def test_the_first_batches_are_small():
+    inputs = [Input(f"{n}") for n in range(60)]
+    sizes = [len(batch) for batch in batches(iter(inputs), 16, threads=2)]
+    assert sizes == [2, 2, 4, 4, 8, 8, 16, 16]
 
 
 def test_a_row_has_the_hash_of_the_scored_file(mixed, detector):
