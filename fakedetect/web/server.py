@@ -36,8 +36,13 @@ class _ImpatientProtocol(H11Protocol):
         super().connection_made(transport)
         self._first = asyncio.get_running_loop().call_later(_SILENCE_S, self._give_up)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None:  # a request has begun: from now on, uvicorn's own time limit holds
+            self._first.cancel()
+
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
