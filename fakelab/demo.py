@@ -60,6 +60,7 @@ def run_demo(folder: Path, *, seed: int, device: str) -> int:
     print(f"the race  {race_folder}/report.html")
     print(f"pictures  {made.run}/plots/real-vs-fake.png")
     print(f"next      {command('generate', 'dcgan-64', '--set', 'resolution=32', '--real', 'YOUR_FOLDER')}")
+    print(f"a page    {command('serve', '--detector', str(trained.detector))}  (needs fakelab[serve])")
     return 0
 
 
