@@ -38,7 +38,7 @@ class _ImpatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None:  # a request has begun: from now on, uvicorn's own time limit holds
+        if self.cycle is not None:  # a request came: from now on, uvicorn's own time limit holds
             self._first.cancel()
 
     def _give_up(self) -> None:
