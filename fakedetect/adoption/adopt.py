@@ -194,6 +194,41 @@ def _finish(
     metrics["audit"] = audited
     agreement = expected.agreement(np.arange(len(logits)), logits) if expected else None
     facts = {
+        **_described(foreign, best, candidates, data, arguments, Path(model).name),
+        **scaling.to_json(),
+        "thresholds": thresholds.to_json(),
+        "settings": asdict(settings),
+        "seed": seed,
+        "test_metrics": metrics,
+        "audit": audited,
+    }
+    facts["adopted"]["agreement"] = agreement
+    detector = Detector(network, facts, device, domain, out.name)
+    name = place_name(given["place"], given["real"], given["fake"])
+    judged = Judged(data, test, p_fake[test], metrics)
+    report = write_report(out / "report", detector, judged, title=f"{Path(model).name}, adopted on {name}")
+    detector.save(out)  # last: detector.json marks the folder as complete
+    return Adopted(
+        out,
+        report,
+        metrics,
+        data.unused,
+        candidates=tuple(candidates),
+        known_from=foreign.known_from if foreign.pixels else "",
+        agreement=agreement,
+    )
+
+
+def _described(
+    foreign: Foreign,
+    best: Candidate,
+    candidates: list[Candidate],
+    data: LabelledImages,
+    arguments: dict[str, Any],
+    name: str,
+) -> dict[str, Any]:
+    """Return what detector.json says of the model and of how its input and output were found out."""
+    return {
         "kind": "detector",
         "version": DETECTOR_VERSION,
         "model": "adopted",
@@ -209,41 +244,20 @@ def _finish(
         "training": {
             "fingerprint": "unknown",
             "counts": data.counts(),
-            "origin": {"adopted": Path(model).name, **data.origin},
-            "domain": f"Trained elsewhere, on unknown images ({Path(model).name}); calibrated on {_origin(data)}.",
+            "origin": {"adopted": name, **data.origin},
+            "domain": f"Trained elsewhere, on unknown images ({name}); calibrated on {_origin(data)}.",
         },
         "adopted": {
-            "file": Path(model).name,
+            "file": name,
             "sha256": foreign.digest,
             "known_from": foreign.known_from or None,
             "reading": str(best.reading),
             "candidates": [one.to_json() for one in candidates],
-            "agreement": agreement,
         },
-        **scaling.to_json(),
-        "thresholds": thresholds.to_json(),
-        "settings": asdict(settings),
-        "seed": seed,
         "precision": "fp32",
         "versions": versions(),
         "host": host(),
-        "test_metrics": metrics,
-        "audit": audited,
     }
-    detector = Detector(network, facts, device, domain, out.name)
-    name = place_name(given["place"], given["real"], given["fake"])
-    judged = Judged(data, test, p_fake[test], metrics)
-    report = write_report(out / "report", detector, judged, title=f"{Path(model).name}, adopted on {name}")
-    detector.save(out)  # last: detector.json marks the folder as complete
-    return Adopted(
-        out,
-        report,
-        metrics,
-        data.unused,
-        candidates=tuple(candidates),
-        known_from=foreign.known_from if foreign.pixels else "",
-        agreement=agreement,
-    )
 
 
 def _origin(data: LabelledImages) -> str:

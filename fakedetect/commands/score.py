@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fakedetect.scoring.sorting import Sorter
     from fakedetect.scoring.video import VideoJudge
 
+_MIN_FACE = 60  # pixels
 _COUNTED = 10_000  # files: a progress bar has a total if there are fewer
 
 
@@ -59,7 +60,7 @@ def score(
     ] = None,
     start: Annotated[float, typer.Option(help="Video: start time, in seconds.")] = 0.0,
     end: Annotated[float | None, typer.Option(help="Video: end time, in seconds.")] = None,
-    min_face: Annotated[float, typer.Option(help="Smallest face to find, in pixels.")] = 60,
+    min_face: Annotated[float, typer.Option(help="Smallest face to find, in pixels.")] = _MIN_FACE,
     margin: Annotated[
         float | None,
         typer.Option(help="Margin around a face, as a fraction of its side. Default: as in training, else 0.2."),
@@ -140,6 +141,7 @@ def score(
     sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
     if server:
         local = {"--out": out, "--annotate": annotate, "--fps": fps, "--frames": count, "--start": start or None}
+        local |= {"--min-face": min_face != _MIN_FACE, "--device": device != "auto"}
         refuse_local({**local, "--end": end, "--margin": margin, "--every-face": every_face})
         return score_on(
             server,

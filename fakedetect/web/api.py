@@ -146,15 +146,30 @@ async def _unless_gone(request: Request, rows: asyncio.Future[list[dict]]) -> li
 
 def routes(service: Service) -> APIRouter:
     """Return the routes of the API."""
-    access, jobs = service.access, service.jobs
     router = APIRouter(prefix="/v1")
-    Reader = Annotated[Client, Depends(access.client)]
-    Writer = Annotated[Client, Depends(access.writer)]
+    for add in (_score_routes, _job_routes, _result_routes, _picture_routes):
+        add(router, service)
+    return router
+
+
+def _score_routes(router: APIRouter, service: Service) -> None:
+    Reader = Annotated[Client, Depends(service.access.client)]
 
     @router.post("/score", tags=["score"], openapi_extra=examples.UPLOAD, responses=examples.SCORED)
     async def score(request: Request) -> JSONResponse:
         """Judge photos and short videos, and wait for the rows: those of `fakelab score --json`, in the order of the files."""
         return JSONResponse({"results": await score_now(service, request)})
+
+    @router.get("/detectors", tags=["detectors"])
+    async def list_detectors(client: Reader) -> JSONResponse:
+        """List the detectors: what each judges, was trained on, and is expected to detect."""
+        return JSONResponse({"detectors": service.pool.detectors})
+
+
+def _job_routes(router: APIRouter, service: Service) -> None:
+    access, jobs = service.access, service.jobs
+    Reader = Annotated[Client, Depends(access.client)]
+    Writer = Annotated[Client, Depends(access.writer)]
 
     @router.post("/jobs", status_code=202, tags=["jobs"], openapi_extra=examples.UPLOAD, responses=examples.ACCEPTED)
     async def create_job(
@@ -182,6 +197,10 @@ def routes(service: Service) -> APIRouter:
         await jobs.delete((await service.seen(client, name)).id)
         return Response(status_code=204)
 
+
+def _result_routes(router: APIRouter, service: Service) -> None:
+    Reader = Annotated[Client, Depends(service.access.client)]
+
     async def seen_job(name: str, client: Reader) -> Job:
         return await service.seen(client, name)
 
@@ -190,7 +209,7 @@ def routes(service: Service) -> APIRouter:
         """Follow a job by server-sent events: `file` (place, state), `progress` (place, analysed, expected frames), and at the
         end `done` or `deleted`.
         """
-        async for event in jobs.events(job.id):
+        async for event in service.jobs.events(job.id):
             if event is None:
                 yield ServerSentEvent(comment="still here")
             else:
@@ -210,6 +229,11 @@ def routes(service: Service) -> APIRouter:
         if format == "jsonl":
             return PlainTextResponse("".join(json.dumps(row) + "\n" for row in rows), media_type="application/jsonl")
         return JSONResponse({"results": rows})
+
+
+def _picture_routes(router: APIRouter, service: Service) -> None:
+    jobs = service.jobs
+    Reader = Annotated[Client, Depends(service.access.client)]
 
     @router.get("/jobs/{name}/files/{place}/picture.jpg", tags=["pictures"], responses=examples.NOT_FOUND)
     async def show_picture(name: str, place: int, client: Reader) -> FileResponse:
@@ -233,13 +257,6 @@ def routes(service: Service) -> APIRouter:
         job = await service.seen(client, name)
         path = await jobs.heat(job, file_of(job, place))
         return FileResponse(path, media_type="image/jpeg")
-
-    @router.get("/detectors", tags=["detectors"])
-    async def list_detectors(client: Reader) -> JSONResponse:
-        """List the detectors: what each judges, was trained on, and is expected to detect."""
-        return JSONResponse({"detectors": service.pool.detectors})
-
-    return router
 
 
 async def accept(service: Service, request: Request, client: Client, key: str | None = None) -> tuple[Job, bool]:

@@ -63,10 +63,7 @@ class Jobs:
         shutil.rmtree(self.incoming, ignore_errors=True)
         for folder in (self.incoming, self._folder):
             folder.mkdir(exist_ok=True, mode=0o700)
-        known = await self._in_database(self._store.ids)
-        for folder in self._folder.iterdir():
-            if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+        await self._delete_orphans()
         waiting = await self._in_database(self._store.unfinished)
         for name in dict.fromkeys(file.job for file in waiting):
             job = await self._in_database(self._store.job, name)
@@ -234,9 +231,18 @@ class Jobs:
         if found and found.finished is not None:
             self._publish(job, {"event": "done"})
 
+    async def _delete_orphans(self) -> None:
+        """Delete the folders that belong to no job: of a server that was killed, or written while their job was deleted."""
+        found = list(self._folder.iterdir())  # before the jobs are listed: a folder is older than its job
+        known = await self._in_database(self._store.ids)
+        for folder in found:
+            if folder.name not in known:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
     async def _clean_up(self) -> None:
-        """Delete jobs that ended long ago, again and again."""
+        """Delete jobs that ended long ago, and what no job owns, again and again."""
         while True:
+            await self._delete_orphans()
             old = await self._in_database(self._store.finished_before, time.time() - 3600 * self._settings.keep_h)
             for name in old:
                 await self.delete(name)

@@ -87,7 +87,7 @@ def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[
     """Write what a page shows of a file. `row` still has the path of the upload."""
     assert task.results
     folder = Path(task.results)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not its parent: the job may be deleted by now
     named = row | {"path": task.name}
     shown = {task.name: videos.shown[task.path]} if task.path in videos.shown else {}
     pictures = {}

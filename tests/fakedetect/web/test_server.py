@@ -136,6 +136,15 @@ def test_a_job_is_followed_fetched_and_deleted(server, photos, video):
     assert server.http.get(links["self"]).status_code == 404
 
 
+def test_a_job_that_is_deleted_while_it_is_judged_leaves_nothing(server, video):
+    job = server.post("/v1/jobs", video).json()["id"]
+    while "fakelab_files_running 0.0" in server.http.get("/metrics").text:
+        time.sleep(0.01)
+    assert server.http.delete(f"/v1/jobs/{job}").status_code == 204
+    server.post("/v1/score", video)  # after it, the worker has finished or was replaced
+    assert not (server.data / "jobs" / job).exists()
+
+
 def test_heat_maps_on_demand(server, photos):
     job = server.done(server.post("/v1/jobs", photos[1], photos[5]).json()["id"])
     answer = server.http.get(f"{job['links']['self']}/files/0/heat.jpg")
