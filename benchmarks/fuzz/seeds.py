@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
+from benchmarks.hdrphotos import avif, heic, png
 from benchmarks.signing import new_identity, signed
 
 _WIDTH, _HEIGHT, _FRAMES = 64, 48, 12
+_BT2020, _PQ = 9, 16  # primaries and transfer of ITU-T H.273
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
@@ -83,6 +85,9 @@ def _photos() -> dict[str, Callable[[], bytes]]:
         "rgb.sgi": lambda: _saved(rgb, "SGI"),
         "rgb.tga": lambda: _saved(rgb, "TGA", compression="tga_rle"),
     }
+    bits16 = _picture().astype(np.uint16) * 257
+    for write in (png, heic, avif):
+        made[f"hdr.{write.__name__}"] = lambda write=write: write(bits16, _BT2020, _PQ)
     made["thumbnail.jpg"] = lambda: _saved(rgb, "JPEG", exif=_exif_with(_saved(rgb, "JPEG", quality=50)))
     made["hidden.png"] = lambda: _saved(_with_hidden_text(rgb), "PNG")
     if features.check("avif"):

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from fakecore.errors import why_unreadable
 from fakecore.media.colours import float_size, to_rgb, tone_mapped
 from fakecore.media.gifheader import gif_canvas
+from fakecore.media.hdrstills import decode_hdr, hdr_colours
 from fakecore.media.jpegheader import is_plain_jpeg
 from fakecore.media.jxlheader import JXL_SIGNATURES, jxl_size
 from fakecore.media.orientation import BY_EXIF, Orientation
@@ -30,7 +31,7 @@ from fakecore.media.videofiles import HEAD_BYTES, ONLY_SOUND, is_sound, is_video
 MAX_PIXELS = 100_000_000  # 100 megapixels: more than common cameras, less than a decompression bomb
 # Fewer where the decoder needs more memory than 10 bytes a pixel, by Pillow's name of the format or mode: at most 1 GiB.
 _MOST_PIXELS = {**dict.fromkeys(("AVIF", "CMYK", "F", "JXL", "WEBP"), 64_000_000), "JPEG2000": 50_000_000}
-_MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours
+_MOST_FLOAT_PIXELS = 40_000_000  # of three floating-point colours, or 16-bit ones that are tone-mapped
 MIN_SIDE = 8  # pixels: smaller images have too little content
 # Pillow checks sizes before it decodes, also of pictures within pictures and of frames; it refuses twice this number.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -150,9 +151,11 @@ def decode_image(data: bytes) -> np.ndarray:
     with open_image(data) as image:
         if image.format in ANIMATED and getattr(image, "is_animated", False):
             raise ImageError("unsupported", "an animation: `score` judges it as a video", kind="video")
-        image.load()
+        image.load()  # also where another decoder gives the pixels: Pillow's notices damage
         turned = _orientation(image)
-        pixels = to_rgb(image)
+        pixels = _decode_hdr(data, image)
+        if pixels is None:
+            pixels = to_rgb(image)
     del image  # its memory is free for the turned copy
     if pixels is None:
         raise ImageError("unsupported", "32-bit pixels; only 8-bit, 16-bit and floating-point images are supported")
@@ -309,6 +312,15 @@ def _orientation(image: Image.Image) -> Orientation:
         return BY_EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), Orientation())
     except Exception:  # a damaged EXIF block can raise any error, but the pixels are still valid
         return Orientation()
+
+
+def _decode_hdr(data: bytes, image: Image.Image) -> np.ndarray | None:
+    """Return the pixels of a photo of high dynamic range, not turned; None for other photos, and some of these."""
+    colours = hdr_colours(data)
+    if colours is None:
+        return None
+    _refuse_huge(*image.size, _MOST_FLOAT_PIXELS)
+    return decode_hdr(data, colours, image.size)
 
 
 def _decode_float(data: bytes, size: tuple[int, int]) -> np.ndarray:

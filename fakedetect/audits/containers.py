@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,6 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling, zigzag_index
 
 from fakecore.media.pixels import open_image
+from fakecore.media.pngchunks import EXIF, TEXTS, chunks
 from fakecore.media.provenance import is_provenance
 
 JPEG_SUFFIXES = {"jpg", "jpeg", "jpe", "jfif"}
@@ -43,7 +43,7 @@ _SEGMENTS = (  # start of a JPEG segment, and its name
     (b"Adobe", "Adobe"),
     (b"MPF", "MPF"),
 )
-_CHUNKS = {b"eXIf": "EXIF", b"iCCP": "ICC"}
+_CHUNKS = {EXIF: "EXIF", b"iCCP": "ICC"}
 _NO_METADATA = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}  # the image itself
 _INFO = {"exif": "EXIF", "icc_profile": "ICC", "xmp": "XMP", "comment": "comment"}  # what Pillow finds in other formats
 
@@ -117,8 +117,9 @@ def bare_encoding(table: bytes, components: bytes) -> tuple[int, bool, str]:
 def _carried(kind: str, image: Any, data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of all data in the file except the image."""
     if kind == "PNG":
-        for chunk, content in _png_chunks(data):
-            if chunk in (b"tEXt", b"zTXt", b"iTXt"):
+        for chunk, start, length in chunks(data):
+            content = b"" if chunk == b"IDAT" else data[start : start + length]
+            if chunk in TEXTS:
                 keyword = content.partition(b"\0")[0].decode("latin-1")
                 yield "XMP" if keyword == "XML:com.adobe.xmp" else f"text {keyword}", content
             elif chunk not in _NO_METADATA:
@@ -131,15 +132,6 @@ def _carried(kind: str, image: Any, data: bytes) -> Iterator[tuple[str, bytes]]:
         for key, what in _INFO.items():
             if value := image.info.get(key):
                 yield what, value if isinstance(value, bytes) else str(value).encode()
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (type, content) of each chunk, up to the end of the file."""
-    start = 8
-    while start + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[start : start + 8])
-        yield kind, b"" if kind == b"IDAT" else data[start + 8 : start + 8 + length]
-        start += length + 12  # length, type and CRC
 
 
 def _bits(kind: str, image: Any, data: bytes) -> int:

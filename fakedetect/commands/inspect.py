@@ -17,7 +17,9 @@ from fakecore.report.tables import paragraph
 
 
 def inspect(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Photos, videos, folders and quoted patterns.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Photos, videos, folders, archives and quoted patterns.")
+    ],
     trust: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="C2PA: root certificates of the signers to trust, in one PEM file."),
@@ -38,22 +40,21 @@ def inspect(
     """
     from fakedetect.inspection.findings import POINTS_TO
     from fakedetect.inspection.inspect import Inspected, inspect_file
-    from fakedetect.scoring.inputs import list_inputs
+    from fakedetect.scoring.inputs import expand, walk_inputs
 
-    inputs = list_inputs(paths)
-    if not inputs:
-        raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
     roots = _certificates(trust) if trust else None
-    found = [
-        inspect_file(path, deep=True, trust=roots)
-        if problem is None
-        else Inspected(path, "image", "unreadable", problem)
-        for path, problem in inputs
-    ]
-    if as_json:
-        for one in found:
+    found = []
+    for given in expand(walk_inputs(paths)):
+        if given.problem is None:
+            one = inspect_file(given.path, deep=True, trust=roots, data=given.data)
+        else:
+            one = Inspected(given.path, "image", given.status, given.problem)
+        found.append(one)
+        if as_json:
             print(json.dumps(one.to_json()))
-    else:
+    if not found:
+        raise UserError("there is nothing to inspect", got=", ".join(paths), expected="photos or videos")
+    if not as_json:
         for one in sorted(found, key=lambda each: POINTS_TO.index(each.points_to)):
             print(f"{one.path}: {one.points_to if one.status == 'ok' else f'{one.status}, {one.error}'}")
             for finding in one.findings:

@@ -207,7 +207,7 @@ def _score(
     def on_known(one: Input, row: Known) -> None:
         nonlocal known
         known += 1
-        shown.count(row.verdict, row.status)
+        shown.count(row.verdict, row.status, row.points_to)
         if sorter:
             sorter.add(one.path, row.verdict, one.data)
         bar.note(f"{known:,} are already in {out}")

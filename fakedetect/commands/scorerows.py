@@ -50,16 +50,18 @@ class RowPrinter:
     _evidence: list[dict] = field(default_factory=list)  # rows with the strongest evidence of their origin
     _points_to: Counter = field(default_factory=Counter)  # of all rows with evidence
 
-    def count(self, verdict: str | None, status: str) -> None:
-        """Count a file without printing its row: an earlier call did."""
+    def count(self, verdict: str | None, status: str, points_to: str | None) -> None:
+        """Count a file, and what its provenance points to, without printing its row: an earlier call did."""
         self.counts[verdict or status] += 1
+        if points_to:
+            self._points_to[points_to] += 1
 
     def add(self, rows: list[dict]) -> None:
         """Count rows and print those that are shown, or keep them to be sorted."""
         for row in rows:
-            self.count(row["verdict"], row["status"])
-            if row["provenance"]:
-                self._points_to[row["provenance"]["points_to"]] += 1
+            evidence = row["provenance"]
+            self.count(row["verdict"], row["status"], evidence and evidence["points_to"])
+            if evidence:
                 self._evidence.append(row)
             if self.quiet or not self.shown.has(row):
                 continue
@@ -88,9 +90,9 @@ class RowPrinter:
         """Print a table of the files that say where they come from, the strongest evidence first; with JSON, or without rows,
         only how many they are.
         """
-        if not self._evidence:
-            return
         total = sum(self._points_to.values())
+        if not total:
+            return
         kinds = ", ".join(f"{n:,} {name}" for name, n in self._points_to.most_common())
         have = "file with evidence of its origin" if total == 1 else "files with evidence of their origin"
         text = f"{total:,} {have}, which does not change their scores: {kinds}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +13,9 @@ from PIL import ExifTags, Image, IptcImagePlugin
 
 from fakecore.media.colours import float_size
 from fakecore.media.jpegheader import bare_jpeg
-from fakecore.media.pixels import MAX_PIXELS, ImageError, open_image, read_bytes
+from fakecore.media.memoryfile import memory_file
+from fakecore.media.pixels import MAX_PIXELS, ImageError, image_bytes, open_image, read_bytes
+from fakecore.media.pngchunks import has_late_texts
 from fakedetect.audits.containers import JPEG_SUFFIXES, bare_encoding, container_of
 from fakedetect.inspection.cameras import findings_of_camera
 from fakedetect.inspection.compression import findings_of_compression
@@ -61,16 +63,16 @@ def inspect_file(path: str, *, deep: bool = False, trust: str | None = None, dat
 
     Reads headers only, and decodes pixels too if `deep`: the embedded thumbnail is compared with the photo, and traces of
     double compression and of hidden texts are searched. `trust`: root certificates of C2PA signers to trust, PEM. `data`:
-    the content of a photo, if it was read already.
+    the content of the file, if it was read already; `path` then only names it.
     """
     try:
-        content = read_bytes(Path(path)) if data is None else data
+        content = read_bytes(Path(path)) if data is None else image_bytes(data, path)
         found = list(_of_photo(content, PurePath(path).name, trust))
         if deep:
             found += _in_pixels(content)
     except ImageError as error:
         if error.kind == "video":
-            return _inspect_video(path, trust)
+            return _inspect_video(path, trust) if data is None else _inspect_held_video(path, data, trust)
         return Inspected(path, "image", error.status, str(error))
     return Inspected(path, "image", findings=sorted(found, key=rank))
 
@@ -93,7 +95,7 @@ def _of_photo(data: bytes, name: str, trust: str | None) -> Iterator[Finding]:
 def _of_image(data: bytes, name: str) -> Iterator[Finding]:
     """Yield what Pillow reads in the header of a photo. Raises ImageError."""
     with open_image(data) as image:
-        exif = image.getexif()
+        exif = _exif(image, data)
         texts = dict(_texts(image, exif))
         packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
         camera = list(findings_of_camera(exif))
@@ -106,6 +108,13 @@ def _of_image(data: bytes, name: str) -> Iterator[Finding]:
         yield _encoding(container.jpeg_quality, container.jpeg_tables == "libjpeg", container.subsampling)
     if not container.extension_agrees:
         yield _renamed(container.format, container.extension)
+
+
+def _exif(image: Image.Image, data: bytes) -> Image.Exif:
+    """Return the EXIF data. For those of a PNG, Pillow decodes all of it; it is needed only if they, or texts, come last."""
+    if image.format == "PNG" and not has_late_texts(data):
+        return Image.Image.getexif(image)
+    return image.getexif()
 
 
 def _in_pixels(data: bytes) -> Iterator[Finding]:
@@ -190,6 +199,17 @@ def _inspect_video(path: str, trust: str | None) -> Inspected:
     found = [*findings_in_texts(texts), *signed, *_of_recorder(texts)]
     found += [one for text in texts.items() for one in findings_in_xmp(text[1].encode(), text[0])]
     return Inspected(path, "video", findings=sorted(dict.fromkeys(found), key=rank))
+
+
+def _inspect_held_video(path: str, data: bytes, trust: str | None) -> Inspected:
+    """Return the findings of a video from its content, which no file of its own has: one in an archive."""
+    try:
+        with memory_file(data) as held:
+            return replace(_inspect_video(str(held), trust), path=path)
+    except OSError:
+        return Inspected(
+            path, "video", "unsupported", "a video in an archive, which this system cannot read: unpack it"
+        )
 
 
 def _tags(container: Any, stream: Any) -> list[tuple[str, Mapping[str, str]]]:

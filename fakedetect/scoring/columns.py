@@ -16,6 +16,14 @@ def csv_row(row: dict) -> dict:
     return row | {"provenance": evidence and json.dumps(evidence, separators=(",", ":"))}
 
 
+def read_provenance(field: str) -> dict:
+    """Return the provenance of a field that `csv_row` wrote. Raises ValueError for another one."""
+    read = json.loads(field)
+    if not isinstance(read, dict) or not isinstance(read.get("points_to"), str):
+        raise ValueError(field)
+    return read
+
+
 def format_short(p_fake: float) -> str:
     """Format p_fake with two decimals, but never as 0 or 1: no detector is certain."""
     return "<0.01" if p_fake < 0.01 else ">0.99" if p_fake > 0.99 else f"{p_fake:.2f}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
+from fakecore.media.pngchunks import PNG, chunks
 from fakedetect.inspection.findings import POINTS_TO, STRENGTHS
 from fakedetect.inspection.inspect import inspect_file
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 # PNG 1.2, chapter 4: chunks of pixels and their description; a text, EXIF data or a C2PA manifest is none of them.
 _BARE = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"bKGD", b"pHYs", b"tIME"}
 
@@ -27,17 +26,14 @@ def provenance_of(path: str, data: bytes | None = None) -> dict[str, Any] | None
 
 
 def _is_bare_png(data: bytes) -> bool:
-    """Return whether a PNG file has pixels and their description only. Pillow would decode it in search of EXIF data."""
-    if not data.startswith(_PNG):
+    """Return whether a file is a PNG that has pixels and their description only, up to its end."""
+    if not data.startswith(PNG):
         return False
-    place = len(_PNG)
-    while place + 8 <= len(data):
-        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
+    for kind, start, length in chunks(data):
         if kind == b"IEND":
-            return place + 12 == len(data)
+            return start + length + 4 == len(data)  # its CRC
         if kind not in _BARE:
             return False
-        place += length + 12
     return False
 
 

@@ -17,10 +17,11 @@ from fakecore.errors import UserError
 from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_bytes
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.columns import COLUMNS, csv_row
+from fakedetect.scoring.columns import COLUMNS, csv_row, read_provenance
 
 NUMBERS = ("p_fake", "threshold", "real_below")
 _READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
+_READ["provenance"] = read_provenance
 
 
 _OLD_COLUMNS = tuple(name for name in COLUMNS if name != "provenance")  # of files that earlier versions wrote
@@ -34,6 +35,7 @@ class Known(NamedTuple):
     status: str
     verdict: str | None
     note: str | None  # of a video
+    points_to: str | None  # what its provenance points to
     start: int  # of the row in the file, bytes
 
 
@@ -115,8 +117,15 @@ class ResultsFile:
             self._replaced.add(self.existing[row["path"]].start)
         verdict = row["verdict"] and intern(row["verdict"])
         note = row["note"] if row["kind"] == "video" else None
+        evidence = row.get("provenance")
         self.existing[row["path"]] = Known(
-            _as_bytes(row["sha256"]), intern(row["kind"]), intern(row["status"]), verdict, note, start
+            _as_bytes(row["sha256"]),
+            intern(row["kind"]),
+            intern(row["status"]),
+            verdict,
+            note,
+            evidence and intern(evidence["points_to"]),
+            start,
         )
 
     def _typed(self, record: bytes) -> dict:
@@ -130,7 +139,7 @@ class ResultsFile:
                 for name, value in zip(self._columns, fields, strict=True)
             }
         except (KeyError, ValueError):
-            raise self._foreign("an invalid number") from None
+            raise self._foreign("an invalid value") from None
 
     def _checked(self, record: bytes) -> dict:
         text = record.decode(errors="surrogateescape").strip()
@@ -140,7 +149,9 @@ class ResultsFile:
             row = None
         if not isinstance(row, dict) or not row.keys() >= set(_OLD_COLUMNS):
             raise self._foreign(repr(text[:40]))
-        if not all(isinstance(row[name], str) for name in ("path", "status", "kind")):
+        evidence = row.get("provenance")
+        is_evidence = evidence is None or (isinstance(evidence, dict) and isinstance(evidence.get("points_to"), str))
+        if not all(isinstance(row[name], str) for name in ("path", "status", "kind")) or not is_evidence:
             raise self._foreign(repr(text[:40]))
         return row
 

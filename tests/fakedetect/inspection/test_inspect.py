@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import cv2
 import numpy as np
@@ -110,6 +111,12 @@ def test_videos_say_what_their_tags_say(tmp_path, write_video, fakelab):
     assert (found.kind, found.points_to) == ("video", "generated")
     assert any("compositeSynthetic" in finding.says for finding in found.findings)
     assert inspect_file(str(one)).points_to == "nothing"
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        archive.write(tmp_path / "swapped.mp4", "swapped.mp4")
+        archive.write(one, "one.mp4")
+    done = fakelab("inspect", tmp_path / "both.zip", "--json")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == found.to_json() | {"path": str(tmp_path / "both.zip/swapped.mp4")} and second["kind"] == "video"
 
 
 def test_the_command_lists_evidence_first_and_names_what_it_cannot_read(write, tmp_path, fakelab):
@@ -117,12 +124,13 @@ def test_the_command_lists_evidence_first_and_names_what_it_cannot_read(write, t
     write(texts={"parameters": WEB_UI}, name="b-made")
     (tmp_path / "c-text.png").write_text("no image")
     (tmp_path / "d-link.png").symlink_to("nowhere")
+    (tmp_path / "e.zip").write_bytes(b"PK")
     done = fakelab("inspect", tmp_path)
     lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert done.returncode == 1 and lines[0].endswith("b-made.png: generated") and "unsupported" in lines[2]
-    assert "d-link.png: unreadable" in lines[3]
+    assert "e.zip: unreadable" in lines[3] and "d-link.png: unreadable" in lines[4]
     rows = [json.loads(line) for line in fakelab("inspect", tmp_path, "--json").stdout.splitlines()]
-    assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing", "nothing"]
+    assert [row["points_to"] for row in rows] == ["nothing", "generated", "nothing", "nothing", "nothing"]
     assert set(rows[1]["findings"][0]) == {"says", "where", "points_to", "strength", "forged"}
 
 

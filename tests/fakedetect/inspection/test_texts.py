@@ -98,6 +98,10 @@ def test_the_fields_are_read_from_files(tmp_path):
     texts.add_text("parameters", WEB_UI)
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png", pnginfo=texts)
     assert inspect_file(str(tmp_path / "a.png")).findings[0].where == "PNG text parameters"
+    whole = (tmp_path / "a.png").read_bytes()  # signature and header are 33 bytes; the text comes next
+    size = 12 + int.from_bytes(whole[33:37], "big")
+    (tmp_path / "b.png").write_bytes(whole[:33] + whole[33 + size : -12] + whole[33 : 33 + size] + whole[-12:])
+    assert inspect_file(str(tmp_path / "b.png")).findings[0].where == "PNG text parameters"
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = 'workflow:{"nodes": []}'
     Image.new("RGB", (16, 16)).save(tmp_path / "a.webp", exif=exif)

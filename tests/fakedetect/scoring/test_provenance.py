@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from fakecore.errors import UserError
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import expand, walk_inputs
@@ -72,6 +73,10 @@ def test_a_table_and_the_report_list_files_with_evidence_first(trained, detector
     ]
     done = fakelab(*words, "--json")
     assert len(done.stdout.splitlines()) == 3 and "2 files with evidence" in done.stderr
+    for suffix in ("csv", "jsonl"):
+        for _ in range(2):  # the second call finds them in the file
+            done = fakelab(*words, "--out", tmp_path / f"rows.{suffix}")
+            assert "change their scores: 1 generated, 1 camera" in done.stderr
     write_score_page(tmp_path / "a.html", rows_of(photos, detector), {}, detector)
     page = (tmp_path / "a.html").read_text()
     top, rest = page.split("<h2>Photos</h2>")
@@ -97,3 +102,7 @@ def test_csv_has_compact_json_and_a_file_of_an_earlier_version_is_resumed(detect
         assert list(results.existing) == [rows[0]["path"]]
         results.append(rows[1:])
         assert list(ResultsFile(path, detector).existing) == [row["path"] for row in rows]
+    path = tmp_path / "damaged.csv"
+    path.write_bytes(out.read_bytes().replace(b"{", b"["))
+    with pytest.raises(UserError, match="invalid value"):
+        ResultsFile(path, detector)
