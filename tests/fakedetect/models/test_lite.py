@@ -1,5 +1,7 @@
 """The features of `lite`: their weights, scale and statistics."""
 
+import copy
+
 import pytest
 import torch
 
@@ -52,3 +54,21 @@ def test_a_damaged_weights_file_is_refused(features, monkeypatch, tmp_path):
     monkeypatch.setattr(lite, "_weights_file", lambda: copy)
     with pytest.raises(UserError, match="is damaged"):
         lite.load_imagenet(features)
+
+
+def test_inference_folds_batch_normalisation_and_follows_changes_of_weights(features):
+    network = copy.deepcopy(features)
+    images = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    for _ in range(2):
+        with torch.no_grad():
+            expected = network(images)
+        with torch.inference_mode():
+            found = network(images)
+            assert not any(
+                isinstance(one, torch.nn.BatchNorm2d) for layer in network._layers() for one in layer.modules()
+            )
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        with torch.no_grad():  # as an optimiser does
+            network.stages[2][0].conv_pw.weight.mul_(1.5)
+            network.stem[1].running_mean.add_(0.1)
+    assert network.state_dict().keys() == features.state_dict().keys()
