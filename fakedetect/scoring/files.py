@@ -49,11 +49,8 @@ def score_files(
     """
     items: Iterator[Input] = map(_as_input, inputs)
     videos = videos or VideoJudge(detector)
-    faces = None
-    if detector.face_margin is not None and not videos.options.whole_frame:
-        faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
-    photos = PhotoJudge(detector, faces, stability, of_photos)
-    if faces is not None or of_photos is not None or stability:
+    photos = photo_judge(detector, videos, stability, of_photos)
+    if photos.takes_whole_images:
         yield from _judge_in_threads(items, photos, detector, videos)
         return
     for in_archive, run in groupby(items, key=lambda one: one.archive is not None):
@@ -64,6 +61,21 @@ def score_files(
                 yield from _with_videos(batch, rows, videos)
         else:
             yield from _judge_in_threads(every, photos, detector, videos)
+
+
+def photo_judge(
+    detector: Detector, videos: VideoJudge, stability: bool = False, of_photos: Detector | None = None
+) -> PhotoJudge:
+    """Return the judge of photos that `score_files` uses beside `videos`."""
+    faces = None
+    if detector.face_margin is not None and not videos.options.whole_frame:
+        faces = PhotoFaces(detector, videos.finder, videos.options.min_face, videos.options.margin)
+    return PhotoJudge(detector, faces, stability, of_photos)
+
+
+def judge_batch(batch: list[Input], photos: PhotoJudge, videos: VideoJudge) -> Iterator[list[dict]]:
+    """Yield the rows of a few files, in their order, judged on the calling thread."""
+    yield from _with_videos(batch, photos.judge(batch), videos)
 
 
 def _as_input(one: Input | tuple[str, str | None]) -> Input:

@@ -68,6 +68,11 @@ class PhotoJudge:
     ):
         self._detector, self._faces, self._stability, self._of_photos = detector, faces, stability, of_photos
 
+    @property
+    def takes_whole_images(self) -> bool:
+        """Whether `judge_decoded` cannot be used: what is judged is cut out of the image, or more than one version of it."""
+        return self._faces is not None or self._of_photos is not None or self._stability
+
     def judge(self, inputs: list[Input]) -> list[dict]:
         """Return a row for each input. A video's row has the status None: it is scored elsewhere."""
         photos = [self._read(one) for one in inputs]

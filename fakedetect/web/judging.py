@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -20,42 +21,65 @@ from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import COLUMNS
-from fakedetect.scoring.files import score_files
+from fakedetect.scoring.files import batches, judge_batch, photo_judge
+from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.page import picture, write_score_page
+from fakedetect.scoring.photos import PhotoJudge
 from fakedetect.scoring.video import VideoJudge
 from fakedetect.web.choices import Panel
 from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, REPORT, Limits, Task
 
 _HEAT_SIDE = 384  # pixels
+_BATCH, _BATCH_TESTED = (
+    32,
+    4,
+)  # photos judged at once; fewer where each has several versions: the first rows come sooner
 
 
-def judge(
-    tasks: list[Task], panel: Panel, limits: Limits, on_progress: Callable[[str, int, int], None]
-) -> Iterator[tuple[str, dict]]:
-    """Yield (id, row) of tasks of one kind, as soon as each is known. `on_progress` is called with (id, frames, expected)."""
-    choice, stability, whole_frame = tasks[0].kind
-    detector, of_photos = panel.chosen(choice)
-    by_path = {task.path: task for task in tasks}
+class Judge:
+    """Judges tasks with the detectors of a panel, and keeps what is slow to load between calls."""
 
-    def progress(path: str, analysed: int, expected: int) -> None:
-        on_progress(by_path[path].id, analysed, expected)
+    def __init__(self, panel: Panel, limits: Limits, on_progress: Callable[[str, int, int], None]):
+        """`on_progress` is called with (id, frames analysed, frames expected) of each video."""
+        self._panel, self._limits, self._on_progress = panel, limits, on_progress
+        self._judges: dict[tuple, tuple[PhotoJudge, VideoJudge]] = {}
+        self._by_path: dict[str, Task] = {}
 
-    keep = any(task.results for task in tasks)
-    videos = VideoJudge(detector, VideoOptions(whole_frame=whole_frame), on_progress=progress, keep=keep)
-    inputs = [(task.path, None) for task in tasks]
-    too_large = {task.path: why for task in tasks if (why := _exceeded(Path(task.path), limits))}
-    for path, why in too_large.items():
-        yield by_path[path].id, _refused(by_path[path], why)
-    rest = [one for one in inputs if one[0] not in too_large]
-    for rows in score_files(rest, detector, videos, stability=stability, of_photos=of_photos):
-        for row in rows:
-            task = by_path[row["path"]]
-            if task.results:
-                try:
-                    _write_pictures(task, row, videos, (detector, of_photos))
-                except Exception:  # a page without a picture is better than no verdict
-                    traceback.print_exc()
-            yield task.id, row | {"path": task.name}
+    def judge(self, tasks: list[Task]) -> Iterator[tuple[str, dict]]:
+        """Yield (id, row) of tasks of one kind, as soon as each is known."""
+        detectors = self._panel.chosen(tasks[0].choice)
+        photos, videos = self._judges_of(tasks)
+        self._by_path = {task.path: task for task in tasks}
+        inputs = []
+        for task in tasks:
+            if why := _exceeded(Path(task.path), self._limits):
+                yield task.id, _refused(task, why)
+            else:
+                inputs.append(Input(task.path))
+        for batch in batches(iter(inputs), _BATCH_TESTED if tasks[0].stability else _BATCH):
+            for row in chain.from_iterable(judge_batch(batch, photos, videos)):
+                task = self._by_path[row["path"]]
+                if task.results:
+                    try:
+                        _write_pictures(task, row, videos, detectors)
+                    except Exception:  # a page without a picture is better than no verdict
+                        traceback.print_exc()
+                yield task.id, row | {"path": task.name}
+            videos.shown.clear()
+
+    def _judges_of(self, tasks: list[Task]) -> tuple[PhotoJudge, VideoJudge]:
+        keep = any(task.results for task in tasks)
+        choice, stability, whole_frame = tasks[0].kind
+        if (choice, stability, whole_frame, keep) not in self._judges:
+            detector, of_photos = self._panel.chosen(choice)
+            options = VideoOptions(whole_frame=whole_frame)
+            videos = VideoJudge(detector, options, on_progress=self._progress, keep=keep)
+            photos = photo_judge(detector, videos, stability, of_photos)
+            self._judges[choice, stability, whole_frame, keep] = photos, videos
+        return self._judges[choice, stability, whole_frame, keep]
+
+    def _progress(self, path: str, analysed: int, expected: int) -> None:
+        self._on_progress(self._by_path[path].id, analysed, expected)
 
 
 def _exceeded(path: Path, limits: Limits) -> str | None:

@@ -1,7 +1,7 @@
 """The workers of a server: hands them files in batches, across clients, and starts them again when they die.
 
-A worker takes what waits: at once if there is a whole batch, else what has come within BATCH_S. A batch whose worker dies, or
-takes too long, is judged again file by file; a file that is alone with its worker when it dies again is given up.
+A worker takes its share of what waits: at once if there is a whole batch, else what has come within BATCH_S. A batch whose
+worker dies, or takes too long, is judged again file by file; a file that is alone when its worker dies again is given up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tasks import Task, failed_row
 
 BATCH_S = 0.01
-_MOST_BATCH = 8
+_MOST_BATCH = 32
 _LINE_BYTES = 64 * 1024 * 1024  # the row of a long video has its timeline
 _START_S = 120.0  # until the detectors are loaded
 _PAUSE_S = 1.0  # between starts of a worker that does not start
@@ -80,6 +80,7 @@ class Pool:
         self._waiting: deque[Ticket] = deque()
         self._news = asyncio.Condition()
         self._slow = 0  # videos that are being judged
+        self._idle = 0  # workers that wait for files
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
         self._rate = 1.0  # files a second, smoothed
@@ -160,7 +161,12 @@ class Pool:
                 if not self._started.done():
                     self._started.set_result(described)
                 while True:
-                    await self._judge(worker, await self._next_batch())
+                    self._idle += 1
+                    try:
+                        batch = await self._next_batch()
+                    finally:
+                        self._idle -= 1
+                    await self._judge(worker, batch)
             except UserError as error:
                 if not self._started.done():
                     self._started.set_exception(error)
@@ -202,7 +208,9 @@ class Pool:
         return found
 
     def _taken(self, first: Ticket) -> list[Ticket]:
+        """Take the share of one of the idle workers of what is like `first`."""
         batch = self._like(first)
+        batch = batch[: -(-len(batch) // self._idle)]
         for one in batch:
             self._waiting.remove(one)
         return batch

@@ -39,30 +39,30 @@ def main() -> None:
         return
     _limit(given["memory_mb"])
     _say(answers, {"ready": described})
-    limits = Limits(**given["limits"])
-    for line in sys.stdin:
-        _serve(json.loads(line), panel, limits, answers)
-        _say(answers, {"idle": True})
-
-
-def _serve(request: dict[str, Any], panel: Panel, limits: Limits, answers: TextIO) -> None:
-    from fakedetect.web.judging import judge, write_heat
-
-    if "heat" in request:
-        asked = request["heat"]
-        try:
-            write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
-            _say(answers, {"id": asked["id"], "row": {}})
-        except UserError as error:
-            _say(answers, {"id": asked["id"], "row": {"error": str(error)}})
-        return
+    from fakedetect.web.judging import Judge
 
     def on_progress(task: str, analysed: int, expected: int) -> None:
         _say(answers, {"id": task, "progress": [analysed, expected]})
 
-    tasks = [Task.from_json(one) for one in request["tasks"]]
-    for name, row in judge(tasks, panel, limits, on_progress):
-        _say(answers, {"id": name, "row": row})
+    judge = Judge(panel, Limits(**given["limits"]), on_progress)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "heat" in request:
+            _write_heat(request["heat"], panel, answers)
+        else:
+            for name, row in judge.judge([Task.from_json(one) for one in request["tasks"]]):
+                _say(answers, {"id": name, "row": row})
+        _say(answers, {"idle": True})
+
+
+def _write_heat(asked: dict[str, Any], panel: Panel, answers: TextIO) -> None:
+    from fakedetect.web.judging import write_heat
+
+    try:
+        write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
+        _say(answers, {"id": asked["id"], "row": {}})
+    except UserError as error:
+        _say(answers, {"id": asked["id"], "row": {"error": str(error)}})
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

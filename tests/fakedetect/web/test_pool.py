@@ -45,6 +45,8 @@ def judged(tmp_path, monkeypatch):
         pool = Pool(ServeSettings(Path("data"), **{"workers": 1, "max_s": 2.0, **options}), [Choice("one", "one")])
         try:
             await pool.start()
+            while pool._idle < pool._settings.workers:
+                await asyncio.sleep(0.01)
             tickets = [
                 await pool.submit(Task(str(place), name, name, choices[place % len(choices)]))
                 for place, name in enumerate(names)
@@ -57,10 +59,13 @@ def judged(tmp_path, monkeypatch):
 
 
 def test_files_that_come_together_are_judged_together(judged):
-    rows, counts = judged(*"abcdefghijk")
-    assert [row["path"] for row in rows] == list("abcdefghijk")
-    assert [row["batch"] for row in rows] == [8] * 8 + [3] * 3
+    names = [f"{number}" for number in range(37)]
+    rows, counts = judged(*names)
+    assert [row["path"] for row in rows] == names
+    assert [row["batch"] for row in rows] == [32] * 32 + [5] * 5
     assert counts["batches"] == 2
+    rows, _ = judged(*names[:11], workers=2)
+    assert sorted(row["batch"] for row in rows) == [5] * 5 + [6] * 6, "idle workers share what waits"
 
 
 def test_batches_are_of_one_kind_and_videos_alone(judged):
