@@ -62,6 +62,7 @@ def _print_load(work: Path, photos: list[Path], count: int, clients: int) -> Non
     print(
         f"\nserve / score {own.rate / direct:.2f} (goal 0.8); p99 / ideal {own.p99_s / own.ideal_s(clients):.1f} (goal 3)"
     )
+    print(f"before: {own.before}\nafter:  {own.after}")
 
 
 if __name__ == "__main__":

@@ -6,22 +6,26 @@ import asyncio
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.serve.process import Serving, exchange, upload_request
+from benchmarks.serve.process import Footprint, Serving, exchange, upload_request
 
 
 @dataclass(frozen=True)
 class Load:
-    """Requests a second, and the times of requests in seconds: median, 99th percentile, and that of an ideal queue."""
+    """Requests a second, and the times of requests in seconds: median, and 99th percentile; what the server held before and
+    after them.
+    """
 
     rate: float
     median_s: float
     p99_s: float
     failed: int
+    before: Footprint | None = None
+    after: Footprint | None = None
 
     def ideal_s(self, clients: int) -> float:
         """Return the time of a request where `clients` always wait for an answer, and none waits longer than another."""
@@ -51,8 +55,10 @@ def measure(serving: Serving, path: str, photos: list[Path], count: int, clients
     """Upload `count` photos, one a request, from so many clients at once."""
     ready = [upload_request(path, serving.port, photo) for photo in photos]
     requests = [ready[number % len(ready)] for number in range(count)]
-    asyncio.run(_all_clients(serving.port, ready[: 2 * clients], clients))  # warm
-    return asyncio.run(_all_clients(serving.port, requests, clients))
+    asyncio.run(_all_clients(serving.port, requests[: 10 * clients], clients))  # warm
+    before = serving.footprint()
+    measured = asyncio.run(_all_clients(serving.port, requests, clients))
+    return replace(measured, before=before, after=serving.footprint())
 
 
 def score_rate(folder: Path, count: int) -> float:

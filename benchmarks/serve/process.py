@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import secrets
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _START_S = 120.0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What the server and its workers hold: MiB of memory of each, the server first, open files of all, and threads of all."""
+
+    rss_mib: tuple[int, ...]
+    files: int
+    threads: int
 
 
 class Serving:
@@ -34,6 +45,18 @@ class Serving:
             except OSError:
                 time.sleep(0.1)
         raise RuntimeError(f"the server did not start; see {self._log.name}")
+
+    def footprint(self) -> Footprint:
+        """Return what it and its workers hold now (Linux)."""
+        assert self._process
+        own = Path(f"/proc/{self._process.pid}")
+        folders = [own, *(Path(f"/proc/{pid}") for pid in (own / "task" / own.name / "children").read_text().split())]
+        pages = [int((folder / "statm").read_text().split()[1]) for folder in folders]
+        return Footprint(
+            tuple(count * resource.getpagesize() >> 20 for count in pages),
+            sum(len(list((folder / "fd").iterdir())) for folder in folders),
+            sum(len(list((folder / "task").iterdir())) for folder in folders),
+        )
 
     def kill(self) -> None:
         """Kill it as `kill -9` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,14 @@ EVIDENCE_SHOWN = 50  # files in the table of evidence
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a judged file for a report: what `picture` returns of a photo, or `video_section` of a video."""
+
+    picture: bytes | None = None
+    section: dict | None = None
+
+
 def refuse_page(path: Path) -> None:
     """Raise UserError unless a report can be written to `path`; called before scoring starts."""
     if path.exists():
@@ -44,14 +53,15 @@ def write_score_page(
     detector: Detector,
     of_photos: Detector | None = None,
     *,
-    pictures: dict[str, bytes | None] | None = None,
+    kept: dict[str, Kept] | None = None,
 ) -> None:
-    """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos. `pictures` has, for each
-    path, what `picture` returns, where the files themselves are no longer there.
+    """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos. `kept` has, for each path,
+    what it takes instead of the file, where the files themselves are no longer there.
     """
-    pictures = pictures or {}
-    videos = [_video(row, shown[row["path"]], detector) for row in rows if row["path"] in shown]
-    photos = [row for row in rows if row["status"] == "ok" and row["path"] not in shown]
+    sections = {path: one.section for path, one in (kept or {}).items() if one.section}
+    sections |= {row["path"]: video_section(row, shown[row["path"]]) for row in rows if row["path"] in shown}
+    videos = [{**sections[row["path"]], "row": row} for row in rows if row["path"] in sections]
+    photos = [row for row in rows if row["status"] == "ok" and row["path"] not in sections]
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
     evidence = sorted((row for row in rows if row["provenance"]), key=evidence_rank)
     lost = [row for row in rows if row["status"] != "ok"]
@@ -67,7 +77,7 @@ def write_score_page(
         videos=videos,
         evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
         more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
-        photos=[(row, format_short(row["p_fake"]), _photo(row, contents, pictures)) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, format_short(row["p_fake"]), _photo(row, contents, kept or {})) for row in photos[:PHOTOS_SHOWN]],
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
@@ -92,13 +102,12 @@ def _headline(rows: list[dict]) -> str:
     )
 
 
-def _video(row: dict, shown: VideoShown, detector: Detector) -> dict:
-    """Return what the template shows of a video."""
+def video_section(row: dict, shown: VideoShown) -> dict:
+    """Return what the template shows of a video beside its row: JSON."""
     tracks = shown.tracks[:TRACKS_SHOWN]
     deciding = min(shown.deciding, len(tracks))
     lines = [(track.number, track.judged_times, p_fakes) for track, _, p_fakes in tracks[:deciding]]
     return {
-        "row": row,
         "p_fake": format_short(row["p_fake"]),
         "name": Path(row["path"]).name,
         "lasting": shown.tracks[0][0].lasts,
@@ -144,10 +153,10 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(row: dict, contents: dict[str, bytes], pictures: dict[str, bytes | None]) -> str | None:
+def _photo(row: dict, contents: dict[str, bytes], kept: dict[str, Kept]) -> str | None:
     """Return the picture of a photo as the `src` of an <img>."""
-    if row["path"] in pictures:
-        found = pictures[row["path"]]
+    if row["path"] in kept:
+        found = kept[row["path"]].picture
         return data_uri(found, "jpeg") if found else None
     try:
         content = contents.get(row["path"])

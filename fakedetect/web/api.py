@@ -22,11 +22,12 @@ from fakedetect.web.pool import Pool, Ticket
 from fakedetect.web.problems import FieldProblem, Problem
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, StoredFile
-from fakedetect.web.tasks import MARKED, PICTURE, REPORT, Task
+from fakedetect.web.tasks import MARKED, PICTURE, Task
 from fakedetect.web.tokens import Client
 from fakedetect.web.uploads import receive
 
-_KINDS = {PICTURE: "image/jpeg", MARKED: "video/mp4", REPORT: "text/html; charset=utf-8"}
+_KINDS = {PICTURE: "image/jpeg", MARKED: "video/mp4"}
+_HTML = "text/html; charset=utf-8"
 _MOST_KEY = 200  # characters
 
 
@@ -87,11 +88,11 @@ def file_of(job: Job, place: int) -> StoredFile:
     return job.files[place]
 
 
-def stored(results: Path, name: str, *, download: str | None = None) -> FileResponse:
-    """Return a picture, video or report of a judged file. Raises Problem 404."""
+def stored(results: Path, name: str) -> FileResponse:
+    """Return a picture or video of a judged file. Raises Problem 404."""
     if not (results / name).is_file():
         raise Problem(404, "There is no such result; it may not be ready yet.")
-    return FileResponse(results / name, media_type=_KINDS.get(name, "image/jpeg"), filename=download)
+    return FileResponse(results / name, media_type=_KINDS[name])
 
 
 def as_csv(rows: list[dict]) -> str:
@@ -230,6 +231,12 @@ def _result_routes(router: APIRouter, service: Service) -> None:
             return PlainTextResponse("".join(json.dumps(row) + "\n" for row in rows), media_type="application/jsonl")
         return JSONResponse({"results": rows})
 
+    @router.get("/jobs/{name}/report.html", tags=["jobs"], responses=examples.NOT_DONE)
+    async def show_job_report(name: str, client: Reader) -> FileResponse:
+        """Return one report page of all files of a job that is done, to be kept."""
+        path = await service.jobs.report(await service.seen(client, name))
+        return FileResponse(path, media_type=_HTML, filename="report.html")
+
 
 def _picture_routes(router: APIRouter, service: Service) -> None:
     jobs = service.jobs
@@ -245,11 +252,12 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         """Return a video with a box and the verdict of each face, without sound."""
         return stored(jobs.results(await service.seen(client, name), place), MARKED)
 
-    @router.get("/jobs/{name}/files/{place}/report.html", tags=["pictures"], responses=examples.NOT_FOUND)
+    @router.get("/jobs/{name}/files/{place}/report.html", tags=["pictures"], responses=examples.NOT_DONE)
     async def show_report(name: str, place: int, client: Reader) -> FileResponse:
         """Return the report page of a file, to be kept."""
         job = await service.seen(client, name)
-        return stored(jobs.results(job, file_of(job, place).place), REPORT, download=f"report-{place + 1}.html")
+        path = await jobs.report(job, file_of(job, place).place)
+        return FileResponse(path, media_type=_HTML, filename=f"report-{place + 1}.html")
 
     @router.get("/jobs/{name}/files/{place}/heat.jpg", tags=["pictures"], responses=examples.NOT_FOUND)
     async def show_heat(name: str, place: int, client: Reader) -> FileResponse:

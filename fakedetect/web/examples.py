@@ -98,8 +98,5 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
     401: _REFUSED[401],
     404: _problem("Not Found", 404, "There is no such job, or it was deleted."),
 }
-RESULT = {
-    200: _json("The rows", _RESULTS, {"results": [ROW]}),
-    **NOT_FOUND,
-    409: _problem("Conflict", 409, "The job is not done yet."),
-}
+NOT_DONE = {**NOT_FOUND, 409: _problem("Conflict", 409, "The job is not done yet.")}
+RESULT = {200: _json("The rows", _RESULTS, {"results": [ROW]}), **NOT_DONE}

@@ -23,7 +23,7 @@ from fakedetect.web.pool import Pool, QueueFull, Ticket
 from fakedetect.web.problems import Problem
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, KeyReused, Store, StoredFile
-from fakedetect.web.tasks import HEAT, Task
+from fakedetect.web.tasks import HEAT, REPORT, Task
 from fakedetect.web.uploads import Received
 
 _CLEANING_S = 60.0
@@ -154,10 +154,25 @@ class Jobs:
         if not (results / HEAT).is_file():
             if not file.result or file.result["status"] != "ok" or file.result["kind"] != "image":
                 raise Problem(404, "There is a heat map of judged photos only.")
-            name = f"heat {job.id} {file.place}"
-            if why := await self._pool.heat(name, str(results), file.result, job.options["detector"]):
+            asked = {"results": str(results), "row": file.result, "choice": job.options["detector"]}
+            if why := await self._pool.make(f"heat {job.id} {file.place}", HEAT, **asked):
                 raise Problem(404, f"{why}.")
         return results / HEAT
+
+    async def report(self, job: Job, place: int | None = None) -> Path:
+        """Return the report of a judged file, or of all files of a job, made at the first request. Raises Problem where there
+        is none yet.
+        """
+        files = [one for one in job.files if place is None or one.place == place]
+        if not all(one.result for one in files):
+            raise Problem(409, "The job is not done yet.", state=job.state)
+        target = (self._folder / job.id if place is None else self.results(job, files[0].place)) / REPORT
+        if not target.is_file():
+            judged = [(one.result, str(self.results(job, one.place))) for one in files]
+            asked = {"target": str(target), "files": judged, "choice": job.options["detector"]}
+            if why := await self._pool.make(f"report {job.id} {place}", REPORT, **asked):
+                raise Problem(404, f"{why}.")
+        return target
 
     async def events(self, name: str) -> AsyncIterator[dict[str, Any] | None]:
         """Yield what happens to a job, {"event", ...}, until it is done or deleted; None from time to time, if nothing does."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -23,11 +25,11 @@ from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import batches, judge_batch, photo_judge
 from fakedetect.scoring.inputs import Input
-from fakedetect.scoring.page import picture, write_score_page
+from fakedetect.scoring.page import Kept, picture, video_section, write_score_page
 from fakedetect.scoring.photos import PhotoJudge
 from fakedetect.scoring.video import VideoJudge
 from fakedetect.web.choices import Panel
-from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, REPORT, Limits, Task
+from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, SECTION, Limits, Task
 
 _HEAT_SIDE = 384  # pixels
 _BATCH, _BATCH_TESTED = (
@@ -112,30 +114,24 @@ def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[
     assert task.results
     folder = Path(task.results)
     folder.mkdir(exist_ok=True)  # not its parent: the job may be deleted by now
-    named = row | {"path": task.name}
-    shown = {task.name: videos.shown[task.path]} if task.path in videos.shown else {}
-    pictures = {}
     if row["status"] == "ok" and row["kind"] == "image":
-        pictures[task.name] = _of_photo(folder, row, detectors)
-    elif shown:
+        _of_photo(folder, row, detectors)
+    elif task.path in videos.shown:
+        section = video_section(row | {"path": task.name}, videos.shown[task.path])
+        write_bytes(folder / SECTION, json.dumps(section).encode())
         _of_video(folder, Path(task.path), videos)
-    report = folder / REPORT
-    report.unlink(missing_ok=True)  # of a start that was cut off
-    write_score_page(report, [named], shown, detectors[0], detectors[1], pictures=pictures)
 
 
-def _of_photo(folder: Path, row: dict, detectors: tuple[Detector, Detector | None]) -> bytes | None:
-    """Write the photo with its faces marked, and the pixels that decided; return the first."""
+def _of_photo(folder: Path, row: dict, detectors: tuple[Detector, Detector | None]) -> None:
+    """Write the photo with its faces marked, and the pixels that decided."""
     try:
         image = read_image(Path(row["path"]))
     except ImageError:
-        return None
-    marked = picture(image, row.get("faces"))
-    write_bytes(folder / PICTURE, marked)
+        return
+    write_bytes(folder / PICTURE, picture(image, row.get("faces")))
     judged = _judged_pixels(image, row, detectors)
     encoded = cv2.imencode(".png", np.ascontiguousarray(judged.transpose(1, 2, 0)[..., ::-1]))[1].tobytes()
     write_bytes(folder / JUDGED, encoded)
-    return marked
 
 
 def _judged_pixels(image: np.ndarray, row: dict, detectors: tuple[Detector, Detector | None]) -> np.ndarray:
@@ -165,6 +161,25 @@ def _of_video(folder: Path, video: Path, videos: VideoJudge) -> None:
     partial = marked.with_name("partial-" + MARKED)
     annotate(video, partial, shown, videos.options)
     partial.replace(marked)
+
+
+def write_report(target: Path, files: list[tuple[dict, Path]], choice: str, panel: Panel) -> None:
+    """Write one report of judged files, (row, folder of its results) each; files of one name get numbers."""
+    rows, kept, names = [], {}, Counter[str]()
+    for row, folder in files:
+        names[row["path"]] += 1
+        name = row["path"] if names[row["path"]] == 1 else f"{row['path']} ({names[row['path']]})"
+        rows.append(row | {"path": name})
+        kept[name] = Kept(_read(folder / PICTURE), json.loads(_read(folder / SECTION) or "null"))
+    target.parent.mkdir(exist_ok=True)  # of a file that could not be judged
+    partial = target.with_name("partial-" + target.name)
+    partial.unlink(missing_ok=True)  # of a worker that was killed
+    write_score_page(partial, rows, {}, *panel.chosen(choice), kept=kept)
+    partial.replace(target)
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def write_heat(results: Path, row: dict, choice: str, panel: Panel) -> None:

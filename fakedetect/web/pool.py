@@ -46,7 +46,7 @@ class Ticket:
     with (frames, expected).
     """
 
-    task: Task | None  # None: a heat map
+    task: Task | None  # None: a heat map or a report
     request: dict[str, Any]
     answer: asyncio.Future[dict]
     on_start: Callable[[], Awaitable[bool]] | None = None
@@ -127,9 +127,9 @@ class Pool:
         await self._put(ticket)
         return ticket
 
-    async def heat(self, name: str, results: str, row: dict, choice: str) -> str | None:
-        """Let a worker write the heat map of a judged photo; return why it cannot, or None."""
-        request = {"id": name, "results": results, "row": row, "choice": choice}
+    async def make(self, name: str, what: str, **asked: Any) -> str | None:
+        """Let a worker write a heat map or a report, see `worker`; return why it cannot, or None."""
+        request = {"id": name, "what": what, **asked}
         ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), alone=True)
         await self._put(ticket, first=True)
         return (await ticket.answer).get("error")
@@ -306,7 +306,7 @@ class _Worker:
         self.batch = batch
         by_id = {one.id: one for one in batch}
         if batch[0].task is None:
-            await self._write({"heat": batch[0].request})
+            await self._write({"make": batch[0].request})
         else:
             await self._write({"tasks": [one.request for one in batch]})
         while "idle" not in (message := await self._read()):
@@ -328,9 +328,7 @@ class _Worker:
         """End the process and wait for it."""
         self.kill()
         if self._process:
-            if self._process.stdin:
-                self._process.stdin.close()
-            await self._process.wait()
+            await self._process.communicate(b"")  # closes its input, and reads its output to the end
 
     async def _write(self, message: dict) -> None:
         assert self._process and self._process.stdin

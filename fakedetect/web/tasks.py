@@ -8,7 +8,8 @@ from typing import Any
 from fakedetect.scoring.columns import COLUMNS
 
 # What is kept of a file, by name, in the folder of its results.
-PICTURE, MARKED, REPORT, JUDGED, HEAT = "picture.jpg", "marked.mp4", "report.html", "judged.png", "heat.jpg"
+PICTURE, MARKED, SECTION, JUDGED = "picture.jpg", "marked.mp4", "section.json", "judged.png"
+HEAT, REPORT = "heat.jpg", "report.html"  # made when they are asked for; that of a whole job is in its folder
 
 
 @dataclass(frozen=True)

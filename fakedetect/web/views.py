@@ -11,7 +11,7 @@ from typing import Any
 from fakecore.messages import counted
 from fakedetect.scoring.columns import format_short
 from fakedetect.web.store import Job, StoredFile
-from fakedetect.web.tasks import JUDGED, MARKED, PICTURE, REPORT
+from fakedetect.web.tasks import JUDGED, MARKED, PICTURE
 
 VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
 HEADINGS = {"fake": "Looks fake", "unsure": "Not sure", "real": "Looks real"}
@@ -104,7 +104,7 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         video=_video(row) if row["kind"] == "video" else None,
         judge=_judge_of(row, job, detectors),
         has_video=(results / MARKED).is_file(),
-        has_report=(results / REPORT).is_file(),
+        has_report=True,
         has_heat=(results / JUDGED).is_file(),
     )
 

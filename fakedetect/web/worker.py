@@ -12,13 +12,14 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
 from fakecore.errors import UserError
 from fakedetect.web.choices import Choice, Panel
 from fakedetect.web.settings import MEBIBYTE
-from fakedetect.web.tasks import Limits, Task
+from fakedetect.web.tasks import HEAT, Limits, Task
 
 _MOST_FILES = 256
 _MOST_FILE_BYTES = 2048 * MEBIBYTE  # of a marked video
@@ -47,22 +48,30 @@ def main() -> None:
     judge = Judge(panel, Limits(**given["limits"]), on_progress)
     for line in sys.stdin:
         request = json.loads(line)
-        if "heat" in request:
-            _write_heat(request["heat"], panel, answers)
+        if "make" in request:
+            _make(request["make"], panel, answers)
         else:
             for name, row in judge.judge([Task.from_json(one) for one in request["tasks"]]):
                 _say(answers, {"id": name, "row": row})
         _say(answers, {"idle": True})
 
 
-def _write_heat(asked: dict[str, Any], panel: Panel, answers: TextIO) -> None:
-    from fakedetect.web.judging import write_heat
+def _make(asked: dict[str, Any], panel: Panel, answers: TextIO) -> None:
+    """Write a heat map or a report."""
+    from fakedetect.web.judging import write_heat, write_report
 
     try:
-        write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
+        if asked["what"] == HEAT:
+            write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
+        else:
+            files = [(row, Path(folder)) for row, folder in asked["files"]]
+            write_report(Path(asked["target"]), files, asked["choice"], panel)
         _say(answers, {"id": asked["id"], "row": {}})
     except UserError as error:
         _say(answers, {"id": asked["id"], "row": {"error": str(error)}})
+    except OSError:
+        traceback.print_exc()
+        _say(answers, {"id": asked["id"], "row": {"error": "the job was deleted meanwhile"}})
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

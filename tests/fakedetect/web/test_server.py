@@ -145,11 +145,17 @@ def test_a_job_that_is_deleted_while_it_is_judged_leaves_nothing(server, video):
     assert not (server.data / "jobs" / job).exists()
 
 
-def test_heat_maps_on_demand(server, photos):
-    job = server.done(server.post("/v1/jobs", photos[1], photos[5]).json()["id"])
-    answer = server.http.get(f"{job['links']['self']}/files/0/heat.jpg")
+def test_heat_maps_and_reports_on_demand(server, photos, video):
+    job = server.done(server.post("/v1/jobs", photos[1], photos[5], video, photos[1]).json()["id"])
+    base = job["links"]["self"]
+    answer = server.http.get(f"{base}/files/0/heat.jpg")
     assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (384, 384, 3)
-    assert server.http.get(f"{job['links']['self']}/files/1/heat.jpg").status_code == 404
+    assert server.http.get(f"{base}/files/1/heat.jpg").status_code == 404
+    for _ in range(2):  # made, and kept
+        report = server.http.get(f"{base}/report.html").text
+        words = ("Scores of 4 files", f"{photos[1].name} (2)", "One face was tracked", "Not scored")
+        assert all(one in report for one in words) and report.count("data:image/jpeg") >= 3 and "upload-" not in report
+    assert "Not scored" in server.http.get(f"{base}/files/1/report.html").text
 
 
 def test_a_killed_server_goes_on_with_what_it_accepted(server, photos, video, fakelab):
