@@ -80,7 +80,6 @@ class Pool:
         self._waiting: deque[Ticket] = deque()
         self._news = asyncio.Condition()
         self._slow = 0  # videos that are being judged
-        self._idle = 0  # workers that wait for files
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
         self._rate = 1.0  # files a second, smoothed
@@ -161,12 +160,7 @@ class Pool:
                 if not self._started.done():
                     self._started.set_result(described)
                 while True:
-                    self._idle += 1
-                    try:
-                        batch = await self._next_batch()
-                    finally:
-                        self._idle -= 1
-                    await self._judge(worker, batch)
+                    await self._judge(worker, await self._next_batch())
             except UserError as error:
                 if not self._started.done():
                     self._started.set_exception(error)
@@ -208,9 +202,11 @@ class Pool:
         return found
 
     def _taken(self, first: Ticket) -> list[Ticket]:
-        """Take the share of one of the idle workers of what is like `first`."""
-        batch = self._like(first)
-        batch = batch[: -(-len(batch) // self._idle)]
+        """Take what is like `first`, at most a worker's share of all files here. Without that limit, one worker would judge
+        large batches, while the other gets what comes meanwhile, in small ones, which take longer for each file.
+        """
+        share = -(-(len(self._waiting) + len(self.running)) // self._settings.workers)
+        batch = self._like(first)[:share]
         for one in batch:
             self._waiting.remove(one)
         return batch

@@ -14,7 +14,8 @@ from fakedetect.web.settings import ServeSettings
 
 try:
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+    import uvloop  # noqa: F401  uvicorn takes it where it is installed
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from fakedetect.web.app import create_app
 except ModuleNotFoundError as error:
@@ -29,7 +30,7 @@ _SHUTDOWN_S = 5  # for requests that are being answered
 _BACKLOG = 1024
 
 
-class _ImpatientProtocol(H11Protocol):
+class _ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also closes connections whose first request does not come."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]

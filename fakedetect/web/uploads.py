@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -49,18 +48,25 @@ class Upload:
 class Received:
     """What a request held: files, and the last value of each other field. `discard` deletes what was not moved away."""
 
-    folder: Path
+    root: Path
     files: list[Upload] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
+    _created: list[Path] = field(default_factory=list)
+
+    def create(self, suffix: str) -> BinaryIO:
+        """Open a new file of the request."""
+        self._created.append(self.root / f"{secrets.token_hex(16)}{suffix}")
+        return self._created[-1].open("xb")
 
     def discard(self) -> None:
-        """Delete the folder of the request."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the files of the request that are still where they were received."""
+        for path in self._created:
+            path.unlink(missing_ok=True)
 
 
 async def receive(request: Request, root: Path, settings: ServeSettings, *, lasting: bool = False) -> Received:
-    """Read the request into a new folder below `root`; with `lasting`, files are on the disk, not only in its cache, when this
-    returns. Raises Problem, and leaves nothing, if the request is no form, exceeds a limit or does not arrive.
+    """Read the request into new files in the folder `root`; with `lasting`, they are on the disk, not only in its cache, when
+    this returns. Raises Problem, and leaves nothing, if the request is no form, exceeds a limit or does not arrive.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
@@ -68,9 +74,7 @@ async def receive(request: Request, root: Path, settings: ServeSettings, *, last
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > settings.max_bytes + _OVERHEAD:
         raise _too_large(settings)
-    folder = root / secrets.token_hex(16)
-    folder.mkdir(parents=True, mode=0o700)
-    form = _Form(Received(folder), settings, lasting)
+    form = _Form(Received(root), settings, lasting)
     try:
         parser = MultipartParser(parameters[b"boundary"], form.callbacks())
         async for chunk in _in_time(request):
@@ -186,7 +190,7 @@ class _Form:
             raise Problem(413, f"There are too many files; the limit is {self._settings.max_files}.")
         suffix = PurePosixPath(self._file_name).suffix
         safe = suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
-        self._file = (self.received.folder / f"{secrets.token_hex(8)}{safe}").open("xb")
+        self._file = self.received.create(safe)
 
     def _data(self, data: bytes) -> None:
         if self._file:

@@ -24,10 +24,12 @@ from fakedetect.web.tasks import HEAT, Limits, Task
 _MOST_FILES = 256
 _MOST_FILE_BYTES = 2048 * MEBIBYTE  # of a marked video
 _PR_SET_PDEATHSIG = 1
+_NICE = 5  # below the server, which then has the next files ready when a batch is done
 
 
 def main() -> None:
     """Read the configuration, load the detectors, and serve until standard input ends."""
+    os.nice(_NICE)
     answers = _own_output()
     _end_with_parent()
     given = json.loads(sys.argv[1])
