@@ -39,7 +39,7 @@ def presets(
 
 def print_presets(as_json: bool) -> None:
     """Print one line of comparable values per preset, with its summary below."""
-    from fakegen.architectures.catalogue import catalogue
+    from fakegen.presets.catalogue import catalogue
 
     rows = catalogue()
     if as_json:
@@ -65,7 +65,7 @@ def print_preset(name: str, as_json: bool) -> None:
 
     Raises UserError for an unknown name.
     """
-    from fakegen.architectures.catalogue import layers
+    from fakegen.architectures.summary import layers
     from fakegen.presets.table import get_preset
 
     preset = get_preset(name)

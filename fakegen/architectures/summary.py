@@ -1,8 +1,6 @@
-"""Comparable facts of every preset, and the layers of its networks."""
+"""The layers of the networks of a preset, and their numbers of parameters."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,15 +14,11 @@ from fakegen.architectures.registry import (
     discriminator_arguments,
     generator_arguments,
 )
+from fakegen.presets.catalogue import Parameters
 from fakegen.presets.preset import Preset
-from fakegen.presets.table import PRESETS, source_channels_of
+from fakegen.presets.table import source_channels_of
 
 CLASSES = 10  # for the parameter count of conditional presets: as in CIFAR-10
-
-
-def catalogue() -> list[dict[str, Any]]:
-    """Return one dict per preset. Parameters are counted on networks built for the preset's own source."""
-    return [_row(preset) for preset in PRESETS.values()]
 
 
 def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
@@ -38,28 +32,10 @@ def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
     }
 
 
-def _row(preset: Preset) -> dict[str, Any]:
+def parameters(preset: Preset) -> Parameters:
+    """Return the numbers of parameters of the networks, built for the preset's own source."""
     generator, discriminator = _networks(preset, "cpu")
-    params_g, trainable_g = count_parameters(generator)
-    params_d, trainable_d = count_parameters(discriminator)
-    return {
-        "name": preset.name,
-        "summary": preset.summary,
-        "system": preset.system,
-        "published_on": preset.published_on,
-        "real": preset.real,
-        "resolution": preset.resolution,
-        "z_dim": preset.z_dim,
-        "params_g": params_g,
-        "params_g_trainable": trainable_g,
-        "params_d": params_d,
-        "params_d_trainable": trainable_d,
-        "optimiser": preset.optimiser,
-        "rate": preset.lr,
-        "batch": preset.batch,
-        "epochs": preset.epochs if not preset.epoch_steps else None,
-        "steps": preset.epochs * preset.epoch_steps if preset.epoch_steps else None,
-    }
+    return Parameters(*count_parameters(generator), *count_parameters(discriminator))
 
 
 def _networks(preset: Preset, device: str) -> tuple[nn.Module, nn.Module]:
