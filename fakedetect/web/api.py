@@ -143,6 +143,7 @@ async def _unless_gone(request: Request, rows: asyncio.Future[list[dict]]) -> li
     finally:
         gone.cancel()
         rows.cancel()
+        rows.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
 
 
 def routes(service: Service) -> APIRouter:

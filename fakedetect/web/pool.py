@@ -156,11 +156,14 @@ class Pool:
         while True:
             worker = _Worker(number, self._config)
             try:
-                described = await worker.start()
-                if not self._started.done():
-                    self._started.set_result(described)
-                while True:
-                    await self._judge(worker, await self._next_batch())
+                try:
+                    described = await worker.start()
+                    if not self._started.done():
+                        self._started.set_result(described)
+                    while True:
+                        await self._judge(worker, await self._next_batch())
+                finally:
+                    await worker.stop()
             except UserError as error:
                 if not self._started.done():
                     self._started.set_exception(error)
@@ -170,8 +173,10 @@ class Pool:
             except _WorkerDied:
                 self.counts["restarts"] += 1
                 await asyncio.sleep(0 if worker.was_ready else _PAUSE_S)
-            finally:
-                await worker.stop()
+            except Exception:  # an error of ours must not leave files waiting for a worker that nobody starts again
+                self.counts["restarts"] += 1
+                _log.exception("error of worker %d", number)
+                await asyncio.sleep(_PAUSE_S)
 
     async def _next_batch(self) -> list[Ticket]:
         """Return files of one kind, as many as fit in a batch, waiting BATCH_S for more after the first came."""
@@ -324,7 +329,11 @@ class _Worker:
         """End the process and wait for it."""
         self.kill()
         if self._process:
-            await self._process.communicate(b"")  # closes its input, and reads its output to the end
+            assert self._process.stdin and self._process.stdout
+            self._process.stdin.close()
+            while await self._process.stdout.read(65536):  # to its end: then it is closed
+                pass
+            await self._process.wait()
 
     async def _write(self, message: dict) -> None:
         assert self._process and self._process.stdin

@@ -1,10 +1,10 @@
 """The pool with workers that only answer: batches, and what becomes of files whose worker dies or takes too long."""
 
-import asyncio
 import sys
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from fakecore.errors import UserError
 from fakedetect.web import pool as pools
@@ -53,7 +53,7 @@ def judged(tmp_path, monkeypatch):
         finally:
             await pool.stop()
 
-    return lambda *names, choices=("one",), **options: asyncio.run(run(list(names), list(choices), options))
+    return lambda *names, choices=("one",), **options: uvloop.run(run(list(names), list(choices), options))
 
 
 def test_files_that_come_together_are_judged_together(judged):
