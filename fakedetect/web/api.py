@@ -28,6 +28,7 @@ from fakedetect.web.uploads import receive
 
 _KINDS = {PICTURE: "image/jpeg", MARKED: "video/mp4"}
 _HTML = "text/html; charset=utf-8"
+_REPORT = examples.file("text/html", examples.NOT_DONE)
 _MOST_KEY = 200  # characters
 
 
@@ -232,7 +233,7 @@ def _result_routes(router: APIRouter, service: Service) -> None:
             return PlainTextResponse("".join(json.dumps(row) + "\n" for row in rows), media_type="application/jsonl")
         return JSONResponse({"results": rows})
 
-    @router.get("/jobs/{name}/report.html", tags=["jobs"], responses=examples.NOT_DONE)
+    @router.get("/jobs/{name}/report.html", tags=["jobs"], response_class=FileResponse, responses=_REPORT)
     async def show_job_report(name: str, client: Reader) -> FileResponse:
         """Return one report page of all files of a job that is done, to be kept."""
         path = await service.jobs.report(await service.seen(client, name))
@@ -243,24 +244,41 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
     jobs = service.jobs
     Reader = Annotated[Client, Depends(service.access.client)]
 
-    @router.get("/jobs/{name}/files/{place}/picture.jpg", tags=["pictures"], responses=examples.NOT_FOUND)
+    @router.get(
+        "/jobs/{name}/files/{place}/picture.jpg",
+        tags=["pictures"],
+        response_class=FileResponse,
+        responses=examples.file("image/jpeg"),
+    )
     async def show_picture(name: str, place: int, client: Reader) -> FileResponse:
         """Return a thumbnail: a photo, with its faces marked, or the most suspicious face of a video."""
         return stored(jobs.results(await service.seen(client, name), place), PICTURE)
 
-    @router.get("/jobs/{name}/files/{place}/marked.mp4", tags=["pictures"], responses=examples.NOT_FOUND)
+    @router.get(
+        "/jobs/{name}/files/{place}/marked.mp4",
+        tags=["pictures"],
+        response_class=FileResponse,
+        responses=examples.file("video/mp4"),
+    )
     async def show_marked(name: str, place: int, client: Reader) -> FileResponse:
         """Return a video with a box and the verdict of each face, without sound."""
         return stored(jobs.results(await service.seen(client, name), place), MARKED)
 
-    @router.get("/jobs/{name}/files/{place}/report.html", tags=["pictures"], responses=examples.NOT_DONE)
+    @router.get(
+        "/jobs/{name}/files/{place}/report.html", tags=["pictures"], response_class=FileResponse, responses=_REPORT
+    )
     async def show_report(name: str, place: int, client: Reader) -> FileResponse:
         """Return the report page of a file, to be kept."""
         job = await service.seen(client, name)
         path = await jobs.report(job, file_of(job, place).place)
         return FileResponse(path, media_type=_HTML, filename=f"report-{place + 1}.html")
 
-    @router.get("/jobs/{name}/files/{place}/heat.jpg", tags=["pictures"], responses=examples.NOT_FOUND)
+    @router.get(
+        "/jobs/{name}/files/{place}/heat.jpg",
+        tags=["pictures"],
+        response_class=FileResponse,
+        responses=examples.file("image/jpeg"),
+    )
     async def show_heat(name: str, place: int, client: Reader) -> FileResponse:
         """Return a heat map of the pixels that decided: where the score is most sensitive. It is attention, not proof."""
         job = await service.seen(client, name)

@@ -97,6 +97,16 @@ ACCEPTED = {202: _json("The job was accepted", {"type": "object"}, _JOB), **_REF
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     401: _REFUSED[401],
     404: _problem("Not Found", 404, "There is no such job, or it was deleted."),
+    422: _problem("Unprocessable Content", 422, "Parameters of the request are invalid."),
 }
 NOT_DONE = {**NOT_FOUND, 409: _problem("Conflict", 409, "The job is not done yet.")}
-RESULT = {200: _json("The rows", _RESULTS, {"results": [ROW]}), **NOT_DONE}
+_ROWS_SENT = _json("The rows", _RESULTS, {"results": [ROW]})
+RESULT = {
+    200: {**_ROWS_SENT, "content": {**_ROWS_SENT["content"], "application/jsonl": {}, "text/csv": {}}},
+    **NOT_DONE,
+}
+
+
+def file(kind: str, problems: dict[int | str, dict[str, Any]] = NOT_FOUND) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a route that sends a file of this media type."""
+    return {200: {"description": "The file", "content": {kind: {}}}, **problems}

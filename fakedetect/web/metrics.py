@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -92,7 +92,7 @@ def routes(access: Access, pool: Pool, metrics: Metrics) -> APIRouter:
         ready = pool.is_ready
         return JSONResponse({"status": "ready" if ready else "starting"}, 200 if ready else 503)
 
-    @router.get("/metrics", dependencies=[Depends(access.client)])
+    @router.get("/metrics", dependencies=[Depends(access.client)], response_class=PlainTextResponse)
     async def show_metrics(request: Request) -> Response:
         """Return counters for Prometheus."""
         return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
