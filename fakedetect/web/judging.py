@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,10 +33,8 @@ from fakedetect.web.choices import Panel
 from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, SECTION, Limits, Task
 
 _HEAT_SIDE = 384  # pixels
-_BATCH, _BATCH_TESTED = (
-    32,
-    4,
-)  # photos judged at once; fewer where each has several versions: the first rows come sooner
+_BATCH = 32  # photos judged at once
+_BATCH_TESTED = 4  # where each has several versions: the first rows come sooner
 
 
 class Judge:
@@ -172,8 +171,8 @@ def write_report(target: Path, files: list[tuple[dict, Path]], choice: str, pane
         rows.append(row | {"path": name})
         kept[name] = Kept(_read(folder / PICTURE), json.loads(_read(folder / SECTION) or "null"))
     target.parent.mkdir(exist_ok=True)  # of a file that could not be judged
-    partial = target.with_name("partial-" + target.name)
-    partial.unlink(missing_ok=True)  # of a worker that was killed
+    partial = target.with_name(f"partial-{os.getpid()}-{target.name}")  # two workers may be asked for it at once
+    partial.unlink(missing_ok=True)
     write_score_page(partial, rows, {}, *panel.chosen(choice), kept=kept)
     partial.replace(target)
 
