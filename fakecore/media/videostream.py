@@ -139,6 +139,8 @@ def decoded_frames(container, stream, damaged: Count, wanted: set[int] | None = 
             raise VideoError(
                 "unsupported", "no decoder for its video codec: convert it, for example to H.264"
             ) from None
+        except MemoryError:  # PyAV's too: frames that are lost for want of memory are not damaged
+            raise VideoError("too_large", "decoding it takes more memory than this process has") from None
         except (av.error.FFmpegError, OSError):
             damaged.n += 1
             continue

@@ -50,7 +50,7 @@ def serve(
     max_data_gb: Annotated[float, typer.Option(help="Most that the data folder may hold, in GiB.")] = 20.0,
     max_per_minute: Annotated[int, typer.Option(help="Most uploads of one client a minute; 0: no limit.")] = 0,
     max_s: Annotated[float, typer.Option(help="Most seconds that one file may take.")] = 600.0,
-    memory_mb: Annotated[int, typer.Option(help="Most memory of a worker beyond its detectors, in MiB.")] = 3000,
+    memory_mb: Annotated[int, typer.Option(help="Most memory of a worker beyond its detectors, in MiB.")] = 6000,
     certificate: Annotated[
         Path | None, typer.Option(metavar="FILE.pem", help="Certificate for HTTPS, with --key.")
     ] = None,

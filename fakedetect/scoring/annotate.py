@@ -41,9 +41,14 @@ def refuse_video(path: Path, inputs: int | None, out: Path | None) -> None:
 
 
 def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -> None:
-    """Write the analysed part of `video` to `out` with annotations. Holds one frame in memory at a time."""
+    """Write the analysed part of `video` to `out` with annotations. Holds one frame in memory at a time.
+
+    Raises UserError, and writes nothing, if the video ends before its last judged face: FFmpeg calls frames damaged, too, when
+    it has no memory for them.
+    """
     found = frames(video, start_s=options.start_s, end_s=options.end_s)
     info = found.info
+    last_s, judged_s = 0.0, max(track.times[-1] for track, *_ in shown.tracks)
     with (
         video_writer(out, (info.width, info.height), info.fps) as add,
         progress_bar("drawing", found.expected, "frames") as bar,
@@ -55,7 +60,15 @@ def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -
                 if box is not None:
                     draw_box(pixels, box, f"{track.number}: ", judgement.verdict, judgement.p_fake)
             add(pixels, frame.time_s)
+            last_s = frame.time_s
             bar.advance()
+        if last_s < judged_s:
+            raise UserError(
+                "frames were lost while the video was annotated",
+                got=f"an end at {last_s:.1f} s",
+                expected=f"{judged_s:.1f} s or more",
+                remedy="Free some memory, or allow more (serve: --memory-mb).",
+            )
 
 
 def draw_box(pixels: np.ndarray, box: Sequence[float] | np.ndarray, name: str, verdict: str, p_fake: float) -> None:

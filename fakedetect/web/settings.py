@@ -38,7 +38,7 @@ class ServeSettings:
     max_data_gb: float = 20.0  # of the data folder, 2**30 bytes
     max_per_minute: int = 0  # requests with files of one client; 0: no limit
     max_s: float = 600.0  # that one file may take
-    memory_mb: int = 3000  # of one worker, beyond its detectors, 2**20 bytes
+    memory_mb: int = 6000  # of one worker, beyond its detectors, 2**20 bytes
 
     def __post_init__(self) -> None:
         for name in ("workers", "max_mb", "max_files", "max_pixels", "max_queue", "memory_mb"):

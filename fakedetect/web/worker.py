@@ -101,12 +101,13 @@ def _limit(memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
     if sys.platform == "linux":
-        most = _address_space() + memory_mb * MEBIBYTE
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        # Not RLIMIT_AS: it counts address space that threads reserve and do not use, gigabytes for a video.
+        most = _data_bytes() + memory_mb * MEBIBYTE
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+def _data_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[5])  # private and writable, as RLIMIT_DATA counts them
     return pages * resource.getpagesize()
 
 

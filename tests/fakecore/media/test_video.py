@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
+from fakecore.media import videostream
 from fakecore.media.framepixels import pixels_of
 from fakecore.media.video import frames, open_video
 from fakecore.media.videostream import VideoError, open_stream
@@ -317,3 +318,21 @@ def test_an_iteration_stopped_early_still_has_an_outcome(video):
     next(iteration)
     iteration.close()
     assert chosen.outcome.frames == 1 and len(list(chosen)) == 30 and chosen.outcome.frames == 30
+
+
+def test_want_of_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def without_memory(container, stream):
+        class Packet:
+            is_corrupt, pts = False, 0
+
+            def decode(self):
+                raise av.error.MemoryError(12, "Cannot allocate memory")
+
+        yield Packet()
+
+    write_test_video(tmp_path / "a.mp4")
+    found = frames(tmp_path / "a.mp4")
+    monkeypatch.setattr(videostream, "packets", without_memory)
+    with pytest.raises(VideoError, match="memory") as caught:
+        list(found)
+    assert caught.value.status == "too_large"

@@ -15,6 +15,7 @@ from fakedetect.faces.options import EACH_S, FIRST, LATER_S
 from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
+from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
@@ -407,6 +408,16 @@ def test_an_annotated_video_has_the_same_length_and_boxes_in_the_verdicts_colour
     out.unlink()
     assert "takes exactly one video" in fakelab(*words, write_video(tmp_path / "other.avi", frames)).stderr
     assert "cannot be combined with a results file" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
+
+
+def test_a_video_that_ends_before_its_judged_faces_is_not_annotated(tmp_path, detector, faces_of, known_faces):
+    video = write_video(tmp_path / "one.avi", drawn(faces_of, [("real", "fake")] * 20))
+    judge = VideoJudge(detector, keep=True)
+    judge.judge(str(video))
+    short = write_video(tmp_path / "short.avi", drawn(faces_of, [("real", "fake")] * 12))
+    with pytest.raises(UserError, match="frames were lost"):
+        annotate(short, tmp_path / "seen.mp4", judge.shown[str(video)], judge.options)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.avi", "short.avi"}
 
 
 def test_a_video_without_a_score_is_not_annotated(tmp_path, trained, fakelab):
