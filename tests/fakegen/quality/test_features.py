@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fakecore.errors import UserError
+from fakecore.imagenet import create_backbone, load_imagenet
 from fakecore.runs.cache import cache_home
 from fakegen.quality.distances import frechet_distance
 from fakegen.quality.features import RandomFeatures, open_features
@@ -51,7 +52,7 @@ def test_worse_images_are_farther_from_held_out_reals(name, reals, spaces):
     train = np.array(reals.images[reals.train_rows()[:700]])
 
     def far(images):
-        return frechet_distance(held_out, space(images))
+        return frechet_distance(held_out, space(images))[0]
 
     floor = far(train)
     untrained = far(
@@ -70,6 +71,20 @@ def test_equal_images_give_equal_features_in_any_batch(name, reals, spaces):
     assert whole.shape == (130, spaces[name].dims) and whole.dtype == np.float32 and np.isfinite(whole).all()
     assert np.array_equal(whole, spaces[name](images))
     assert np.allclose(whole[100:], spaces[name](images[100:]), atol=1e-4)
+
+
+def test_imagenet_features_are_those_of_timm_with_the_weights_of_the_package(reals):
+    from torch.nn.functional import interpolate
+
+    space = open_features("imagenet", reals, device="cpu")
+    network = create_backbone().eval()
+    load_imagenet(network)
+    images = np.array(reals.images[:3])
+    shown = interpolate(torch.from_numpy(images).float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+    with torch.inference_mode():
+        expected = network.global_pool(network.forward_features(shown.expand(-1, 3, -1, -1) / 127.5 - 1))
+    np.testing.assert_allclose(space(images), expected.numpy(), atol=1e-3)
+    assert space.dims == expected.shape[1] == 1280 and space.comparable.startswith("Not comparable with published FID")
 
 
 def test_random_features_are_the_same_in_every_process_and_version():

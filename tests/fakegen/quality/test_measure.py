@@ -89,7 +89,7 @@ def test_epochs_are_parsed(text, expected):
         ({"epochs": "first"}, "all, or numbers"),
         ({"epochs": "-1"}, "all, or numbers"),
         ({"epochs": ""}, "all, or numbers"),
-        ({"count": 3}, "4 or more"),
+        ({"count": 3}, "6 or more"),
         ({"features": "randon"}, "Did you mean 'random'"),
         ({"features": "classes"}, "two classes"),
         ({"weights": "nowhere.pth"}, "no file nowhere.pth"),
