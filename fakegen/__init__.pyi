@@ -5,6 +5,7 @@ from .quality.measure import Measured, measure
 from .sampling.production import sample
 from .sampling.sampling import Generator, load_generator
 from .sampling.verify import Verified, verify
+from .sampling.walk import walk
 from .sweeps.sweep import Swept, sweep
 from .training.generate import Generated, resume, train
 
@@ -25,4 +26,5 @@ __all__ = [
     "sweep",
     "train",
     "verify",
+    "walk",
 ]

@@ -36,7 +36,7 @@ from fakedetect.commands import (
     swap,
     train,
 )
-from fakegen.commands import generate, measure, presets, sample, verify
+from fakegen.commands import generate, measure, presets, sample, verify, walk
 from fakelab.commands import benchmark, demo, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
@@ -96,6 +96,7 @@ _add("Make fakes", "demo", demo.demo, "Run the whole loop on built-in digits.")
 _add("Make fakes", "presets", presets.presets)
 _add("Make fakes", "generate", generate.generate)
 _add("Make fakes", "sample", sample.sample)
+_add("Make fakes", "walk", walk.walk)
 _add("Make fakes", "verify", verify.verify)
 _add("Catch fakes", "audit", audit.audit, "Check a data set for leaks.")
 _add("Catch fakes", "detect-train", train.detect_train)
