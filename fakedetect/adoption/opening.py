@@ -138,7 +138,9 @@ def _transformers_weights(folder: Path, file: Path) -> dict[str, torch.Tensor]:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = f"transformers cannot open {folder}"
-        raise UserError(what, got=str(error).strip().partition("\n")[0], expected="a folder of save_pretrained") from None
+        raise UserError(
+            what, got=str(error).strip().partition("\n")[0], expected="a folder of save_pretrained"
+        ) from None
     finally:
         logging.set_verbosity(verbosity)
         if bars:
