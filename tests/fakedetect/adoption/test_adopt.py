@@ -73,6 +73,20 @@ def test_outputs_are_read_as_what_they_are(images, tmp_path, options, kind, of):
     made = fakedetect.adopt(write_onnx(tmp_path / "theirs.onnx", **options), out=tmp_path / "det", **images)
     assert (made.candidates[0].reading.kind, made.candidates[0].reading.of) == (kind, of)
     assert made.metrics["auroc"] == 1.0
+    assert export_onnx(made.detector, tmp_path / "det.onnx").max_dp < 1e-3  # a graph of another opset, within ours
+    exported = Detector.load(tmp_path / "det.onnx", "cpu")
+    pixels = np.stack([read_image(path) for path in sorted(Path(images["fake"]).iterdir())[:5]])
+    prepared = np.stack([exported.prepare(picture) for picture in pixels])
+    own = Detector.load(made.detector, "cpu")
+    assert exported.judge(*exported.outputs(prepared)) == own.judge(*own.outputs(prepared))
+
+
+def test_a_graph_for_a_fixed_number_of_images_is_adopted_and_not_exported(images, tmp_path):
+    made = fakedetect.adopt(write_onnx(tmp_path / "theirs.onnx", number=1), out=tmp_path / "det", **images)
+    assert made.metrics["auroc"] == 1.0
+    with pytest.raises(UserError, match="takes 1 image at once"):
+        export_onnx(made.detector, tmp_path / "det.onnx")
+    assert not (tmp_path / "det.onnx").exists()
 
 
 def test_a_timm_checkpoint_is_adopted_and_exported(images, tmp_path):
