@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import h5py
@@ -308,6 +309,14 @@ def test_a_folder_of_transformers_without_some_weights_is_refused(tmp_path):
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({name: t for name, t in tensors.items() if "classifier" not in name}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"has not all weights .* classifier"):
+        open_foreign(tmp_path)
+
+
+def test_a_folder_of_transformers_without_the_package_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}')
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'fakelab\[transformers\]'"):
         open_foreign(tmp_path)
 
 
