@@ -12,6 +12,8 @@ from unittest import mock
 
 import pytest
 
+from tests.forks import Fork
+
 ROOT = Path(__file__).parent.parent
 LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py")  # 30 s and more
 
@@ -81,11 +83,12 @@ def fakelab_process():
 
 @pytest.fixture(scope="session")
 def start_fakelab():
-    """Start `python cli.py ...` and return the running process, to be interrupted or killed."""
+    """Start `python cli.py ...` and return the running process, a fork, to be interrupted or killed."""
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(*arguments: object, **environment: object) -> Fork:
+        return Fork(
+            ROOT / "cli.py", arguments, {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        )
 
     return start
 
