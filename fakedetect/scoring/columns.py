@@ -1,4 +1,4 @@
-"""The columns of the results of `score`, and how their numbers are shown."""
+"""The columns of the results of `score`, and how their numbers and names are shown."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def read_provenance(field: str) -> dict:
     if not isinstance(read, dict) or not isinstance(read.get("points_to"), str):
         raise ValueError(field)
     return read
+
+
+def visible_name(name: str) -> str:
+    """Return the name of a file, or a stand-in for one of which nothing would be seen."""
+    return name if any(one.isprintable() and not one.isspace() for one in name) else "(file without a name)"
 
 
 def format_short(p_fake: float) -> str:

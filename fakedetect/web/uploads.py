@@ -222,6 +222,10 @@ class _Form:
 
 
 def shown_name(name: str) -> str:
-    """Return a client's file name as text to show: without folders and control characters, of limited length."""
+    """Return a client's file name as text to show: without folders and control characters, of limited length. Browsers and curl
+    write a quote as %22 and line ends as %0D and %0A (HTML standard, multipart/form-data).
+    """
+    for escaped, char in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):
+        name = name.replace(escaped, char)
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(char for char in last if char.isprintable())[:_MOST_NAME]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fakecore.messages import counted
-from fakedetect.scoring.columns import format_short
+from fakedetect.scoring.columns import format_short, visible_name
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tasks import JUDGED, MARKED, PICTURE
 
@@ -77,7 +77,12 @@ class FileView:
 
 def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[str, Any]]) -> FileView:
     """Return what the page shows of a file; `results` is the folder of its pictures, `detectors` describes the choices."""
-    named: dict[str, Any] = {"job": job.id, "place": file.place, "name": file.name, "size": size_text(file.size)}
+    named: dict[str, Any] = {
+        "job": job.id,
+        "place": file.place,
+        "name": visible_name(file.name),
+        "size": size_text(file.size),
+    }
     named["state"] = file.state
     row = file.result
     if row is None:
@@ -245,7 +250,7 @@ def job_view(job: Job, keep_h: float) -> JobView:
     judged = sum(outcomes.values())
     names = {"fake": "fake", "unsure": "unsure", "real": "real", "failed": "not judged"}
     counts = [(one, f"{outcomes[one]:,} {text}") for one, text in names.items() if outcomes[one]]
-    first = job.files[0].name if job.files else "no file"
+    first = visible_name(job.files[0].name) if job.files else "no file"
     rest = len(job.files) - 1
     return JobView(
         id=job.id,

@@ -8,8 +8,28 @@ const message = document.getElementById("message");
 const SUMMARY_EVERY_MS = 2000; // it is read out by screen readers
 const fetching = new Map(); // place -> {again: whether its state changed since, done: a promise}
 
+let isGone = false;
+
+// The job was deleted, perhaps in another tab: nothing of it is shown any longer.
+function showGone() {
+  isGone = true;
+  clearTimeout(summaryLater);
+  const heading = document.createElement("h1"), text = document.createElement("p"), more = document.createElement("a");
+  heading.textContent = "Deleted";
+  text.textContent = "These results were deleted, here or in another tab. ";
+  text.setAttribute("role", "alert");
+  more.href = "/";
+  more.textContent = "Check more files";
+  text.append(more);
+  job.replaceChildren(heading, text);
+  document.title = "Deleted · fakelab";
+}
+
 async function part(path) {
   const answer = await fetch(path); // accepts anything, so errors come as problem details
+  if (answer.status === 404) {
+    showGone();
+  }
   if (!answer.ok) {
     throw new Error(detailOf(await answer.text(), answer.status));
   }
@@ -28,8 +48,8 @@ async function fetchFile(place, running) {
     made.innerHTML = await part(`${base}/files/${place}`);
     const fresh = made.content.querySelector("article");
     upgrade(fresh);
-    fileAt(place).replaceWith(fresh);
-  } while (running.again);
+    fileAt(place)?.replaceWith(fresh);
+  } while (running.again && !isGone);
 }
 
 function replaceFile(place) {
@@ -93,13 +113,16 @@ function follow() {
   });
   events.addEventListener("deleted", () => {
     events.close();
-    message.textContent = "These results were deleted.";
+    showGone();
   });
   events.addEventListener("open", () => { message.textContent = ""; });
   events.addEventListener("error", () => {
-    message.textContent = events.readyState === EventSource.CLOSED
-      ? "The connection to the server was lost. Reload the page to see the results."
-      : "The connection to the server was lost; connecting again.";
+    if (events.readyState === EventSource.CLOSED) {
+      message.textContent = "The connection to the server was lost. Reload the page to see the results.";
+      part(`${base}/summary`).catch(report); // shows if the job is gone
+    } else {
+      message.textContent = "The connection to the server was lost; connecting again.";
+    }
   });
 }
 
@@ -160,6 +183,11 @@ function upgrade(root) {
 }
 
 upgrade(job);
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible" && !isGone) {
+    part(`${base}/summary`).catch(() => {}); // only to learn whether it was deleted meanwhile
+  }
+});
 if (job.dataset.done === "no") {
   follow();
 }

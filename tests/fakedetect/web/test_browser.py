@@ -120,16 +120,17 @@ def rows(page) -> list[dict]:
 
 def test_several_files_are_picked_and_judged(open_page, photo):
     page = open_page()
-    page.set_input_files("#pick", [png("<img src=x>.png", photo), png("gone.png", photo)])
+    page.set_input_files("#pick", [png('<img src="x">.png', photo), png("gone.png", photo)])
     page.set_input_files("#pick", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
     page.click("[aria-label='Remove gone.png']")
     assert page.locator(".send button").inner_text() == "Check 2 files"
+    assert page.locator(".chosen .tile").all_inner_texts() == ["TXT"]
     page.click(".send button")
     page.wait_for_url("**/jobs/*")
     wait_until_done(page)
     judged, failed = page.locator("article").all()
-    assert judged.locator("h2").inner_text() == "<img src=x>.png"
-    assert page.title().startswith("<img src=x>.png and 1 other file")
+    assert judged.locator("h2").inner_text() == '<img src="x">.png'
+    assert page.title().startswith('<img src="x">.png and 1 other file')
     assert judged.locator(".verdict b").inner_text() in HEADINGS
     assert judged.locator("a img").evaluate("one => one.complete && one.naturalWidth > 0")
     assert failed.locator(".verdict b").inner_text() == "Not judged"
@@ -206,6 +207,25 @@ def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1
 
 
+def test_what_the_browser_cannot_show_has_a_tile(open_page, photo):
+    page = open_page()
+    page.set_input_files("#pick", [{"name": "old.pcx", "mimeType": "image/x-pcx", "buffer": b"?"}, png("a.png", photo)])
+    until(page, "document.querySelectorAll('.chosen .tile').length === 1")
+    assert page.locator(".chosen .tile").inner_text() == "PCX" and page.locator(".chosen img").count() == 1
+    page.click("[aria-label='Remove old.pcx']")
+    assert page.locator(".send button").inner_text() == "Check 1 file"
+
+
+def test_a_job_that_was_deleted_in_another_tab_says_so(open_page, video):
+    page = open_page()
+    send(page, video)
+    page.request.post(f"{page.url}/delete")
+    page.wait_for_selector("h1:text('Deleted')")
+    assert page.locator("article, progress, form").count() == 0 and "were deleted" in page.locator("#job").inner_text()
+    page.reload()
+    assert "was deleted" in page.locator("main").inner_text()
+
+
 def test_everything_works_without_scripts(open_page, photo, video):
     page = open_page(java_script_enabled=False)
     assert page.locator(".with-js").is_hidden()
@@ -265,9 +285,13 @@ def visited(browser, address, photo, write_video, tmp_path_factory):
     clip = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": short.read_bytes()}
     send(page, [clip, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
     wait_until_done(page)
-    job, state = page.url, context.storage_state()
+    job = page.url
+    page.goto("/")
+    send(page, png("  ", photo))
+    wait_until_done(page)
+    blank, state = page.url, context.storage_state()
     context.close()
-    return state, ("/", job, "/jobs", "/detectors", "/docs", "/jobs/none")
+    return state, ("/", job, blank, "/jobs", "/detectors", "/docs", "/jobs/none")
 
 
 def test_pages_fit_a_phone(open_page, visited):
@@ -284,6 +308,8 @@ def test_pages_fit_a_phone(open_page, visited):
                 .filter(([, box]) => box.height && (box.height < 24 || box.width < 24)).map(([text]) => text)"""
         )
         assert small == [], path
+        broken = "[...document.querySelectorAll('button')].filter((one) => one.offsetHeight > 60).length"
+        assert page.evaluate(broken) == 0, path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
