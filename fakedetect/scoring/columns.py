@@ -24,6 +24,25 @@ def read_provenance(field: str) -> dict:
     return read
 
 
+def range_text(row: dict) -> str | None:
+    """Return in words how far p_fake varies: after light re-encoding, or among the images of a video; None if unknown."""
+    if found := row.get("p_fake_range"):
+        low, high = map(format_short, found)
+        return f"{low} to {high} after light re-encoding" if low != high else f"{low} also after light re-encoding"
+    deciding = [one for one in row.get("tracks") or () if one["p_fake"] == row["p_fake"]]
+    if not deciding:
+        return None
+    high = deciding[0]["p_fake_high"]
+    if high < 0.01:
+        return "below 0.01 in four fifths of its scored images"
+    return f"above {min(high, 0.99):.2f} in a fifth of its scored images"
+
+
+def says_generated(row: dict) -> bool:
+    """Return whether a file itself says that a generator made it."""
+    return bool(row.get("provenance")) and row["provenance"]["points_to"] == "generated"
+
+
 def visible_name(name: str) -> str:
     """Return the name of a file, or a stand-in for one of which nothing would be seen."""
     return name if any(one.isprintable() and not one.isspace() for one in name) else "(file without a name)"
