@@ -6,7 +6,7 @@ file, `/jobs/ID/files/PLACE`, that the page itself consists of.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Depends, Request
@@ -150,10 +150,12 @@ def _job_routes(router: APIRouter, pages: Pages) -> None:
         return _to("/jobs")
 
     @router.get("/jobs/{name}")
-    async def show_job(request: Request, name: str, client: Reader) -> Response:
+    async def show_job(
+        request: Request, name: str, client: Reader, sort: Literal["sent", "p_fake", "name"] = "sent"
+    ) -> Response:
         job = await service.seen(client, name)
-        files = [pages.file(job, one) for one in job.files]
-        return pages.render(request, "job.html.j2", job=pages.job(job), files=files)
+        files = views.in_order([pages.file(job, one) for one in job.files], sort)
+        return pages.render(request, "job.html.j2", job=pages.job(job), files=files, sort=sort)
 
     @router.get("/jobs/{name}/summary")
     async def show_summary(request: Request, name: str, client: Reader) -> Response:

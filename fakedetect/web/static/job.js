@@ -136,7 +136,9 @@ async function finish() {
     await replaceFile(Number(file.dataset.place));
   }
   await replaceSummary();
-  document.getElementById("downloads").hidden = false;
+  for (const one of document.querySelectorAll("#downloads, #order")) {
+    one.hidden = false;
+  }
   document.getElementById("judged").hidden = true;
   job.dataset.done = "yes";
   const stop = job.querySelector("form[action$='/delete'] button");
@@ -169,8 +171,18 @@ async function showHeat(button, address) {
   }
 }
 
+// A click in the plot over time shows that moment of the marked video. The keyboard has the controls of the player.
+function seekFrom(event) {
+  const plot = event.currentTarget, box = plot.getBoundingClientRect();
+  const video = plot.closest("article").querySelector("video");
+  video.currentTime = Number(plot.closest("figure").dataset.end) * (event.clientX - box.left) / box.width;
+}
+
 // Turns links to heat maps into buttons: without this script, they lead to the picture.
 function upgrade(root) {
+  for (const plot of root.querySelectorAll(".timeline[data-end] svg")) {
+    plot.addEventListener("click", seekFrom);
+  }
   for (const link of root.querySelectorAll("a[data-heat]")) {
     const button = document.createElement("button");
     button.type = "button";

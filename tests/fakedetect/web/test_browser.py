@@ -136,6 +136,9 @@ def test_several_files_are_picked_and_judged(open_page, photo):
     assert failed.locator(".verdict b").inner_text() == "Not judged"
     assert "not an image of a known format" in failed.inner_text().lower()
     assert re.match("All 2 files are done: .*1 not judged", page.locator("#summary").inner_text())
+    page.click("text=by name")
+    assert page.locator("article h2").all_inner_texts() == ['<img src="x">.png', "notes.txt"]
+    assert page.locator("#order [aria-current]").inner_text() == "by name"
     first, second = rows(page)
     heading = {"fake": "Looks fake", "unsure": "Not sure", "real": "Looks real"}[first["verdict"]]
     assert judged.locator(".verdict b").inner_text() == heading and second["status"] == "unsupported"
@@ -203,6 +206,9 @@ def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
     assert len(line) == len(row["timeline"]) > 1
     assert page.locator("article tbody th[scope=row]").count() == len(row["tracks"]) >= 1
     until(page, "document.querySelector('video').duration > 4")
+    plot = page.locator(".timeline svg").bounding_box()
+    page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + 50)
+    until(page, "Math.abs(document.querySelector('video').currentTime - 2.5) < 0.2")
     page.reload()
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1
 
@@ -312,13 +318,34 @@ def test_pages_fit_a_phone(open_page, visited):
         assert page.evaluate(broken) == 0, path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page, visited, scheme):
+def violations(page) -> list:
+    """What axe finds, with every part of the page opened."""
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
+
+
+SCREENS = [("light", 1280), ("dark", 390)]
+
+
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
+def test_axe_finds_nothing(open_page, visited, scheme, width):
     state, paths = visited
-    page = open_page(color_scheme=scheme, storage_state=state)
-    checker = axe.Axe()
+    page = open_page(color_scheme=scheme, storage_state=state, viewport={"width": width, "height": 800})
     for path in paths:
         page.goto(path)
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        found = checker.run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == [], path
+        assert violations(page) == [], path
+
+
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
+def test_axe_finds_nothing_in_reports(open_page, visited, tmp_path, scheme, width):
+    state, (_, job, blank, *_) = visited
+    page = open_page(color_scheme=scheme, storage_state=state, viewport={"width": width, "height": 800})
+    for number, path in enumerate((job, blank)):
+        report = tmp_path / f"{number}.html"
+        report.write_bytes(page.request.get(f"{path.replace('/jobs/', '/v1/jobs/')}/report.html").body())
+        page.goto(report.as_uri())
+        assert violations(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(244, 246, 249)" if scheme == "light" else "rgb(18, 23, 29)")
