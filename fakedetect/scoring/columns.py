@@ -10,10 +10,19 @@ COLUMNS = (
 )  # of the file's bytes; of the detector's weights (first digits); see `provenance_of`
 
 
+# Rows of photos have these too, if they were tested or have faces: in a .csv file, the range is two numbers.
+CSV_COLUMNS = (*COLUMNS, "stable", "p_fake_lowest", "p_fake_highest", "faces")
+
+
 def csv_row(row: dict) -> dict:
-    """Return a row as it is written to a .csv file: its provenance is JSON in one field."""
-    evidence = row["provenance"]
-    return row | {"provenance": evidence and json.dumps(evidence, separators=(",", ":"))}
+    """Return a row as it is written to a .csv file: its provenance and its faces are JSON in one field each."""
+    lowest, highest = row.get("p_fake_range") or (None, None)
+    as_json = {
+        name: row[name] and json.dumps(row[name], separators=(",", ":"))
+        for name in ("provenance", "faces")
+        if name in row
+    }
+    return row | as_json | {"p_fake_lowest": lowest, "p_fake_highest": highest}
 
 
 def read_provenance(field: str) -> dict:

@@ -1,5 +1,6 @@
 """Photos judged by their faces, and again after light re-encodings."""
 
+import csv
 import dataclasses
 import json
 
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 
 from fakedetect.models.detector import Detector, Judgement
-from fakedetect.scoring.columns import format_short
+from fakedetect.scoring.columns import COLUMNS, format_short
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.page import write_score_page
+from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.stability import RE_ENCODINGS, settle
 
 PALE = (232, 226, 214)  # the skin of the faces that `of_faces` calls fake
@@ -161,3 +163,24 @@ def test_stability_judges_five_re_encodings_of_each_photo(detector, tmp_path, fa
     assert {"stable", "p_fake_range"} <= set(json.loads(one.stdout))  # by default, for a single file
     several = fakelab("score", tmp_path, "--detector", trained.detector, "--json")
     assert "stable" not in json.loads(several.stdout.splitlines()[0])
+
+
+def test_a_csv_file_has_the_ranges_and_the_faces(crowd, of_faces, tmp_path):
+    rows, out = rows_of(crowd, of_faces, stability=True), tmp_path / "out" / "rows.csv"
+    ResultsFile(out, of_faces).append(rows)
+    lines = list(csv.DictReader(out.open(newline="")))
+    for row, line in zip(rows, lines, strict=True):
+        if row["status"] != "ok":
+            assert line["stable"] == line["p_fake_lowest"] == line["faces"] == ""
+        else:
+            assert [float(line["p_fake_lowest"]), float(line["p_fake_highest"])] == row["p_fake_range"]
+            assert json.loads(line["faces"]) == row["faces"] and line["stable"] == str(row["stable"])
+    assert list(ResultsFile(out, of_faces).existing) == [row["path"] for row in rows]
+    old = tmp_path / "old.csv"
+    with old.open("w", newline="") as file:
+        csv.DictWriter(file, COLUMNS, lineterminator="\n").writeheader()
+    ResultsFile(old, of_faces).append(rows)
+    assert tuple(old.read_text().splitlines()[0].split(",")) == COLUMNS, (
+        "a file of an earlier version keeps its columns"
+    )
+    assert len(ResultsFile(old, of_faces).existing) == len(rows)
