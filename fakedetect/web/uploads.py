@@ -121,6 +121,13 @@ def _too_large(settings: ServeSettings) -> Problem:
     return Problem(413, f"The request is too large; the limit is {settings.max_mb} MiB.", max_mb=settings.max_mb)
 
 
+class NoFile(Problem):
+    """A request without a file."""
+
+    def __init__(self) -> None:
+        super().__init__(422, f"The request holds no file. Send files in the field {FILES!r}.")
+
+
 class _Form:
     """Takes the events of the parser: parts into files and fields."""
 
@@ -157,7 +164,7 @@ class _Form:
         if not self._ended:
             raise Problem(400, "The form is damaged or was cut off.")
         if not self.received.files:
-            raise Problem(422, f"The request holds no file. Send files in the field {FILES!r}.")
+            raise NoFile
 
     def abandon(self) -> None:
         """Close and delete everything."""

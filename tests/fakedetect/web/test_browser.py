@@ -256,7 +256,7 @@ def test_everything_works_without_scripts(open_page, photo, video):
 def test_an_upload_without_a_file_is_answered_with_a_page(open_page):
     page = open_page(java_script_enabled=False)
     page.click("button[type=submit]")
-    assert "holds no file" in page.locator("main").inner_text() and page.locator("nav").count() == 1
+    assert "No file was chosen" in page.locator("main").inner_text() and page.locator("nav").count() == 1
 
 
 def test_history_is_of_this_browser_and_can_be_deleted(open_page, photo):

@@ -137,7 +137,25 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(serve):
     assert client.get("/jobs/none").json()["status"] == 404
     assert client.get("/nowhere", headers=HTML).headers["content-type"].startswith("text/html")
     refused = client.post("/", headers={**HTML, "origin": "http://evil.example"}, files={"files": ("a.png", b"x")})
-    assert refused.status_code == 403
+    assert refused.status_code == 403 and "<nav" in refused.text
+    foreign = client.get("/", headers={**HTML, "host": "evil.example"})
+    assert foreign.status_code == 421 and "Use the address" in foreign.text and "script-src" in str(foreign.headers)
+    assert client.get("/", headers={"host": "evil.example"}).json()["status"] == 421
+
+
+def test_one_who_sends_too_much_gets_a_page(serve):
+    client = serve(max_per_minute=1)
+    client.get("/")
+    assert post(client).status_code == 303
+    again = post(client)
+    assert again.status_code == 429 and "Wait a little" in again.text and int(again.headers["retry-after"]) >= 1
+
+
+def test_an_upload_without_a_file_is_refused_in_words_for_people(serve):
+    client = serve()
+    empty = {"files": ("", b"")}
+    assert "No file was chosen" in client.post("/", files=empty, headers=HTML).text
+    assert "in the field" in client.post("/v1/jobs", files={"other": (None, "x")}).json()["detail"]
 
 
 def test_a_defect_is_answered_without_its_details(serve, monkeypatch):
