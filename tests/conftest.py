@@ -72,11 +72,12 @@ def fakelab():
 
 @pytest.fixture(scope="session")
 def fakelab_process():
-    """Run `python cli.py ...` as its own process: fakelab_process("score", path) -> CompletedProcess with text output."""
+    """Run `python cli.py ...` as its own process, a fork: fakelab_process("score", path) -> CompletedProcess with text."""
 
     def run(*arguments: object, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, check=False)
+        process = Fork(ROOT / "cli.py", arguments, cwd=cwd)
+        out, errors = process.communicate(timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode or 0, out, errors)
 
     return run
 
