@@ -1,6 +1,7 @@
 from .architectures.registry import Architecture
 from .presets.preset import Preset
 from .presets.table import PRESETS, get_preset
+from .publishing.publish import publish
 from .quality.measure import Measured, measure
 from .sampling.production import sample
 from .sampling.sampling import Generator, load_generator
@@ -21,6 +22,7 @@ __all__ = [
     "get_preset",
     "load_generator",
     "measure",
+    "publish",
     "resume",
     "sample",
     "sweep",

@@ -36,7 +36,7 @@ from fakedetect.commands import (
     swap,
     train,
 )
-from fakegen.commands import generate, measure, presets, sample, verify, walk
+from fakegen.commands import generate, measure, presets, publish, sample, verify, walk
 from fakelab.commands import benchmark, demo, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
@@ -114,6 +114,7 @@ _add("Measure", "measure", measure.measure)
 _add("Measure", "benchmark", benchmark.benchmark, "Test detectors against each epoch of a GAN.")
 app.add_typer(sweep.commands, name="sweep", rich_help_panel="Measure")
 _add("Share", "export", export.export)
+_add("Share", "publish", publish.publish)
 
 
 def main(arguments: list[str] | None = None) -> None:

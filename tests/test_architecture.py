@@ -21,7 +21,7 @@ ORDER = {
         ("architectures",),
         ("runs",),
         ("sampling",),
-        ("quality",),
+        ("quality", "publishing"),
         ("training",),
         ("sweeps",),
         ("",),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -15,6 +14,7 @@ from scipy.special import ndtr
 from fakecore.device import check_seed
 from fakecore.errors import UserError
 from fakecore.files import atomic_path
+from fakecore.media.pixels import enlarge, mosaic
 from fakecore.media.provenance import SENTENCES, xmp_packet
 from fakecore.media.videowriter import video_writer
 from fakecore.progress import progress_bar
@@ -112,11 +112,8 @@ def _pictures(generator: Generator, latents: np.ndarray, labels: list[int], bar:
         classes = torch.tensor(labels * len(part), device=generator.device) if labels else None
         images = generator.render(z, classes).reshape(len(part), tiles, generator.channels, side, side)
         for shown in images:
-            grid = np.zeros((-(-tiles // columns) * side, columns * side, 3), np.uint8)
-            for tile, image in enumerate(shown):
-                row, column = divmod(tile, columns)
-                grid[row * side : (row + 1) * side, column * side : (column + 1) * side] = image.transpose(1, 2, 0)
-            yield cv2.resize(grid, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+            picture = enlarge(mosaic(shown, columns, gap=0), factor)
+            yield np.ascontiguousarray(picture.repeat(3 // len(picture), axis=0).transpose(1, 2, 0))
             bar.advance()
 
 
