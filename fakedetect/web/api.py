@@ -47,7 +47,9 @@ class Service:
         detector = values.get("detector") or names[0]
         if detector not in names:
             raise FieldProblem("detector", repr(detector), "one of " + ", ".join(names))
-        return Options(detector, _flag(values, "stability"), bool(_flag(values, "whole_frame")))
+        return Options(
+            detector, _flag(values, "stability"), bool(_flag(values, "whole_frame")), bool(_flag(values, "marked"))
+        )
 
     async def seen(self, client: Client, name: str) -> Job:
         """Return a job that the client may see. Raises Problem 404 otherwise, also for jobs of others."""
@@ -75,7 +77,15 @@ def job_json(job: Job) -> dict[str, Any]:
         "finished": None if job.finished is None else round(job.finished, 3),
         "detector": job.options["detector"],
         "files": [
-            {"place": one.place, "name": one.name, "size": one.size, "state": one.state, "result": one.result}
+            {
+                "place": one.place,
+                "name": one.name,
+                "size": one.size,
+                "state": one.state,
+                "result": one.result,
+                "marked": one.marked,
+                "marked_error": one.marked_error,
+            }
             for one in job.files
         ],
         "links": {"self": base, "events": f"{base}/events", "result": f"{base}/result"},
@@ -209,8 +219,9 @@ def _result_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/jobs/{name}/events", tags=["jobs"], response_class=EventSourceResponse, responses=examples.NOT_FOUND)
     async def follow(job: Annotated[Job, Depends(seen_job)]) -> AsyncIterator[ServerSentEvent]:
-        """Follow a job by server-sent events: `file` (place, state), `progress` (place, analysed, expected frames), and at the
-        end `done` or `deleted`.
+        """Follow a job by server-sent events: `file` (place, state), `progress` (place, analysed, expected frames), and `done`
+        when all results are known, or `deleted`. With marked videos, `marked` (place, state) and `drawing` (place, drawn,
+        expected frames) follow.
         """
         async for event in service.jobs.events(job.id):
             if event is None:
@@ -258,11 +269,17 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         "/jobs/{name}/files/{place}/marked.mp4",
         tags=["pictures"],
         response_class=FileResponse,
-        responses=examples.file("video/mp4"),
+        responses=examples.file("video/mp4", examples.NOT_DONE),
     )
     async def show_marked(name: str, place: int, client: Reader) -> FileResponse:
-        """Return a video with a box and the verdict of each face, without sound."""
-        return stored(jobs.results(await service.seen(client, name), place), MARKED)
+        """Return a video with a box and the verdict of each face, without sound: of jobs that were sent with `marked`."""
+        job = await service.seen(client, name)
+        file = file_of(job, place)
+        if file.is_undrawn:
+            raise Problem(409, "The marked video is not drawn yet.", state=file.marked)
+        if file.marked_error:
+            raise Problem(404, f"There is no marked video: {file.marked_error}.")
+        return stored(jobs.results(job, place), MARKED)
 
     @router.get(
         "/jobs/{name}/files/{place}/report.html", tags=["pictures"], response_class=FileResponse, responses=_REPORT
@@ -286,12 +303,14 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         return FileResponse(path, media_type="image/jpeg")
 
 
-async def accept(service: Service, request: Request, client: Client, key: str | None = None) -> tuple[Job, bool]:
-    """Receive the files of a request as a job. Raises Problem."""
+async def accept(
+    service: Service, request: Request, client: Client, key: str | None = None, **defaults: str
+) -> tuple[Job, bool]:
+    """Receive the files of a request as a job; `defaults` hold for the fields that it does not have. Raises Problem."""
     await service.jobs.check_room(1)
     received = await receive(request, service.jobs.incoming, service.settings, lasting=True)
     try:
-        options = service.options({**request.query_params, **received.fields})
+        options = service.options({**defaults, **request.query_params, **received.fields})
         return await service.jobs.accept(client.owner, options, received, key)
     finally:
         received.discard()

@@ -40,7 +40,10 @@ _JOB: dict[str, Any] = {
     "created": 1790000000.0,
     "finished": None,
     "detector": "default",
-    "files": [{"place": 0, "name": "clip.mp4", "size": 2411585, "state": "queued", "result": None}],
+    "files": [
+        {"place": 0, "name": "clip.mp4", "size": 2411585, "state": "queued", "result": None}
+        | {"marked": None, "marked_error": None}
+    ],
     "links": {
         "self": "/v1/jobs/kq3v0Zr1mB5J8dQ2n6tXwA",
         "events": "/v1/jobs/kq3v0Zr1mB5J8dQ2n6tXwA/events",
@@ -63,6 +66,10 @@ UPLOAD: dict[str, Any] = {
                             "description": "Judge photos after five light re-encodings too. Default: for a single file.",
                         },
                         "whole_frame": {"type": "boolean", "description": "Judge whole frames and photos, not faces."},
+                        "marked": {
+                            "type": "boolean",
+                            "description": "Jobs: also draw each video with its faces marked, after all results.",
+                        },
                     },
                 }
             }

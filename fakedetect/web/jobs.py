@@ -23,7 +23,7 @@ from fakedetect.web.pool import Pool, QueueFull, Ticket
 from fakedetect.web.problems import Problem
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, KeyReused, Store, StoredFile
-from fakedetect.web.tasks import HEAT, REPORT, Task
+from fakedetect.web.tasks import HEAT, REPORT, TRACKS, Task
 from fakedetect.web.uploads import Received
 
 _CLEANING_S = 60.0
@@ -40,6 +40,7 @@ class Options:
     detector: str
     stability: bool | None = None
     whole_frame: bool = False
+    marked: bool = False  # whether marked videos are drawn
 
     def tested(self, files: int) -> bool:
         """Return whether photos are tested for stability, in a request of so many files."""
@@ -65,12 +66,17 @@ class Jobs:
             folder.mkdir(exist_ok=True, mode=0o700)
         await self._delete_orphans()
         waiting = await self._in_database(self._store.unfinished)
+        undrawn = await self._in_database(self._store.undrawn)
         for name in dict.fromkeys(file.job for file in waiting):
             job = await self._in_database(self._store.job, name)
             assert job
             for file in job.files:
                 if file.state != "done":
                     await self._submit(job, file)
+        for file in undrawn:
+            self._keep(self._draw(file))
+        if not self._settings.keep_uploads:
+            await asyncio.to_thread(self._delete_judged, {file.upload for file in waiting + undrawn})
         if waiting:
             _log.info("resuming %d files of an earlier server", len(waiting))
         self._keep(self._clean_up())
@@ -175,24 +181,33 @@ class Jobs:
         return target
 
     async def events(self, name: str) -> AsyncIterator[dict[str, Any] | None]:
-        """Yield what happens to a job, {"event", ...}, until it is done or deleted; None from time to time, if nothing does."""
+        """Yield what happens to a job, {"event", ...}, until it is done and its marked videos are drawn, or it is deleted; None
+        from time to time, if nothing does.
+        """
         queue: asyncio.Queue = asyncio.Queue(_EVENTS_KEPT)
         self._listeners.setdefault(name, set()).add(queue)
         try:
             job = await self.job(name)
             for file in job.files if job else ():
                 yield {"event": "file", "place": file.place, "state": file.state}
-            if job is None or job.finished is not None:
-                yield {"event": "done" if job else "deleted"}
-                return
-            while True:
+                if file.marked:
+                    yield {"event": "marked", "place": file.place, "state": file.marked}
+            is_done = False
+            while job:
+                if job.finished is not None and not is_done:
+                    is_done = True
+                    yield {"event": "done"}
+                if is_done and not job.is_drawing:
+                    return
                 try:
                     event = await asyncio.wait_for(queue.get(), 15)
                 except TimeoutError:
                     event = None
-                yield event
-                if event and event["event"] in ("done", "deleted"):
-                    return
+                if event is None or event["event"] not in ("done", "deleted"):
+                    yield event
+                if event and event["event"] in ("done", "marked", "deleted"):
+                    job = await self.job(name)
+            yield {"event": "deleted"}
         finally:
             self._listeners[name].discard(queue)
             if not self._listeners[name]:
@@ -213,6 +228,7 @@ class Jobs:
             stability=options.tested(len(job.files)),
             whole_frame=options.whole_frame,
             results=str(self.results(job, file.place)),
+            marked=options.marked,
         )
 
         async def on_start() -> bool:
@@ -230,21 +246,60 @@ class Jobs:
         self._keep(self._finish(job.id, file, ticket))
 
     async def _finish(self, job: str, file: StoredFile, ticket: Ticket) -> None:
-        """Record the row of a file when it is known."""
+        """Record the row of a file when it is known, then let its marked video be drawn."""
         try:
             row = await ticket.answer
         except asyncio.CancelledError:
             if ticket.answer.cancelled() and (job, file.place) not in self._tickets:
                 return  # deleted
             raise
-        await self._in_database(self._store.finish, job, file.place, row)
+        draw = (self._folder / job / str(file.place) / TRACKS).is_file()
+        await self._in_database(partial(self._store.finish, job, file.place, row, draw=draw))
         self._tickets.pop((job, file.place), None)
-        if not self._settings.keep_uploads:
-            (self._settings.data / file.upload).unlink(missing_ok=True)
         self._publish(job, {"event": "file", "place": file.place, "state": "done"})
+        if draw:
+            self._publish(job, {"event": "marked", "place": file.place, "state": "waiting"})
         found = await self.job(job)
         if found and found.finished is not None:
             self._publish(job, {"event": "done"})
+        if draw and found:
+            await self._draw(file)
+        elif not self._settings.keep_uploads:
+            (self._settings.data / file.upload).unlink(missing_ok=True)
+
+    async def _draw(self, file: StoredFile) -> None:
+        """Let the marked video of a judged file be drawn, and record what became of it; its verdict stays as it is."""
+        job, place, results = file.job, file.place, self._folder / file.job / str(file.place)
+
+        async def on_start() -> bool:
+            may = await self._in_database(self._store.start_drawing, job, place)
+            self._publish(job, {"event": "marked", "place": place, "state": "drawing"})
+            return may
+
+        def on_progress(drawn: int, expected: int) -> None:
+            self._publish(job, {"event": "drawing", "place": place, "drawn": drawn, "expected": expected})
+
+        upload = self._settings.data / file.upload
+        ticket = await self._pool.draw(f"drawing {job} {place}", str(results), str(upload), on_start, on_progress)
+        self._tickets[job, place] = ticket
+        try:
+            error = (await ticket.answer).get("error")
+        except asyncio.CancelledError:
+            if ticket.answer.cancelled() and (job, place) not in self._tickets:
+                return  # deleted
+            raise
+        await self._in_database(self._store.finish_drawing, job, place, error)
+        self._tickets.pop((job, place), None)
+        (results / TRACKS).unlink(missing_ok=True)
+        if not self._settings.keep_uploads:
+            upload.unlink(missing_ok=True)
+        self._publish(job, {"event": "marked", "place": place, "state": "failed" if error else "ready"})
+
+    def _delete_judged(self, needed: set[str]) -> None:
+        """Delete uploads that are not `needed` any more: of a server that was killed when it had stored their result."""
+        for upload in self._folder.glob("*/upload-*"):
+            if str(upload.relative_to(self._settings.data)) not in needed:
+                upload.unlink(missing_ok=True)
 
     async def _delete_orphans(self) -> None:
         """Delete the folders that belong to no job: of a server that was killed, or written while their job was deleted."""

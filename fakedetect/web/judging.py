@@ -22,15 +22,16 @@ from fakedetect.explain.explain import heat_maps, overlay
 from fakedetect.faces.finder import MARGIN, Face, crop
 from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import batches, judge_batch, photo_judge
 from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.page import Kept, picture, video_section, write_score_page
 from fakedetect.scoring.photos import PhotoJudge
+from fakedetect.scoring.trackscores import VideoShown
 from fakedetect.scoring.video import VideoJudge
 from fakedetect.web.choices import Panel
-from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, SECTION, Limits, Task
+from fakedetect.web.drawing import write_tracks
+from fakedetect.web.tasks import HEAT, JUDGED, PICTURE, SECTION, TRACKS, Limits, Task
 
 _HEAT_SIDE = 384  # pixels
 _BATCH = 32  # photos judged at once
@@ -118,7 +119,7 @@ def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[
     elif task.path in videos.shown:
         section = video_section(row | {"path": task.name}, videos.shown[task.path])
         write_bytes(folder / SECTION, json.dumps(section).encode())
-        _of_video(folder, Path(task.path), videos)
+        _of_video(folder, task, videos.shown[task.path])
 
 
 def _of_photo(folder: Path, row: dict, detectors: tuple[Detector, Detector | None]) -> None:
@@ -149,17 +150,16 @@ def _judge_of(row: dict, detectors: tuple[Detector, Detector | None]) -> Detecto
     return next((one for one in detectors if one and one.id == row["detector"]), detectors[0])
 
 
-def _of_video(folder: Path, video: Path, videos: VideoJudge) -> None:
-    """Write the marked video, and its most suspicious face as a picture."""
-    shown = videos.shown[str(video)]
+def _of_video(folder: Path, task: Task, shown: VideoShown) -> None:
+    """Write the most suspicious face as a picture, and what a marked video is drawn from: drawing takes as long as judging, and
+    the verdict does not wait for it.
+    """
     track, _, p_fakes = shown.tracks[0]
     if track.thumbnails:
         _, worst = max(track.thumbnails, key=lambda one: p_fakes[one[0]])
         write_bytes(folder / PICTURE, worst)
-    marked = folder / MARKED
-    partial = marked.with_name("partial-" + MARKED)
-    annotate(video, partial, shown, videos.options)
-    partial.replace(marked)
+    if task.marked:
+        write_tracks(folder / TRACKS, shown)
 
 
 def write_report(target: Path, files: list[tuple[dict, Path]], choice: str, panel: Panel) -> None:

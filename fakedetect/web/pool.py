@@ -21,7 +21,7 @@ from fakecore.errors import UserError
 from fakecore.media.videofiles import SUFFIXES
 from fakedetect.web.choices import Choice
 from fakedetect.web.settings import ServeSettings
-from fakedetect.web.tasks import Task, failed_row
+from fakedetect.web.tasks import MARKED, Task, failed_row
 
 BATCH_S = 0.01
 _MOST_BATCH = 32
@@ -46,7 +46,7 @@ class Ticket:
     with (frames, expected).
     """
 
-    task: Task | None  # None: a heat map or a report
+    task: Task | None  # None: a heat map, a report or a marked video
     request: dict[str, Any]
     answer: asyncio.Future[dict]
     on_start: Callable[[], Awaitable[bool]] | None = None
@@ -61,7 +61,7 @@ class Ticket:
     @property
     def is_slow(self) -> bool:
         """Whether it looks like a video: videos never occupy all workers."""
-        return self.task is not None and self.task.path.endswith(tuple(SUFFIXES))
+        return self.task.path.endswith(tuple(SUFFIXES)) if self.task else self.request["what"] == MARKED
 
 
 class Pool:
@@ -128,10 +128,23 @@ class Pool:
 
     async def make(self, name: str, what: str, **asked: Any) -> str | None:
         """Let a worker write a heat map or a report, see `worker`; return why it cannot, or None."""
-        request = {"id": name, "what": what, **asked}
-        ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), alone=True)
+        ticket = Ticket(None, {"id": name, "what": what, **asked}, asyncio.get_running_loop().create_future())
         await self._put(ticket, first=True)
         return (await ticket.answer).get("error")
+
+    async def draw(
+        self,
+        name: str,
+        results: str,
+        video: str,
+        on_start: Callable[[], Awaitable[bool]],
+        on_progress: Callable[[int, int], None],
+    ) -> Ticket:
+        """Let a marked video be drawn, after all that waits; the result of the ticket's `answer` has the `error`, if any."""
+        request = {"id": name, "what": MARKED, "results": results, "video": video}
+        ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), on_start, on_progress)
+        await self._put(ticket)
+        return ticket
 
     async def _put(self, ticket: Ticket, *, first: bool = False) -> None:
         async with self._news:
@@ -228,14 +241,15 @@ class Pool:
         self.counts["batches"] += 1
         begin, is_late = time.monotonic(), False
         self.running |= {one.id: worker for one in batch}
-        why = "judging it ended the process: it needs too much memory, or the file is malicious"
+        doing = "judging it" if batch[0].task else "drawing it" if batch[0].is_slow else "making it"
+        why = f"{doing} ended the process: it needs too much memory, or the file is malicious"
         try:
             async with asyncio.timeout(self._settings.max_s):
                 await worker.judge(batch)
         except TimeoutError:
             self.counts["timeouts"] += 1
             is_late = True
-            why = f"judging took longer than {self._settings.max_s:g} s, the limit of this server"
+            why = f"{doing} took longer than {self._settings.max_s:g} s, the limit of this server"
             raise _WorkerDied from None
         finally:
             self._slow -= slow
@@ -248,10 +262,10 @@ class Pool:
 
     @staticmethod
     async def _may_start(ticket: Ticket) -> bool:
-        if ticket.on_start and not await ticket.on_start() and ticket.task:
-            ticket.answer.set_result(
-                failed_row(ticket.task.name, "the server or a worker ended each time it was judged")
-            )
+        if ticket.on_start and not await ticket.on_start():
+            why = "the server or a worker ended each time it was " + ("judged" if ticket.task else "drawn")
+            if not ticket.answer.done():  # cancelled meanwhile
+                ticket.answer.set_result(failed_row(ticket.task.name if ticket.task else "", why))
             return False
         return True
 

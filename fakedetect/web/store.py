@@ -3,7 +3,7 @@
 A job is accepted in one transaction, when its files are on disk. States of a file: `queued` -> `running` -> `done`. A server
 that starts puts back what was `running` to `queued`: nothing of it was shown to anyone. The row of a result and the state
 `done` are written in one transaction, so a file is judged once in the eyes of the caller. A job is `done` when all its files
-are; deleting removes it whole.
+are; deleting removes it whole. A marked video is drawn after the result: its state is `marked` of the file.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ MIGRATIONS = (
     );
     CREATE INDEX files_of_state ON files (state) WHERE state != 'done';
     """,
+    "ALTER TABLE files ADD COLUMN marked TEXT; ALTER TABLE files ADD COLUMN marked_error TEXT;",
 )
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a job; `upload` is its path below the data folder, `result` its row once it is done."""
+    """One file of a job; `upload` is its path below the data folder, `result` its row once it is done. `marked` is the state of
+    its marked video: None (there is none), "waiting", "drawing", "ready" or "failed", with `marked_error`.
+    """
 
     job: str
     place: int
@@ -53,6 +56,13 @@ class StoredFile:
     state: str
     starts: int
     result: dict | None
+    marked: str | None = None
+    marked_error: str | None = None
+
+    @property
+    def is_undrawn(self) -> bool:
+        """Whether its marked video is still to come."""
+        return self.marked in ("waiting", "drawing")
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,11 @@ class Job:
         if self.finished is not None:
             return "done"
         return "queued" if all(file.state == "queued" for file in self.files) else "running"
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether a marked video is still to come."""
+        return any(file.is_undrawn for file in self.files)
 
 
 class KeyReused(Exception):
@@ -190,6 +205,14 @@ class Store:
         )
         return [_file(row) for row in rows]
 
+    def undrawn(self) -> list[StoredFile]:
+        """Return the files whose marked video was not drawn when the last server ended, oldest first."""
+        rows = self._connection.execute(
+            "SELECT files.* FROM files JOIN jobs ON jobs.id = files.job WHERE marked IN ('waiting', 'drawing') "
+            "ORDER BY created, place"
+        )
+        return [_file(row) for row in rows]
+
     def start(self, job: str, place: int) -> bool:
         """Record that a file is being judged; return False if it was started too often, and is given up."""
         with self._transaction() as connection:
@@ -199,17 +222,36 @@ class Store:
             row = connection.execute("SELECT starts FROM files WHERE job = ? AND place = ?", (job, place)).fetchone()
         return row is None or row["starts"] <= _MOST_STARTS
 
-    def finish(self, job: str, place: int, result: dict) -> None:
-        """Record the result of a file, and that the job is done if it was the last one. The job may be deleted already."""
+    def finish(self, job: str, place: int, result: dict, *, draw: bool = False) -> None:
+        """Record the result of a file, with `draw` that its marked video is to be drawn, and that the job is done if it was the
+        last one. The job may be deleted already.
+        """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE files SET state = 'done', result = ? WHERE job = ? AND place = ?",
-                (json.dumps(result), job, place),
+                "UPDATE files SET state = 'done', result = ?, marked = ?, starts = 0 WHERE job = ? AND place = ?",
+                (json.dumps(result), "waiting" if draw else None, job, place),
             )
             connection.execute(
                 "UPDATE jobs SET finished = ? WHERE id = ? AND finished IS NULL AND NOT EXISTS "
                 "(SELECT 1 FROM files WHERE job = ? AND state != 'done')",
                 (time.time(), job, job),
+            )
+
+    def start_drawing(self, job: str, place: int) -> bool:
+        """Record that a marked video is being drawn; return False if it was started too often, or its job was deleted."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET marked = 'drawing', starts = starts + 1 WHERE job = ? AND place = ?", (job, place)
+            )
+            row = connection.execute("SELECT starts FROM files WHERE job = ? AND place = ?", (job, place)).fetchone()
+        return row is not None and row["starts"] <= _MOST_STARTS
+
+    def finish_drawing(self, job: str, place: int, error: str | None) -> None:
+        """Record that a marked video is ready, or why there is none."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET marked = ?, marked_error = ? WHERE job = ? AND place = ?",
+                ("failed" if error else "ready", error, job, place),
             )
 
     def delete(self, job: str) -> None:

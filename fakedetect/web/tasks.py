@@ -10,11 +10,14 @@ from fakedetect.scoring.columns import COLUMNS
 # What is kept of a file, by name, in the folder of its results.
 PICTURE, MARKED, SECTION, JUDGED = "picture.jpg", "marked.mp4", "section.json", "judged.png"
 HEAT, REPORT = "heat.jpg", "report.html"  # made when they are asked for; that of a whole job is in its folder
+TRACKS = "tracks.json"  # what MARKED is drawn from, until it is
 
 
 @dataclass(frozen=True)
 class Task:
-    """A file to judge. `name` stands for it in the row; pictures are written to the folder `results`, if one is given."""
+    """A file to judge. `name` stands for it in the row; pictures are written to the folder `results`, if one is given. With
+    `marked`, its tracks are kept there, so that a marked video can be drawn.
+    """
 
     id: str
     path: str
@@ -23,6 +26,7 @@ class Task:
     stability: bool = False
     whole_frame: bool = False
     results: str | None = None
+    marked: bool = False
 
     @property
     def kind(self) -> tuple:

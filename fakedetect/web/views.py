@@ -60,6 +60,10 @@ class FileView:
     provenance: dict[str, Any] | None = None
     has_picture: bool = False
     has_video: bool = False
+    marked: str | None = (
+        None  # state of the marked video: "waiting", "drawing", "ready", "failed"; None: none was asked for
+    )
+    marked_error: str | None = None
     has_report: bool = False
     has_heat: bool = False
     p_fake: str = ""
@@ -104,6 +108,10 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         video=_video(row) if row["kind"] == "video" else None,
         judge=_judge_of(row, job, detectors),
         has_video=(results / MARKED).is_file(),
+        marked=file.marked,
+        marked_error=_sentence(f"the marked video could not be made: {file.marked_error}")
+        if file.marked_error
+        else None,
         has_report=True,
         has_heat=(results / JUDGED).is_file(),
     )
@@ -233,6 +241,7 @@ class JobView:
     judged: int
     summary: str
     counts: list[tuple[str, str]]  # (outcome, text)
+    is_drawing: bool  # whether marked videos are still to come
 
     @property
     def is_done(self) -> bool:
@@ -258,6 +267,7 @@ def job_view(job: Job, keep_h: float) -> JobView:
         judged=judged,
         summary=_summary(judged, len(job.files)),
         counts=counts,
+        is_drawing=job.is_drawing,
     )
 
 

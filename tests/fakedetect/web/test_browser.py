@@ -201,6 +201,8 @@ def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
     line = page.locator("svg .line").get_attribute("points").split()
     assert len(line) == len(row["timeline"]) > 1
     assert page.locator("article tbody th[scope=row]").count() == len(row["tracks"]) >= 1
+    while page.locator("video").count() == 0:  # it is drawn after the verdict is shown
+        page.reload()
     until(page, "document.querySelector('video').duration > 4")
     page.reload()
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1

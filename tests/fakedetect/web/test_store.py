@@ -40,6 +40,23 @@ def test_a_file_is_given_up_after_three_starts(tmp_path):
     assert store.start(job, 1), "each file is counted for itself"
 
 
+def test_a_marked_video_is_drawn_after_its_verdict_and_resumed(tmp_path):
+    store = Store(tmp_path)
+    job = accept(store)
+    store.finish(job, 0, {"path": "a.jpg"}, draw=True)
+    store.finish(job, 1, {"path": "b.jpg"})
+    assert (store.job(job).state, store.job(job).is_drawing) == ("done", True)
+    store = reopened(store)
+    assert [file.upload for file in store.undrawn()] == [f"{job}/a.jpg"] and not store.unfinished()
+    assert [store.start_drawing(job, 0) for _ in range(4)] == [True, True, True, False]
+    store.finish_drawing(job, 0, "it is too long")
+    assert [(file.marked, file.marked_error) for file in store.job(job).files] == [
+        ("failed", "it is too long"),
+        (None, None),
+    ]
+    assert not store.start_drawing("deleted", 0)
+
+
 def test_a_failed_acceptance_leaves_no_job(tmp_path):
     store = Store(tmp_path)
 
