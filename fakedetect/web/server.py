@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import socket
 from contextlib import suppress
@@ -15,9 +14,9 @@ from fakedetect.web.settings import ServeSettings
 try:
     import uvicorn
     import uvloop  # noqa: F401  uvicorn takes it where it is installed
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from fakedetect.web.app import create_app
+    from fakedetect.web.protocol import SILENCE_S, LimitedProtocol
 except ModuleNotFoundError as error:
     raise UserError(
         "serve needs further packages",
@@ -25,30 +24,8 @@ except ModuleNotFoundError as error:
         remedy="Install them: pip install 'fakelab[serve]'.",
     ) from None
 
-_SILENCE_S = 20  # of a connection that does not send its request, or sends no further one
 _SHUTDOWN_S = 5  # for requests that are being answered
 _BACKLOG = 1024
-
-
-class _ImpatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also closes connections whose first request does not come."""
-
-    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
-        super().connection_made(transport)
-        self._first = asyncio.get_running_loop().call_later(_SILENCE_S, self._give_up)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.cycle is not None:  # a request came: from now on, uvicorn's own time limit holds
-            self._first.cancel()
-
-    def _give_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._first.cancel()
-        super().connection_lost(error)
 
 
 def run(settings: ServeSettings, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -62,12 +39,12 @@ def run(settings: ServeSettings, certificate: Path | None = None, key: Path | No
     listening = _listen(settings)
     config = uvicorn.Config(
         create_app(settings),
-        http=_ImpatientProtocol,
+        http=LimitedProtocol,
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=_SILENCE_S,
+        timeout_keep_alive=SILENCE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
         ssl_certfile=certificate,
         ssl_keyfile=str(key) if key else None,

@@ -1,6 +1,7 @@
 """A real server: the rows of `score`, jobs that survive kill -9, limits, and files that end their worker."""
 
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -211,6 +212,40 @@ def test_connections_that_send_nothing_or_rubbish_change_nothing(server, photos)
             idle.sendall((b"", b"POST /v1/score HTTP/1.1\r\nHost: ", b"\x00\xff rubbish\r\n\r\n")[number % 3])
         rows = server.post("/v1/score", photos[1], stability="false").json()["results"]
         assert rows[0]["status"] == "ok"
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+CHUNKED = b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=a\r\n"
+CHUNKED += b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        pytest.param(GET, b"X-n: yyy\r\n", id="headers"),
+        pytest.param(GET + b"X: ", b"y", id="one value"),
+        pytest.param(b"GET /", b"y", id="path"),
+        pytest.param(CHUNKED + b"0\r\n", b"X-n: yyy\r\n", id="trailers"),
+        pytest.param(CHUNKED + b"0\r\nX: ", b"y", id="one trailer"),
+        pytest.param(CHUNKED + b"1;", b"y", id="chunk extension"),
+        pytest.param(GET + b"\r\n" + GET, b"X-n: yyy\r\n", id="second request"),
+    ],
+)
+def test_headers_without_end_are_refused(server, head, more):
+    host, port = server.url.removeprefix("http://").split(":")
+    piece, answer = more * (20_000 // len(more)), b""
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head)
+        sent = 0
+        while sent < 50_000_000 and b" 431 " not in answer:
+            try:
+                connection.sendall(piece)
+                sent += len(piece)
+            except OSError:  # closed
+                break
+            if select.select([connection], [], [], 0.01)[0]:
+                answer += connection.recv(65_536)
+    assert sent < 1_000_000 and (b" 431 " in answer or sent > 60_000)
 
 
 def test_operation(server, fakelab):
