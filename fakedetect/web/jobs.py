@@ -188,26 +188,29 @@ class Jobs:
         self._listeners.setdefault(name, set()).add(queue)
         try:
             job = await self.job(name)
+            undrawn = {file.place for file in job.files if file.is_undrawn} if job else set()
             for file in job.files if job else ():
                 yield {"event": "file", "place": file.place, "state": file.state}
                 if file.marked:
                     yield {"event": "marked", "place": file.place, "state": file.marked}
-            is_done = False
-            while job:
-                if job.finished is not None and not is_done:
-                    is_done = True
-                    yield {"event": "done"}
-                if is_done and not job.is_drawing:
-                    return
+            is_done = job is None or job.finished is not None
+            if is_done:
+                yield {"event": "done" if job else "deleted"}
+            while undrawn or not is_done:
                 try:
                     event = await asyncio.wait_for(queue.get(), 15)
                 except TimeoutError:
                     event = None
-                if event is None or event["event"] not in ("done", "deleted"):
-                    yield event
-                if event and event["event"] in ("done", "marked", "deleted"):
-                    job = await self.job(name)
-            yield {"event": "deleted"}
+                kind = event and event["event"]
+                if kind == "done" and is_done:
+                    continue  # it was read from the database, too
+                yield event
+                if kind == "marked":
+                    (undrawn.discard if event["state"] in ("ready", "failed") else undrawn.add)(event["place"])
+                elif kind == "done":
+                    is_done = True
+                elif kind == "deleted":
+                    return
         finally:
             self._listeners[name].discard(queue)
             if not self._listeners[name]:

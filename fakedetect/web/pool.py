@@ -82,6 +82,7 @@ class Pool:
         self._slow = 0  # videos that are being judged
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._alive: set[_Worker] = set()  # those that have loaded the detectors
         self._rate = 1.0  # files a second, smoothed
         self.detectors: list[dict[str, Any]] = []  # as GET /v1/detectors shows them, the default first
         self.running: dict[str, _Worker] = {}  # by the id of the task
@@ -101,8 +102,8 @@ class Pool:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a worker has loaded the detectors."""
-        return bool(self.detectors)
+        """Whether a worker has loaded the detectors, and lives."""
+        return any(worker.is_alive for worker in self._alive)
 
     @property
     def queue_length(self) -> int:
@@ -171,11 +172,13 @@ class Pool:
             try:
                 try:
                     described = await worker.start()
+                    self._alive.add(worker)
                     if not self._started.done():
                         self._started.set_result(described)
                     while True:
-                        await self._judge(worker, await self._next_batch())
+                        await self._judge(worker, await self._batch_for(worker))
                 finally:
+                    self._alive.discard(worker)
                     await worker.stop()
             except UserError as error:
                 if not self._started.done():
@@ -190,6 +193,20 @@ class Pool:
                 self.counts["restarts"] += 1
                 _log.exception("error of worker %d", number)
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _batch_for(self, worker: _Worker) -> list[Ticket]:
+        """Return the next batch for a worker. Raises _WorkerDied, and takes nothing, if it dies before there is one."""
+        next_batch: asyncio.Future = asyncio.ensure_future(self._next_batch())
+        assert worker.end
+        try:
+            await asyncio.wait({next_batch, worker.end}, return_when=asyncio.FIRST_COMPLETED)
+            if not worker.end.done():
+                return next_batch.result()
+            if next_batch.done():
+                self._waiting.extendleft(reversed(next_batch.result()))
+            raise _WorkerDied
+        finally:
+            next_batch.cancel()
 
     async def _next_batch(self) -> list[Ticket]:
         """Return files of one kind, as many as fit in a batch, waiting BATCH_S for more after the first came."""
@@ -242,10 +259,13 @@ class Pool:
         begin, is_late = time.monotonic(), False
         self.running |= {one.id: worker for one in batch}
         doing = "judging it" if batch[0].task else "drawing it" if batch[0].is_slow else "making it"
-        why = f"{doing} ended the process: it needs too much memory, or the file is malicious"
+        why: str | None = f"{doing} ended the process: it needs too much memory, or the file is malicious"
         try:
             async with asyncio.timeout(self._settings.max_s):
                 await worker.judge(batch)
+        except _DiedBefore:
+            why = None
+            raise
         except TimeoutError:
             self.counts["timeouts"] += 1
             is_late = True
@@ -269,13 +289,15 @@ class Pool:
             return False
         return True
 
-    def _settle(self, batch: list[Ticket], why: str, is_late: bool) -> None:
+    def _settle(self, batch: list[Ticket], why: str | None, is_late: bool) -> None:
         """Put back what was not answered, to be judged alone, or give it up: what ended a worker while alone with it, or was
-        late while alone with it.
+        late while alone with it. Without a `why`, the files had no part in the worker's end.
         """
         for one in batch:
             if one.answer.done():
                 self.counts["judged"] += 1
+            elif why is None:
+                self._waiting.appendleft(one)
             elif one.alone or (is_late and len(batch) == 1):
                 name = one.task.name if one.task else ""
                 one.answer.set_result(failed_row(name, why))
@@ -288,12 +310,17 @@ class _WorkerDied(Exception):
     """A worker ended, was killed, or is to be."""
 
 
+class _DiedBefore(_WorkerDied):
+    """A worker ended before it took the files that it was given."""
+
+
 class _Worker:
     """One process and its pipes."""
 
     def __init__(self, number: int, config: str):
         self._number, self._config = number, config
         self._process: asyncio.subprocess.Process | None = None
+        self.end: asyncio.Future | None = None  # done when the process has ended
         self.was_ready = False
         self.batch: list[Ticket] = []
 
@@ -306,6 +333,7 @@ class _Worker:
             stdout=pipe,
             limit=_LINE_BYTES,
         )
+        self.end = asyncio.ensure_future(self._process.wait())
         try:
             async with asyncio.timeout(_START_S):
                 message = await self._read()
@@ -317,13 +345,17 @@ class _Worker:
         return message["ready"]
 
     async def judge(self, batch: list[Ticket]) -> None:
-        """Send a batch and pass on its answers. Raises _WorkerDied."""
+        """Send a batch and pass on its answers. Raises _WorkerDied; _DiedBefore if the process did not begin with the batch."""
         self.batch = batch
         by_id = {one.id: one for one in batch}
-        if batch[0].task is None:
-            await self._write({"make": batch[0].request})
-        else:
-            await self._write({"tasks": [one.request for one in batch]})
+        try:
+            if batch[0].task is None:
+                await self._write({"make": batch[0].request})
+            else:
+                await self._write({"tasks": [one.request for one in batch]})
+            await self._read()  # {"taken": true}
+        except _WorkerDied:
+            raise _DiedBefore from None
         while "idle" not in (message := await self._read()):
             ticket = by_id[message["id"]]
             if "progress" in message:
@@ -332,6 +364,11 @@ class _Worker:
             elif not ticket.answer.done():
                 ticket.answer.set_result(message["row"])
         self.batch = []
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.returncode is None
 
     def kill(self) -> None:
         """End the process at once."""
@@ -347,7 +384,8 @@ class _Worker:
             self._process.stdin.close()
             while await self._process.stdout.read(65536):  # to its end: then it is closed
                 pass
-            await self._process.wait()
+            if self.end:
+                await self.end
 
     async def _write(self, message: dict) -> None:
         assert self._process and self._process.stdin

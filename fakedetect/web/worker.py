@@ -51,6 +51,7 @@ def main() -> None:
     judge = Judge(panel, Limits(**given["limits"]), on_progress)
     for line in sys.stdin:
         request = json.loads(line)
+        _say(answers, {"taken": True})  # if this process ends before, it is not because of a file
         if "make" in request:
             _make(request["make"], panel, answers)
         else:

@@ -1,5 +1,8 @@
 """The pool with workers that only answer: batches, and what becomes of files whose worker dies or takes too long."""
 
+import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +26,10 @@ if os.path.exists("refuse"):
 print(json.dumps({"ready": [{"name": "one"}]}), flush=True)
 for line in sys.stdin:
     tasks = json.loads(line)["tasks"]
+    if os.path.exists("die") and not os.path.exists("died"):
+        open("died", "w").close()
+        os._exit(9)
+    print(json.dumps({"taken": True}), flush=True)
     for task in tasks:
         if task["name"] == "deadly" or (task["name"] == "once" and not os.path.exists("once")):
             open("once", "w").close()
@@ -83,6 +90,34 @@ def test_a_worker_that_dies_by_accident_costs_nothing(judged):
     rows, counts = judged("once")
     assert rows == [{"path": "once", "batch": 1}]
     assert counts["restarts"] == 1
+
+
+def test_a_worker_that_died_before_it_took_files_is_no_reason_against_them(judged, tmp_path):
+    (tmp_path / "die").touch()
+    rows, counts = judged("a", "b")
+    assert [row["batch"] for row in rows] == [2, 2] and counts["restarts"] == 1, "they were not judged alone"
+
+
+def test_idle_workers_that_die_are_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> None:
+        pool = Pool(ServeSettings(Path("data"), workers=2), [Choice("one", "one")])
+        try:
+            await pool.start()
+            while len(pool._alive) < 2:
+                await asyncio.sleep(0.01)
+            for worker in pool._alive:
+                os.kill(worker._process.pid, signal.SIGKILL)
+            while pool.is_ready:
+                await asyncio.sleep(0.001)
+            assert (await (await pool.submit(Task("1", "a", "a", "one"))).answer)["path"] == "a"
+            assert pool.is_ready and pool.counts["restarts"] == 2
+        finally:
+            await pool.stop()
+
+    uvloop.run(run())
 
 
 def test_a_file_that_takes_too_long_is_given_up(judged):
