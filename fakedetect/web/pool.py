@@ -184,6 +184,8 @@ class Pool:
                 if not self._started.done():
                     self._started.set_exception(error)
                     return
+                if self._started.exception():
+                    return  # the server ends, and says why
                 _log.error("worker %d does not start: %s", number, error)
                 await asyncio.sleep(_PAUSE_S)
             except _WorkerDied:

@@ -115,9 +115,13 @@ class Store:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate()
+            (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found.splitlines()[-1])
         except sqlite3.DatabaseError as error:
             self._lock.close()
-            raise UserError(f"{data / 'jobs.sqlite'} is damaged", got=error, remedy="Choose another --data.") from None
+            remedy = "Choose another --data, or restore the folder from a backup."
+            raise UserError(f"{data / 'jobs.sqlite'} is damaged", got=error, remedy=remedy) from None
 
     def close(self) -> None:
         """Close the database and let another server use the folder."""

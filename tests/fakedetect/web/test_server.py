@@ -257,5 +257,19 @@ def test_operation(server, fakelab):
     assert taken.returncode == 2 and "cannot listen" in taken.stderr
     busy = fakelab("serve", "--check", "--data", server.data)
     assert busy.returncode == 2 and "in use by another server" in busy.stderr
-    open_door = fakelab("serve", "--host", "0.0.0.0")
-    assert open_door.returncode == 2 and "--token-file" in open_door.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--host", "0.0.0.0"), "--token-file"),
+        (("--detector", "nowhere"), "nowhere is not a detector"),
+        (("--certificate", "junk.pem", "--key", "junk.pem"), "--certificate junk.pem is no certificate"),
+        (("--certificate", "nowhere.pem", "--key", "junk.pem"), "nowhere.pem cannot be read"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line(fakelab, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    Path("junk.pem").write_text("junk")
+    refused = fakelab("serve", "--port", 0, "--data", tmp_path / "data", *words)
+    assert refused.returncode == 2 and said in refused.stderr and refused.stderr.count("\n") == 1

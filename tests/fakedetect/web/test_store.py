@@ -111,8 +111,14 @@ def test_a_newer_database_is_refused_and_an_older_one_migrated(tmp_path):
         Store(tmp_path)
 
 
-def test_a_damaged_database_is_named(tmp_path):
-    (tmp_path / "jobs.sqlite").write_bytes(b"no database at all" * 100)
+@pytest.mark.parametrize("where", [0, 8192])
+def test_a_damaged_database_is_named(tmp_path, where):
+    store = Store(tmp_path)
+    accept(store)
+    store.close()
+    with (tmp_path / "jobs.sqlite").open("r+b") as file:
+        file.seek(where)
+        file.write(b"\xff" * 3000)
     with pytest.raises(UserError, match="damaged"):
         Store(tmp_path)
 
