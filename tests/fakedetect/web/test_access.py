@@ -90,10 +90,26 @@ def test_a_session_lasts_as_long_as_its_token(tmp_path, guarded):
     assert guarded.client(request(cookie=value)).owner == "token ann"
     with pytest.raises(Problem):
         guarded.client(request(cookie=value[:-1] + ("0" if value[-1] != "0" else "1")))
-    (tmp_path / "tokens").write_text(f"bob {OTHER}\n")
-    withdrawn = Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens"))
-    with pytest.raises(Problem):
-        withdrawn.client(request(cookie=value))
+    for lines in (f"bob {OTHER}\n", f"ann {OTHER}\n"):  # withdrawn, or changed
+        (tmp_path / "tokens").write_text(lines)
+        with pytest.raises(Problem):
+            Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens")).client(request(cookie=value))
+
+
+def test_a_session_that_was_ended_is_of_no_use(tmp_path, guarded):
+    cookies = []
+    for _ in range(2):
+        answer = Response()
+        guarded.sign_in(answer, LONG, secure=True)
+        cookies.append(answer.headers["set-cookie"].partition(";")[0])
+    guarded.sign_out(request(cookie=cookies[0]), Response())
+    guarded.sign_out(request(cookie="fakelab_session=forged"), Response())
+    again = Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens"))
+    for access in (guarded, again):
+        assert access.client(request(cookie=cookies[1])).owner == "token ann", "other browsers stay signed in"
+        with pytest.raises(Problem):
+            access.client(request(cookie=cookies[0]))
+    assert len((tmp_path / "signed-out").read_text().splitlines()) == 1, "only who is signed in can add to it"
 
 
 def test_signatures_expire_and_survive_a_restart(tmp_path):
@@ -104,6 +120,10 @@ def test_signatures_expire_and_survive_a_restart(tmp_path):
         assert Signer(tmp_path).read(wrong, 60) is None
     assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
     assert SESSION not in value
+    assert Signer(tmp_path).read(value, 60, b"token") is None
+    (tmp_path / "secret").write_bytes(b"")
+    with pytest.raises(UserError, match="has 0 bytes; 32 are expected"):
+        Signer(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +150,11 @@ def test_foreign_hosts_and_pages_are_refused(tmp_path, method, headers, status):
     async def ok(request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")
 
-    app = Guard(Starlette(routes=[Route("/", ok, methods=["GET", "POST", "DELETE"])]), ServeSettings(tmp_path))
+    routes = [Route(path, ok, methods=["GET", "POST", "DELETE"]) for path in ("/", "/readyz")]
+    app = Guard(Starlette(routes=routes), ServeSettings(tmp_path))
     answer = TestClient(app).request(method, "/", headers={"host": "127.0.0.1:8000"} | headers)
+    health = TestClient(app).get("/readyz", headers={"host": "127.0.0.1:8000"} | headers)
+    assert health.status_code == 200, "a container's health check does not know the host names"
     assert answer.status_code == status
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
