@@ -9,26 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from fakecore.errors import UserError
-from fakecore.media.videofiles import SUFFIXES
 from fakedetect.web.choices import Choice
+from fakedetect.web.process import DiedBefore, Ticket, Worker, WorkerDied
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tasks import MARKED, Task, failed_row
 
 BATCH_S = 0.01
 _MOST_BATCH = 32
-_LINE_BYTES = 64 * 1024 * 1024  # the row of a long video has its timeline
-_START_S = 120.0  # until the detectors are loaded
 _PAUSE_S = 1.0  # between starts of a worker that does not start
-_WORKER = (sys.executable, "-m", "fakedetect.web.worker")
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -38,30 +33,6 @@ class QueueFull(Exception):
     def __init__(self, retry_s: float):
         super().__init__()
         self.retry_s = retry_s
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A file that waits or is being judged. `on_start` is called before, and says whether to judge; `on_progress` is called
-    with (frames, expected).
-    """
-
-    task: Task | None  # None: a heat map, a report or a marked video
-    request: dict[str, Any]
-    answer: asyncio.Future[dict]
-    on_start: Callable[[], Awaitable[bool]] | None = None
-    on_progress: Callable[[int, int], None] | None = None
-    alone: bool = False
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def id(self) -> str:
-        return self.request["id"]
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether it looks like a video: videos never occupy all workers."""
-        return self.task.path.endswith(tuple(SUFFIXES)) if self.task else self.request["what"] == MARKED
 
 
 class Pool:
@@ -82,10 +53,10 @@ class Pool:
         self._slow = 0  # videos that are being judged
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
-        self._alive: set[_Worker] = set()  # those that have loaded the detectors
+        self._alive: set[Worker] = set()  # those that have loaded the detectors
         self._rate = 1.0  # files a second, smoothed
         self.detectors: list[dict[str, Any]] = []  # as GET /v1/detectors shows them, the default first
-        self.running: dict[str, _Worker] = {}  # by the id of the task
+        self.running: dict[str, Worker] = {}  # by the id of the task
         self.counts: Counter[str] = Counter()  # for /metrics: judged, batches, restarts, timeouts
 
     async def start(self) -> None:
@@ -168,7 +139,7 @@ class Pool:
         """Keep one worker alive and busy."""
         assert self._started
         while True:
-            worker = _Worker(number, self._config)
+            worker = Worker(number, self._config)
             try:
                 try:
                     described = await worker.start()
@@ -188,7 +159,7 @@ class Pool:
                     return  # the server ends, and says why
                 _log.error("worker %d does not start: %s", number, error)
                 await asyncio.sleep(_PAUSE_S)
-            except _WorkerDied:
+            except WorkerDied:
                 self.counts["restarts"] += 1
                 await asyncio.sleep(0 if worker.was_ready else _PAUSE_S)
             except Exception:  # an error of ours must not leave files waiting for a worker that nobody starts again
@@ -196,8 +167,8 @@ class Pool:
                 _log.exception("error of worker %d", number)
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _batch_for(self, worker: _Worker) -> list[Ticket]:
-        """Return the next batch for a worker. Raises _WorkerDied, and takes nothing, if it dies before there is one."""
+    async def _batch_for(self, worker: Worker) -> list[Ticket]:
+        """Return the next batch for a worker. Raises WorkerDied, and takes nothing, if it dies before there is one."""
         next_batch: asyncio.Future = asyncio.ensure_future(self._next_batch())
         assert worker.end
         try:
@@ -206,7 +177,7 @@ class Pool:
                 return next_batch.result()
             if next_batch.done():
                 self._waiting.extendleft(reversed(next_batch.result()))
-            raise _WorkerDied
+            raise WorkerDied
         finally:
             next_batch.cancel()
 
@@ -248,8 +219,8 @@ class Pool:
             self._waiting.remove(one)
         return batch
 
-    async def _judge(self, worker: _Worker, batch: list[Ticket]) -> None:
-        """Let a worker judge a batch. Raises _WorkerDied when it dies or takes too long; the rest of the batch then waits
+    async def _judge(self, worker: Worker, batch: list[Ticket]) -> None:
+        """Let a worker judge a batch. Raises WorkerDied when it dies or takes too long; the rest of the batch then waits
         again, or is given up.
         """
         batch = [one for one in batch if not one.answer.done() and await self._may_start(one)]
@@ -265,14 +236,14 @@ class Pool:
         try:
             async with asyncio.timeout(self._settings.max_s):
                 await worker.judge(batch)
-        except _DiedBefore:
+        except DiedBefore:
             why = None
             raise
         except TimeoutError:
             self.counts["timeouts"] += 1
             is_late = True
             why = f"{doing} took longer than {self._settings.max_s:g} s, the limit of this server"
-            raise _WorkerDied from None
+            raise WorkerDied from None
         finally:
             self._slow -= slow
             for one in batch:
@@ -306,100 +277,3 @@ class Pool:
             else:
                 one.alone = True
                 self._waiting.appendleft(one)
-
-
-class _WorkerDied(Exception):
-    """A worker ended, was killed, or is to be."""
-
-
-class _DiedBefore(_WorkerDied):
-    """A worker ended before it took the files that it was given."""
-
-
-class _Worker:
-    """One process and its pipes."""
-
-    def __init__(self, number: int, config: str):
-        self._number, self._config = number, config
-        self._process: asyncio.subprocess.Process | None = None
-        self.end: asyncio.Future | None = None  # done when the process has ended
-        self.was_ready = False
-        self.batch: list[Ticket] = []
-
-    async def start(self) -> list[dict]:
-        """Start the process; return what it says of its detectors."""
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *(*_WORKER, self._config),
-            stdin=pipe,
-            stdout=pipe,
-            limit=_LINE_BYTES,
-        )
-        self.end = asyncio.ensure_future(self._process.wait())
-        try:
-            async with asyncio.timeout(_START_S):
-                message = await self._read()
-        except TimeoutError:
-            raise _WorkerDied from None
-        if "refused" in message:
-            raise UserError(message["refused"])
-        self.was_ready = True
-        return message["ready"]
-
-    async def judge(self, batch: list[Ticket]) -> None:
-        """Send a batch and pass on its answers. Raises _WorkerDied; _DiedBefore if the process did not begin with the batch."""
-        self.batch = batch
-        by_id = {one.id: one for one in batch}
-        try:
-            if batch[0].task is None:
-                await self._write({"make": batch[0].request})
-            else:
-                await self._write({"tasks": [one.request for one in batch]})
-            await self._read()  # {"taken": true}
-        except _WorkerDied:
-            raise _DiedBefore from None
-        while "idle" not in (message := await self._read()):
-            ticket = by_id[message["id"]]
-            if "progress" in message:
-                if ticket.on_progress:
-                    ticket.on_progress(*message["progress"])
-            elif not ticket.answer.done():
-                ticket.answer.set_result(message["row"])
-        self.batch = []
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.returncode is None
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self._process and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def stop(self) -> None:
-        """End the process and wait for it."""
-        self.kill()
-        if self._process:
-            assert self._process.stdin and self._process.stdout
-            self._process.stdin.close()
-            while await self._process.stdout.read(65536):  # to its end: then it is closed
-                pass
-            if self.end:
-                await self.end
-
-    async def _write(self, message: dict) -> None:
-        assert self._process and self._process.stdin
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            await self._process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            raise _WorkerDied from None
-
-    async def _read(self) -> dict:
-        assert self._process and self._process.stdout
-        line = await self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise _WorkerDied
-        return json.loads(line)

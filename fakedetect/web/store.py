@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fakecore.errors import UserError
+from fakedetect.web.tokens import wrong_secret
 
 _MOST_STARTS = 3  # of one file: after so many starts of the server or of a worker that ended with it, it is given up
 # Each is applied once, in order; user_version counts them.
@@ -275,18 +277,38 @@ class Store:
     def problems(self) -> list[str]:
         """Return what is wrong with the database and with the files that it names, a line each."""
         wrong = [row[0] for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        with closing(self._connection.execute("SELECT job, upload FROM files WHERE state != 'done'")) as waiting:
-            wrong += [
-                f"the upload of a waiting file of job {job} is missing"
-                for job, upload in waiting
-                if not (self.data / upload).is_file()
-            ]
+        if why := wrong_secret(self.data):
+            wrong.append(why)
+        folder = self.data / "jobs"
+        if self.ids() and not folder.is_dir():
+            return [*wrong, f"{folder} is missing: the uploads and results of all jobs"]
+        with closing(self._connection.execute("SELECT id, options FROM jobs")) as jobs:
+            wrong += [f"the options of job {job} are damaged" for job, options in jobs if not _is_object(options)]
+        with closing(self._connection.execute("SELECT * FROM files ORDER BY job, place")) as files:
+            wrong += chain.from_iterable(map(self._problems_of, files))
         return wrong
+
+    def _problems_of(self, file: sqlite3.Row) -> Iterator[str]:
+        """Yield what is wrong with a file of a job."""
+        upload, name = self.data / file["upload"], f"file {file['place']} of job {file['job']}"
+        if upload.resolve().parent != (self.data / "jobs" / file["job"]).resolve():
+            yield f"the upload of {name} is outside the folder of its job: {file['upload']}"
+        elif (file["state"] != "done" or file["marked"] in ("waiting", "drawing")) and not upload.is_file():
+            yield f"the upload of {name}, which waits, is missing"
+        if (file["state"] == "done" or file["result"] is not None) and not _is_object(file["result"]):
+            yield f"the result of {name} is damaged"
 
     def _job(self, row: sqlite3.Row) -> Job:
         files = self._connection.execute("SELECT * FROM files WHERE job = ? ORDER BY place", (row["id"],))
         options = json.loads(row["options"])
         return Job(row["id"], row["owner"], row["created"], row["finished"], options, [_file(one) for one in files])
+
+
+def _is_object(text: str | None) -> bool:
+    try:
+        return isinstance(json.loads(text or ""), dict)
+    except ValueError:
+        return False
 
 
 def _file(row: sqlite3.Row) -> StoredFile:

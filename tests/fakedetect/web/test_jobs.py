@@ -8,6 +8,7 @@ import pytest
 import uvloop
 
 from fakedetect.web import pool as pools
+from fakedetect.web import process
 from fakedetect.web.choices import Choice
 from fakedetect.web.jobs import Jobs, Options
 from fakedetect.web.pool import Pool
@@ -84,7 +85,7 @@ def uploads(data: Path) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def workers(monkeypatch):
-    monkeypatch.setattr(pools, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", WORKER))
     monkeypatch.setattr(pools, "_PAUSE_S", 0.01)
 
 

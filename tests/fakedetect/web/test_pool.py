@@ -11,6 +11,7 @@ import uvloop
 
 from fakecore.errors import UserError
 from fakedetect.web import pool as pools
+from fakedetect.web import process
 from fakedetect.web.choices import Choice
 from fakedetect.web.pool import Pool, QueueFull
 from fakedetect.web.settings import ServeSettings
@@ -44,7 +45,7 @@ for line in sys.stdin:
 @pytest.fixture
 def judged(tmp_path, monkeypatch):
     """Judge files by name and kind, all at once; return (rows, counts)."""
-    monkeypatch.setattr(pools, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", WORKER))
     monkeypatch.setattr(pools, "_PAUSE_S", 0.01)
     monkeypatch.chdir(tmp_path)
 
@@ -99,7 +100,7 @@ def test_a_worker_that_died_before_it_took_files_is_no_reason_against_them(judge
 
 
 def test_idle_workers_that_die_are_started_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(pools, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", WORKER))
     monkeypatch.chdir(tmp_path)
 
     async def run() -> None:
