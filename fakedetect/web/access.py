@@ -67,9 +67,24 @@ class Access:
     def uploader(self, request: Request) -> Client:
         """Return who sent a request with files. Raises Problem 429 if the client sent too many of late."""
         client = self.writer(request)
-        if self._per_minute:
-            self._count(client.owner if self.tokens else request.client.host if request.client else "")
+        self.count(client, request)
         return client
+
+    def count(self, client: Client, request: Request) -> None:
+        """Take one request of a client's allowance, which fills up within a minute (a token bucket). Raises Problem 429 if
+        nothing is left of it.
+        """
+        if not self._per_minute:
+            return
+        name = client.owner if self.tokens else request.client.host if request.client else ""
+        now = time.monotonic()
+        before, left = self._recent.pop(name, (now, float(self._per_minute)))
+        left = min(self._per_minute, left + (now - before) * self._per_minute / 60) - 1
+        self._recent[name] = (now, max(left, -1.0))
+        while len(self._recent) > 10_000:
+            self._recent.pop(next(iter(self._recent)))
+        if left < 0:
+            raise Problem(429, "Too many requests of this client. Slow down.", retry_s=60 / self._per_minute)
 
     def may_see(self, client: Client, owner: str) -> bool:
         """Return whether a client may see and delete the jobs of an owner."""
@@ -104,17 +119,6 @@ class Access:
         if self.tokens and self._session(self.tokens, request):
             self._ended.add(request.cookies[SESSION], SESSION_S)
         response.delete_cookie(SESSION, httponly=True, samesite="strict")
-
-    def _count(self, name: str) -> None:
-        """Take one request of a client's allowance, which fills up within a minute (a token bucket)."""
-        now = time.monotonic()
-        before, left = self._recent.pop(name, (now, float(self._per_minute)))
-        left = min(self._per_minute, left + (now - before) * self._per_minute / 60) - 1
-        self._recent[name] = (now, max(left, -1.0))
-        while len(self._recent) > 10_000:
-            self._recent.pop(next(iter(self._recent)))
-        if left < 0:
-            raise Problem(429, "Too many requests of this client. Slow down.", retry_s=60 / self._per_minute)
 
 
 class Guard:

@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +19,9 @@ from fakedetect.scoring.columns import COLUMNS, csv_row
 from fakedetect.web import examples
 from fakedetect.web.access import ANYONE, Access
 from fakedetect.web.jobs import Jobs, Options
-from fakedetect.web.pool import Pool, Ticket
+from fakedetect.web.pool import Pool
 from fakedetect.web.problems import FieldProblem, Problem
+from fakedetect.web.process import Ticket
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tasks import MARKED, PICTURE, Task
@@ -118,22 +120,22 @@ def as_csv(rows: list[dict]) -> str:
 async def score_now(service: Service, request: Request) -> list[dict]:
     """Judge the files of a request and return their rows. Raises Problem."""
     service.access.uploader(request)
-    await service.jobs.check_room(1)
+    await service.jobs.check_room()
     received = await receive(request, service.jobs.incoming, service.settings)
     tickets: list[Ticket] = []
     try:
         options = service.options({**request.query_params, **received.fields})
-        await service.jobs.check_room(len(received.files))
-        for one in received.files:
-            task = Task(
-                secrets.token_hex(8),
-                str(one.path),
-                one.name,
-                options.detector,
-                options.tested(len(received.files)),
-                options.whole_frame,
-            )
-            tickets.append(await service.pool.submit(task))
+        async with service.jobs.room(len(received.files)) as room:
+            for one in received.files:
+                task = Task(
+                    secrets.token_hex(8),
+                    str(one.path),
+                    one.name,
+                    options.detector,
+                    options.tested(len(received.files)),
+                    options.whole_frame,
+                )
+                tickets.append(await service.pool.submit(task, room=room))
         return await _unless_gone(request, asyncio.gather(*(ticket.answer for ticket in tickets)))
     finally:
         for ticket in tickets:
@@ -245,9 +247,11 @@ def _result_routes(router: APIRouter, service: Service) -> None:
         return JSONResponse({"results": rows})
 
     @router.get("/jobs/{name}/report.html", tags=["jobs"], response_class=FileResponse, responses=_REPORT)
-    async def show_job_report(name: str, client: Reader) -> FileResponse:
+    async def show_job_report(request: Request, name: str, client: Reader) -> FileResponse:
         """Return one report page of all files of a job that is done, to be kept."""
-        path = await service.jobs.report(await service.seen(client, name))
+        path = await service.jobs.report(
+            await service.seen(client, name), partial(service.access.count, client, request)
+        )
         return FileResponse(path, media_type=_HTML, filename="report.html")
 
 
@@ -284,10 +288,10 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
     @router.get(
         "/jobs/{name}/files/{place}/report.html", tags=["pictures"], response_class=FileResponse, responses=_REPORT
     )
-    async def show_report(name: str, place: int, client: Reader) -> FileResponse:
+    async def show_report(request: Request, name: str, place: int, client: Reader) -> FileResponse:
         """Return the report page of a file, to be kept."""
         job = await service.seen(client, name)
-        path = await jobs.report(job, file_of(job, place).place)
+        path = await jobs.report(job, partial(service.access.count, client, request), file_of(job, place).place)
         return FileResponse(path, media_type=_HTML, filename=f"report-{place + 1}.html")
 
     @router.get(
@@ -296,10 +300,10 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         response_class=FileResponse,
         responses=examples.file("image/jpeg"),
     )
-    async def show_heat(name: str, place: int, client: Reader) -> FileResponse:
+    async def show_heat(request: Request, name: str, place: int, client: Reader) -> FileResponse:
         """Return a heat map of the pixels that decided: where the score is most sensitive. It is attention, not proof."""
         job = await service.seen(client, name)
-        path = await jobs.heat(job, file_of(job, place))
+        path = await jobs.heat(job, file_of(job, place), partial(service.access.count, client, request))
         return FileResponse(path, media_type="image/jpeg")
 
 
@@ -307,7 +311,7 @@ async def accept(
     service: Service, request: Request, client: Client, key: str | None = None, **defaults: str
 ) -> tuple[Job, bool]:
     """Receive the files of a request as a job; `defaults` hold for the fields that it does not have. Raises Problem."""
-    await service.jobs.check_room(1)
+    await service.jobs.check_room()
     received = await receive(request, service.jobs.incoming, service.settings, lasting=True)
     try:
         options = service.options({**defaults, **request.query_params, **received.fields})

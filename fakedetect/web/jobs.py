@@ -13,14 +13,15 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fakedetect.web.pool import Pool, QueueFull, Ticket
+from fakedetect.web.pool import Pool, QueueFull, Room
 from fakedetect.web.problems import Problem
+from fakedetect.web.process import Ticket
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, KeyReused, Store, StoredFile
 from fakedetect.web.tasks import HEAT, REPORT, TRACKS, Task
@@ -94,7 +95,6 @@ class Jobs:
         """Accept the files of a request as a job; return it, and whether it is new: with the idempotency `key` of an earlier
         equal request, that job is returned. Raises Problem.
         """
-        await self.check_room(len(received.files))
         digest = await asyncio.to_thread(_digest, options, received) if key is not None else ""
 
         def claim(name: str) -> list[str]:
@@ -109,23 +109,37 @@ class Jobs:
 
         files = [(one.name, "", one.size) for one in received.files]
         add = partial(self._store.add, owner, vars(options), files, key=key, digest=digest, claim=claim)
-        try:
-            name, is_new = await self._in_database(add)
-        except KeyReused:
-            raise Problem(422, "This Idempotency-Key was used for another request. Choose a new one.") from None
-        job = await self._in_database(self._store.job, name)
-        assert job
-        if is_new:
-            for file in job.files:
-                await self._submit(job, file)
-        return job, is_new
+        async with self.room(len(received.files)) as room:
+            try:
+                name, is_new = await self._in_database(add)
+            except KeyReused:
+                raise Problem(422, "This Idempotency-Key was used for another request. Choose a new one.") from None
+            job = await self._in_database(self._store.job, name)
+            assert job
+            if is_new:
+                for file in job.files:
+                    await self._submit(job, file, room)
+            return job, is_new
 
-    async def check_room(self, files: int) -> None:
-        """Raise Problem if so many files more cannot wait, or the data folder is full."""
-        try:
-            self._pool.check_room(files)
-        except QueueFull as full:
-            raise Problem(429, "Too many files wait. Try again later.", retry_s=full.retry_s) from None
+    @asynccontextmanager
+    async def room(self, files: int) -> AsyncIterator[Room]:
+        """Keep room in the queue for files that are about to be submitted. Raises Problem if so many more cannot wait, or the
+        data folder is full.
+        """
+        await self._check_storage()
+        with ExitStack() as kept:
+            try:
+                room = kept.enter_context(self._pool.room(files))
+            except QueueFull as full:
+                raise Problem(429, "Too many files wait. Try again later.", retry_s=full.retry_s) from None
+            yield room
+
+    async def check_room(self) -> None:
+        """Raise Problem if no file can wait, or the data folder is full: called before a request is received."""
+        async with self.room(1):
+            pass
+
+    async def _check_storage(self) -> None:
         now = time.monotonic()
         if now - self._size[0] > 10:
             self._size = now, await asyncio.to_thread(_size_of, self._settings.data)
@@ -154,26 +168,30 @@ class Jobs:
         """Return the folder of what a page shows of a file."""
         return self._folder / job.id / str(place)
 
-    async def heat(self, job: Job, file: StoredFile) -> Path:
-        """Return the heat map of a judged photo, made at the first request. Raises Problem where there is none."""
+    async def heat(self, job: Job, file: StoredFile, allow: Callable[[], None]) -> Path:
+        """Return the heat map of a judged photo, made at the first request if `allow` raises nothing. Raises Problem where
+        there is none.
+        """
         results = self.results(job, file.place)
         if not (results / HEAT).is_file():
             if not file.result or file.result["status"] != "ok" or file.result["kind"] != "image":
                 raise Problem(404, "There is a heat map of judged photos only.")
+            allow()
             asked = {"results": str(results), "row": file.result, "choice": job.options["detector"]}
             if why := await self._pool.make(f"heat {job.id} {file.place}", HEAT, **asked):
                 raise Problem(404, f"{why}.")
         return results / HEAT
 
-    async def report(self, job: Job, place: int | None = None) -> Path:
-        """Return the report of a judged file, or of all files of a job, made at the first request. Raises Problem where there
-        is none yet.
+    async def report(self, job: Job, allow: Callable[[], None], place: int | None = None) -> Path:
+        """Return the report of a judged file, or of all files of a job, made at the first request if `allow` raises nothing.
+        Raises Problem where there is none yet.
         """
         files = [one for one in job.files if place is None or one.place == place]
         if not all(one.result for one in files):
             raise Problem(409, "The job is not done yet.", state=job.state)
         target = (self._folder / job.id if place is None else self.results(job, files[0].place)) / REPORT
         if not target.is_file():
+            allow()
             judged = [(one.result, str(self.results(job, one.place))) for one in files]
             asked = {"target": str(target), "files": judged, "choice": job.options["detector"]}
             if why := await self._pool.make(f"report {job.id} {place}", REPORT, **asked):
@@ -221,7 +239,7 @@ class Jobs:
             with suppress(asyncio.QueueFull):
                 queue.put_nowait(event)
 
-    async def _submit(self, job: Job, file: StoredFile) -> None:
+    async def _submit(self, job: Job, file: StoredFile, room: Room | None = None) -> None:
         options = Options(**job.options)
         task = Task(
             id=f"{job.id} {file.place}",
@@ -244,7 +262,7 @@ class Jobs:
                 job.id, {"event": "progress", "place": file.place, "analysed": analysed, "expected": expected}
             )
 
-        ticket = await self._pool.submit(task, on_start, on_progress)
+        ticket = await self._pool.submit(task, on_start, on_progress, room)
         self._tickets[job.id, file.place] = ticket
         self._keep(self._finish(job.id, file, ticket))
 

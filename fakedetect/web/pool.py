@@ -11,8 +11,9 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from fakecore.errors import UserError
@@ -35,6 +36,13 @@ class QueueFull(Exception):
         self.retry_s = retry_s
 
 
+@dataclass
+class Room:
+    """Places in the queue that are kept for files that are being accepted."""
+
+    files: int
+
+
 class Pool:
     """Judges files in worker processes."""
 
@@ -50,6 +58,7 @@ class Pool:
         )
         self._waiting: deque[Ticket] = deque()
         self._news = asyncio.Condition()
+        self._reserved = 0  # places of files that are being accepted
         self._slow = 0  # videos that are being judged
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
@@ -83,25 +92,42 @@ class Pool:
 
     def check_room(self, files: int) -> None:
         """Raise QueueFull if `files` more cannot wait."""
-        if len(self._waiting) + files > self._settings.max_queue:
+        if len(self._waiting) + self._reserved + files > self._settings.max_queue:
             raise QueueFull(max(1.0, len(self._waiting) / self._rate))
+
+    @contextmanager
+    def room(self, files: int) -> Iterator[Room]:
+        """Keep room for `files` that are about to be submitted with it. Raises QueueFull if they cannot wait."""
+        self.check_room(files)
+        room = Room(files)
+        self._reserved += files
+        try:
+            yield room
+        finally:
+            self._reserved -= room.files
 
     async def submit(
         self,
         task: Task,
         on_start: Callable[[], Awaitable[bool]] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        room: Room | None = None,
     ) -> Ticket:
-        """Let a file be judged; its row becomes the result of the ticket's `answer`."""
+        """Let a file be judged; its row becomes the result of the ticket's `answer`. It takes a place of `room`."""
         future = asyncio.get_running_loop().create_future()
         ticket = Ticket(task, task.to_json(), future, on_start, on_progress)
-        await self._put(ticket)
+        if room:
+            room.files -= 1
+            self._reserved -= 1
+        self._waiting.append(ticket)
+        await self._announce()
         return ticket
 
     async def make(self, name: str, what: str, **asked: Any) -> str | None:
         """Let a worker write a heat map or a report, see `worker`; return why it cannot, or None."""
         ticket = Ticket(None, {"id": name, "what": what, **asked}, asyncio.get_running_loop().create_future())
-        await self._put(ticket, first=True)
+        self._waiting.appendleft(ticket)
+        await self._announce()
         return (await ticket.answer).get("error")
 
     async def draw(
@@ -115,15 +141,13 @@ class Pool:
         """Let a marked video be drawn, after all that waits; the result of the ticket's `answer` has the `error`, if any."""
         request = {"id": name, "what": MARKED, "results": results, "video": video}
         ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), on_start, on_progress)
-        await self._put(ticket)
+        self._waiting.append(ticket)
+        await self._announce()
         return ticket
 
-    async def _put(self, ticket: Ticket, *, first: bool = False) -> None:
+    async def _announce(self) -> None:
+        """Let workers that wait look at what is there."""
         async with self._news:
-            if first:
-                self._waiting.appendleft(ticket)
-            else:
-                self._waiting.append(ticket)
             self._news.notify_all()
 
     async def cancel(self, ticket: Ticket) -> None:
@@ -148,6 +172,9 @@ class Pool:
                         self._started.set_result(described)
                     while True:
                         await self._judge(worker, await self._batch_for(worker))
+                except WorkerDied:
+                    self.counts["restarts"] += 1
+                    raise
                 finally:
                     self._alive.discard(worker)
                     await worker.stop()
@@ -160,7 +187,6 @@ class Pool:
                 _log.error("worker %d does not start: %s", number, error)
                 await asyncio.sleep(_PAUSE_S)
             except WorkerDied:
-                self.counts["restarts"] += 1
                 await asyncio.sleep(0 if worker.was_ready else _PAUSE_S)
             except Exception:  # an error of ours must not leave files waiting for a worker that nobody starts again
                 self.counts["restarts"] += 1
@@ -250,8 +276,7 @@ class Pool:
                 self.running.pop(one.id, None)
             self._settle(batch, why, is_late)
             self._rate += 0.1 * (len(batch) / max(1e-3, time.monotonic() - begin) * self._settings.workers - self._rate)
-            async with self._news:
-                self._news.notify_all()
+            await self._announce()
 
     @staticmethod
     async def _may_start(ticket: Ticket) -> bool:

@@ -35,6 +35,24 @@ def test_beyond_loopback_a_token_is_required(tmp_path, host):
     assert not ServeSettings(tmp_path, host=host, no_auth=True).is_local
 
 
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"max_per_minute": -3}, "--max-per-minute"),
+        ({"port": 65536}, "--port"),
+        ({"workers": 0}, "--workers"),
+        ({"keep_h": -1.0}, "--keep"),
+        ({"max_minutes": float("nan")}, "--max-minutes"),
+        ({"max_s": float("inf")}, "--max-s"),
+        ({"memory_mb": 10**20}, "--memory-mb"),
+        ({"proxies": ("everywhere",)}, "--proxy"),
+    ],
+)
+def test_options_out_of_range_are_named(tmp_path, changes, option):
+    with pytest.raises(UserError, match=f"{option} is"):
+        ServeSettings(tmp_path, **changes)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
 def test_loopback_needs_no_token(tmp_path, host):
     assert ServeSettings(tmp_path, host=host).is_local

@@ -135,7 +135,29 @@ def test_a_detector_that_cannot_be_used_is_named(judged, tmp_path):
 
 def test_a_full_queue_says_when_to_come_back(tmp_path):
     pool = Pool(ServeSettings(tmp_path, max_queue=3), [])
-    pool.check_room(3)
-    with pytest.raises(QueueFull) as full:
-        pool.check_room(4)
+    with pool.room(2), pytest.raises(QueueFull) as full, pool.room(2):
+        pass
     assert full.value.retry_s >= 1
+    pool.check_room(3)
+
+
+def test_what_is_accepted_at_once_is_counted_together(tmp_path):
+    pool = Pool(ServeSettings(tmp_path, max_queue=3), [])
+
+    async def accept(number: int) -> bool:
+        try:
+            with pool.room(2) as room:
+                await asyncio.sleep(0)  # stored
+                for place in range(2):
+                    await pool.submit(Task(f"{number} {place}", "a", "a", "one"), room=room)
+        except QueueFull:
+            return False
+        return True
+
+    async def run() -> None:
+        assert sum(await asyncio.gather(*map(accept, range(6)))) == 1 and pool.queue_length == 2
+        pool.check_room(1)
+        with pytest.raises(QueueFull):
+            pool.check_room(2)
+
+    uvloop.run(run())
