@@ -1,7 +1,8 @@
 """Who may use the server: tokens from a file, sessions of browsers, and which names and pages requests may come from.
 
-A token file has a line for each client: `name token`, or `name token read-only`; # begins a comment. Tokens are compared in
-constant time. Browsers that sign in with a token get a cookie that holds no token: it is signed with a secret of this server.
+A token file has lines `name token`, and `name token read-only` for those who may see the jobs of that name, but not send or
+delete; # begins a comment. Tokens are compared in constant time. Browsers that sign in with a token get a cookie that holds no
+token: it is signed with a secret of this server.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class _Token:
 
 
 class Tokens:
-    """The tokens of a file. Raises UserError if it cannot be read, has no token, a short one, or a name twice."""
+    """The tokens of a file: of each name one, and perhaps a read-only one. Raises UserError if it cannot be read, has no
+    token, a short one, the same one twice, two of a kind of one name, or a read-only one of a name that has no other.
+    """
 
     def __init__(self, path: Path):
         self._tokens: list[_Token] = []
@@ -51,12 +54,27 @@ class Tokens:
         for number, line in enumerate(lines, 1):
             if words := line.partition("#")[0].split():
                 self._tokens.append(_parsed(words, f"line {number} of {path}"))
-        names = [token.name for token in self._tokens]
-        if not names:
+        if not self._tokens:
             remedy = f"Write a line: NAME TOKEN. A new token: {secrets.token_urlsafe(24)}"
             raise UserError(f"the token file {path} has no token", remedy=remedy)
-        if len(set(names)) < len(names):
-            raise UserError(f"the token file {path} has a name twice", got=", ".join(sorted(names)))
+        self._check(path)
+
+    def _check(self, path: Path) -> None:
+        full = [token.name for token in self._tokens if token.may_write]
+        read_only = [token.name for token in self._tokens if not token.may_write]
+        for names in (full, read_only):
+            for name in names:
+                if names.count(name) > 1:
+                    expected = f"one token of a name, and perhaps a {READ_ONLY} one"
+                    raise UserError(f"the token file {path} has a name twice", got=name, expected=expected)
+        for name in read_only:
+            if name not in full:
+                what = (
+                    f"the {READ_ONLY} token of {name} in {path} would show nothing: nobody can send jobs of that name"
+                )
+                raise UserError(what, expected=f"a line {name} TOKEN, too")
+        if len({token.digest for token in self._tokens}) < len(self._tokens):
+            raise UserError(f"the token file {path} has a token twice", expected="a token of its own for each line")
 
     def clients(self) -> list[tuple[Client, bytes]]:
         """Return all clients, each with the digest of its token."""

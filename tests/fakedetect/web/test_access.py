@@ -15,6 +15,7 @@ from fakedetect.web.tokens import Signer, Tokens
 
 LONG = "a-token-of-at-least-twenty-characters"
 OTHER = "another-token-of-twenty-characters"
+THIRD = "a-third-token-of-twenty-characters"
 
 
 def request(**headers: str) -> Request:
@@ -24,7 +25,7 @@ def request(**headers: str) -> Request:
 
 @pytest.fixture
 def guarded(tmp_path):
-    (tmp_path / "tokens").write_text(f"# ours\nann {LONG}\nbob {OTHER} read-only\n")
+    (tmp_path / "tokens").write_text(f"# ours\nann {LONG}\nann {OTHER} read-only\nbob {THIRD}\n")
     return Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens", host="0.0.0.0", max_per_minute=2))
 
 
@@ -65,6 +66,9 @@ def test_loopback_needs_no_token(tmp_path, host):
         ("ann short\n", "too short"),
         (f"ann {LONG} admin\n", "is no token"),
         (f"ann {LONG}\nann {OTHER}\n", "a name twice"),
+        (f"ann {LONG}\nann {OTHER} read-only\nann {THIRD} read-only\n", "a name twice"),
+        (f"ann {LONG}\nbob {OTHER} read-only\n", "would show nothing"),
+        (f"ann {LONG}\nann {LONG} read-only\n", "a token twice"),
         (None, "cannot be read"),
     ],
 )
@@ -77,8 +81,12 @@ def test_bad_token_files_are_refused(tmp_path, text, wrong):
 
 
 def test_tokens_name_their_client(guarded):
-    ann, bob = (guarded.client(request(authorization=f"Bearer {token}")) for token in (LONG, OTHER))
-    assert (ann.owner, ann.may_write, bob.owner, bob.may_write) == ("token ann", True, "token bob", False)
+    ann, reader, bob = (guarded.client(request(authorization=f"Bearer {token}")) for token in (LONG, OTHER, THIRD))
+    assert [(one.owner, one.may_write) for one in (ann, reader, bob)] == [
+        ("token ann", True),
+        ("token ann", False),
+        ("token bob", True),
+    ]
     for headers in ({}, {"authorization": f"Bearer {LONG}x"}, {"authorization": f"Basic {LONG}"}):
         with pytest.raises(Problem) as refused:
             guarded.client(request(**headers))
@@ -86,7 +94,7 @@ def test_tokens_name_their_client(guarded):
     with pytest.raises(Problem) as refused:
         guarded.writer(request(authorization=f"Bearer {OTHER}"))
     assert refused.value.status == 403
-    assert guarded.may_see(ann, "token ann") and not guarded.may_see(ann, "token bob")
+    assert guarded.may_see(reader, "token ann") and not guarded.may_see(bob, "token ann")
 
 
 def test_a_client_that_sends_too_much_waits(guarded):

@@ -54,7 +54,7 @@ def serve(tmp_path, monkeypatch):
 
 @pytest.fixture
 def guarded(serve, tmp_path):
-    (tmp_path / "tokens").write_text(f"ann {WRITER}\nbob {READER} read-only\n")
+    (tmp_path / "tokens").write_text(f"ann {WRITER}\nann {READER} read-only\n")
     return serve(token_file=tmp_path / "tokens")
 
 
@@ -86,7 +86,12 @@ def test_signing_in_never_leads_to_another_server(guarded, after):
 
 
 def test_a_read_only_token_sees_no_form(guarded):
+    guarded.post("/login", data={"token": WRITER}, headers=HTML)
+    job = post(guarded).headers["location"]
     guarded.post("/login", data={"token": READER}, headers=HTML)
+    assert guarded.get(job, headers=HTML).status_code == 200, "but the jobs of its name"
+    assert len(guarded.get("/v1/jobs").json()["jobs"]) == 1
+    assert guarded.post(f"{job}/delete", headers=HTML).status_code == 403
     page = guarded.get("/", headers=HTML).text
     assert 'id="upload"' not in page and "read-only" in page
     assert post(guarded).status_code == 403
