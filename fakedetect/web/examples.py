@@ -104,7 +104,7 @@ ACCEPTED = {202: _json("The job was accepted", {"type": "object"}, _JOB), **_REF
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     401: _REFUSED[401],
     404: _problem("Not Found", 404, "There is no such job, or it was deleted."),
-    422: _problem("Unprocessable Content", 422, "Parameters of the request are invalid."),
+    422: _problem("Unprocessable Content", 422, "place cannot be used: Input should be a valid integer."),
 }
 NOT_DONE = {**NOT_FOUND, 409: _problem("Conflict", 409, "The job is not done yet.")}
 _ROWS_SENT = _json("The rows", _RESULTS, {"results": [ROW]})

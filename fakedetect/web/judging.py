@@ -15,7 +15,7 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
-from fakecore.media.pixels import ImageError, read_image
+from fakecore.media.pixels import MAX_PIXELS, ImageError, read_image
 from fakecore.media.video import frames
 from fakecore.media.videostream import VideoError
 from fakedetect.explain.explain import heat_maps, overlay
@@ -54,8 +54,8 @@ class Judge:
         self._by_path = {task.path: task for task in tasks}
         inputs = []
         for task in tasks:
-            if why := _exceeded(Path(task.path), self._limits):
-                yield task.id, _refused(task, why)
+            if exceeded := _exceeded(Path(task.path), self._limits):
+                yield task.id, _refused(task, *exceeded)
             else:
                 inputs.append(Input(task.path))
         for batch in batches(iter(inputs), _BATCH_TESTED if tasks[0].stability else _BATCH):
@@ -84,29 +84,43 @@ class Judge:
         self._on_progress(self._by_path[path].id, analysed, expected)
 
 
-def _exceeded(path: Path, limits: Limits) -> str | None:
-    """Return which limit a file exceeds by what it declares; None for none, and for files that cannot be read."""
+def _exceeded(path: Path, limits: Limits) -> tuple[str, str] | None:
+    """Return which limit a file exceeds by what it declares, and its kind; None for none, and for files that cannot be read:
+    `judge_batch` says what is wrong with those.
+    """
     from PIL import Image
 
+    allowed = f"the limit of this server is {limits.max_pixels:,}"
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            seconds = None
-    except Exception:  # no photo, or a damaged one: score_files says what is wrong with it
+            kind, width, height, seconds = "image", *image.size, None
+    except Image.DecompressionBombError:
+        return f"over {MAX_PIXELS:,} pixels; {allowed}", "image"
+    except Exception:  # no photo, or a damaged one
         try:
             info = frames(path).info
-        except (VideoError, ImageError, UserError):
-            return None
-        width, height, seconds = info.width, info.height, info.duration_s
+        except (VideoError, ImageError, UserError) as error:
+            is_large = getattr(error, "status", None) == "too_large"
+            return (f"{str(error).partition(';')[0]}; {allowed}", "video") if is_large else None
+        kind, width, height, seconds = "video", info.width, info.height, info.duration_s
     if width * height > limits.max_pixels:
-        return f"{width}x{height} pixels; the limit of this server is {limits.max_pixels:,}"
-    if seconds is not None and seconds > 60 * limits.max_minutes:
-        return f"it lasts {seconds / 60:.1f} minutes; the limit of this server is {limits.max_minutes:g}"
+        return f"{width}x{height} pixels; {allowed}", kind
+    most_s = 60 * limits.max_minutes
+    if seconds is not None and seconds > most_s:
+        return f"it lasts {_duration(seconds)}; the limit of this server is {_duration(most_s)}", kind
     return None
 
 
-def _refused(task: Task, why: str) -> dict:
-    return dict.fromkeys(COLUMNS) | {"path": task.name, "status": "too_large", "kind": "image", "error": why}
+def _duration(seconds: float) -> str:
+    """Return a time in words: "7.25 s", "10 min", "10 min 0.4 s"."""
+    if seconds < 120:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(round(seconds, 2), 60)
+    return f"{minutes:.0f} min" + (f" {rest:.4g} s" if rest else "")
+
+
+def _refused(task: Task, why: str, kind: str) -> dict:
+    return dict.fromkeys(COLUMNS) | {"path": task.name, "status": "too_large", "kind": kind, "error": why}
 
 
 def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[Detector, Detector | None]) -> None:

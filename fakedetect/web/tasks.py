@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from fakecore.media.videofiles import SUFFIXES
 from fakedetect.scoring.columns import COLUMNS
 
 # What is kept of a file, by name, in the folder of its results.
@@ -51,4 +52,5 @@ class Limits:
 
 def failed_row(name: str, why: str) -> dict:
     """Return the row of a file whose worker died or was stopped."""
-    return dict.fromkeys(COLUMNS) | {"path": name, "status": "unreadable", "kind": "image", "error": why}
+    kind = "video" if name.lower().endswith(tuple(SUFFIXES)) else "image"
+    return dict.fromkeys(COLUMNS) | {"path": name, "status": "unreadable", "kind": kind, "error": why}

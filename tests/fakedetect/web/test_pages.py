@@ -145,6 +145,25 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(serve):
     assert refused.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("GET", "/v1/nowhere", 404, "There is nothing at /v1/nowhere; /docs lists what there is."),
+        ("PUT", "/v1/jobs", 405, "PUT is not possible here; expected "),
+        ("GET", "/v1/jobs/x/files/one/heat.jpg", 422, "place cannot be used: Input should be a valid integer"),
+        (
+            "GET",
+            "/v1/jobs/x/result?format=xml",
+            422,
+            "format cannot be used: Input should be 'json', 'jsonl' or 'csv'.",
+        ),
+    ],
+)
+def test_a_problem_says_what_to_change(serve, method, path, status, detail):
+    answer = serve().request(method, path)
+    assert answer.status_code == status and answer.json()["detail"].startswith(detail)
+
+
 def test_a_defect_is_answered_without_its_details(serve, monkeypatch):
     client = serve()
     monkeypatch.setattr(views, "job_view", lambda job, keep_h: 1 / 0)

@@ -3,9 +3,11 @@
 import json
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -199,9 +201,14 @@ def test_limits(server, photos, tmp_path, write_video):
     wide = tmp_path / "wide.png"
     cv2.imwrite(str(wide), np.zeros((7000, 6000), np.uint8))
     long = write_video(tmp_path / "long.mp4", [lambda number: None], count=40)
-    rows = server.post("/v1/score", wide, long).json()["results"]
-    assert [row["status"] for row in rows] == ["too_large", "too_large"]
-    assert "6000x7000" in rows[0]["error"] and "minutes" in rows[1]["error"]
+    bomb = tmp_path / "bomb.png"
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT")
+    rows = server.post("/v1/score", wide, long, bomb).json()["results"]
+    assert [row["status"] for row in rows] == ["too_large"] * 3
+    assert rows[2]["error"] == "over 100,000,000 pixels; the limit of this server is 40,000,000"
+    assert rows[0]["error"] == "6000x7000 pixels; the limit of this server is 40,000,000"
+    assert rows[1]["error"] == "it lasts 4 s; the limit of this server is 3 s" and rows[1]["kind"] == "video"
 
 
 def test_connections_that_send_nothing_or_rubbish_change_nothing(server, photos):
