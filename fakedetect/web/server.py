@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import socket
 import ssl
@@ -37,6 +38,7 @@ def run(settings: ServeSettings, certificate: Path | None = None, key: Path | No
     if certificate and key:
         _check_certificate(certificate, key)
     _allow_many_connections()
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else every damaged form is a line of the log
     listening = _listen(settings)
     app = create_app(settings)
     config = uvicorn.Config(

@@ -1,8 +1,11 @@
 """What pages say and to whom, without workers: signing in, errors, values of the templates, the reference of the API."""
 
+import asyncio
+import random
 import re
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,9 +14,11 @@ from fakedetect.web import views
 from fakedetect.web.app import create_app
 from fakedetect.web.cards import as_html, inline
 from fakedetect.web.pool import Pool
+from fakedetect.web.process import Ticket
 from fakedetect.web.reference import operations
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, StoredFile
+from fakedetect.web.tasks import failed_row
 
 WRITER, READER = "a-token-of-at-least-twenty-characters", "another-token-of-twenty-characters"
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -207,6 +212,92 @@ def test_the_reference_names_every_route_with_an_example(serve):
     assert '"p_fake"' in answers["200"] and '"detail"' in answers["413"]
     page = client.get("/docs").text
     assert all(f'id="{one["id"]}"' in page for one in routes) and "HTTPValidationError" not in page
+
+
+VALUES = (
+    "",
+    "0",
+    "-1",
+    "1e9",
+    "99999999999999999999",
+    "true",
+    "json",
+    "x" * 300,
+    "..",
+    "%2e%2e%2f",
+    "%00",
+    "é\u2028",
+    "'\";<b>",
+)
+
+
+def fuzzed(chance: random.Random, parameters: list[dict], fields: list[str], job: str) -> dict:
+    """Arguments of a request to an operation, half of them wrong in some way."""
+
+    def value() -> str:
+        return chance.choice([*VALUES, job, job, "0", "0"])
+
+    given: dict = {"params": {}, "headers": {}, "path": {}}
+    for one in parameters:
+        if one["in"] == "path" or chance.random() < 0.5:
+            text = value() or "x"
+            where = {"path": "path", "query": "params", "header": "headers"}[one["in"]]
+            given[where][one["name"]] = quote(text, safe="%") if one["in"] != "query" else text
+    if fields:
+        body = chance.choice(["form", "form", "form", "bytes", "nothing"])
+        if body == "form":
+            given["data"] = {name: value() for name in fields if chance.random() < 0.3}
+            files = [
+                (chance.choice([*fields, "other"]), (value(), chance.randbytes(chance.choice([0, 9]))))
+                for _ in range(3)
+            ]
+            given["files"] = files[: chance.randint(0, 3)] or None
+        elif body == "bytes":
+            given["content"] = chance.randbytes(300)
+            given["headers"]["content-type"] = chance.choice(["multipart/form-data; boundary=x", "application/json"])
+    return given
+
+
+def test_the_api_answers_as_its_document_says_whatever_is_sent(serve, monkeypatch):
+    """A fuzz of every operation of /openapi.json: no error of the server, no status or type that the document lacks."""
+
+    async def submit(self, task, on_start=None, on_progress=None, room=None) -> Ticket:
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(failed_row(task.name, "nobody judges here"))
+        return Ticket(task, task.to_json(), answer)
+
+    async def make(self, *words, **asked) -> str:
+        return "nobody makes it here"
+
+    monkeypatch.setattr(Pool, "submit", submit)
+    monkeypatch.setattr(Pool, "make", make)
+    client, chance, seen = serve(max_files=2), random.Random(0), set()
+    document = client.get("/openapi.json").json()
+    job = client.post("/v1/jobs", files={"files": ("a.png", b"x")}).json()["id"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {})
+            for _ in range(40 if form else 12):
+                given = fuzzed(
+                    chance, operation.get("parameters", []), list(form.get("schema", {}).get("properties", {})), job
+                )
+                if method == "delete" and given["path"]["name"] == job:
+                    continue
+                answer = client.request(method, path.format(**given.pop("path")), **given)
+                documented = operation["responses"].get(str(answer.status_code))
+                kind = answer.headers.get("content-type", "").partition(";")[0]
+                seen.add((path, answer.status_code))
+                if answer.is_redirect and documented is None:
+                    continue  # to the same path with or without a slash at its end
+                if documented is None:
+                    # A value with a slash, or an empty one, makes another path, which the document does not have.
+                    assert answer.status_code in (404, 405) and kind == "application/problem+json", (
+                        answer.url,
+                        answer.text,
+                    )
+                elif documented.get("content"):
+                    assert kind in documented["content"], (answer.url, kind)
+    assert {("/v1/score", 200), ("/v1/score", 413), ("/v1/jobs", 202), ("/v1/jobs/{name}", 200)} <= seen
 
 
 def test_model_cards_become_html_without_their_own():
