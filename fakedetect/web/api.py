@@ -307,12 +307,12 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         return FileResponse(path, media_type="image/jpeg")
 
 
-async def accept(
-    service: Service, request: Request, client: Client, key: str | None = None, **defaults: str
-) -> tuple[Job, bool]:
-    """Receive the files of a request as a job; `defaults` hold for the fields that it does not have. Raises Problem."""
+async def accept(service: Service, request: Request, client: Client, key: str | None = None) -> tuple[Job, bool]:
+    """Receive the files of a request as a job; pages have marked videos drawn, programs ask for them. Raises Problem."""
     await service.jobs.check_room()
     received = await receive(request, service.jobs.incoming, service.settings, lasting=True)
+    # Browsers state the Origin of what a page sends, and Guard refuses those of other servers.
+    defaults = {"marked": "true"} if "origin" in request.headers else {}
     try:
         options = service.options({**defaults, **request.query_params, **received.fields})
         return await service.jobs.accept(client.owner, options, received, key)

@@ -128,7 +128,7 @@ def _home_routes(router: APIRouter, pages: Pages) -> None:
     @router.post("/")
     async def upload(request: Request) -> Response:
         client = service.access.uploader(request)
-        job, _ = await accept(service, request, client, marked="true")
+        job, _ = await accept(service, request, client)
         return _to(f"/jobs/{job.id}")
 
 
