@@ -63,7 +63,6 @@ class FileView:
     marked: str | None = (
         None  # state of the marked video: "waiting", "drawing", "ready", "failed"; None: none was asked for
     )
-    marked_error: str | None = None
     has_report: bool = False
     has_heat: bool = False
     p_fake: str = ""
@@ -101,7 +100,7 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         meaning=_UNSTABLE if stable is False else _MEANINGS[row["verdict"]],
         p_fake=format_short(row["p_fake"]),
         bar=_bar(row),
-        facts=_facts(row),
+        facts=_facts(row) + _of_marked(file),
         caution=_sentence(row["note"]) if row["outside_domain"] and row["note"] else None,
         faces=[_face(number, one) for number, one in enumerate(faces[:_FACES_SHOWN], 1)],
         more_faces=max(0, len(faces) - _FACES_SHOWN),
@@ -109,9 +108,6 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         judge=_judge_of(row, job, detectors),
         has_video=(results / MARKED).is_file(),
         marked=file.marked,
-        marked_error=_sentence(f"the marked video could not be made: {file.marked_error}")
-        if file.marked_error
-        else None,
         has_report=True,
         has_heat=(results / JUDGED).is_file(),
     )
@@ -129,6 +125,11 @@ def _facts(row: dict) -> list[tuple[str, str]]:
     if row["note"] and not row["outside_domain"]:
         facts.append(("Note", _sentence(row["note"])))
     return facts
+
+
+def _of_marked(file: StoredFile) -> list[tuple[str, str]]:
+    """Return why a marked video is missing."""
+    return [("Marked video", _sentence(f"it could not be made: {file.marked_error}"))] if file.marked_error else []
 
 
 def _bar(row: dict) -> dict[str, float]:

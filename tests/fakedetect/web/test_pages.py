@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -344,6 +345,15 @@ def test_what_limits_a_verdict_is_said():
     failed = shown(row(status="no_face", verdict=None, p_fake=None, error="no face of at least 60 pixels"))
     assert (failed.outcome, failed.caution) == ("failed", "No face of at least 60 pixels.")
     assert "Judge whole frames" in failed.meaning
+
+
+def test_a_marked_video_that_could_not_be_made_is_explained():
+    file = replace(
+        job_of(("a.mp4", "done", row())).files[0], marked="failed", marked_error="drawing it took longer than 1 s"
+    )
+    found = views.file_view(replace(job_of(), files=[file]), file, Path("nowhere"), OFFERED)
+    assert ("Marked video", "It could not be made: drawing it took longer than 1 s.") in found.facts
+    assert (found.marked, found.outcome) == ("failed", "fake"), "the verdict stays"
 
 
 def test_provenance_is_shown_if_a_file_says_something():
