@@ -283,6 +283,8 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
             raise Problem(409, "The marked video is not drawn yet.", state=file.marked)
         if file.marked_error:
             raise Problem(404, f"There is no marked video: {file.marked_error}.")
+        if not job.options.get("marked"):
+            raise Problem(404, "There is no marked video. Send the job with the field marked=true.")
         return stored(jobs.results(job, place), MARKED)
 
     @router.get(

@@ -55,10 +55,4 @@ def write_marked(results: Path, video: Path, on_progress: Callable[[int, int], N
         if drawn % _EVERY == 0 or drawn == expected:
             on_progress(drawn, expected)
 
-    partial = results / f"partial-{MARKED}"
-    partial.unlink(missing_ok=True)  # of a worker that was stopped
-    try:
-        annotate(video, partial, _read_tracks(results / TRACKS), VideoOptions(), report)
-        partial.replace(results / MARKED)
-    finally:
-        partial.unlink(missing_ok=True)
+    annotate(video, results / MARKED, _read_tracks(results / TRACKS), VideoOptions(), report)

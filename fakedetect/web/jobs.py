@@ -311,7 +311,8 @@ class Jobs:
             raise
         await self._in_database(self._store.finish_drawing, job, place, error)
         self._tickets.pop((job, place), None)
-        (results / TRACKS).unlink(missing_ok=True)
+        for left in (results / TRACKS, *results.glob(".tmp-*.mp4")):  # the latter of a worker that was stopped
+            left.unlink(missing_ok=True)
         if not self._settings.keep_uploads:
             upload.unlink(missing_ok=True)
         self._publish(job, {"event": "marked", "place": place, "state": "failed" if error else "ready"})

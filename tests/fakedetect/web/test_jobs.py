@@ -34,6 +34,7 @@ for line in sys.stdin:
         if name == "deadly":
             os._exit(9)
         if name == "slow":
+            open(os.path.join(make["results"], ".tmp-1.mp4"), "w").close()
             time.sleep(30)
         open(os.path.join(make["results"], "marked.mp4"), "w").close()
         print(json.dumps({"id": make["id"], "progress": [1, 1]}), flush=True)
@@ -112,7 +113,7 @@ def test_a_marked_video_never_costs_the_verdict(tmp_path, name, marked, state, w
     assert (results / MARKED).is_file() == (state == "ready")
     after = said[said.index("done") + 1 :]
     assert said.index("file done") < said.index("done") and after[-1:] == ([f"marked {state}"] if state else [])
-    assert not uploads(tmp_path) and not (results / TRACKS).exists()
+    assert not uploads(tmp_path) and not (results / TRACKS).exists() and not list(results.glob(".tmp*"))
 
 
 def test_a_server_that_ended_while_drawing_draws_when_it_starts_again(tmp_path):

@@ -137,6 +137,9 @@ def test_a_job_is_followed_fetched_and_deleted(server, photos, video):
         assert answer.status_code == 200 and sign in answer.content[:20].lower() + answer.content[4:8]
     assert server.http.delete(links["self"]).status_code == 204
     assert not folder.exists()
+    plain = server.post("/v1/jobs", video, detector="faces").json()["id"]
+    assert server.done(plain)["files"][0]["marked"] is None
+    assert "marked=true" in server.http.get(f"/v1/jobs/{plain}/files/0/marked.mp4").json()["detail"]
     assert server.http.get(links["self"]).status_code == 404
 
 
