@@ -12,6 +12,8 @@ from unittest import mock
 
 import pytest
 
+from tests.forks import Fork
+
 ROOT = Path(__file__).parent.parent
 LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py")  # 30 s and more
 
@@ -70,22 +72,24 @@ def fakelab():
 
 @pytest.fixture(scope="session")
 def fakelab_process():
-    """Run `python cli.py ...` as its own process: fakelab_process("score", path) -> CompletedProcess with text output."""
+    """Run `python cli.py ...` as its own process, a fork: fakelab_process("score", path) -> CompletedProcess with text."""
 
     def run(*arguments: object, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, check=False)
+        process = Fork(ROOT / "cli.py", arguments, cwd=cwd)
+        out, errors = process.communicate(timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode or 0, out, errors)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def start_fakelab():
-    """Start `python cli.py ...` and return the running process, to be interrupted or killed."""
+    """Start `python cli.py ...` and return the running process, a fork, to be interrupted or killed."""
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(*arguments: object, **environment: object) -> Fork:
+        return Fork(
+            ROOT / "cli.py", arguments, {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        )
 
     return start
 

@@ -84,6 +84,7 @@ _DECODER_ERRORS = (
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # formats whose several frames are an animation
 _TIFF = (b"II*\0", b"MM\0*")
 _HEIC, _AVIF = (b"ftypheic", b"ftypheix", b"ftypmif1"), (b"ftypavif", b"ftypavis")
+_PACKED = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", *JXL_SIGNATURES)
 
 
@@ -199,6 +200,10 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
             raise ImageError("unreadable", "truncated or damaged") from None
         if data[4:12] in _HEIC:
             raise ImageError("unsupported", "a HEIC photo: install pillow-heif, or save it as JPEG or PNG") from None
+        if data.startswith(_PACKED):
+            raise ImageError(
+                "unsupported", "an archive of a kind that is not read: unpack it, or use zip or tar"
+            ) from None
         raise ImageError("unsupported", "not an image of a known format") from None
     except _DECODER_ERRORS:
         raise ImageError("unreadable", "truncated or damaged") from None

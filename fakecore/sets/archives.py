@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 from fakecore.errors import why_unreadable
 from fakecore.media.pixels import starts_as_image
 from fakecore.media.videofiles import HEAD_BYTES, is_video
+from fakecore.messages import counted
 from fakecore.sets.folders import is_left_out
 
 MAX_MEMBERS = 200_000
@@ -94,10 +95,14 @@ def members(path: Path) -> Iterator[Member]:
                 raise ArchiveError("too_large", f"over {MAX_MEMBERS:,} members, the limit: {_UNPACK}")
             seen[one.name] += 1
             yield one if seen[one.name] == 1 else replace(one, name=_numbered(one.name, seen))
+        if not count:
+            raise ArchiveError("unreadable", "no files in it")
     except PermissionError as error:
         raise ArchiveError("unreadable", why_unreadable(error, path)) from None
     except _ERRORS:
-        what = f"truncated or damaged after {count:,} readable members" if count else "not an archive, or damaged"
+        what = (
+            f"truncated or damaged after {counted(count, 'readable file')}" if count else "not an archive, or damaged"
+        )
         raise ArchiveError("unreadable", f"{what}: make it again") from None
 
 
@@ -183,7 +188,15 @@ def _tar_members(path: Path) -> Iterator[Member]:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header whose long names and extra fields are limited: tarfile reads them into memory, whatever their size."""
+    """A tar header whose long names and extra fields are limited: tarfile reads them into memory, whatever their size. A file
+    that ends without the block of zeros that ends an archive is truncated: tarfile itself takes a missing header for the end.
+    """
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise EOFError
+        return super().frombuf(buf, encoding, errors)
 
     def _proc_member(self, archive):
         long = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)

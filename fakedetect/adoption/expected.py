@@ -72,7 +72,12 @@ def read_expected(path: Path, paths: list[str]) -> Expected:
             if np.isnan(scores[ours[end]]):
                 scores[ours[end]] = values[theirs[end]]
     if not np.isfinite(scores).any():
-        got, expected = next(iter(found), "an empty file"), f"names such as {Path(paths[0]).name}"
+        name = Path(paths[0]).name
+        several = sum(Path(path).name == name for path in paths) > 1
+        shown = "/".join(Path(paths[0]).parts[-2:]) if several else name
+        got, expected = next(iter(found), "an empty file"), f"names such as {shown}"
+        if several:
+            expected += f", since several images are called {name}"
         raise UserError(f"--expect {path} has scores of none of the images", got=got, expected=expected)
     return Expected(scores)
 

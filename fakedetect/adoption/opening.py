@@ -19,6 +19,7 @@ from fakedetect.adoption.graphs import open_graph
 from fakedetect.adoption.keras import read_mesonet
 from fakedetect.models.adopted import IMAGENET, Pixels
 from fakedetect.models.backbones import read_weights
+from fakedetect.models.bodies import TRANSFORMERS_EXTRA
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -76,14 +77,14 @@ def _open_folder(folder: Path) -> Foreign:
     file = next((folder / name for name in _FOLDER_FILES if (folder / name).is_file()), None)
     if file is None:
         raise UserError(f"{folder} contains no weights", expected=" or ".join(_FOLDER_FILES))
-    tensors = read_tensors(file) if file.suffix == ".safetensors" else read_weights(file, "MODEL")
+    tensors = read_tensors(file) if file.suffix == ".safetensors" else read_weights(file, "MODEL")  # or a clear refusal
     if "architecture" in config:
         return _from_timm(config, tensors, file)
     names = config.get("architectures") or [""]
     if "model_type" not in config or not str(names[0]).endswith("ForImageClassification"):
         got, expected = names[0] or "no architecture", "a model for image classification"
         raise UserError(f"{folder / 'config.json'} describes another kind of model", got=got, expected=expected)
-    return _from_transformers(folder, config, tensors, file)
+    return _from_transformers(folder, config, file)
 
 
 def _from_timm(config: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> Foreign:
@@ -99,7 +100,7 @@ def _from_timm(config: dict[str, Any], tensors: dict[str, torch.Tensor], file: P
     return Foreign(body, tensors, (side,), pixels, "config.json", labels, file)
 
 
-def _from_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> Foreign:
+def _from_transformers(folder: Path, config: dict[str, Any], file: Path) -> Foreign:
     kept = {name: value for name, value in config.items() if not name.startswith(("_", "transformers_", "torch_dtype"))}
     body = {"kind": "transformers", "config": json.loads(json.dumps(kept))}
     numbered: Mapping[str, str] = config.get("id2label") or {}
@@ -108,8 +109,47 @@ def _from_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, 
     path = folder / "preprocessor_config.json"
     if path.is_file():
         side, pixels = _processor(read_json(path), side)
-    tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    tensors = {f"model.{name}": tensor for name, tensor in _transformers_weights(folder, file).items()}
     return Foreign(body, tensors, (side,), pixels, path.name, labels, file)
+
+
+def _transformers_weights(folder: Path, file: Path) -> dict[str, torch.Tensor]:
+    """Return the weights, float32, by the names of the network that transformers builds: its own loader knows the names that
+    files of other versions have.
+    """
+    try:
+        from transformers import AutoModelForImageClassification
+        from transformers.utils import logging
+    except ImportError:
+        raise UserError("this detector needs the package transformers", remedy=TRANSFORMERS_EXTRA) from None
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        network, found = AutoModelForImageClassification.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            use_safetensors=file.suffix == ".safetensors",
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        what = f"transformers cannot open {folder}"
+        raise UserError(
+            what, got=str(error).strip().partition("\n")[0], expected="a folder of save_pretrained"
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    wrong = sorted(map(str, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]))
+    if wrong:
+        got = f"{', '.join(wrong[:3])} missing or of another shape"
+        raise UserError(f"{file} has not all weights of the network in config.json", got=got, remedy="Save it again.")
+    return network.state_dict()
 
 
 def _processor(facts: dict[str, Any], side: int) -> tuple[int, Pixels | None]:

@@ -135,6 +135,10 @@ def score(
     }
     options = VideoOptions(fps=fps, count=count, start_s=start, end_s=end, **face_options)
     listed = [*(paths or ()), *(read_list(files_from, null=null) if files_from else ())]
+    if link and copy_to is None:
+        raise UserError("--link applies only to --copy-to", remedy="Add --copy-to DIR.")
+    if null and files_from is None:
+        raise UserError("--null applies only to --files-from", remedy="Add --files-from FILE, or - for standard input.")
     if not listed:
         raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)

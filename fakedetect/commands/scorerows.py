@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
 
-from fakecore.errors import unknown_name
+from fakecore.errors import UserError, unknown_name
 from fakecore.messages import counted, printable
 from fakecore.progress import say
 from fakecore.report.tables import terminal_width
@@ -21,7 +21,7 @@ VERDICTS = ("fake", "unsure", "real")  # the most suspicious first
 @dataclass(frozen=True)
 class Shown:
     """Which rows are printed: of some verdicts, from a p_fake up, sorted or not; `everything` includes files that could not be
-    judged. Raises UserError for an unknown verdict.
+    judged. Raises UserError for an unknown verdict or a p_fake that is none.
     """
 
     verdicts: frozenset[str] = frozenset(VERDICTS)
@@ -30,6 +30,8 @@ class Shown:
     everything: bool = True
 
     def __post_init__(self) -> None:
+        if not 0 <= self.min_p <= 1:
+            raise UserError("--min-p is out of range", got=self.min_p, expected="0 to 1")
         for name in self.verdicts - frozenset(VERDICTS):
             raise unknown_name("verdict", name, VERDICTS)
 
@@ -128,7 +130,8 @@ def line(row: dict) -> str:
     """Return a row as one line of text."""
     name = printable(row["path"])
     if row["status"] != "ok":
-        return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}"
+        note = f"  ({row['note']})" if row["note"] else ""
+        return f"{'-':>8}  {row['status']:<11} {name}: {row['error']}{note}"
     shown = f"{format_p_fake(row['p_fake']):>8}  {row['verdict']:<11} {name}"
     if row.get("tracks"):
         shown += f": {_tracks(row)}"

@@ -13,25 +13,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import NameFixPass
 
 from fakecore.errors import UserError
 from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_image
 from fakecore.messages import counted
 from fakedetect.data.overlap import carried_with, read_seen
-from fakedetect.models.bodies import OnnxBody
+from fakedetect.export.joining import foreign_graph_called, join
 from fakedetect.models.calibration import Scaling
 from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.onnx import DISTANCE, INPUT, LOGIT, P_FAKE, OnnxNetwork, read_graph
 from fakedetect.models.onnxgraph import DetectorGraph
 from fakedetect.scoring.inputs import list_inputs
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 OPSET = 18  # the newest that the PyTorch exporter writes without a later conversion
 TOLERANCE = 1e-3  # of p_fake, between onnxruntime and PyTorch
@@ -90,15 +89,15 @@ def export_onnx(detector_path: Path | str, onnx: Path | str, check: Path | None 
         )
     real, source = _real_pictures(detector, Path(detector_path), check)
     synthetic = _synthetic(detector.resolution)
-    program = _traced(detector, Path(detector_path))
+    model = _traced(detector, Path(detector_path))
     facts = {**detector.facts, "input": IN_WORDS, "outputs": OUT_WORDS, "opset": OPSET}
     if (seen := read_seen(Path(detector_path), facts)) is not None:
         facts |= carried_with(seen)
     if detector.domain is not None:
         facts["domain_limit"] = detector.domain.limit
-    program.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
+    model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
     with atomic_path(onnx) as temporary:
-        program.save(temporary, external_data=False)
+        ir.save(model, temporary)
         max_dp = largest_difference(detector, read_graph(temporary), [*real, *synthetic])
         if not max_dp < TOLERANCE:  # also rejects NaN
             raise UserError(
@@ -128,18 +127,15 @@ def largest_difference(detector: Detector, network: OnnxNetwork, pictures: list[
     return float(np.abs(np.stack(found) - expected).max())
 
 
-def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
+def _traced(detector: Detector, path: Path) -> ir.Model:
     """Return the graph with free batch, height and width. Raises UserError that names an operator ONNX lacks."""
-    if any(isinstance(module, OnnxBody) for module in detector.network.modules()):
-        what = f"{path} was adopted from an ONNX graph, which cannot be joined with others"
-        raise UserError(what, remedy="Score with the detector folder instead.")
     domain: Any = detector.domain  # never that of an .onnx file: those are refused before
     graph = DetectorGraph(detector.network, detector.resolution, detector.channels, Scaling.of(detector.facts), domain)
     side = detector.resolution
     # Three different sizes, none of them 1: the exporter treats equal sizes as one, and 1 as fixed.
     example = torch.zeros((2, 3, side + 13, side + 29), dtype=torch.uint8)
     try:
-        with _silenced():
+        with foreign_graph_called(detector.network) as foreign, _silenced():
             program: Any = torch.onnx.export(
                 graph.eval(),
                 (example,),
@@ -157,8 +153,12 @@ def _traced(detector: Detector, path: Path) -> torch.onnx.ONNXProgram:
             expected=f"operators that ONNX has (opset {OPSET})",
             remedy="Score with the detector folder instead.",
         ) from None
-    _forget_sources(program.model)
-    return program
+    model = program.model
+    if foreign is not None:
+        NameFixPass()(model)  # the exporter may give an operation the name of an output
+        model = ir.from_proto(join(ir.to_proto(model), foreign))
+    _forget_sources(model)
+    return model
 
 
 @contextmanager

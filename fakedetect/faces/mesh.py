@@ -18,6 +18,9 @@ _SIDE = 192  # pixels: input of the network
 _AROUND = 1.5  # side of the input, in those of the face's box, as in MediaPipe
 _FIRST = 3.6  # the same for the first look, in distances between eyes and mouth
 _FAR = 0.35  # of that distance: a mesh farther from the landmarks of the face finder is of something else
+_READING = (
+    threading.Lock()
+)  # OpenCV fills its table of layers at the first network that it reads: two threads at once can fail
 # Points of the mesh at the landmarks of the face finder: corners of both eyes, tip of the nose, corners of the mouth.
 _LANDMARKS = ((33, 133), (362, 263), (1,), (61,), (291,))
 
@@ -60,7 +63,8 @@ class FaceMesh:
 
     def _network(self) -> cv2.dnn.Net:
         if not hasattr(self._own, "network"):
-            self._own.network = cv2.dnn.readNetFromTFLite(str(MODEL))
+            with _READING:
+                self._own.network = cv2.dnn.readNetFromTFLite(str(MODEL))
         return self._own.network
 
 

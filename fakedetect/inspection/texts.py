@@ -115,7 +115,7 @@ def findings_in_texts(texts: Mapping[str, str]) -> Iterator[Finding]:
         if record := next((what for pattern, what in _PATTERNS if pattern.search(text[:_SEARCHED])), None):
             yield _generated(record, where, text)
         elif field in _FIELDS or (field == "prompt" and '"class_type"' in text):
-            yield _generated(f"a {_FIELDS.get(field, 'ComfyUI')} record", where, text)
+            yield _generated(f"a record of {_FIELDS.get(field, 'ComfyUI')}", where, text)
         elif any(sentence in text for sentence in SENTENCES.values()):
             made = SENTENCES["fake"] in text
             kind = "generated" if made else "nothing"
@@ -133,9 +133,9 @@ def findings_in_xmp(packet: bytes, where: str) -> Iterator[Finding]:
     """Yield what an XMP packet, or any bytes with one, says of its source."""
     for name in source_types(packet):
         points_to = SOURCE_TYPES.get(name, "nothing")
-        yield Finding(
-            f"IPTC digital source type {name}", where, points_to, "strong" if points_to != "nothing" else "weak"
-        )
+        # Without a signature, a file has a reason to say that it is generated, and anyone to say that it is not.
+        strength = {"generated": "strong", "edited": "medium"}.get(points_to, "weak")
+        yield Finding(f"IPTC digital source type {name}", where, points_to, strength)
     if elsewhere := _ELSEWHERE.search(packet):
         says = (
             f"a reference to a C2PA manifest elsewhere, not fetched: {shown(elsewhere[1].decode('utf-8', 'replace'))}"

@@ -262,7 +262,8 @@ def read_weights(path: Path, option: str = "--weights") -> dict[str, torch.Tenso
         got = (
             "a pickle of more than tensors, which could run code; it was not opened" if runs_code else "a damaged file"
         )
-        raise UserError(what, got=got, expected=_WANTED) from None
+        remedy = "Where it was made, save its state_dict() with safetensors.torch.save_file." if runs_code else None
+        raise UserError(what, got=got, expected=_WANTED, remedy=remedy) from None
     if isinstance(found, dict):
         found = next((found[key] for key in _STATES if isinstance(found.get(key), dict)), found)
     tensors = isinstance(found, dict) and all(isinstance(value, torch.Tensor) for value in found.values())

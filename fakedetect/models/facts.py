@@ -54,14 +54,18 @@ def expectation(facts: dict) -> str:
     name, worst = min(rows.items(), key=lambda item: item[1]["auroc"])
     if len(rows) == 1:
         return (
-            f"Measured on {name}, which were not in its training: AUROC {found['auroc']:.3f}; {found['tpr']:.0%} of fakes and "
-            f"{found['fpr']:.1%} of reals called fake."
+            f"Measured on {name}, which were not in its training: {found['tpr']:.0%} of fakes and {found['fpr']:.1%} of reals "
+            f"called fake; {_pairs(found)}."
         )
     return (
-        f"Expected on generators that it was not trained on ({len(rows)} sources, each left out in turn): "
-        f"AUROC {found['auroc']:.3f}; {found['tpr']:.0%} of fakes and {found['fpr']:.1%} of reals called fake. "
-        f"Worst: {name}, AUROC {worst['auroc']:.3f}, {worst['tpr']:.0%} of fakes."
+        f"Expected on generators that it was not trained on ({len(rows)} sources of fakes, each left out of training in turn): "
+        f"{found['tpr']:.0%} of fakes and {found['fpr']:.1%} of reals called fake; {_pairs(found)}. "
+        f"Worst: {name}, one of these sources, {worst['tpr']:.0%} of whose fakes are called fake."
     )
+
+
+def _pairs(found: dict) -> str:
+    return f"of a fake and a real image, the fake has the higher p_fake in {found['auroc']:.1%} of pairs (AUROC)"
 
 
 def check_facts(facts: dict, path: Path, *, where: Path, remedy: str) -> None:

@@ -18,6 +18,7 @@ from fakedetect.faces.tracks import box_at
 from fakedetect.scoring.trackscores import VideoShown
 
 _COLOURS = {"real": (60, 170, 95), "unsure": (235, 175, 40), "fake": (214, 60, 56)}  # RGB
+_INKS = {"real": (0, 0, 0), "unsure": (0, 0, 0), "fake": (255, 255, 255)}  # of a label on them
 
 
 def refuse_video(path: Path, inputs: int | None, out: Path | None) -> None:
@@ -66,7 +67,8 @@ def annotate(
             for track, judgement, _ in reversed(shown.tracks):  # the deciding track is drawn last, on top
                 box = box_at(track.times, track.boxes, frame.time_s)
                 if box is not None:
-                    draw_box(pixels, box, f"{track.number}: ", judgement.verdict, judgement.p_fake)
+                    label = box_label(judgement.verdict, judgement.p_fake)
+                    draw_box(pixels, box, f"{track.number}: {label}", judgement.verdict)
             add(pixels, frame.time_s)
             last_s = frame.time_s
             if bar:
@@ -82,14 +84,22 @@ def annotate(
             )
 
 
-def draw_box(pixels: np.ndarray, box: Sequence[float] | np.ndarray, name: str, verdict: str, p_fake: float) -> None:
-    """Draw a box (xyxy, pixels) and its label, `name` with verdict and p_fake, into uint8 RGB (H, W, 3), in place."""
+def box_label(verdict: str, p_fake: float) -> str:
+    """Return what the label of a box says of a judgement."""
+    return f"{verdict} {min(max(p_fake, 0.01), 0.99):.2f}"
+
+
+def draw_box(
+    pixels: np.ndarray, box: Sequence[float] | np.ndarray, text: str, verdict: str, scale: float | None = None
+) -> None:
+    """Draw a box (xyxy, pixels) in the colour of its verdict, and its label, into uint8 RGB (H, W, 3), in place. `scale` is the
+    size of the letters: 1 is 22 pixels. By default, it follows from the size of the picture.
+    """
     colour = _COLOURS[verdict]
-    scale = max(0.35, min(pixels.shape[:2]) / 1000)
+    scale = scale or max(0.35, min(pixels.shape[:2]) / 1000)
     thick = max(1, round(3 * scale))
     left, top, right, bottom = (round(float(value)) for value in box)
     cv2.rectangle(pixels, (left, top), (right, bottom), colour, thick)
-    text = f"{name}{verdict} {min(max(p_fake, 0.01), 0.99):.2f}"
     (wide, high), under = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, thick // 2))
     tall = high + under + thick
     base = (
@@ -98,5 +108,5 @@ def draw_box(pixels: np.ndarray, box: Sequence[float] | np.ndarray, name: str, v
     start = max(0, min(left, pixels.shape[1] - wide))
     cv2.rectangle(pixels, (start, base - high - thick), (start + wide, base + under), colour, -1)
     cv2.putText(
-        pixels, text, (start, base), cv2.FONT_HERSHEY_SIMPLEX, scale, (255,) * 3, max(1, thick // 2), cv2.LINE_AA
+        pixels, text, (start, base), cv2.FONT_HERSHEY_SIMPLEX, scale, _INKS[verdict], max(1, thick // 2), cv2.LINE_AA
     )

@@ -137,6 +137,22 @@ def _split(file: BinaryIO, null: bool) -> list[str]:
     return [os.fsdecode(part if null else part.removesuffix(b"\r")) for part in parts if part.strip()]
 
 
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield the files and folders that match a pattern. `**` does not enter symbolic links to folders, which may lead back to
+    where they are.
+    """
+    before, deep, after = pattern.partition("**" + os.sep)
+    if not deep or (before and not before.endswith(os.sep)):
+        yield from glob.iglob(pattern)  # noqa: PTH207  Path's own takes no absolute patterns
+        return
+    for start in glob.iglob(before) if glob.has_magic(before) else [before]:  # noqa: PTH207
+        for folder, inside, _ in os.walk(start or "."):
+            inside[:] = [name for name in inside if not name.startswith(".")]
+            shown = folder.removeprefix("." + os.sep) if not start else folder
+            prefix = "" if shown == "." and not start else os.path.join(shown, "")  # noqa: PTH118
+            yield from _matches(glob.escape(prefix) + after)
+
+
 def _expanded(paths: Iterable[str]) -> Iterable[str]:
     for name in paths:
         if not name:
@@ -146,7 +162,7 @@ def _expanded(paths: Iterable[str]) -> Iterable[str]:
         elif name.partition("://")[0].lower() in _SCHEMES and "://" in name:
             raise UserError("URLs are not read", got=name, remedy="Download the file, and give its path.")
         elif glob.has_magic(name) and not os.path.lexists(name):
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  Path's own takes no absolute patterns
+            matches = sorted(_matches(name))
             if not matches:
                 raise UserError("no file matches the pattern", got=name, remedy="Check it; ** stands for folders.")
             yield from matches

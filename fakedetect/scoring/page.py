@@ -16,18 +16,20 @@ from fakecore.report.pages import data_uri, write_page
 from fakedetect.evaluation.plots import timeline_plot
 from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
-from fakedetect.scoring.annotate import draw_box
-from fakedetect.scoring.columns import format_short
+from fakedetect.scoring.annotate import box_label, draw_box
+from fakedetect.scoring.columns import format_short, range_text, says_generated, visible_name
 from fakedetect.scoring.inputs import contents_of
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.provenance import evidence_rank
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
 
-BOXED_SIDE = 560  # pixels: the longer side of a photo with its faces marked
+BOXED_SIDE = 800  # pixels: the longer side of a photo with its faces marked
 TRACKS_SHOWN = 12  # per video
 PHOTOS_SHOWN = 200  # with thumbnails; the most likely fakes first
+FACES_SHOWN = 30  # per photo
 LOST_SHOWN = 200
 EVIDENCE_SHOWN = 50  # files in the table of evidence
+_LETTERS = 1.2  # scale of the numbers of boxes, so that a phone shows them large enough to be read
 _ORDER = {"fake": 0, "unsure": 1, "real": 2}
 
 
@@ -73,21 +75,39 @@ def write_score_page(
         title=_title(rows),
         headline=_headline(rows),
         several=len(rows) > 1,
+        first=rows[0],
         verdict=rows[0]["verdict"] or "",
         videos=videos,
         evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
         more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
-        photos=[(row, format_short(row["p_fake"]), _photo(row, contents, kept or {})) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, _photo(row, contents, kept or {})) for row in photos[:PHOTOS_SHOWN]],
+        faces_shown=FACES_SHOWN,
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
         more_lost=max(0, len(lost) - LOST_SHOWN),
-        detectors=[(one, expectation(one.facts)) for one in (detector, of_photos) if one],
+        detectors=_deciding(rows, [one for one in (detector, of_photos) if one]),
         min_track_s=MIN_TRACK_S,
+        format_short=format_short,
+        range_text=range_text,
+        says_generated=says_generated,
+        visible_name=visible_name,
     )
 
 
+def _deciding(rows: list[dict], detectors: list[Detector]) -> list[tuple[Detector, int, str]]:
+    """Return the detectors that decided a verdict, with the number of their files and what to expect of them; all detectors
+    if there is no verdict.
+    """
+    counts = Counter(row["detector"] for row in rows if row["status"] == "ok")
+    return [(one, counts[one.id], expectation(one.facts)) for one in detectors if counts[one.id] or not counts]
+
+
 def _title(rows: list[dict]) -> str:
-    return f"Is {Path(rows[0]['path']).name} fake?" if len(rows) == 1 else f"Scores of {counted(len(rows), 'file')}"
+    return (
+        f"Is {visible_name(Path(rows[0]['path']).name)} fake?"
+        if len(rows) == 1
+        else f"Scores of {counted(len(rows), 'file')}"
+    )
 
 
 def _headline(rows: list[dict]) -> str:
@@ -95,7 +115,8 @@ def _headline(rows: list[dict]) -> str:
         (row,) = rows
         if row["status"] != "ok":
             return f"Not scored: {row['error']}."
-        return f"{row['verdict'].capitalize()}: p_fake {format_short(row['p_fake'])}."
+        found = range_text(row)
+        return f"{row['verdict'].capitalize()}: p_fake {format_short(row['p_fake'])}{f', {found}' if found else ''}."
     counts = Counter(row["verdict"] or "not scored" for row in rows)
     return (
         ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "unsure", "real", "not scored") if counts[name]) + "."
@@ -109,7 +130,7 @@ def video_section(row: dict, shown: VideoShown) -> dict:
     lines = [(track.number, track.judged_times, p_fakes) for track, _, p_fakes in tracks[:deciding]]
     return {
         "p_fake": format_short(row["p_fake"]),
-        "name": Path(row["path"]).name,
+        "name": visible_name(Path(row["path"]).name),
         "lasting": shown.tracks[0][0].lasts,
         "whole": shown.whole_frame,
         "plot": data_uri(timeline_plot(lines, row["threshold"], row["real_below"])),
@@ -178,6 +199,10 @@ def _boxed(image: np.ndarray, faces: list[dict]) -> bytes:
     scale = min(1.0, BOXED_SIDE / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-    for face in sorted(faces, key=lambda one: one["p_fake"]):  # the most suspicious is drawn last, on top
-        draw_box(small, [edge * scale for edge in face["box"]], "", face["verdict"], face["p_fake"])
+    # The most suspicious is drawn last, on top. Several faces have the numbers that they have in the list beside the photo.
+    for number, face in sorted(enumerate(faces, 1), key=lambda one: one[1]["p_fake"]):
+        box = [edge * scale for edge in face["box"]]
+        text = str(number) if len(faces) > 1 else box_label(face["verdict"], face["p_fake"])
+        letters = min(_LETTERS if len(faces) > 1 else 0.8, min(size) / 350, (box[3] - box[1]) / 40)
+        draw_box(small, box, text, face["verdict"], max(0.4, letters))
     return cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -17,14 +17,20 @@ from fakecore.errors import UserError
 from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_bytes
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.columns import COLUMNS, csv_row, read_provenance
+from fakedetect.scoring.columns import COLUMNS, CSV_COLUMNS, csv_row, read_provenance
 
-NUMBERS = ("p_fake", "threshold", "real_below")
-_READ: dict[str, Any] = {**dict.fromkeys(NUMBERS, float), "outside_domain": {"True": True, "False": False}.__getitem__}
-_READ["provenance"] = read_provenance
+NUMBERS = ("p_fake", "threshold", "real_below", "p_fake_lowest", "p_fake_highest")
+_BOOLEANS = ("outside_domain", "stable")
+_READ: dict[str, Any] = {
+    **dict.fromkeys(NUMBERS, float),
+    **dict.fromkeys(_BOOLEANS, {"True": True, "False": False}.__getitem__),
+}
+_READ |= {"provenance": read_provenance, "faces": json.loads}
 
 
-_OLD_COLUMNS = tuple(name for name in COLUMNS if name != "provenance")  # of files that earlier versions wrote
+_OLD_COLUMNS = tuple(
+    name for name in COLUMNS if name != "provenance"
+)  # of files that earlier versions wrote, as COLUMNS
 
 
 class Known(NamedTuple):
@@ -55,7 +61,7 @@ class ResultsFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._ids = {detector.id for detector in detectors}
         self.existing: dict[str, Known] = {}
-        self._columns: tuple[str, ...] = COLUMNS  # of a .csv file
+        self._columns: tuple[str, ...] = CSV_COLUMNS  # of a .csv file
         self._stale: set[str] = set()  # paths of rows that are to be replaced
         self._replaced: set[int] = set()  # starts of rows to which newer ones were appended
         if path.exists():
@@ -95,7 +101,7 @@ class ResultsFile:
                     self._know(self._typed(record) if self._csv else self._checked(record), start)
                 else:
                     self._columns = tuple(_fields(record))
-                    if self._columns not in (COLUMNS, _OLD_COLUMNS):
+                    if self._columns not in (CSV_COLUMNS, COLUMNS, _OLD_COLUMNS):
                         raise self._foreign(",".join(self._columns))
             if size and not end:
                 file.seek(0)
@@ -206,7 +212,7 @@ def _as_lines(rows: Iterable[dict]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _as_csv(rows: Iterable[dict], columns: tuple[str, ...] = COLUMNS, *, header: bool) -> bytes:
+def _as_csv(rows: Iterable[dict], columns: tuple[str, ...] = CSV_COLUMNS, *, header: bool) -> bytes:
     text = io.StringIO()
     # Text is quoted: a file name may contain a comma, a newline or a carriage return.
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

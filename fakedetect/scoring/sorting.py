@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,11 +20,13 @@ class Sorter:
     """Copies each judged file to the folder of its verdict below `root`, or makes a symbolic link to it there. Names are kept;
     of different files of one name, later ones get a number. What is there already is kept.
 
-    Raises UserError if `root` is inside one of the `inputs`, which would then be judged again by the next command.
+    Raises UserError if `root` is a file, or inside one of the `inputs`, which would then be judged again by the next command.
     """
 
     def __init__(self, root: Path, *, link: bool, inputs: Iterable[str] = ()):
         self._root, self._link = root, link
+        if root.exists() and not root.is_dir():
+            raise UserError("--copy-to is a file", got=root, expected="a folder, existing or new")
         for name in inputs:
             if Path(name).is_dir() and root.absolute().is_relative_to(Path(name).absolute()):
                 raise UserError("--copy-to is inside a folder that is scored", got=root, expected="a folder elsewhere")
@@ -67,8 +70,9 @@ def _free(folder: Path, source: Path, content: bytes | None) -> Path | None:
 
 
 def _plain(name: str) -> str:
-    """Return the last part of the name of a file in an archive, as a file name: it may be anything."""
-    last = name.replace("\0", "").replace("\\", "/").rpartition("/")[2]
+    """Return the last part of the name of a file in an archive, without control characters, as a file name."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    last = "".join(one for one in last if unicodedata.category(one) != "Cc")
     return "file" if last in ("", ".", "..") else last
 
 

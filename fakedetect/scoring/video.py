@@ -82,7 +82,8 @@ class VideoJudge:
         if not found.frames:
             raise VideoError("unreadable", f"none of its {counted(video.expected, 'frame')} to analyse can be decoded")
         if not found.tracks:
-            why = f"no face of at least {options.min_face:g} pixels in {counted(found.frames, 'frame')}"
+            least, frames_seen = f"{options.min_face:g} pixels", counted(found.frames, "frame")
+            why = f"no face of at least {least} in {frames_seen}; --whole-frame scores whole frames"
             return facts | {"status": "no_face", "error": why}, None
         return self._verdict(path, found, facts)
 

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fakedetect.web.problems import SECURITY_HEADERS, Problem
+from fakedetect.web.problems import SECURITY_HEADERS, Page, Problem, answer_to
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tokens import SESSION_S, Client, EndedSessions, Signer, Tokens, host_name
 
@@ -124,8 +124,8 @@ class Access:
 class Guard:
     """ASGI middleware: refuses foreign hosts (DNS rebinding) and foreign pages (CSRF), and adds the security headers."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings):
-        self._app = app
+    def __init__(self, app: ASGIApp, settings: ServeSettings, page: Page | None = None):
+        self._app, self._page = app, page
         own = {settings.host.lower(), *(name.lower() for name in settings.hosts)}
         self._hosts = own | {"localhost", "127.0.0.1", "::1"} if settings.is_local else own
         self._any_host = not settings.is_local and settings.host in ("0.0.0.0", "::") and not settings.hosts
@@ -144,7 +144,7 @@ class Guard:
             await send(message)
 
         problem = self._problem(Headers(scope=scope), scope["method"], scope["path"])
-        app = problem.response() if problem else self._app
+        app = answer_to(Request(scope), problem, self._page) if problem else self._app
         await app(scope, receive, send_with_headers)
 
     def _problem(self, headers: Headers, method: str, path: str) -> Problem | None:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from fakedetect.scoring.columns import COLUMNS, csv_row
+from fakedetect.scoring.columns import CSV_COLUMNS, csv_row
 from fakedetect.web import examples
 from fakedetect.web.access import ANYONE, Access
 from fakedetect.web.jobs import Jobs, Options
@@ -111,7 +111,7 @@ def stored(results: Path, name: str) -> FileResponse:
 def as_csv(rows: list[dict]) -> str:
     """Return rows as CSV, in the columns of `score --out FILE.csv`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     writer.writerows(map(csv_row, rows))
     return text.getvalue()

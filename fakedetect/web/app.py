@@ -55,5 +55,5 @@ def create_app(settings: ServeSettings) -> FastAPI:
         app.include_router(router)
     add_handlers(app, site.problem)
     metrics.add_to(app, counted)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, page=site.problem)
     return app

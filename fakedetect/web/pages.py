@@ -6,7 +6,7 @@ file, `/jobs/ID/files/PLACE`, that the page itself consists of.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Depends, Request
@@ -20,6 +20,7 @@ from fakedetect.web.cards import cards, inline
 from fakedetect.web.problems import Problem
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tokens import Client
+from fakedetect.web.uploads import NoFile
 
 STATIC = Path(__file__).parent / "static"
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -27,7 +28,9 @@ _MOST_LOGIN_BYTES = 8192
 _ADVICE = {
     401: "Sign in with a token that the operator of this server gave you.",
     404: "Check the address. Jobs are deleted some time after they are done, and are shown only to those who sent them.",
+    408: "Check your connection, then send the files again.",
     413: "Choose fewer or smaller files.",
+    421: "Use the address that the operator of this server gave you.",
     429: "Wait a little, then try again.",
     507: "Tell the operator of this server.",
 }
@@ -128,7 +131,10 @@ def _home_routes(router: APIRouter, pages: Pages) -> None:
     @router.post("/")
     async def upload(request: Request) -> Response:
         client = service.access.uploader(request)
-        job, _ = await accept(service, request, client)
+        try:
+            job, _ = await accept(service, request, client)
+        except NoFile:
+            raise Problem(422, "No file was chosen. Go back and choose one or more photos or videos.") from None
         return _to(f"/jobs/{job.id}")
 
 
@@ -150,10 +156,12 @@ def _job_routes(router: APIRouter, pages: Pages) -> None:
         return _to("/jobs")
 
     @router.get("/jobs/{name}")
-    async def show_job(request: Request, name: str, client: Reader) -> Response:
+    async def show_job(
+        request: Request, name: str, client: Reader, sort: Literal["sent", "p_fake", "name"] = "sent"
+    ) -> Response:
         job = await service.seen(client, name)
-        files = [pages.file(job, one) for one in job.files]
-        return pages.render(request, "job.html.j2", job=pages.job(job), files=files)
+        files = views.in_order([pages.file(job, one) for one in job.files], sort)
+        return pages.render(request, "job.html.j2", job=pages.job(job), files=files, sort=sort)
 
     @router.get("/jobs/{name}/summary")
     async def show_summary(request: Request, name: str, client: Reader) -> Response:

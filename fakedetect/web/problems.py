@@ -59,13 +59,21 @@ class FieldProblem(Problem):
         super().__init__(422, f"{name} cannot be used: got {got}; expected {expected}.")
 
 
-def add_handlers(app: FastAPI, page: Callable[[Request, Problem], Response] | None = None) -> None:
-    """Answer every error of the app with problem details, or, where the request accepts HTML, with a `page`."""
+Page = Callable[[Request, Problem], Response]
+
+
+def answer_to(request: Request, problem: Problem, page: Page | None) -> Response:
+    """Return an error as problem details, or, where the request accepts HTML, as a `page`."""
+    if page and "text/html" in request.headers.get("accept", ""):
+        return page(request, problem)
+    return problem.response()
+
+
+def add_handlers(app: FastAPI, page: Page | None = None) -> None:
+    """Answer every error of the app with `answer_to`."""
 
     def answer(request: Request, problem: Problem) -> Response:
-        if page and "text/html" in request.headers.get("accept", ""):
-            return page(request, problem)
-        return problem.response()
+        return answer_to(request, problem, page)
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:

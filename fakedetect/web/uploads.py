@@ -121,6 +121,13 @@ def _too_large(settings: ServeSettings) -> Problem:
     return Problem(413, f"The request is too large; the limit is {settings.max_mb} MiB.", max_mb=settings.max_mb)
 
 
+class NoFile(Problem):
+    """A request without a file."""
+
+    def __init__(self) -> None:
+        super().__init__(422, f"The request holds no file. Send files in the field {FILES!r}.")
+
+
 class _Form:
     """Takes the events of the parser: parts into files and fields."""
 
@@ -157,7 +164,7 @@ class _Form:
         if not self._ended:
             raise Problem(400, "The form is damaged or was cut off.")
         if not self.received.files:
-            raise Problem(422, f"The request holds no file. Send files in the field {FILES!r}.")
+            raise NoFile
 
     def abandon(self) -> None:
         """Close and delete everything."""
@@ -222,6 +229,10 @@ class _Form:
 
 
 def shown_name(name: str) -> str:
-    """Return a client's file name as text to show: without folders and control characters, of limited length."""
+    """Return a client's file name as text to show: without folders and control characters, of limited length. Browsers and curl
+    write a quote as %22 and line ends as %0D and %0A (HTML standard, multipart/form-data).
+    """
+    for escaped, char in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):
+        name = name.replace(escaped, char)
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(char for char in last if char.isprintable())[:_MOST_NAME]

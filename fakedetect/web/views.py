@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fakecore.messages import counted
-from fakedetect.scoring.columns import format_short
+from fakedetect.scoring.columns import format_short, range_text, says_generated, visible_name
+from fakedetect.web.choices import PACKAGE
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tasks import JUDGED, MARKED, PICTURE
 
@@ -60,12 +61,13 @@ class FileView:
     provenance: dict[str, Any] | None = None
     has_picture: bool = False
     has_video: bool = False
-    marked: str | None = (
-        None  # state of the marked video: "waiting", "drawing", "ready", "failed"; None: none was asked for
-    )
+    marked: str | None = None  # the marked video: "waiting", "drawing", "ready", "failed"; None: none was asked for
     has_report: bool = False
     has_heat: bool = False
+    score: float | None = None
     p_fake: str = ""
+    range: str | None = None  # how far p_fake varies
+    claim: str | None = None  # that the file says that it was generated
     bar: dict[str, float] | None = None
 
     @property
@@ -80,13 +82,19 @@ class FileView:
 
 def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[str, Any]]) -> FileView:
     """Return what the page shows of a file; `results` is the folder of its pictures, `detectors` describes the choices."""
-    named: dict[str, Any] = {"job": job.id, "place": file.place, "name": file.name, "size": size_text(file.size)}
+    named: dict[str, Any] = {
+        "job": job.id,
+        "place": file.place,
+        "name": visible_name(file.name),
+        "size": size_text(file.size),
+    }
     named["state"] = file.state
     row = file.result
     if row is None:
         heading = "Being judged" if file.state == "running" else "Waiting"
         return FileView(**named, outcome="waiting", heading=heading, meaning="")
     named |= {"has_picture": (results / PICTURE).is_file(), "provenance": _provenance(row.get("provenance"))}
+    named["claim"] = _claim(row)
     if row["status"] != "ok":
         error = _sentence(row["error"] or row["status"])
         meaning = _FAILURES.get(row["status"], "The file could not be judged.")
@@ -98,7 +106,9 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         outcome=row["verdict"],
         heading=HEADINGS[row["verdict"]],
         meaning=_UNSTABLE if stable is False else _MEANINGS[row["verdict"]],
+        score=row["p_fake"],
         p_fake=format_short(row["p_fake"]),
+        range=range_text(row),
         bar=_bar(row),
         facts=_facts(row) + _of_marked(file),
         caution=_sentence(row["note"]) if row["outside_domain"] and row["note"] else None,
@@ -119,7 +129,7 @@ def _facts(row: dict) -> list[tuple[str, str]]:
     if found := row.get("p_fake_range"):
         low, high = map(format_short, found)
         facts.insert(0, ("p_fake after light re-encoding", low if low == high else f"{low} to {high}"))
-        facts.insert(1, ("Stable", "yes" if row["stable"] else "no: the verdict changes"))
+        facts.insert(1, ("Verdicts after it", _stability(row)))
     if row["kind"] == "video":
         facts.append(("Analysed", f"{counted(row['frames'], 'frame')} of {row['duration_s']:.1f} s"))
     if row["note"] and not row["outside_domain"]:
@@ -130,6 +140,28 @@ def _facts(row: dict) -> list[tuple[str, str]]:
 def _of_marked(file: StoredFile) -> list[tuple[str, str]]:
     """Return why a marked video is missing."""
     return [("Marked video", _sentence(f"it could not be made: {file.marked_error}"))] if file.marked_error else []
+
+
+def _stability(row: dict) -> str:
+    """Return in words what the test of stability found. `stable` means that no version is called real and another fake."""
+    if not row["stable"]:
+        return "changes between real and fake"
+    low, high = row["p_fake_range"]
+    crossed = [
+        f"the threshold for {name}, {limit:.2f}"
+        for name, limit in (("real", row["real_below"]), ("fake", row["threshold"]))
+        if low < limit <= high
+    ]
+    if not crossed:
+        return "all the same"
+    return f"not the same in every version: p_fake crosses {' and '.join(crossed)}; it never turns from real to fake"
+
+
+def _claim(row: dict) -> str | None:
+    if not says_generated(row):
+        return None
+    found = " The detector found no trace of that in the pixels." if row["verdict"] == "real" else ""
+    return f"The file itself says that a generator made it.{found}"
 
 
 def _bar(row: dict) -> dict[str, float]:
@@ -167,6 +199,7 @@ def _video(row: dict) -> dict[str, Any]:
                 "verdict": one["verdict"],
                 "heading": HEADINGS[one["verdict"]],
                 "p_fake": format_short(one["p_fake"]),
+                "high": format_short(one["p_fake_high"]),
                 "when": f"{one['start_s']:.1f} to {one['end_s']:.1f} s",
                 "frames": f"{one['judged']:,} of {one['frames']:,}",
                 "outside": one["outside_domain"],
@@ -174,6 +207,7 @@ def _video(row: dict) -> dict[str, Any]:
             for one in tracks[:_TRACKS_SHOWN]
         ],
         "more": max(0, len(tracks) - _TRACKS_SHOWN),
+        "outside": any(one["outside_domain"] for one in tracks[:_TRACKS_SHOWN]),
     }
 
 
@@ -188,6 +222,7 @@ class Timeline:
     fake_y: float
     real_y: float
     end: str
+    end_s: float
     summary: str
     points: list[tuple[str, str]]
 
@@ -208,6 +243,7 @@ def timeline(points: list[list[float]], duration_s: float, fake_from: float, rea
         fake_y=round(100 * (1 - fake_from), 1),
         real_y=round(100 * (1 - real_below), 1),
         end=f"{whole:.1f} s",
+        end_s=whole,
         summary=f"p_fake over time: {over} of {counted(len(points), 'time')} at or above the threshold for fake; highest "
         f"{format_short(highest)} at {highest_s:.1f} s",
         points=[(f"{time_s:.1f} s", format_short(p_fake)) for time_s, p_fake in points],
@@ -226,6 +262,17 @@ def _provenance(found: dict | None) -> dict[str, Any] | None:
         return None
     findings = [one | {"strength": _STRENGTHS.get(one.get("strength", ""), "")} for one in found["findings"]]
     return {"heading": _POINTS_TO.get(found.get("points_to") or "nothing", ""), "findings": findings}
+
+
+def in_order(files: list[FileView], order: str) -> list[FileView]:
+    """Return files as they were sent, by name, or by p_fake: the highest first, and those without one last."""
+    if order == "name":
+        return sorted(files, key=lambda one: one.name.casefold())
+    return (
+        files
+        if order == "sent"
+        else sorted(files, key=lambda one: -1.0 if one.score is None else one.score, reverse=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -255,7 +302,7 @@ def job_view(job: Job, keep_h: float) -> JobView:
     judged = sum(outcomes.values())
     names = {"fake": "fake", "unsure": "unsure", "real": "real", "failed": "not judged"}
     counts = [(one, f"{outcomes[one]:,} {text}") for one, text in names.items() if outcomes[one]]
-    first = job.files[0].name if job.files else "no file"
+    first = visible_name(job.files[0].name) if job.files else "no file"
     rest = len(job.files) - 1
     return JobView(
         id=job.id,
@@ -263,13 +310,17 @@ def job_view(job: Job, keep_h: float) -> JobView:
         created=_when(job.created),
         finished=None if job.finished is None else _when(job.finished),
         deleted=None if job.finished is None else _when(job.finished + 3600 * keep_h),
-        detector=job.options["detector"],
+        detector=_choice_text(job.options["detector"]),
         files=len(job.files),
         judged=judged,
         summary=_summary(judged, len(job.files)),
         counts=counts,
         is_drawing=job.is_drawing,
     )
+
+
+def _choice_text(name: str) -> str:
+    return "the default detectors" if name == PACKAGE else f"the detector {name}"
 
 
 def _summary(judged: int, files: int) -> str:

@@ -65,10 +65,11 @@ def print_preset(name: str, as_json: bool) -> None:
 
     Raises UserError for an unknown name.
     """
-    from fakegen.architectures.summary import layers
     from fakegen.presets.table import get_preset
 
     preset = get_preset(name)
+    from fakegen.architectures.summary import layers  # it imports torch: an unknown name is refused before
+
     networks = layers(preset)
     if as_json:
         columns = ("layer", "output", "parameters")

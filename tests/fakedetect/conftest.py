@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -19,6 +17,7 @@ from fakedetect import Detector
 from fakedetect.data.loading import load_labelled
 from fakedetect.evaluation import metrics
 from fakedetect.models.registry import build_network
+from tests.forks import Fork
 
 QUICK = {"model": "cnn", "blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
 
@@ -107,12 +106,11 @@ def write_set(pictures, finish_set):
 
 @pytest.fixture(scope="session")
 def start():
-    """A function: `cli.py WORDS` in a process of its own."""
+    """A function: `cli.py WORDS` in a process of its own, a fork."""
 
-    def run(*words: object, **options) -> subprocess.Popen:
-        command = [sys.executable, str(Path(__file__).parents[2] / "cli.py"), *map(str, words), "--device", "cpu"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **(quiet | options))
+    def run(*words: object, cwd: Path | None = None) -> Fork:
+        program = Path(__file__).parents[2] / "cli.py"
+        return Fork(program, (*words, "--device", "cpu"), {**os.environ, "OMP_NUM_THREADS": "1"}, cwd)
 
     return run
 

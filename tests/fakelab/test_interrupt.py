@@ -14,6 +14,7 @@ from PIL import Image
 
 from fakecore.errors import Interrupted
 from fakelab import app as cli
+from tests.forks import Fork
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16", "--device", "cpu"]
@@ -21,12 +22,15 @@ SMALL += ["--set", "measure_every=0"]
 STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts again"
 
 
-def interrupted(moment, *arguments, cache: Path) -> str:
+def interrupted(moment, *arguments, cache: Path, importing: bool = False) -> str:
     """Send SIGINT to `python cli.py ...` when `moment(process)` is true; return the last line of its stderr."""
-    command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
     environment = {**os.environ, "FAKELAB_CACHE": str(cache)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, **pipes)
+    if importing:
+        command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, env=environment, **pipes)
+    else:
+        process = Fork(ROOT / "cli.py", arguments, environment)
     end = time.monotonic() + 120
     while not moment(process):
         assert process.poll() is None and time.monotonic() < end, "`moment` was never true"
@@ -47,7 +51,7 @@ def has_mapped(word: str):
 @pytest.mark.parametrize("library", ["libtorch_cpu", "cv2"])
 @pytest.mark.parametrize("command", [["generate"], ["sample", "nowhere", "--count", "3", "--out", "x"]])
 def test_while_libraries_are_imported(command, library, tmp_path):
-    assert interrupted(has_mapped(library), *command, cache=tmp_path) == STARTS_AGAIN
+    assert interrupted(has_mapped(library), *command, cache=tmp_path, importing=True) == STARTS_AGAIN
 
 
 def test_while_images_are_decoded(tmp_path):
@@ -89,20 +93,8 @@ def test_while_fakes_are_written_and_the_set_can_be_resumed(fakelab, tmp_path):
 
 def test_two_signals_at_once_still_print_how_to_resume(tmp_path):
     run = tmp_path / "run"
-    command = [
-        sys.executable,
-        str(ROOT / "cli.py"),
-        "generate",
-        "digits-32",
-        "--real",
-        "digits:3",
-        "--epochs",
-        "4000",
-        "--set",
-        "checkpoint_every=1",
-        *SMALL,
-    ]
-    process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
+    words = ("generate", "digits-32", "--real", "digits:3", "--epochs", 4000, "--set", "checkpoint_every=1", *SMALL)
+    process = Fork(ROOT / "cli.py", (*words, "--out", run))
     while not (run / "checkpoints" / "epoch-0001.json").exists():
         assert process.poll() is None
         time.sleep(0.01)

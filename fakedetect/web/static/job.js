@@ -8,8 +8,28 @@ const message = document.getElementById("message");
 const SUMMARY_EVERY_MS = 2000; // it is read out by screen readers
 const fetching = new Map(); // place -> {again: whether its state changed since, done: a promise}
 
+let isGone = false;
+
+// The job was deleted, perhaps in another tab: nothing of it is shown any longer.
+function showGone() {
+  isGone = true;
+  clearTimeout(summaryLater);
+  const heading = document.createElement("h1"), text = document.createElement("p"), more = document.createElement("a");
+  heading.textContent = "Deleted";
+  text.textContent = "These results were deleted, here or in another tab. ";
+  text.setAttribute("role", "alert");
+  more.href = "/";
+  more.textContent = "Check more files";
+  text.append(more);
+  job.replaceChildren(heading, text);
+  document.title = "Deleted · fakelab";
+}
+
 async function part(path) {
   const answer = await fetch(path); // accepts anything, so errors come as problem details
+  if (answer.status === 404) {
+    showGone();
+  }
   if (!answer.ok) {
     throw new Error(detailOf(await answer.text(), answer.status));
   }
@@ -28,8 +48,8 @@ async function fetchFile(place, running) {
     made.innerHTML = await part(`${base}/files/${place}`);
     const fresh = made.content.querySelector("article");
     upgrade(fresh);
-    fileAt(place).replaceWith(fresh);
-  } while (running.again);
+    fileAt(place)?.replaceWith(fresh);
+  } while (running.again && !isGone);
 }
 
 function replaceFile(place) {
@@ -93,13 +113,16 @@ function follow() {
   });
   events.addEventListener("deleted", () => {
     events.close();
-    message.textContent = "These results were deleted.";
+    showGone();
   });
   events.addEventListener("open", () => { message.textContent = ""; });
   events.addEventListener("error", () => {
-    message.textContent = events.readyState === EventSource.CLOSED
-      ? "The connection to the server was lost. Reload the page to see the results."
-      : "The connection to the server was lost; connecting again.";
+    if (events.readyState === EventSource.CLOSED) {
+      message.textContent = "The connection to the server was lost. Reload the page to see the results.";
+      part(`${base}/summary`).catch(report); // shows if the job is gone
+    } else {
+      message.textContent = "The connection to the server was lost; connecting again.";
+    }
   });
 }
 
@@ -113,7 +136,9 @@ async function finish() {
     await replaceFile(Number(file.dataset.place));
   }
   await replaceSummary();
-  document.getElementById("downloads").hidden = false;
+  for (const one of document.querySelectorAll("#downloads, #order")) {
+    one.hidden = false;
+  }
   document.getElementById("judged").hidden = true;
   job.dataset.done = "yes";
   const stop = job.querySelector("form[action$='/delete'] button");
@@ -146,8 +171,18 @@ async function showHeat(button, address) {
   }
 }
 
+// A click in the plot over time shows that moment of the marked video. The keyboard has the controls of the player.
+function seekFrom(event) {
+  const plot = event.currentTarget, box = plot.getBoundingClientRect();
+  const video = plot.closest("article").querySelector("video");
+  video.currentTime = Number(plot.closest("figure").dataset.end) * (event.clientX - box.left) / box.width;
+}
+
 // Turns links to heat maps into buttons: without this script, they lead to the picture.
 function upgrade(root) {
+  for (const plot of root.querySelectorAll(".timeline[data-end] svg")) {
+    plot.addEventListener("click", seekFrom);
+  }
   for (const link of root.querySelectorAll("a[data-heat]")) {
     const button = document.createElement("button");
     button.type = "button";
@@ -160,6 +195,11 @@ function upgrade(root) {
 }
 
 upgrade(job);
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible" && !isGone) {
+    part(`${base}/summary`).catch(() => {}); // only to learn whether it was deleted meanwhile
+  }
+});
 if (job.dataset.done === "no") {
   follow();
 }

@@ -21,8 +21,20 @@ if (form) {
     return count === 1 ? "1 file" : `${count} files`;
   }
 
+  // In place of a picture that the browser cannot show: the file can still be judged.
+  function tile(file) {
+    const shown = document.createElement("span"), ending = /\.(\w{1,5})$/.exec(file.name);
+    shown.className = "thumb tile";
+    shown.setAttribute("aria-hidden", "true");
+    shown.textContent = ending ? ending[1].toUpperCase() : "file";
+    return shown;
+  }
+
   function thumbnail(file) {
     const kind = file.type.split("/")[0];
+    if ((kind !== "image" && kind !== "video") || chosen.length > MOST_THUMBNAILS) {
+      return tile(file);
+    }
     const shown = document.createElement(kind === "video" ? "video" : "img");
     shown.className = "thumb";
     if (kind === "video") {
@@ -33,17 +45,18 @@ if (form) {
     } else {
       shown.alt = "";
     }
-    if ((kind === "image" || kind === "video") && chosen.length <= MOST_THUMBNAILS) {
-      shown.src = URL.createObjectURL(file);
-      // A format that the browser cannot show can still be judged.
-      shown.addEventListener("error", () => shown.removeAttribute("src"));
-    }
+    shown.addEventListener("error", () => {
+      URL.revokeObjectURL(shown.src);
+      shown.replaceWith(tile(file));
+    });
+    shown.src = URL.createObjectURL(file);
     return shown;
   }
 
   function row(file) {
     const item = document.createElement("li"), name = document.createElement("span");
     const remove = document.createElement("button");
+    name.className = "name";
     name.textContent = `${file.name} (${sizeText(file.size)})`;
     remove.type = "button";
     remove.className = "quiet";
@@ -53,7 +66,7 @@ if (form) {
       const next = item.nextElementSibling || item.previousElementSibling;
       chosen = chosen.filter((one) => one !== file);
       item.remove();
-      URL.revokeObjectURL(item.querySelector(".thumb").src);
+      URL.revokeObjectURL(item.querySelector(".thumb").src || "");
       changed();
       (next ? next.querySelector("button") : byId("pick")).focus();
     });

@@ -106,12 +106,17 @@ def test_one_channel_is_written_as_a_grey_file(encode):
     assert np.abs(found.astype(int) - 77).max() <= 1
 
 
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_exif_rotation_is_applied(orientation, turns):
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    ("orientation", "mirrored", "turns"),
+    [(1, 0, 0), (2, 1, 0), (3, 0, 2), (4, 1, 2), (5, 1, 1), (6, 0, 3), (7, 1, 3), (8, 0, 1)],
+)
+def test_exif_orientation_is_applied(image_format, orientation, mirrored, turns):
     exif = Image.Exif()
     exif[274] = orientation
-    found = decode_image(saved(Image.fromarray(noise()), "PNG", exif=exif))
-    assert np.array_equal(found, np.rot90(noise(), turns))
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    found = decode_image(saved(Image.fromarray(noise()), image_format, exif=exif, **options))
+    assert np.array_equal(found, np.rot90(noise()[:, :: -1 if mirrored else 1], turns))
 
 
 @pytest.mark.parametrize(
@@ -182,8 +187,9 @@ def test_grey_with_alpha_is_laid_on_white():
     assert decode_image(saved(image, "PNG"))[0].tolist() == [[10, 10, 10], [255, 255, 255]]
 
 
-def test_cmyk_jpeg_keeps_its_colours():
-    found = decode_image(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+@pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+def test_cmyk_keeps_its_colours(image_format):
+    found = decode_image(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), image_format))
     assert np.abs(found.astype(int) - RED).max() < 12
 
 

@@ -33,13 +33,13 @@ def write_images(folder: Path, count: int = 120, seed: int = 0) -> tuple[str, st
 
 
 def write_onnx(
-    path: Path, *, channels_last: bool = False, softmax: bool = True, side: int = 32, outputs: int = 2
+    path: Path, *, channels_last: bool = False, softmax: bool = True, side: int = 32, outputs: int = 2, number="n"
 ) -> Path:
     """Write a graph that expects BGR from 0 to 255. Its outputs (N, 2) are high at 0 for fakes: in the band of red; or with
     one output, high for reals.
     """
     middle, half = 255 * sum(BAND) / 2, 255 * (BAND[1] - BAND[0]) / 2
-    shape = ["n", side, side, 3] if channels_last else ["n", 3, side, side]
+    shape = [number, side, side, 3] if channels_last else [number, 3, side, side]
     constants = {
         "axes": np.array([1, 2] if channels_last else [2, 3]),
         "pick": np.array([[0.0], [0.0], [1.0]], np.float32),  # the third of BGR
@@ -60,10 +60,10 @@ def write_onnx(
         nodes if softmax else nodes[:-1],
         "theirs",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", outputs])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [number, outputs])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path

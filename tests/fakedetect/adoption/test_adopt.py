@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import fakedetect
 from fakecore.errors import UserError
@@ -73,6 +74,20 @@ def test_outputs_are_read_as_what_they_are(images, tmp_path, options, kind, of):
     made = fakedetect.adopt(write_onnx(tmp_path / "theirs.onnx", **options), out=tmp_path / "det", **images)
     assert (made.candidates[0].reading.kind, made.candidates[0].reading.of) == (kind, of)
     assert made.metrics["auroc"] == 1.0
+    assert export_onnx(made.detector, tmp_path / "det.onnx").max_dp < 1e-3  # a graph of another opset, within ours
+    exported = Detector.load(tmp_path / "det.onnx", "cpu")
+    pixels = np.stack([read_image(path) for path in sorted(Path(images["fake"]).iterdir())[:5]])
+    prepared = np.stack([exported.prepare(picture) for picture in pixels])
+    own = Detector.load(made.detector, "cpu")
+    assert exported.judge(*exported.outputs(prepared)) == own.judge(*own.outputs(prepared))
+
+
+def test_a_graph_for_a_fixed_number_of_images_is_adopted_and_not_exported(images, tmp_path):
+    made = fakedetect.adopt(write_onnx(tmp_path / "theirs.onnx", number=1), out=tmp_path / "det", **images)
+    assert made.metrics["auroc"] == 1.0
+    with pytest.raises(UserError, match="takes 1 image at once"):
+        export_onnx(made.detector, tmp_path / "det.onnx")
+    assert not (tmp_path / "det.onnx").exists()
 
 
 def test_a_timm_checkpoint_is_adopted_and_exported(images, tmp_path):
@@ -116,7 +131,11 @@ def test_scores_of_the_original_choose_the_input_and_are_compared(images, tmp_pa
         (lambda folder: write_onnx(folder / "m.onnx"), {"label_of": "fake:1"}, "expected fake=INDEX or real=INDEX"),
         (lambda folder: write_onnx(folder / "m.onnx"), {"size": 64}, "does not take images of its size"),
         (lambda folder: _cut(write_onnx(folder / "m.onnx")), {}, "truncated or damaged, or is not an ONNX file"),
-        (lambda folder: _pickle(folder / "m.pth"), {}, "a pickle of more than tensors, .* it was not opened"),
+        (
+            lambda folder: _pickle(folder / "m.pth"),
+            {},
+            "a pickle of more than tensors, .* it was not opened; .*state_dict",
+        ),
         (lambda folder: _tensors(folder / "m.safetensors", {"a": (3, 3)}), {}, r"not recognised .* --arch timm:NAME"),
         (
             lambda folder: _tensors(folder / "m.safetensors", {"fc.weight": (2, 9)}),
@@ -254,16 +273,21 @@ def test_a_folder_of_timm_says_what_it_expects(tmp_path):
     assert found.labels == ("ai", "human") and found.known_from == "config.json"
 
 
-def test_a_folder_of_transformers_is_built_again_from_its_config(tmp_path):
+@pytest.mark.parametrize("kind", ["resnet", "vit"])  # files have other names of a ViT's layers than the network
+def test_a_folder_of_transformers_is_built_again_from_its_config(tmp_path, kind):
     transformers = pytest.importorskip("transformers")
-    config = transformers.ResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 16],
-        depths=[1, 1],
-        layer_type="basic",
-        id2label={0: "artificial", 1: "human"},
-    )
-    model = transformers.ResNetForImageClassification(config).eval()
+    sizes = {
+        "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+        "vit": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 8,
+            "image_size": 64,
+        },
+    }
+    config = transformers.AutoConfig.for_model(kind, **sizes[kind], id2label={0: "artificial", 1: "human"})
+    model = transformers.AutoModelForImageClassification.from_config(config).eval()
     model.save_pretrained(tmp_path)
     processor = {"size": {"shortest_edge": 96}, "crop_size": {"height": 64, "width": 64}, "do_center_crop": True}
     processor |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -276,6 +300,24 @@ def test_a_folder_of_transformers_is_built_again_from_its_config(tmp_path):
     x = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.allclose(body(x), model(x).logits, atol=1e-6)
+
+
+def test_a_folder_of_transformers_without_some_weights_is_refused(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({name: t for name, t in tensors.items() if "classifier" not in name}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"has not all weights .* classifier"):
+        open_foreign(tmp_path)
+
+
+def test_a_folder_of_transformers_without_the_package_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}')
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'fakelab\[transformers\]'"):
+        open_foreign(tmp_path)
 
 
 def _cut(path: Path) -> Path:

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -25,10 +24,10 @@ def test_json_lines_and_exit_code_1_if_a_file_could_not_be_scored(start, trained
     folder = write_folder(tmp_path / "in", 3, "fake")
     (folder / "0001.png").write_bytes(b"")
     words = ("score", folder, tmp_path / "missing.png", "--json", "--detector", trained.detector)
-    process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start(*words)
     out, errors = process.communicate()
     assert process.returncode == 1, errors
-    rows = [json.loads(line) for line in out.decode().splitlines()]
+    rows = [json.loads(line) for line in out.splitlines()]
     assert all(set(row) >= KEYS for row in rows)
     names = [str(folder / f"000{n}.png") for n in range(3)] + [str(tmp_path / "missing.png")]
     assert [row["path"] for row in rows] == names
@@ -37,7 +36,7 @@ def test_json_lines_and_exit_code_1_if_a_file_could_not_be_scored(start, trained
         assert row["kind"] == "image"
         if row["status"] == "ok":
             assert 0 <= row["p_fake"] <= 1 and row["verdict"] in ("real", "fake", "unsure") and row["error"] is None
-    assert b"Traceback" not in errors and b"4 files" in errors
+    assert "Traceback" not in errors and "4 files" in errors
 
 
 def test_exit_code_0_if_all_files_are_scored_and_2_for_an_invalid_request(trained, tmp_path, write_folder, capsys):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx_ir
 import pytest
 import torch
 from torch import nn
@@ -67,22 +68,12 @@ def test_the_file_says_what_it_is(exported, detector):
 def altered(exported, trained, monkeypatch, tmp_path):
     """A copy of the detector whose scaling is another than that in the graph that is traced of it."""
 
-    class Program:  # what the exporter returned for the detector as it was
-        def __init__(self):
-            import onnx
-
-            self.proto = onnx.load(exported.onnx)
-            self.model = type("Model", (), {"metadata_props": {}})
-
-        def save(self, path, external_data):
-            path.write_bytes(self.proto.SerializeToString())
-
     for name in ("detector.json", "detector.safetensors", "predictions.csv"):
         shutil.copy(trained.detector / name, tmp_path)
     facts = json.loads((tmp_path / "detector.json").read_text())
     facts["bias"] += 0.5
     (tmp_path / "detector.json").write_text(json.dumps(facts))
-    monkeypatch.setattr(onnxexport, "_traced", lambda *_: Program())
+    monkeypatch.setattr(onnxexport, "_traced", lambda *_: onnx_ir.load(exported.onnx))  # of the detector as it was
     return tmp_path
 
 

@@ -50,18 +50,19 @@ def test_parameters_in_a_jpeg_comment_are_found(encoding, write):
 
 
 @pytest.mark.parametrize(
-    ("term", "points_to"),
+    ("term", "points_to", "strength"),
     [
-        ("trainedAlgorithmicMedia", "generated"),
-        ("compositeCapture", "edited"),
-        ("digitalCapture", "camera"),
-        ("new", "nothing"),
+        ("trainedAlgorithmicMedia", "generated", "strong"),
+        ("compositeCapture", "edited", "medium"),
+        ("digitalCapture", "camera", "weak"),
+        ("new", "nothing", "weak"),
     ],
 )
-def test_source_types_are_read_from_xmp(term, points_to, write):
+def test_source_types_are_read_from_xmp(term, points_to, strength, write):
     found = write("jpg", xmp=XMP.format(term).encode())
     (finding,) = (one for one in found.findings if one.where == "XMP")
     assert term in finding.says and finding.points_to == points_to and found.points_to == points_to
+    assert finding.strength == strength
 
 
 @pytest.mark.parametrize(

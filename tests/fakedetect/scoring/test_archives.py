@@ -68,6 +68,16 @@ def test_what_is_called_an_archive_may_be_a_photo(tmp_path, photos):
     assert not is_archive(str(tmp_path)) and not is_archive(str(tmp_path / "gone.zip"))
 
 
+@pytest.mark.parametrize("into_header", [0, 64])
+def test_a_tar_that_is_cut_between_two_files_is_truncated(tmp_path, into_header):
+    archive = pack(tmp_path / "a.tar", [("0.png", b"x" * 700), ("1.png", b"y")])
+    archive.write_bytes(archive.read_bytes()[: 512 + 1024 + into_header])  # the first header and file
+    found = []
+    with pytest.raises(ArchiveError, match="truncated or damaged after 1 readable file"):
+        found.extend(one.name for one in members(archive))
+    assert found == ["0.png"]
+
+
 @pytest.mark.parametrize("suffix", TARS)
 def test_a_truncated_tar_keeps_what_is_before_the_cut(tmp_path, suffix):
     noise = np.random.default_rng(0).bytes
@@ -75,7 +85,7 @@ def test_a_truncated_tar_keeps_what_is_before_the_cut(tmp_path, suffix):
     data = archive.read_bytes()
     archive.write_bytes(data[: len(data) * 55 // 100])
     found = []
-    with pytest.raises(ArchiveError, match=r"truncated or damaged after \d readable members"):
+    with pytest.raises(ArchiveError, match=r"truncated or damaged after \d readable files"):
         found.extend(one.name for one in members(archive))
     assert found == [f"{n}.png" for n in range(4 if "bz2" in suffix else 5)]  # bzip2's blocks have 900,000 bytes
 

@@ -38,6 +38,21 @@ def test_patterns_stand_for_their_matches(photos, monkeypatch):
     assert [path for path, _ in list_inputs(["?/one.png"])] == ["a/one.png", "b/one.png"]
 
 
+def test_a_deep_pattern_does_not_follow_links_in_circles(photos):
+    for name in ("a", "b"):
+        (photos / "real" / name / "up").symlink_to(photos)
+    found = names(list_inputs([f"{photos}/**/one.png"]), photos)
+    assert found == ["fake/a/one.png", "fake/b/one.png", "real/a/one.png", "real/b/one.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"), [("**/*.png", 7), ("./**/one.png", 4), ("?e*/**/one.png", 2), ("**/a/**/*.png", 2), ("**", 3)]
+)
+def test_deep_patterns_match_at_any_depth(photos, monkeypatch, pattern, count):
+    monkeypatch.chdir(photos)
+    assert len([*walk_inputs([pattern])]) == (count if pattern != "**" else 7)  # the last: folders at the top
+
+
 def test_no_file_comes_twice_and_hidden_ones_only_if_named(photos):
     (photos / "real" / ".hidden.png").write_bytes(b"")
     one, hidden, gone = (str(photos / name) for name in ("real/a/one.png", "real/.hidden.png", "real/gone.png"))
@@ -114,3 +129,18 @@ def test_files_are_sorted_into_folders_by_verdict(photos, trained, fakelab, tmp_
         content = Path(row["path"]).read_bytes()
         assert any(name.startswith(folder) and path.read_bytes() == content for name, path in there.items())
     assert fakelab("score", photos, "--copy-to", photos / "inside").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--copy-to", "text.png"), "--copy-to is a file"),
+        (("--link",), "--link applies only to --copy-to"),
+        (("--null",), "--null applies only to --files-from"),
+        (("--min-p", "80"), "--min-p is out of range (got 80.0; expected 0 to 1)"),
+    ],
+)
+def test_options_without_effect_are_refused(photos, fakelab, monkeypatch, words, says):
+    monkeypatch.chdir(photos)
+    done = fakelab("score", "text.png", *words)
+    assert done.returncode == 2 and says in done.stderr and not done.stdout

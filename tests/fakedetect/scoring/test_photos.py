@@ -1,5 +1,6 @@
 """Photos judged by their faces, and again after light re-encodings."""
 
+import csv
 import dataclasses
 import json
 
@@ -10,8 +11,10 @@ import torch
 from torch import nn
 
 from fakedetect.models.detector import Detector, Judgement
+from fakedetect.scoring.columns import COLUMNS, format_short
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.page import write_score_page
+from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.stability import RE_ENCODINGS, settle
 
 PALE = (232, 226, 214)  # the skin of the faces that `of_faces` calls fake
@@ -85,7 +88,8 @@ def test_a_second_detector_judges_photos_without_a_face_and_can_only_accuse_the_
             draw_face(photo, 200, 150, 130, skin=skin)
         cv2.imwrite(str(tmp_path / f"{name}.png"), photo[..., ::-1])
     named = dataclasses.replace(of_faces, name="faces")
-    bright = Detector(BrightIsFake(), of_faces.facts, torch.device("cpu"), name="photos")
+    facts = {**of_faces.facts, "sha256": "of photos"}  # else the same: neither network has weights
+    bright = Detector(BrightIsFake(), facts, torch.device("cpu"), name="photos")
     rows = {row["path"].rpartition("/")[2]: row for row in rows_of(tmp_path, named, of_photos=bright)}
     found = {name: (row["judged_by"], row["verdict"], row["subject"]) for name, row in rows.items()}
     assert found == {
@@ -100,6 +104,10 @@ def test_a_second_detector_judges_photos_without_a_face_and_can_only_accuse_the_
     write_score_page(tmp_path / "both.html", list(rows.values()), {}, named, bright)
     page = (tmp_path / "both.html").read_text()
     assert page.count("judged by photos") == page.count("judged by faces") == 2
+    assert page.count("decided 2 verdicts") == 2
+    of_faces_only = [row for row in rows.values() if row["judged_by"] == "faces"]
+    write_score_page(tmp_path / "one.html", of_faces_only, {}, named, bright)
+    assert "decided" not in (tmp_path / "one.html").read_text(), "a detector that decided nothing is not described"
 
 
 def test_whole_photos_are_judged_on_request(crowd, of_faces):
@@ -114,6 +122,12 @@ def test_the_report_shows_the_photo_with_its_boxes(crowd, of_faces, tmp_path):
     write_score_page(tmp_path / "a.html", rows_of(crowd, of_faces), {}, of_faces)
     page = (tmp_path / "a.html").read_text()
     assert "a box around each face" in page and "no_face" in page
+    (several,) = [row for row in rows_of(crowd, of_faces, stability=True) if row["status"] == "ok"]
+    write_score_page(tmp_path / "b.html", [several], {}, of_faces)
+    low, high = map(format_short, several["p_fake_range"])
+    assert (
+        f"{low} {'to ' + high if low != high else 'also'} after light re-encoding" in (tmp_path / "b.html").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,3 +163,24 @@ def test_stability_judges_five_re_encodings_of_each_photo(detector, tmp_path, fa
     assert {"stable", "p_fake_range"} <= set(json.loads(one.stdout))  # by default, for a single file
     several = fakelab("score", tmp_path, "--detector", trained.detector, "--json")
     assert "stable" not in json.loads(several.stdout.splitlines()[0])
+
+
+def test_a_csv_file_has_the_ranges_and_the_faces(crowd, of_faces, tmp_path):
+    rows, out = rows_of(crowd, of_faces, stability=True), tmp_path / "out" / "rows.csv"
+    ResultsFile(out, of_faces).append(rows)
+    lines = list(csv.DictReader(out.open(newline="")))
+    for row, line in zip(rows, lines, strict=True):
+        if row["status"] != "ok":
+            assert line["stable"] == line["p_fake_lowest"] == line["faces"] == ""
+        else:
+            assert [float(line["p_fake_lowest"]), float(line["p_fake_highest"])] == row["p_fake_range"]
+            assert json.loads(line["faces"]) == row["faces"] and line["stable"] == str(row["stable"])
+    assert list(ResultsFile(out, of_faces).existing) == [row["path"] for row in rows]
+    old = tmp_path / "old.csv"
+    with old.open("w", newline="") as file:
+        csv.DictWriter(file, COLUMNS, lineterminator="\n").writeheader()
+    ResultsFile(old, of_faces).append(rows)
+    assert tuple(old.read_text().splitlines()[0].split(",")) == COLUMNS, (
+        "a file of an earlier version keeps its columns"
+    )
+    assert len(ResultsFile(old, of_faces).existing) == len(rows)

@@ -16,7 +16,7 @@ from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
 from fakedetect.scoring.annotate import annotate
-from fakedetect.scoring.columns import COLUMNS
+from fakedetect.scoring.columns import CSV_COLUMNS
 from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
 
@@ -325,7 +325,7 @@ def test_videos_in_a_results_file_are_scored_again_if_the_options_differ(
     assert fakelab(*words).returncode == 0
     if suffix == ".csv":
         (line,) = csv.DictReader(out.open())
-        assert tuple(line) == COLUMNS
+        assert tuple(line) == CSV_COLUMNS
     else:
         assert json.loads(out.read_text())["tracks"][0]["frames"] == 5
     assert "1 of 1 were already in" in fakelab(*words).stderr

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def stopped(tmp_path_factory, write_folder, start) -> Path:
     for name in ("real", "fake"):
         write_folder(home / name, 60, name)
     words = ["--real", "real", "--fake", "fake", "--seed", "5", "--out", "runs/det", *SLOWER]
-    process = start("detect-train", *words, cwd=home, stderr=subprocess.PIPE)
+    process = start("detect-train", *words, cwd=home)
     history = home / "runs" / "det" / "history.jsonl"
     end = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < end:
@@ -40,7 +39,7 @@ def stopped(tmp_path_factory, write_folder, start) -> Path:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 130, said
-    assert b"Resume with: " in said and b"cli.py detect-train --resume --out runs/det" in said
+    assert "Resume with: " in said and "cli.py detect-train --resume --out runs/det" in said
     assert not (home / "runs" / "det" / "detector.json").exists()
     return home
 

@@ -134,21 +134,25 @@ def rows(page) -> list[dict]:
 
 def test_several_files_are_picked_and_judged(open_page, photo):
     page = open_page()
-    page.set_input_files("#pick", [png("<img src=x>.png", photo), png("gone.png", photo)])
+    page.set_input_files("#pick", [png('<img src="x">.png', photo), png("gone.png", photo)])
     page.set_input_files("#pick", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
     page.click("[aria-label='Remove gone.png']")
     assert page.locator(".send button").inner_text() == "Check 2 files"
+    assert page.locator(".chosen .tile").all_inner_texts() == ["TXT"]
     page.click(".send button")
     page.wait_for_url("**/jobs/*")
     wait_until_done(page)
     judged, failed = page.locator("article").all()
-    assert judged.locator("h2").inner_text() == "<img src=x>.png"
-    assert page.title().startswith("<img src=x>.png and 1 other file")
+    assert judged.locator("h2").inner_text() == '<img src="x">.png'
+    assert page.title().startswith('<img src="x">.png and 1 other file')
     assert judged.locator(".verdict b").inner_text() in HEADINGS
     assert judged.locator("a img").evaluate("one => one.complete && one.naturalWidth > 0")
     assert failed.locator(".verdict b").inner_text() == "Not judged"
     assert "not an image of a known format" in failed.inner_text().lower()
     assert re.match("All 2 files are done: .*1 not judged", page.locator("#summary").inner_text())
+    page.click("text=by name")
+    assert page.locator("article h2").all_inner_texts() == ['<img src="x">.png', "notes.txt"]
+    assert page.locator("#order [aria-current]").inner_text() == "by name"
     first, second = rows(page)
     heading = {"fake": "Looks fake", "unsure": "Not sure", "real": "Looks real"}[first["verdict"]]
     assert judged.locator(".verdict b").inner_text() == heading and second["status"] == "unsupported"
@@ -219,6 +223,9 @@ def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
     while page.locator("video").count() == 0 and time.monotonic() < end:  # it is drawn after the verdict is shown
         page.reload()
     until(page, "document.querySelector('video').duration > 4")
+    plot = page.locator(".timeline svg").bounding_box()
+    page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + 50)
+    until(page, "Math.abs(document.querySelector('video').currentTime - 2.5) < 0.2")
     page.reload()
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1
 
@@ -234,6 +241,25 @@ def test_a_server_that_is_killed_and_started_again_finishes_what_the_page_shows(
     wait_until_done(page)
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("#message").inner_text() == ""
     assert [one["path"] for one in rows(page)] == ["clip.mp4"]
+
+
+def test_what_the_browser_cannot_show_has_a_tile(open_page, photo):
+    page = open_page()
+    page.set_input_files("#pick", [{"name": "old.pcx", "mimeType": "image/x-pcx", "buffer": b"?"}, png("a.png", photo)])
+    until(page, "document.querySelectorAll('.chosen .tile').length === 1")
+    assert page.locator(".chosen .tile").inner_text() == "PCX" and page.locator(".chosen img").count() == 1
+    page.click("[aria-label='Remove old.pcx']")
+    assert page.locator(".send button").inner_text() == "Check 1 file"
+
+
+def test_a_job_that_was_deleted_in_another_tab_says_so(open_page, video):
+    page = open_page()
+    send(page, video)
+    page.request.post(f"{page.url}/delete")
+    page.wait_for_selector("h1:text('Deleted')")
+    assert page.locator("article, progress, form").count() == 0 and "were deleted" in page.locator("#job").inner_text()
+    page.reload()
+    assert "was deleted" in page.locator("main").inner_text()
 
 
 def test_everything_works_without_scripts(open_page, photo, video):
@@ -260,7 +286,7 @@ def test_everything_works_without_scripts(open_page, photo, video):
 def test_an_upload_without_a_file_is_answered_with_a_page(open_page):
     page = open_page(java_script_enabled=False)
     page.click("button[type=submit]")
-    assert "holds no file" in page.locator("main").inner_text() and page.locator("nav").count() == 1
+    assert "No file was chosen" in page.locator("main").inner_text() and page.locator("nav").count() == 1
 
 
 def test_history_is_of_this_browser_and_can_be_deleted(open_page, photo):
@@ -295,9 +321,13 @@ def visited(browser, address, photo, write_video, tmp_path_factory):
     clip = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": short.read_bytes()}
     send(page, [clip, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}])
     wait_until_done(page)
-    job, state = page.url, context.storage_state()
+    job = page.url
+    page.goto("/")
+    send(page, png("  ", photo))
+    wait_until_done(page)
+    blank, state = page.url, context.storage_state()
     context.close()
-    return state, ("/", job, "/jobs", "/detectors", "/docs", "/jobs/none")
+    return state, ("/", job, blank, "/jobs", "/detectors", "/docs", "/jobs/none")
 
 
 def test_pages_fit_a_phone(open_page, visited):
@@ -314,15 +344,38 @@ def test_pages_fit_a_phone(open_page, visited):
                 .filter(([, box]) => box.height && (box.height < 24 || box.width < 24)).map(([text]) => text)"""
         )
         assert small == [], path
+        broken = "[...document.querySelectorAll('button')].filter((one) => one.offsetHeight > 60).length"
+        assert page.evaluate(broken) == 0, path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page, visited, scheme):
+def violations(page) -> list:
+    """What axe finds, with every part of the page opened."""
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
+
+
+SCREENS = [("light", 1280), ("dark", 390)]
+
+
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
+def test_axe_finds_nothing(open_page, visited, scheme, width):
     state, paths = visited
-    page = open_page(color_scheme=scheme, storage_state=state)
-    checker = axe.Axe()
+    page = open_page(color_scheme=scheme, storage_state=state, viewport={"width": width, "height": 800})
     for path in paths:
         page.goto(path)
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        found = checker.run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == [], path
+        assert violations(page) == [], path
+
+
+@pytest.mark.parametrize(("scheme", "width"), SCREENS)
+def test_axe_finds_nothing_in_reports(open_page, visited, tmp_path, scheme, width):
+    state, (_, job, blank, *_) = visited
+    page = open_page(color_scheme=scheme, storage_state=state, viewport={"width": width, "height": 800})
+    for number, path in enumerate((job, blank)):
+        report = tmp_path / f"{number}.html"
+        report.write_bytes(page.request.get(f"{path.replace('/jobs/', '/v1/jobs/')}/report.html").body())
+        page.goto(report.as_uri())
+        assert violations(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(244, 246, 249)" if scheme == "light" else "rgb(18, 23, 29)")

@@ -148,7 +148,25 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(serve):
     assert client.get("/jobs/none").json()["status"] == 404
     assert client.get("/nowhere", headers=HTML).headers["content-type"].startswith("text/html")
     refused = client.post("/", headers={**HTML, "origin": "http://evil.example"}, files={"files": ("a.png", b"x")})
-    assert refused.status_code == 403
+    assert refused.status_code == 403 and "<nav" in refused.text
+    foreign = client.get("/", headers={**HTML, "host": "evil.example"})
+    assert foreign.status_code == 421 and "Use the address" in foreign.text and "script-src" in str(foreign.headers)
+    assert client.get("/", headers={"host": "evil.example"}).json()["status"] == 421
+
+
+def test_one_who_sends_too_much_gets_a_page(serve):
+    client = serve(max_per_minute=1)
+    client.get("/")
+    assert post(client).status_code == 303
+    again = post(client)
+    assert again.status_code == 429 and "Wait a little" in again.text and int(again.headers["retry-after"]) >= 1
+
+
+def test_an_upload_without_a_file_is_refused_in_words_for_people(serve):
+    client = serve()
+    empty = {"files": ("", b"")}
+    assert "No file was chosen" in client.post("/", files=empty, headers=HTML).text
+    assert "in the field" in client.post("/v1/jobs", files={"other": (None, "x")}).json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -330,15 +348,26 @@ def test_verdicts_are_words_with_what_they_rest_on():
         row(p_fake_range=[0.9, 0.999], stable=True, faces=[{"box": [1, 2, 11, 32], "p_fake": 0.96, "verdict": "fake"}])
     )
     assert (found.heading, found.p_fake, found.judge["name"]) == ("Looks fake", "0.96", "faces")
-    assert ("p_fake after light re-encoding", "0.90 to >0.99") in found.facts and ("Stable", "yes") in found.facts
+    assert ("p_fake after light re-encoding", "0.90 to >0.99") in found.facts and (
+        "Verdicts after it",
+        "all the same",
+    ) in found.facts
     assert found.bar == {"x": 960, "low": 900, "width": 99, "real_x": 100, "fake_x": 700}
     assert (found.faces[0]["where"], found.faces[0]["size"]) == ("1, 2", "10 × 30")
+    assert found.range == "0.90 to >0.99 after light re-encoding" and shown(row()).range is None
     assert not (found.has_picture or found.has_video or found.has_heat) and found.has_report
 
 
 def test_what_limits_a_verdict_is_said():
     flipped = shown(row(verdict="unsure", stable=False, p_fake_range=[0.05, 0.96]))
-    assert "after light re-encoding" in flipped.meaning and ("Stable", "no: the verdict changes") in flipped.facts
+    assert (
+        "after light re-encoding" in flipped.meaning
+        and ("Verdicts after it", "changes between real and fake") in flipped.facts
+    )
+    crossing = dict(shown(row(p_fake=0.15, verdict="unsure", stable=True, p_fake_range=[0.06, 0.3])).facts)[
+        "Verdicts after it"
+    ]
+    assert "crosses the threshold for real, 0.10;" in crossing and "for fake" not in crossing
     outside = shown(row(outside_domain=True, note="out of domain: unlike the training images"))
     assert outside.caution == "Out of domain: unlike the training images."
     assert shown(row(detector="withdrawn")).judge is None
@@ -359,8 +388,27 @@ def test_a_marked_video_that_could_not_be_made_is_explained():
 def test_provenance_is_shown_if_a_file_says_something():
     found = {"points_to": "generated", "findings": [{"says": "made by X", "where": "XMP", "strength": "strong"}]}
     assert "was generated" in shown(row(provenance=found)).provenance["heading"]
+    assert shown(row(provenance=found)).claim == "The file itself says that a generator made it."
+    real = shown(row(provenance=found, p_fake=0.01, verdict="real"))
+    assert "generator made it. The detector found no trace" in real.claim and real.heading == "Looks real"
     for nothing in (None, {"points_to": "nothing", "findings": []}):
         assert shown(row(provenance=nothing)).provenance is None
+        assert shown(row(provenance=nothing)).claim is None
+
+
+def test_a_file_without_a_visible_name_has_a_stand_in():
+    for name in ("  ", "", "\u200b"):
+        job = job_of((name, "done", row()))
+        assert views.job_view(job, 24).title == "(file without a name)"
+        assert views.file_view(job, job.files[0], Path("nowhere"), OFFERED).name == "(file without a name)"
+
+
+def test_files_are_sorted():
+    job = job_of(("b", "done", row(p_fake=0.2)), ("A", "queued", None), ("c", "done", row(p_fake=0.9)))
+    files = [views.file_view(job, one, Path("nowhere"), OFFERED) for one in job.files]
+    assert [one.name for one in views.in_order(files, "p_fake")] == ["c", "b", "A"]
+    assert [one.name for one in views.in_order(files, "name")] == ["A", "b", "c"]
+    assert [one.name for one in views.in_order(files, "sent")] == ["b", "A", "c"]
 
 
 def test_a_timeline_has_fakes_at_the_top_and_time_to_the_right():

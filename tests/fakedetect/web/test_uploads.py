@@ -116,6 +116,7 @@ def test_a_request_that_trickles_is_given_up(tmp_path, monkeypatch):
         ("a\nb\x00c\u202e.png", "abc.png"),
         ("x" * 300, "x" * 255),
         ("..", ".."),
+        ("%22a%22%0D%0A 100%.png", '"a" 100%.png'),
     ],
 )
 def test_names_are_only_shown(name, shown):

@@ -21,7 +21,7 @@ def _no_find_weights(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def reals():
-    return load_reals("digits", resolution=32, shares=(60, 20, 20), seed=0)
+    return load_reals("digits", resolution=16, shares=(60, 20, 20), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_worse_images_are_farther_from_held_out_reals(name, reals, spaces):
 
     floor = far(train)
     untrained = far(
-        np.full((700, 1, 32, 32), 127, np.uint8) + np.random.default_rng(0).integers(0, 3, train.shape).astype(np.uint8)
+        np.full((700, 1, 16, 16), 127, np.uint8) + np.random.default_rng(0).integers(0, 3, train.shape).astype(np.uint8)
     )
     for change, strengths in ((blurred, (1, 2, 4)), (noised, (20, 40, 80)), (jpegged, (30, 10, 5))):
         distances = [far(change(train, strength)) for strength in strengths]

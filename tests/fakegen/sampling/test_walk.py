@@ -42,8 +42,9 @@ def test_a_film_has_its_frames_and_says_that_it_is_synthetic(run, tmp_path, suff
         assert len(frames) == 5 and "SYNTHETIC" in tags["comment"]
     else:
         with Image.open(out) as film:
-            assert film.info["loop"] == 0 and film.size == (480, 480)
-            assert film.n_frames == 5 or suffix == ".webp"  # WebP joins frames that hardly differ
+            assert film.size == (480, 480)
+            # WebP joins frames that hardly differ, and those of an untrained run do.
+            assert suffix == ".webp" or (film.n_frames, film.info["loop"]) == (5, 0)
             assert b"SYNTHETIC" in film.info.get("comment", b"") or b"trainedAlgorithmicMedia" in film.info["xmp"]
 
 

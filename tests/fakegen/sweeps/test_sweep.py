@@ -3,8 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -123,13 +121,11 @@ def results(folder):
         return [{k: v for k, v in row.items() if k not in ("train_s", "images_per_s")} for row in csv.DictReader(file)]
 
 
-def test_a_killed_sweep_resumes_to_the_same_table(swept, tmp_path, fakelab):
+def test_a_killed_sweep_resumes_to_the_same_table(swept, tmp_path, fakelab, start_fakelab):
     words = ["sweep", "generate", "digits-32", "--real", "digits:3", "--over", "lr=1e-3,1e-4", "--count", "6"]
     words += [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
     words += ["--set", "batch=16", "--device", "cpu", "--out", str(tmp_path / "sweep")]
-    victim = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    victim = start_fakelab(*words)
     target = tmp_path / "sweep" / "runs" / "lr=1e-4" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not target.exists() and victim.poll() is None and time.monotonic() < deadline:

@@ -13,6 +13,7 @@ import pytest
 
 from fakecore.files import read_jsonl
 from fakecore.sets.imageset import read_imageset
+from tests.forks import Fork
 
 ROOT = Path(__file__).parents[3]
 COUNT = 3000  # images of a set: enough to stop a job midway
@@ -41,15 +42,9 @@ def start(*arguments):
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-    return [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            **CAPTURED,
-        )
-        for rank in range(2)
-    ]
+    own = {**os.environ, **shared, "OMP_NUM_THREADS": "1"}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    return [Fork(ROOT / "cli.py", arguments, own | rank) for rank in ranks]
 
 
 def finish(workers, timeout=120):
