@@ -1,8 +1,9 @@
-"""How fast and how safe `serve` is: `python -m benchmarks.serve [--requests 10000] [--clients 50] [--kills 20]`.
+"""How fast and how safe `serve` is: `python -m benchmarks.serve [--requests 10000] [--clients 50] [--kills 20] [--leak 0]`.
 
 Load: photos of 256x256 pixels, one a request, judged by `photos`; beside `score` on the same files, and beside FastAPI's
 plainest upload endpoint with the same detector. Clients and server share the machine. Kills: the server is killed while four
-clients send jobs; afterwards every accepted job must be answered, once.
+clients send jobs; afterwards every accepted job must be answered, once. Leak, `--leak 5000`: memory, open files and threads
+before and after so many more requests, half of them refused.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--leak", type=int, default=0, metavar="REQUESTS")
     options = parser.parse_args()
     print(f"{date.today()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="fakelab-serve-") as scratch:
@@ -37,6 +39,9 @@ def main() -> None:
         photos = sorted(write_faces(work / "photos", _PHOTOS, _SIDE).rglob("*.jpg"))
         if options.requests:
             _print_load(work, photos, options.requests, options.clients)
+        if options.leak:
+            with _serve(work / "leak") as serving:
+                _print_leak(serving, photos, options.leak, options.clients)
         if options.kills:
             with _serve(work / "kills", "--max-queue", "100000") as serving:
                 print(vars(kills.run(serving, work / "kills", photos, options.kills)))
@@ -68,6 +73,20 @@ def _print_load(work: Path, photos: list[Path], count: int, clients: int) -> Non
         f"\nserve / score {own.rate / direct:.2f} (goal 0.8); p99 / ideal {own.p99_s / own.ideal_s(clients):.1f} (goal 3)"
     )
     print(f"before: {own.before}\nafter:  {own.after}")
+
+
+def _print_leak(serving: Serving, photos: list[Path], count: int, clients: int) -> None:
+    for path in (
+        "/v1/score?stability=false",
+        "/v1/score?detector=nobody",
+    ):  # answered, and refused once it was received
+        found = load.measure(serving, path, photos, count // 2, clients)
+        assert found.before and found.after
+        grown = [after - before for before, after in zip(found.before.rss_mib, found.after.rss_mib, strict=False)]
+        print(
+            f"{count // 2:,} requests to {path}: server {grown[0]:+} MiB, workers {grown[1:]} MiB; open files "
+            f"{found.before.files} -> {found.after.files}, threads {found.before.threads} -> {found.after.threads}"
+        )
 
 
 if __name__ == "__main__":

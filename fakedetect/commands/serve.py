@@ -33,6 +33,10 @@ def serve(
     hosts: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Further host names that it answers to; repeat it.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Reverse proxy whose X-Forwarded-For and -Proto are trusted; repeat it."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that judge. Default: one per core, at least 2.")
     ] = None,
@@ -48,7 +52,9 @@ def serve(
     max_minutes: Annotated[float, typer.Option(help="Longest video, in minutes.")] = 10.0,
     max_queue: Annotated[int, typer.Option(help="Most files that wait.")] = 500,
     max_data_gb: Annotated[float, typer.Option(help="Most that the data folder may hold, in GiB.")] = 20.0,
-    max_per_minute: Annotated[int, typer.Option(help="Most uploads of one client a minute; 0: no limit.")] = 0,
+    max_per_minute: Annotated[
+        int, typer.Option(help="Most uploads, reports and heat maps of one client a minute; 0: no limit.")
+    ] = 0,
     max_s: Annotated[float, typer.Option(help="Most seconds that one file may take.")] = 600.0,
     memory_mb: Annotated[int, typer.Option(help="Most memory of a worker beyond its detectors, in MiB.")] = 6000,
     certificate: Annotated[
@@ -80,6 +86,7 @@ def serve(
         token_file=token_file,
         no_auth=no_auth,
         hosts=tuple(hosts or ()),
+        proxies=tuple(proxy or ()),
         device=device,
         keep_h=_hours(keep),
         keep_uploads=keep_uploads,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -41,8 +42,15 @@ def refuse_video(path: Path, inputs: int | None, out: Path | None) -> None:
         )
 
 
-def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -> None:
-    """Write the analysed part of `video` to `out` with annotations. Holds one frame in memory at a time.
+def annotate(
+    video: Path,
+    out: Path,
+    shown: VideoShown,
+    options: VideoOptions,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the analysed part of `video` to `out` with annotations. Holds one frame in memory at a time. With `on_progress`,
+    called with (frames drawn, frames expected), no progress bar is shown.
 
     Raises UserError, and writes nothing, if the video ends before its last judged face: FFmpeg calls frames damaged, too, when
     it has no memory for them.
@@ -52,9 +60,9 @@ def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -
     last_s, judged_s = 0.0, max(track.times[-1] for track, *_ in shown.tracks)
     with (
         video_writer(out, (info.width, info.height), info.fps) as add,
-        progress_bar("drawing", found.expected, "frames") as bar,
+        nullcontext() if on_progress else progress_bar("drawing", found.expected, "frames") as bar,
     ):
-        for frame in found:
+        for drawn, frame in enumerate(found, 1):
             pixels = np.ascontiguousarray(frame.pixels)
             for track, judgement, _ in reversed(shown.tracks):  # the deciding track is drawn last, on top
                 box = box_at(track.times, track.boxes, frame.time_s)
@@ -63,7 +71,10 @@ def annotate(video: Path, out: Path, shown: VideoShown, options: VideoOptions) -
                     draw_box(pixels, box, f"{track.number}: {label}", judgement.verdict)
             add(pixels, frame.time_s)
             last_s = frame.time_s
-            bar.advance()
+            if bar:
+                bar.advance()
+            elif on_progress:
+                on_progress(drawn, found.expected)
         if last_s < judged_s:
             raise UserError(
                 "frames were lost while the video was annotated",

@@ -13,11 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fakedetect.web.problems import SECURITY_HEADERS, Page, Problem, answer_to
 from fakedetect.web.settings import ServeSettings
-from fakedetect.web.tokens import SESSION_S, Client, Signer, Tokens, host_name
+from fakedetect.web.tokens import SESSION_S, Client, EndedSessions, Signer, Tokens, host_name
 
 ANYONE = "anyone"  # the owner of jobs of clients without a name: whoever knows the id
 SESSION, BROWSER = "fakelab_session", "fakelab_browser"  # cookies
 _BROWSER_S = 400 * 24 * 3600.0  # the most that browsers keep a cookie
+HEALTH_CHECKS = ("/healthz", "/readyz")  # say only that, so whatever calls them may use any host name
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -29,6 +30,7 @@ class Access:
     def __init__(self, settings: ServeSettings):
         self.tokens = Tokens(settings.token_file) if settings.token_file else None
         self._signer = Signer(settings.data)
+        self._ended = EndedSessions(settings.data)
         self._per_minute = settings.max_per_minute
         self._recent: dict[str, tuple[float, float]] = {}  # client -> (when, requests left)
 
@@ -39,13 +41,21 @@ class Access:
             return Client(f"browser {browser}" if browser else ANYONE)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            if found := self.tokens.client(token.strip()):
-                return found
-        elif (owner := self._signer.read(request.cookies.get(SESSION, ""), SESSION_S)) and (
-            found := self.tokens.named(owner)
-        ):
+            if known := self.tokens.find(token.strip()):
+                return known[0]
+        elif found := self._session(self.tokens, request):
             return found
         raise Problem(401, "A valid token is required: Authorization: Bearer TOKEN.")
+
+    def _session(self, tokens: Tokens, request: Request) -> Client | None:
+        """Return who signed in, or None: also if the token was withdrawn or changed since, or the session was ended."""
+        cookie = request.cookies.get(SESSION, "")
+        for client, digest in tokens.clients():
+            # Signed with the token's digest, too: so the session ends with it.
+            text = self._signer.read(cookie, SESSION_S, digest)
+            if text and text.rpartition(" ")[0] == client.owner and not self._ended.has(cookie):
+                return client
+        return None
 
     def writer(self, request: Request) -> Client:
         """Return who sent the request. Raises Problem 403 if it may only read."""
@@ -57,41 +67,16 @@ class Access:
     def uploader(self, request: Request) -> Client:
         """Return who sent a request with files. Raises Problem 429 if the client sent too many of late."""
         client = self.writer(request)
-        if self._per_minute:
-            self._count(client.owner if self.tokens else request.client.host if request.client else "")
+        self.count(client, request)
         return client
 
-    def may_see(self, client: Client, owner: str) -> bool:
-        """Return whether a client may see and delete the jobs of an owner."""
-        return owner == client.owner or (self.tokens is None and owner == ANYONE)
-
-    def sign_in(self, response: Response, token: str, *, secure: bool) -> bool:
-        """Give a browser a session; return False for a wrong token."""
-        found = self.tokens.client(token) if self.tokens else None
-        if found is None:
-            return False
-        self._set(response, SESSION, found.owner, SESSION_S, secure, "strict")
-        return True
-
-    def name_browser(self, request: Request, response: Response, *, secure: bool) -> None:
-        """Give a browser a name of its own, by which it finds its jobs again."""
-        if self.tokens is None and self._signer.read(request.cookies.get(BROWSER, ""), _BROWSER_S) is None:
-            # Not "strict": a link from another site would come without the cookie, and the browser would get a new name and
-            # lose its jobs. Guard keeps other sites from changing anything.
-            self._set(response, BROWSER, secrets.token_urlsafe(16), _BROWSER_S, secure, "lax")
-
-    def _set(
-        self, response: Response, name: str, text: str, most_s: float, secure: bool, samesite: Literal["strict", "lax"]
-    ) -> None:
-        value = self._signer.sign(text)
-        response.set_cookie(name, value, int(most_s), httponly=True, samesite=samesite, secure=secure)
-
-    def sign_out(self, response: Response) -> None:
-        """Take the session from a browser."""
-        response.delete_cookie(SESSION, httponly=True, samesite="strict")
-
-    def _count(self, name: str) -> None:
-        """Take one request of a client's allowance, which fills up within a minute (a token bucket)."""
+    def count(self, client: Client, request: Request) -> None:
+        """Take one request of a client's allowance, which fills up within a minute (a token bucket). Raises Problem 429 if
+        nothing is left of it.
+        """
+        if not self._per_minute:
+            return
+        name = client.owner if self.tokens else request.client.host if request.client else ""
         now = time.monotonic()
         before, left = self._recent.pop(name, (now, float(self._per_minute)))
         left = min(self._per_minute, left + (now - before) * self._per_minute / 60) - 1
@@ -100,6 +85,40 @@ class Access:
             self._recent.pop(next(iter(self._recent)))
         if left < 0:
             raise Problem(429, "Too many requests of this client. Slow down.", retry_s=60 / self._per_minute)
+
+    def may_see(self, client: Client, owner: str) -> bool:
+        """Return whether a client may see and delete the jobs of an owner."""
+        return owner == client.owner or (self.tokens is None and owner == ANYONE)
+
+    def sign_in(self, response: Response, token: str, *, secure: bool) -> bool:
+        """Give a browser a session; return False for a wrong token."""
+        found = self.tokens.find(token) if self.tokens else None
+        if found is None:
+            return False
+        client, digest = found
+        value = self._signer.sign(
+            f"{client.owner} {secrets.token_hex(8)}", digest
+        )  # each session has a cookie of its own
+        self._set(response, SESSION, value, SESSION_S, secure, "strict")
+        return True
+
+    def name_browser(self, request: Request, response: Response, *, secure: bool) -> None:
+        """Give a browser a name of its own, by which it finds its jobs again."""
+        if self.tokens is None and self._signer.read(request.cookies.get(BROWSER, ""), _BROWSER_S) is None:
+            # Not "strict": a link from another site would come without the cookie, and the browser would get a new name and
+            # lose its jobs. Guard keeps other sites from changing anything.
+            self._set(response, BROWSER, self._signer.sign(secrets.token_urlsafe(16)), _BROWSER_S, secure, "lax")
+
+    def _set(
+        self, response: Response, name: str, value: str, most_s: float, secure: bool, samesite: Literal["strict", "lax"]
+    ) -> None:
+        response.set_cookie(name, value, int(most_s), httponly=True, samesite=samesite, secure=secure)
+
+    def sign_out(self, request: Request, response: Response) -> None:
+        """End the session of a browser: its cookie is of no more use to anyone, also after a restart."""
+        if self.tokens and self._session(self.tokens, request):
+            self._ended.add(request.cookies[SESSION], SESSION_S)
+        response.delete_cookie(SESSION, httponly=True, samesite="strict")
 
 
 class Guard:
@@ -124,13 +143,13 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        problem = self._problem(Headers(scope=scope), scope["method"])
+        problem = self._problem(Headers(scope=scope), scope["method"], scope["path"])
         app = answer_to(Request(scope), problem, self._page) if problem else self._app
         await app(scope, receive, send_with_headers)
 
-    def _problem(self, headers: Headers, method: str) -> Problem | None:
+    def _problem(self, headers: Headers, method: str, path: str) -> Problem | None:
         host = headers.get("host", "")
-        if not self._any_host and host_name(host) not in self._hosts:
+        if not self._any_host and host_name(host) not in self._hosts and path not in HEALTH_CHECKS:
             return Problem(421, "This server does not answer to that host name; --hosts allows it.")
         if method in _SAFE_METHODS:
             return None

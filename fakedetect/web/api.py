@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +19,9 @@ from fakedetect.scoring.columns import CSV_COLUMNS, csv_row
 from fakedetect.web import examples
 from fakedetect.web.access import ANYONE, Access
 from fakedetect.web.jobs import Jobs, Options
-from fakedetect.web.pool import Pool, Ticket
+from fakedetect.web.pool import Pool
 from fakedetect.web.problems import FieldProblem, Problem
+from fakedetect.web.process import Ticket
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, StoredFile
 from fakedetect.web.tasks import MARKED, PICTURE, Task
@@ -47,7 +49,9 @@ class Service:
         detector = values.get("detector") or names[0]
         if detector not in names:
             raise FieldProblem("detector", repr(detector), "one of " + ", ".join(names))
-        return Options(detector, _flag(values, "stability"), bool(_flag(values, "whole_frame")))
+        return Options(
+            detector, _flag(values, "stability"), bool(_flag(values, "whole_frame")), bool(_flag(values, "marked"))
+        )
 
     async def seen(self, client: Client, name: str) -> Job:
         """Return a job that the client may see. Raises Problem 404 otherwise, also for jobs of others."""
@@ -75,7 +79,15 @@ def job_json(job: Job) -> dict[str, Any]:
         "finished": None if job.finished is None else round(job.finished, 3),
         "detector": job.options["detector"],
         "files": [
-            {"place": one.place, "name": one.name, "size": one.size, "state": one.state, "result": one.result}
+            {
+                "place": one.place,
+                "name": one.name,
+                "size": one.size,
+                "state": one.state,
+                "result": one.result,
+                "marked": one.marked,
+                "marked_error": one.marked_error,
+            }
             for one in job.files
         ],
         "links": {"self": base, "events": f"{base}/events", "result": f"{base}/result"},
@@ -108,22 +120,22 @@ def as_csv(rows: list[dict]) -> str:
 async def score_now(service: Service, request: Request) -> list[dict]:
     """Judge the files of a request and return their rows. Raises Problem."""
     service.access.uploader(request)
-    await service.jobs.check_room(1)
+    await service.jobs.check_room()
     received = await receive(request, service.jobs.incoming, service.settings)
     tickets: list[Ticket] = []
     try:
         options = service.options({**request.query_params, **received.fields})
-        await service.jobs.check_room(len(received.files))
-        for one in received.files:
-            task = Task(
-                secrets.token_hex(8),
-                str(one.path),
-                one.name,
-                options.detector,
-                options.tested(len(received.files)),
-                options.whole_frame,
-            )
-            tickets.append(await service.pool.submit(task))
+        async with service.jobs.room(len(received.files)) as room:
+            for one in received.files:
+                task = Task(
+                    secrets.token_hex(8),
+                    str(one.path),
+                    one.name,
+                    options.detector,
+                    options.tested(len(received.files)),
+                    options.whole_frame,
+                )
+                tickets.append(await service.pool.submit(task, room=room))
         return await _unless_gone(request, asyncio.gather(*(ticket.answer for ticket in tickets)))
     finally:
         for ticket in tickets:
@@ -209,8 +221,9 @@ def _result_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/jobs/{name}/events", tags=["jobs"], response_class=EventSourceResponse, responses=examples.NOT_FOUND)
     async def follow(job: Annotated[Job, Depends(seen_job)]) -> AsyncIterator[ServerSentEvent]:
-        """Follow a job by server-sent events: `file` (place, state), `progress` (place, analysed, expected frames), and at the
-        end `done` or `deleted`.
+        """Follow a job by server-sent events: `file` (place, state), `progress` (place, analysed, expected frames), and `done`
+        when all results are known, or `deleted`. With marked videos, `marked` (place, state) and `drawing` (place, drawn,
+        expected frames) follow.
         """
         async for event in service.jobs.events(job.id):
             if event is None:
@@ -234,9 +247,11 @@ def _result_routes(router: APIRouter, service: Service) -> None:
         return JSONResponse({"results": rows})
 
     @router.get("/jobs/{name}/report.html", tags=["jobs"], response_class=FileResponse, responses=_REPORT)
-    async def show_job_report(name: str, client: Reader) -> FileResponse:
+    async def show_job_report(request: Request, name: str, client: Reader) -> FileResponse:
         """Return one report page of all files of a job that is done, to be kept."""
-        path = await service.jobs.report(await service.seen(client, name))
+        path = await service.jobs.report(
+            await service.seen(client, name), partial(service.access.count, client, request)
+        )
         return FileResponse(path, media_type=_HTML, filename="report.html")
 
 
@@ -258,19 +273,27 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         "/jobs/{name}/files/{place}/marked.mp4",
         tags=["pictures"],
         response_class=FileResponse,
-        responses=examples.file("video/mp4"),
+        responses=examples.file("video/mp4", examples.NOT_DONE),
     )
     async def show_marked(name: str, place: int, client: Reader) -> FileResponse:
-        """Return a video with a box and the verdict of each face, without sound."""
-        return stored(jobs.results(await service.seen(client, name), place), MARKED)
+        """Return a video with a box and the verdict of each face, without sound: of jobs that were sent with `marked`."""
+        job = await service.seen(client, name)
+        file = file_of(job, place)
+        if file.is_undrawn:
+            raise Problem(409, "The marked video is not drawn yet.", state=file.marked)
+        if file.marked_error:
+            raise Problem(404, f"There is no marked video: {file.marked_error}.")
+        if not job.options.get("marked"):
+            raise Problem(404, "There is no marked video. Send the job with the field marked=true.")
+        return stored(jobs.results(job, place), MARKED)
 
     @router.get(
         "/jobs/{name}/files/{place}/report.html", tags=["pictures"], response_class=FileResponse, responses=_REPORT
     )
-    async def show_report(name: str, place: int, client: Reader) -> FileResponse:
+    async def show_report(request: Request, name: str, place: int, client: Reader) -> FileResponse:
         """Return the report page of a file, to be kept."""
         job = await service.seen(client, name)
-        path = await jobs.report(job, file_of(job, place).place)
+        path = await jobs.report(job, partial(service.access.count, client, request), file_of(job, place).place)
         return FileResponse(path, media_type=_HTML, filename=f"report-{place + 1}.html")
 
     @router.get(
@@ -279,19 +302,21 @@ def _picture_routes(router: APIRouter, service: Service) -> None:
         response_class=FileResponse,
         responses=examples.file("image/jpeg"),
     )
-    async def show_heat(name: str, place: int, client: Reader) -> FileResponse:
+    async def show_heat(request: Request, name: str, place: int, client: Reader) -> FileResponse:
         """Return a heat map of the pixels that decided: where the score is most sensitive. It is attention, not proof."""
         job = await service.seen(client, name)
-        path = await jobs.heat(job, file_of(job, place))
+        path = await jobs.heat(job, file_of(job, place), partial(service.access.count, client, request))
         return FileResponse(path, media_type="image/jpeg")
 
 
 async def accept(service: Service, request: Request, client: Client, key: str | None = None) -> tuple[Job, bool]:
-    """Receive the files of a request as a job. Raises Problem."""
-    await service.jobs.check_room(1)
+    """Receive the files of a request as a job; pages have marked videos drawn, programs ask for them. Raises Problem."""
+    await service.jobs.check_room()
     received = await receive(request, service.jobs.incoming, service.settings, lasting=True)
+    # Browsers state the Origin of what a page sends, and Guard refuses those of other servers.
+    defaults = {"marked": "true"} if "origin" in request.headers else {}
     try:
-        options = service.options({**request.query_params, **received.fields})
+        options = service.options({**defaults, **request.query_params, **received.fields})
         return await service.jobs.accept(client.owner, options, received, key)
     finally:
         received.discard()

@@ -40,7 +40,10 @@ _JOB: dict[str, Any] = {
     "created": 1790000000.0,
     "finished": None,
     "detector": "default",
-    "files": [{"place": 0, "name": "clip.mp4", "size": 2411585, "state": "queued", "result": None}],
+    "files": [
+        {"place": 0, "name": "clip.mp4", "size": 2411585, "state": "queued", "result": None}
+        | {"marked": None, "marked_error": None}
+    ],
     "links": {
         "self": "/v1/jobs/kq3v0Zr1mB5J8dQ2n6tXwA",
         "events": "/v1/jobs/kq3v0Zr1mB5J8dQ2n6tXwA/events",
@@ -63,6 +66,10 @@ UPLOAD: dict[str, Any] = {
                             "description": "Judge photos after five light re-encodings too. Default: for a single file.",
                         },
                         "whole_frame": {"type": "boolean", "description": "Judge whole frames and photos, not faces."},
+                        "marked": {
+                            "type": "boolean",
+                            "description": "Jobs: also draw each video with its faces marked, after all results.",
+                        },
                     },
                 }
             }
@@ -97,7 +104,7 @@ ACCEPTED = {202: _json("The job was accepted", {"type": "object"}, _JOB), **_REF
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     401: _REFUSED[401],
     404: _problem("Not Found", 404, "There is no such job, or it was deleted."),
-    422: _problem("Unprocessable Content", 422, "Parameters of the request are invalid."),
+    422: _problem("Unprocessable Content", 422, "place cannot be used: Input should be a valid integer."),
 }
 NOT_DONE = {**NOT_FOUND, 409: _problem("Conflict", 409, "The job is not done yet.")}
 _ROWS_SENT = _json("The rows", _RESULTS, {"results": [ROW]})

@@ -15,22 +15,23 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
-from fakecore.media.pixels import ImageError, read_image
+from fakecore.media.pixels import MAX_PIXELS, ImageError, read_image
 from fakecore.media.video import frames
 from fakecore.media.videostream import VideoError
 from fakedetect.explain.explain import heat_maps, overlay
 from fakedetect.faces.finder import MARGIN, Face, crop
 from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.files import batches, judge_batch, photo_judge
 from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.page import Kept, picture, video_section, write_score_page
 from fakedetect.scoring.photos import PhotoJudge
+from fakedetect.scoring.trackscores import VideoShown
 from fakedetect.scoring.video import VideoJudge
 from fakedetect.web.choices import Panel
-from fakedetect.web.tasks import HEAT, JUDGED, MARKED, PICTURE, SECTION, Limits, Task
+from fakedetect.web.drawing import write_tracks
+from fakedetect.web.tasks import HEAT, JUDGED, PICTURE, SECTION, TRACKS, Limits, Task
 
 _HEAT_SIDE = 384  # pixels
 _BATCH = 32  # photos judged at once
@@ -53,8 +54,8 @@ class Judge:
         self._by_path = {task.path: task for task in tasks}
         inputs = []
         for task in tasks:
-            if why := _exceeded(Path(task.path), self._limits):
-                yield task.id, _refused(task, why)
+            if exceeded := _exceeded(Path(task.path), self._limits):
+                yield task.id, _refused(task, *exceeded)
             else:
                 inputs.append(Input(task.path))
         for batch in batches(iter(inputs), _BATCH_TESTED if tasks[0].stability else _BATCH):
@@ -83,29 +84,43 @@ class Judge:
         self._on_progress(self._by_path[path].id, analysed, expected)
 
 
-def _exceeded(path: Path, limits: Limits) -> str | None:
-    """Return which limit a file exceeds by what it declares; None for none, and for files that cannot be read."""
+def _exceeded(path: Path, limits: Limits) -> tuple[str, str] | None:
+    """Return which limit a file exceeds by what it declares, and its kind; None for none, and for files that cannot be read:
+    `judge_batch` says what is wrong with those.
+    """
     from PIL import Image
 
+    allowed = f"the limit of this server is {limits.max_pixels:,}"
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            seconds = None
-    except Exception:  # no photo, or a damaged one: score_files says what is wrong with it
+            kind, width, height, seconds = "image", *image.size, None
+    except Image.DecompressionBombError:
+        return f"over {MAX_PIXELS:,} pixels; {allowed}", "image"
+    except Exception:  # no photo, or a damaged one
         try:
             info = frames(path).info
-        except (VideoError, ImageError, UserError):
-            return None
-        width, height, seconds = info.width, info.height, info.duration_s
+        except (VideoError, ImageError, UserError) as error:
+            is_large = getattr(error, "status", None) == "too_large"
+            return (f"{str(error).partition(';')[0]}; {allowed}", "video") if is_large else None
+        kind, width, height, seconds = "video", info.width, info.height, info.duration_s
     if width * height > limits.max_pixels:
-        return f"{width}x{height} pixels; the limit of this server is {limits.max_pixels:,}"
-    if seconds is not None and seconds > 60 * limits.max_minutes:
-        return f"it lasts {seconds / 60:.1f} minutes; the limit of this server is {limits.max_minutes:g}"
+        return f"{width}x{height} pixels; {allowed}", kind
+    most_s = 60 * limits.max_minutes
+    if seconds is not None and seconds > most_s:
+        return f"it lasts {_duration(seconds)}; the limit of this server is {_duration(most_s)}", kind
     return None
 
 
-def _refused(task: Task, why: str) -> dict:
-    return dict.fromkeys(COLUMNS) | {"path": task.name, "status": "too_large", "kind": "image", "error": why}
+def _duration(seconds: float) -> str:
+    """Return a time in words: "7.25 s", "10 min", "10 min 0.4 s"."""
+    if seconds < 120:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(round(seconds, 2), 60)
+    return f"{minutes:.0f} min" + (f" {rest:.4g} s" if rest else "")
+
+
+def _refused(task: Task, why: str, kind: str) -> dict:
+    return dict.fromkeys(COLUMNS) | {"path": task.name, "status": "too_large", "kind": kind, "error": why}
 
 
 def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[Detector, Detector | None]) -> None:
@@ -118,7 +133,7 @@ def _write_pictures(task: Task, row: dict, videos: VideoJudge, detectors: tuple[
     elif task.path in videos.shown:
         section = video_section(row | {"path": task.name}, videos.shown[task.path])
         write_bytes(folder / SECTION, json.dumps(section).encode())
-        _of_video(folder, Path(task.path), videos)
+        _of_video(folder, task, videos.shown[task.path])
 
 
 def _of_photo(folder: Path, row: dict, detectors: tuple[Detector, Detector | None]) -> None:
@@ -149,17 +164,16 @@ def _judge_of(row: dict, detectors: tuple[Detector, Detector | None]) -> Detecto
     return next((one for one in detectors if one and one.id == row["detector"]), detectors[0])
 
 
-def _of_video(folder: Path, video: Path, videos: VideoJudge) -> None:
-    """Write the marked video, and its most suspicious face as a picture."""
-    shown = videos.shown[str(video)]
+def _of_video(folder: Path, task: Task, shown: VideoShown) -> None:
+    """Write the most suspicious face as a picture, and what a marked video is drawn from: drawing takes as long as judging, and
+    the verdict does not wait for it.
+    """
     track, _, p_fakes = shown.tracks[0]
     if track.thumbnails:
         _, worst = max(track.thumbnails, key=lambda one: p_fakes[one[0]])
         write_bytes(folder / PICTURE, worst)
-    marked = folder / MARKED
-    partial = marked.with_name("partial-" + MARKED)
-    annotate(video, partial, shown, videos.options)
-    partial.replace(marked)
+    if task.marked:
+        write_tracks(folder / TRACKS, shown)
 
 
 def write_report(target: Path, files: list[tuple[dict, Path]], choice: str, panel: Panel) -> None:

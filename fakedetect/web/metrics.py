@@ -86,7 +86,7 @@ def routes(access: Access, pool: Pool, metrics: Metrics) -> APIRouter:
         """Say that the server answers."""
         return JSONResponse({"status": "ok"})
 
-    @router.get("/readyz")
+    @router.get("/readyz", responses={503: {"description": "No worker is ready", "content": {"application/json": {}}}})
     async def readyz() -> JSONResponse:
         """Say whether files can be judged now; 503 if not."""
         ready = pool.is_ready

@@ -224,7 +224,7 @@ def _sign_in_routes(router: APIRouter, pages: Pages) -> None:
     @router.post("/logout")
     async def sign_out(request: Request) -> Response:
         answer = _to("/login")
-        access.sign_out(answer)
+        access.sign_out(request, answer)
         return answer
 
 

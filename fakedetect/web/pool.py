@@ -9,26 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from fakecore.errors import UserError
-from fakecore.media.videofiles import SUFFIXES
 from fakedetect.web.choices import Choice
+from fakedetect.web.process import DiedBefore, Ticket, Worker, WorkerDied
 from fakedetect.web.settings import ServeSettings
-from fakedetect.web.tasks import Task, failed_row
+from fakedetect.web.tasks import MARKED, Task, failed_row
 
 BATCH_S = 0.01
 _MOST_BATCH = 32
-_LINE_BYTES = 64 * 1024 * 1024  # the row of a long video has its timeline
-_START_S = 120.0  # until the detectors are loaded
 _PAUSE_S = 1.0  # between starts of a worker that does not start
-_WORKER = (sys.executable, "-m", "fakedetect.web.worker")
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -40,28 +36,11 @@ class QueueFull(Exception):
         self.retry_s = retry_s
 
 
-@dataclass(eq=False)
-class Ticket:
-    """A file that waits or is being judged. `on_start` is called before, and says whether to judge; `on_progress` is called
-    with (frames, expected).
-    """
+@dataclass
+class Room:
+    """Places in the queue that are kept for files that are being accepted."""
 
-    task: Task | None  # None: a heat map or a report
-    request: dict[str, Any]
-    answer: asyncio.Future[dict]
-    on_start: Callable[[], Awaitable[bool]] | None = None
-    on_progress: Callable[[int, int], None] | None = None
-    alone: bool = False
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def id(self) -> str:
-        return self.request["id"]
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether it looks like a video: videos never occupy all workers."""
-        return self.task is not None and self.task.path.endswith(tuple(SUFFIXES))
+    files: int
 
 
 class Pool:
@@ -79,12 +58,14 @@ class Pool:
         )
         self._waiting: deque[Ticket] = deque()
         self._news = asyncio.Condition()
+        self._reserved = 0  # places of files that are being accepted
         self._slow = 0  # videos that are being judged
         self._loops: list[asyncio.Task] = []
         self._started: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._alive: set[Worker] = set()  # those that have loaded the detectors
         self._rate = 1.0  # files a second, smoothed
         self.detectors: list[dict[str, Any]] = []  # as GET /v1/detectors shows them, the default first
-        self.running: dict[str, _Worker] = {}  # by the id of the task
+        self.running: dict[str, Worker] = {}  # by the id of the task
         self.counts: Counter[str] = Counter()  # for /metrics: judged, batches, restarts, timeouts
 
     async def start(self) -> None:
@@ -101,8 +82,8 @@ class Pool:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a worker has loaded the detectors."""
-        return bool(self.detectors)
+        """Whether a worker has loaded the detectors, and lives."""
+        return any(worker.is_alive for worker in self._alive)
 
     @property
     def queue_length(self) -> int:
@@ -111,34 +92,62 @@ class Pool:
 
     def check_room(self, files: int) -> None:
         """Raise QueueFull if `files` more cannot wait."""
-        if len(self._waiting) + files > self._settings.max_queue:
+        if len(self._waiting) + self._reserved + files > self._settings.max_queue:
             raise QueueFull(max(1.0, len(self._waiting) / self._rate))
+
+    @contextmanager
+    def room(self, files: int) -> Iterator[Room]:
+        """Keep room for `files` that are about to be submitted with it. Raises QueueFull if they cannot wait."""
+        self.check_room(files)
+        room = Room(files)
+        self._reserved += files
+        try:
+            yield room
+        finally:
+            self._reserved -= room.files
 
     async def submit(
         self,
         task: Task,
         on_start: Callable[[], Awaitable[bool]] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        room: Room | None = None,
     ) -> Ticket:
-        """Let a file be judged; its row becomes the result of the ticket's `answer`."""
+        """Let a file be judged; its row becomes the result of the ticket's `answer`. It takes a place of `room`."""
         future = asyncio.get_running_loop().create_future()
         ticket = Ticket(task, task.to_json(), future, on_start, on_progress)
-        await self._put(ticket)
+        if room:
+            room.files -= 1
+            self._reserved -= 1
+        self._waiting.append(ticket)
+        await self._announce()
         return ticket
 
     async def make(self, name: str, what: str, **asked: Any) -> str | None:
         """Let a worker write a heat map or a report, see `worker`; return why it cannot, or None."""
-        request = {"id": name, "what": what, **asked}
-        ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), alone=True)
-        await self._put(ticket, first=True)
+        ticket = Ticket(None, {"id": name, "what": what, **asked}, asyncio.get_running_loop().create_future())
+        self._waiting.appendleft(ticket)
+        await self._announce()
         return (await ticket.answer).get("error")
 
-    async def _put(self, ticket: Ticket, *, first: bool = False) -> None:
+    async def draw(
+        self,
+        name: str,
+        results: str,
+        video: str,
+        on_start: Callable[[], Awaitable[bool]],
+        on_progress: Callable[[int, int], None],
+    ) -> Ticket:
+        """Let a marked video be drawn, after all that waits; the result of the ticket's `answer` has the `error`, if any."""
+        request = {"id": name, "what": MARKED, "results": results, "video": video}
+        ticket = Ticket(None, request, asyncio.get_running_loop().create_future(), on_start, on_progress)
+        self._waiting.append(ticket)
+        await self._announce()
+        return ticket
+
+    async def _announce(self) -> None:
+        """Let workers that wait look at what is there."""
         async with self._news:
-            if first:
-                self._waiting.appendleft(ticket)
-            else:
-                self._waiting.append(ticket)
             self._news.notify_all()
 
     async def cancel(self, ticket: Ticket) -> None:
@@ -154,29 +163,49 @@ class Pool:
         """Keep one worker alive and busy."""
         assert self._started
         while True:
-            worker = _Worker(number, self._config)
+            worker = Worker(number, self._config)
             try:
                 try:
                     described = await worker.start()
+                    self._alive.add(worker)
                     if not self._started.done():
                         self._started.set_result(described)
                     while True:
-                        await self._judge(worker, await self._next_batch())
+                        await self._judge(worker, await self._batch_for(worker))
+                except WorkerDied:
+                    self.counts["restarts"] += 1
+                    raise
                 finally:
+                    self._alive.discard(worker)
                     await worker.stop()
             except UserError as error:
                 if not self._started.done():
                     self._started.set_exception(error)
                     return
+                if self._started.exception():
+                    return  # the server ends, and says why
                 _log.error("worker %d does not start: %s", number, error)
                 await asyncio.sleep(_PAUSE_S)
-            except _WorkerDied:
-                self.counts["restarts"] += 1
+            except WorkerDied:
                 await asyncio.sleep(0 if worker.was_ready else _PAUSE_S)
             except Exception:  # an error of ours must not leave files waiting for a worker that nobody starts again
                 self.counts["restarts"] += 1
                 _log.exception("error of worker %d", number)
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _batch_for(self, worker: Worker) -> list[Ticket]:
+        """Return the next batch for a worker. Raises WorkerDied, and takes nothing, if it dies before there is one."""
+        next_batch: asyncio.Future = asyncio.ensure_future(self._next_batch())
+        assert worker.end
+        try:
+            await asyncio.wait({next_batch, worker.end}, return_when=asyncio.FIRST_COMPLETED)
+            if not worker.end.done():
+                return next_batch.result()
+            if next_batch.done():
+                self._waiting.extendleft(reversed(next_batch.result()))
+            raise WorkerDied
+        finally:
+            next_batch.cancel()
 
     async def _next_batch(self) -> list[Ticket]:
         """Return files of one kind, as many as fit in a batch, waiting BATCH_S for more after the first came."""
@@ -216,8 +245,8 @@ class Pool:
             self._waiting.remove(one)
         return batch
 
-    async def _judge(self, worker: _Worker, batch: list[Ticket]) -> None:
-        """Let a worker judge a batch. Raises _WorkerDied when it dies or takes too long; the rest of the batch then waits
+    async def _judge(self, worker: Worker, batch: list[Ticket]) -> None:
+        """Let a worker judge a batch. Raises WorkerDied when it dies or takes too long; the rest of the batch then waits
         again, or is given up.
         """
         batch = [one for one in batch if not one.answer.done() and await self._may_start(one)]
@@ -228,124 +257,48 @@ class Pool:
         self.counts["batches"] += 1
         begin, is_late = time.monotonic(), False
         self.running |= {one.id: worker for one in batch}
-        why = "judging it ended the process: it needs too much memory, or the file is malicious"
+        doing = "judging it" if batch[0].task else "drawing it" if batch[0].is_slow else "making it"
+        why: str | None = f"{doing} ended the process: it needs too much memory, or the file is malicious"
         try:
             async with asyncio.timeout(self._settings.max_s):
                 await worker.judge(batch)
+        except DiedBefore:
+            why = None
+            raise
         except TimeoutError:
             self.counts["timeouts"] += 1
             is_late = True
-            why = f"judging took longer than {self._settings.max_s:g} s, the limit of this server"
-            raise _WorkerDied from None
+            why = f"{doing} took longer than {self._settings.max_s:g} s, the limit of this server"
+            raise WorkerDied from None
         finally:
             self._slow -= slow
             for one in batch:
                 self.running.pop(one.id, None)
             self._settle(batch, why, is_late)
             self._rate += 0.1 * (len(batch) / max(1e-3, time.monotonic() - begin) * self._settings.workers - self._rate)
-            async with self._news:
-                self._news.notify_all()
+            await self._announce()
 
     @staticmethod
     async def _may_start(ticket: Ticket) -> bool:
-        if ticket.on_start and not await ticket.on_start() and ticket.task:
-            ticket.answer.set_result(
-                failed_row(ticket.task.name, "the server or a worker ended each time it was judged")
-            )
+        if ticket.on_start and not await ticket.on_start():
+            why = "the server or a worker ended each time it was " + ("judged" if ticket.task else "drawn")
+            if not ticket.answer.done():  # cancelled meanwhile
+                ticket.answer.set_result(failed_row(ticket.task.name if ticket.task else "", why))
             return False
         return True
 
-    def _settle(self, batch: list[Ticket], why: str, is_late: bool) -> None:
+    def _settle(self, batch: list[Ticket], why: str | None, is_late: bool) -> None:
         """Put back what was not answered, to be judged alone, or give it up: what ended a worker while alone with it, or was
-        late while alone with it.
+        late while alone with it. Without a `why`, the files had no part in the worker's end.
         """
         for one in batch:
             if one.answer.done():
                 self.counts["judged"] += 1
+            elif why is None:
+                self._waiting.appendleft(one)
             elif one.alone or (is_late and len(batch) == 1):
                 name = one.task.name if one.task else ""
                 one.answer.set_result(failed_row(name, why))
             else:
                 one.alone = True
                 self._waiting.appendleft(one)
-
-
-class _WorkerDied(Exception):
-    """A worker ended, was killed, or is to be."""
-
-
-class _Worker:
-    """One process and its pipes."""
-
-    def __init__(self, number: int, config: str):
-        self._number, self._config = number, config
-        self._process: asyncio.subprocess.Process | None = None
-        self.was_ready = False
-        self.batch: list[Ticket] = []
-
-    async def start(self) -> list[dict]:
-        """Start the process; return what it says of its detectors."""
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *(*_WORKER, self._config),
-            stdin=pipe,
-            stdout=pipe,
-            limit=_LINE_BYTES,
-        )
-        try:
-            async with asyncio.timeout(_START_S):
-                message = await self._read()
-        except TimeoutError:
-            raise _WorkerDied from None
-        if "refused" in message:
-            raise UserError(message["refused"])
-        self.was_ready = True
-        return message["ready"]
-
-    async def judge(self, batch: list[Ticket]) -> None:
-        """Send a batch and pass on its answers. Raises _WorkerDied."""
-        self.batch = batch
-        by_id = {one.id: one for one in batch}
-        if batch[0].task is None:
-            await self._write({"make": batch[0].request})
-        else:
-            await self._write({"tasks": [one.request for one in batch]})
-        while "idle" not in (message := await self._read()):
-            ticket = by_id[message["id"]]
-            if "progress" in message:
-                if ticket.on_progress:
-                    ticket.on_progress(*message["progress"])
-            elif not ticket.answer.done():
-                ticket.answer.set_result(message["row"])
-        self.batch = []
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self._process and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def stop(self) -> None:
-        """End the process and wait for it."""
-        self.kill()
-        if self._process:
-            assert self._process.stdin and self._process.stdout
-            self._process.stdin.close()
-            while await self._process.stdout.read(65536):  # to its end: then it is closed
-                pass
-            await self._process.wait()
-
-    async def _write(self, message: dict) -> None:
-        assert self._process and self._process.stdin
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            await self._process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            raise _WorkerDied from None
-
-    async def _read(self) -> dict:
-        assert self._process and self._process.stdout
-        line = await self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise _WorkerDied
-        return json.loads(line)

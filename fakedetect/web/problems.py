@@ -25,6 +25,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "geolocation=(), microphone=(), camera=()",
     "Cache-Control": "no-store",
 }
+_MOST_PATH = 200  # characters of a path that are repeated
 _log = logging.getLogger("fakelab.serve")
 
 
@@ -84,7 +85,13 @@ def add_handlers(app: FastAPI, page: Page | None = None) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        found = answer(request, Problem(error.status_code, str(error.detail)))
+        detail = str(error.detail)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            detail = f"There is nothing at {request.url.path[:_MOST_PATH]}; /docs lists what there is."
+        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "")
+            detail = f"{request.method} is not possible here; expected {allowed or 'another method'}."
+        found = answer(request, Problem(error.status_code, detail))
         found.headers.update(error.headers or {})
         return found
 
@@ -93,7 +100,8 @@ def add_handlers(app: FastAPI, page: Page | None = None) -> None:
         wrong = [
             {"name": ".".join(str(part) for part in one["loc"][1:]), "reason": one["msg"]} for one in error.errors()
         ]
-        return answer(request, Problem(422, "Parameters of the request are invalid.", errors=wrong))
+        detail = "; ".join(f"{one['name']} cannot be used: {one['reason']}" for one in wrong)
+        return answer(request, Problem(422, f"{detail}.", errors=wrong))
 
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:

@@ -11,6 +11,22 @@ from fakecore.errors import UserError
 
 MEBIBYTE = 1 << 20
 _NAMES_OF_LOOPBACK = ("localhost",)
+_RANGES: dict[
+    str, tuple[float, float]
+] = {  # both ends are allowed; the upper ones keep typing errors from becoming overflows
+    "port": (0, 65535),
+    "workers": (1, 1024),
+    "keep_h": (0.001, 1_000_000),
+    "max_mb": (1, 1_000_000),
+    "max_files": (1, 1_000_000),
+    "max_pixels": (1, 10**12),
+    "max_minutes": (0.001, 1_000_000),
+    "max_queue": (1, 10**9),
+    "max_data_gb": (0.001, 1_000_000),
+    "max_per_minute": (0, 1_000_000),
+    "max_s": (0.1, 1_000_000),
+    "memory_mb": (1, 100_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,7 @@ class ServeSettings:
     token_file: Path | None = None
     no_auth: bool = False  # beyond loopback, anyone may use it
     hosts: tuple[str, ...] = ()  # further names that requests may call this server by
+    proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed
     workers: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))  # processes that judge
     device: str = "auto"
     keep_h: float = 24.0  # hours until a finished job is deleted
@@ -41,14 +58,17 @@ class ServeSettings:
     memory_mb: int = 6000  # of one worker, beyond its detectors, 2**20 bytes
 
     def __post_init__(self) -> None:
-        for name in ("workers", "max_mb", "max_files", "max_pixels", "max_queue", "memory_mb"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{option(name)} is too small", got=getattr(self, name), expected="1 or more")
-        for name in ("keep_h", "max_minutes", "max_s", "max_data_gb"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{option(name)} is too small", got=getattr(self, name), expected="more than 0")
-        if not 0 <= self.port < 65536:
-            raise UserError("--port is no port", got=self.port, expected="0 (any free one) to 65535")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:  # neither is "not a number"
+                expected = f"{least:,} to {most:,}" + (" hours" if name == "keep_h" else "")
+                raise UserError(f"{option(name)} is out of range", got=f"{getattr(self, name):g}", expected=expected)
+        for address in self.proxies:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError:
+                raise UserError(
+                    "--proxy is no address", got=repr(address), expected="such as 127.0.0.1 or 10.0.0.0/8"
+                ) from None
         if self.token_file and self.no_auth:
             raise UserError("--token-file and --no-auth exclude each other", remedy="Give one of them.")
         if not (self.is_local or self.token_file or self.no_auth):

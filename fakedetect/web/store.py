@@ -3,7 +3,7 @@
 A job is accepted in one transaction, when its files are on disk. States of a file: `queued` -> `running` -> `done`. A server
 that starts puts back what was `running` to `queued`: nothing of it was shown to anyone. The row of a result and the state
 `done` are written in one transaction, so a file is judged once in the eyes of the caller. A job is `done` when all its files
-are; deleting removes it whole.
+are; deleting removes it whole. A marked video is drawn after the result: its state is `marked` of the file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fakecore.errors import UserError
+from fakedetect.web.tokens import wrong_secret
 
 _MOST_STARTS = 3  # of one file: after so many starts of the server or of a worker that ended with it, it is given up
 # Each is applied once, in order; user_version counts them.
@@ -38,12 +40,15 @@ MIGRATIONS = (
     );
     CREATE INDEX files_of_state ON files (state) WHERE state != 'done';
     """,
+    "ALTER TABLE files ADD COLUMN marked TEXT; ALTER TABLE files ADD COLUMN marked_error TEXT;",
 )
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a job; `upload` is its path below the data folder, `result` its row once it is done."""
+    """One file of a job; `upload` is its path below the data folder, `result` its row once it is done. `marked` is the state of
+    its marked video: None (there is none), "waiting", "drawing", "ready" or "failed", with `marked_error`.
+    """
 
     job: str
     place: int
@@ -53,6 +58,13 @@ class StoredFile:
     state: str
     starts: int
     result: dict | None
+    marked: str | None = None
+    marked_error: str | None = None
+
+    @property
+    def is_undrawn(self) -> bool:
+        """Whether its marked video is still to come."""
+        return self.marked in ("waiting", "drawing")
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,11 @@ class Job:
         if self.finished is not None:
             return "done"
         return "queued" if all(file.state == "queued" for file in self.files) else "running"
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether a marked video is still to come."""
+        return any(file.is_undrawn for file in self.files)
 
 
 class KeyReused(Exception):
@@ -100,9 +117,13 @@ class Store:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate()
+            (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found.splitlines()[-1])
         except sqlite3.DatabaseError as error:
             self._lock.close()
-            raise UserError(f"{data / 'jobs.sqlite'} is damaged", got=error, remedy="Choose another --data.") from None
+            remedy = "Choose another --data, or restore the folder from a backup."
+            raise UserError(f"{data / 'jobs.sqlite'} is damaged", got=error, remedy=remedy) from None
 
     def close(self) -> None:
         """Close the database and let another server use the folder."""
@@ -190,6 +211,14 @@ class Store:
         )
         return [_file(row) for row in rows]
 
+    def undrawn(self) -> list[StoredFile]:
+        """Return the files whose marked video was not drawn when the last server ended, oldest first."""
+        rows = self._connection.execute(
+            "SELECT files.* FROM files JOIN jobs ON jobs.id = files.job WHERE marked IN ('waiting', 'drawing') "
+            "ORDER BY created, place"
+        )
+        return [_file(row) for row in rows]
+
     def start(self, job: str, place: int) -> bool:
         """Record that a file is being judged; return False if it was started too often, and is given up."""
         with self._transaction() as connection:
@@ -199,17 +228,36 @@ class Store:
             row = connection.execute("SELECT starts FROM files WHERE job = ? AND place = ?", (job, place)).fetchone()
         return row is None or row["starts"] <= _MOST_STARTS
 
-    def finish(self, job: str, place: int, result: dict) -> None:
-        """Record the result of a file, and that the job is done if it was the last one. The job may be deleted already."""
+    def finish(self, job: str, place: int, result: dict, *, draw: bool = False) -> None:
+        """Record the result of a file, with `draw` that its marked video is to be drawn, and that the job is done if it was the
+        last one. The job may be deleted already.
+        """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE files SET state = 'done', result = ? WHERE job = ? AND place = ?",
-                (json.dumps(result), job, place),
+                "UPDATE files SET state = 'done', result = ?, marked = ?, starts = 0 WHERE job = ? AND place = ?",
+                (json.dumps(result), "waiting" if draw else None, job, place),
             )
             connection.execute(
                 "UPDATE jobs SET finished = ? WHERE id = ? AND finished IS NULL AND NOT EXISTS "
                 "(SELECT 1 FROM files WHERE job = ? AND state != 'done')",
                 (time.time(), job, job),
+            )
+
+    def start_drawing(self, job: str, place: int) -> bool:
+        """Record that a marked video is being drawn; return False if it was started too often, or its job was deleted."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET marked = 'drawing', starts = starts + 1 WHERE job = ? AND place = ?", (job, place)
+            )
+            row = connection.execute("SELECT starts FROM files WHERE job = ? AND place = ?", (job, place)).fetchone()
+        return row is not None and row["starts"] <= _MOST_STARTS
+
+    def finish_drawing(self, job: str, place: int, error: str | None) -> None:
+        """Record that a marked video is ready, or why there is none."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE files SET marked = ?, marked_error = ? WHERE job = ? AND place = ?",
+                ("failed" if error else "ready", error, job, place),
             )
 
     def delete(self, job: str) -> None:
@@ -229,18 +277,38 @@ class Store:
     def problems(self) -> list[str]:
         """Return what is wrong with the database and with the files that it names, a line each."""
         wrong = [row[0] for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        with closing(self._connection.execute("SELECT job, upload FROM files WHERE state != 'done'")) as waiting:
-            wrong += [
-                f"the upload of a waiting file of job {job} is missing"
-                for job, upload in waiting
-                if not (self.data / upload).is_file()
-            ]
+        if why := wrong_secret(self.data):
+            wrong.append(why)
+        folder = self.data / "jobs"
+        if self.ids() and not folder.is_dir():
+            return [*wrong, f"{folder} is missing: the uploads and results of all jobs"]
+        with closing(self._connection.execute("SELECT id, options FROM jobs")) as jobs:
+            wrong += [f"the options of job {job} are damaged" for job, options in jobs if not _is_object(options)]
+        with closing(self._connection.execute("SELECT * FROM files ORDER BY job, place")) as files:
+            wrong += chain.from_iterable(map(self._problems_of, files))
         return wrong
+
+    def _problems_of(self, file: sqlite3.Row) -> Iterator[str]:
+        """Yield what is wrong with a file of a job."""
+        upload, name = self.data / file["upload"], f"file {file['place']} of job {file['job']}"
+        if upload.resolve().parent != (self.data / "jobs" / file["job"]).resolve():
+            yield f"the upload of {name} is outside the folder of its job: {file['upload']}"
+        elif (file["state"] != "done" or file["marked"] in ("waiting", "drawing")) and not upload.is_file():
+            yield f"the upload of {name}, which waits, is missing"
+        if (file["state"] == "done" or file["result"] is not None) and not _is_object(file["result"]):
+            yield f"the result of {name} is damaged"
 
     def _job(self, row: sqlite3.Row) -> Job:
         files = self._connection.execute("SELECT * FROM files WHERE job = ? ORDER BY place", (row["id"],))
         options = json.loads(row["options"])
         return Job(row["id"], row["owner"], row["created"], row["finished"], options, [_file(one) for one in files])
+
+
+def _is_object(text: str | None) -> bool:
+    try:
+        return isinstance(json.loads(text or ""), dict)
+    except ValueError:
+        return False
 
 
 def _file(row: sqlite3.Row) -> StoredFile:

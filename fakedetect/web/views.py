@@ -61,6 +61,7 @@ class FileView:
     provenance: dict[str, Any] | None = None
     has_picture: bool = False
     has_video: bool = False
+    marked: str | None = None  # the marked video: "waiting", "drawing", "ready", "failed"; None: none was asked for
     has_report: bool = False
     has_heat: bool = False
     score: float | None = None
@@ -109,13 +110,14 @@ def file_view(job: Job, file: StoredFile, results: Path, detectors: list[dict[st
         p_fake=format_short(row["p_fake"]),
         range=range_text(row),
         bar=_bar(row),
-        facts=_facts(row),
+        facts=_facts(row) + _of_marked(file),
         caution=_sentence(row["note"]) if row["outside_domain"] and row["note"] else None,
         faces=[_face(number, one) for number, one in enumerate(faces[:_FACES_SHOWN], 1)],
         more_faces=max(0, len(faces) - _FACES_SHOWN),
         video=_video(row) if row["kind"] == "video" else None,
         judge=_judge_of(row, job, detectors),
         has_video=(results / MARKED).is_file(),
+        marked=file.marked,
         has_report=True,
         has_heat=(results / JUDGED).is_file(),
     )
@@ -133,6 +135,11 @@ def _facts(row: dict) -> list[tuple[str, str]]:
     if row["note"] and not row["outside_domain"]:
         facts.append(("Note", _sentence(row["note"])))
     return facts
+
+
+def _of_marked(file: StoredFile) -> list[tuple[str, str]]:
+    """Return why a marked video is missing."""
+    return [("Marked video", _sentence(f"it could not be made: {file.marked_error}"))] if file.marked_error else []
 
 
 def _stability(row: dict) -> str:
@@ -282,6 +289,7 @@ class JobView:
     judged: int
     summary: str
     counts: list[tuple[str, str]]  # (outcome, text)
+    is_drawing: bool  # whether marked videos are still to come
 
     @property
     def is_done(self) -> bool:
@@ -307,6 +315,7 @@ def job_view(job: Job, keep_h: float) -> JobView:
         judged=judged,
         summary=_summary(judged, len(job.files)),
         counts=counts,
+        is_drawing=job.is_drawing,
     )
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fakecore.errors import UserError
+from fakecore.media.videostream import VideoError
 from fakedetect.web.choices import Choice, Panel
 from fakedetect.web.settings import MEBIBYTE
-from fakedetect.web.tasks import HEAT, Limits, Task
+from fakedetect.web.tasks import HEAT, MARKED, Limits, Task
 
 _MOST_FILES = 256
 _MOST_FILE_BYTES = 2048 * MEBIBYTE  # of a marked video
@@ -50,6 +51,7 @@ def main() -> None:
     judge = Judge(panel, Limits(**given["limits"]), on_progress)
     for line in sys.stdin:
         request = json.loads(line)
+        _say(answers, {"taken": True})  # if this process ends before, it is not because of a file
         if "make" in request:
             _make(request["make"], panel, answers)
         else:
@@ -59,21 +61,30 @@ def main() -> None:
 
 
 def _make(asked: dict[str, Any], panel: Panel, answers: TextIO) -> None:
-    """Write a heat map or a report."""
+    """Write a heat map, a report or a marked video; answer why it cannot be made, or nothing."""
+    from fakedetect.web.drawing import write_marked
     from fakedetect.web.judging import write_heat, write_report
+
+    def on_progress(done: int, expected: int) -> None:
+        _say(answers, {"id": asked["id"], "progress": [done, expected]})
 
     try:
         if asked["what"] == HEAT:
             write_heat(Path(asked["results"]), asked["row"], asked["choice"], panel)
+        elif asked["what"] == MARKED:
+            write_marked(Path(asked["results"]), Path(asked["video"]), on_progress)
         else:
             files = [(row, Path(folder)) for row, folder in asked["files"]]
             write_report(Path(asked["target"]), files, asked["choice"], panel)
         _say(answers, {"id": asked["id"], "row": {}})
-    except UserError as error:
+    except (UserError, VideoError) as error:
         _say(answers, {"id": asked["id"], "row": {"error": str(error)}})
     except OSError:
         traceback.print_exc()
-        _say(answers, {"id": asked["id"], "row": {"error": "the job was deleted meanwhile"}})
+        _say(answers, {"id": asked["id"], "row": {"error": "the job was deleted meanwhile, or the disk is full"}})
+    except Exception:
+        traceback.print_exc()
+        _say(answers, {"id": asked["id"], "row": {"error": "an error of the server; its log has the details"}})
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from fakedetect.web.tokens import Signer, Tokens
 
 LONG = "a-token-of-at-least-twenty-characters"
 OTHER = "another-token-of-twenty-characters"
+THIRD = "a-third-token-of-twenty-characters"
 
 
 def request(**headers: str) -> Request:
@@ -24,7 +25,7 @@ def request(**headers: str) -> Request:
 
 @pytest.fixture
 def guarded(tmp_path):
-    (tmp_path / "tokens").write_text(f"# ours\nann {LONG}\nbob {OTHER} read-only\n")
+    (tmp_path / "tokens").write_text(f"# ours\nann {LONG}\nann {OTHER} read-only\nbob {THIRD}\n")
     return Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens", host="0.0.0.0", max_per_minute=2))
 
 
@@ -33,6 +34,24 @@ def test_beyond_loopback_a_token_is_required(tmp_path, host):
     with pytest.raises(UserError, match="--token-file"):
         ServeSettings(tmp_path, host=host)
     assert not ServeSettings(tmp_path, host=host, no_auth=True).is_local
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"max_per_minute": -3}, "--max-per-minute"),
+        ({"port": 65536}, "--port"),
+        ({"workers": 0}, "--workers"),
+        ({"keep_h": -1.0}, "--keep"),
+        ({"max_minutes": float("nan")}, "--max-minutes"),
+        ({"max_s": float("inf")}, "--max-s"),
+        ({"memory_mb": 10**20}, "--memory-mb"),
+        ({"proxies": ("everywhere",)}, "--proxy"),
+    ],
+)
+def test_options_out_of_range_are_named(tmp_path, changes, option):
+    with pytest.raises(UserError, match=f"{option} is"):
+        ServeSettings(tmp_path, **changes)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
@@ -47,6 +66,9 @@ def test_loopback_needs_no_token(tmp_path, host):
         ("ann short\n", "too short"),
         (f"ann {LONG} admin\n", "is no token"),
         (f"ann {LONG}\nann {OTHER}\n", "a name twice"),
+        (f"ann {LONG}\nann {OTHER} read-only\nann {THIRD} read-only\n", "a name twice"),
+        (f"ann {LONG}\nbob {OTHER} read-only\n", "would show nothing"),
+        (f"ann {LONG}\nann {LONG} read-only\n", "a token twice"),
         (None, "cannot be read"),
     ],
 )
@@ -59,8 +81,12 @@ def test_bad_token_files_are_refused(tmp_path, text, wrong):
 
 
 def test_tokens_name_their_client(guarded):
-    ann, bob = (guarded.client(request(authorization=f"Bearer {token}")) for token in (LONG, OTHER))
-    assert (ann.owner, ann.may_write, bob.owner, bob.may_write) == ("token ann", True, "token bob", False)
+    ann, reader, bob = (guarded.client(request(authorization=f"Bearer {token}")) for token in (LONG, OTHER, THIRD))
+    assert [(one.owner, one.may_write) for one in (ann, reader, bob)] == [
+        ("token ann", True),
+        ("token ann", False),
+        ("token bob", True),
+    ]
     for headers in ({}, {"authorization": f"Bearer {LONG}x"}, {"authorization": f"Basic {LONG}"}):
         with pytest.raises(Problem) as refused:
             guarded.client(request(**headers))
@@ -68,7 +94,7 @@ def test_tokens_name_their_client(guarded):
     with pytest.raises(Problem) as refused:
         guarded.writer(request(authorization=f"Bearer {OTHER}"))
     assert refused.value.status == 403
-    assert guarded.may_see(ann, "token ann") and not guarded.may_see(ann, "token bob")
+    assert guarded.may_see(reader, "token ann") and not guarded.may_see(bob, "token ann")
 
 
 def test_a_client_that_sends_too_much_waits(guarded):
@@ -90,10 +116,26 @@ def test_a_session_lasts_as_long_as_its_token(tmp_path, guarded):
     assert guarded.client(request(cookie=value)).owner == "token ann"
     with pytest.raises(Problem):
         guarded.client(request(cookie=value[:-1] + ("0" if value[-1] != "0" else "1")))
-    (tmp_path / "tokens").write_text(f"bob {OTHER}\n")
-    withdrawn = Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens"))
-    with pytest.raises(Problem):
-        withdrawn.client(request(cookie=value))
+    for lines in (f"bob {OTHER}\n", f"ann {OTHER}\n"):  # withdrawn, or changed
+        (tmp_path / "tokens").write_text(lines)
+        with pytest.raises(Problem):
+            Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens")).client(request(cookie=value))
+
+
+def test_a_session_that_was_ended_is_of_no_use(tmp_path, guarded):
+    cookies = []
+    for _ in range(2):
+        answer = Response()
+        guarded.sign_in(answer, LONG, secure=True)
+        cookies.append(answer.headers["set-cookie"].partition(";")[0])
+    guarded.sign_out(request(cookie=cookies[0]), Response())
+    guarded.sign_out(request(cookie="fakelab_session=forged"), Response())
+    again = Access(ServeSettings(tmp_path, token_file=tmp_path / "tokens"))
+    for access in (guarded, again):
+        assert access.client(request(cookie=cookies[1])).owner == "token ann", "other browsers stay signed in"
+        with pytest.raises(Problem):
+            access.client(request(cookie=cookies[0]))
+    assert len((tmp_path / "signed-out").read_text().splitlines()) == 1, "only who is signed in can add to it"
 
 
 def test_signatures_expire_and_survive_a_restart(tmp_path):
@@ -104,6 +146,10 @@ def test_signatures_expire_and_survive_a_restart(tmp_path):
         assert Signer(tmp_path).read(wrong, 60) is None
     assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
     assert SESSION not in value
+    assert Signer(tmp_path).read(value, 60, b"token") is None
+    (tmp_path / "secret").write_bytes(b"")
+    with pytest.raises(UserError, match="has 0 bytes; 32 are expected"):
+        Signer(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +176,11 @@ def test_foreign_hosts_and_pages_are_refused(tmp_path, method, headers, status):
     async def ok(request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")
 
-    app = Guard(Starlette(routes=[Route("/", ok, methods=["GET", "POST", "DELETE"])]), ServeSettings(tmp_path))
+    routes = [Route(path, ok, methods=["GET", "POST", "DELETE"]) for path in ("/", "/readyz")]
+    app = Guard(Starlette(routes=routes), ServeSettings(tmp_path))
     answer = TestClient(app).request(method, "/", headers={"host": "127.0.0.1:8000"} | headers)
+    health = TestClient(app).get("/readyz", headers={"host": "127.0.0.1:8000"} | headers)
+    assert health.status_code == 200, "a container's health check does not know the host names"
     assert answer.status_code == status
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -25,29 +25,43 @@ HEADINGS = {"Looks fake", "Not sure", "Looks real"}
 START_S, JUDGED_MS = 60, 30_000
 
 
+class Server:
+    """A server of its own, to be killed and started again at the same address."""
+
+    def __init__(self, folder: Path, detector: Path):
+        self._folder, self._detector = folder, detector
+        self.address = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        port = self.address.rpartition(":")[2] or 0
+        words = ["serve", "--data", self._folder / "data", "--port", port, "--workers", 1, "--device", "cpu"]
+        command = [sys.executable, ROOT / "cli.py", *words, "--max-files", 5, "--detector", self._detector]
+        log = self._folder / "log"
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(list(map(str, command)), stderr=errors, cwd=ROOT)
+        end = time.monotonic() + START_S
+        while time.monotonic() < end and self.process.poll() is None:
+            if found := re.search(r"serving at (\S+)", log.read_text()):
+                self.address = found[1]
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"the server did not start: {log.read_text()}")
+
+
 @pytest.fixture(scope="module")
-def address(trained, tmp_path_factory):
-    """The address of a server of its own."""
-    folder = tmp_path_factory.mktemp("served")
-    words = ["serve", "--data", folder / "data", "--port", 0, "--workers", 1, "--device", "cpu", "--max-files", 5]
-    log = folder / "log"
-    with log.open("w") as errors:
-        command = [sys.executable, ROOT / "cli.py", *words, "--detector", trained.detector]
-        server = subprocess.Popen(list(map(str, command)), stderr=errors, cwd=ROOT)
-    try:
-        yield _address(server, log)
-    finally:
-        server.terminate()
-        server.wait(20)
+def server(trained, tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("served"), trained.detector)
+    yield server
+    server.process.terminate()
+    server.process.wait(20)
 
 
-def _address(server: subprocess.Popen, log: Path) -> str:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
-        if found := re.search(r"serving at (\S+)", log.read_text()):
-            return found[1]
-        time.sleep(0.1)
-    raise AssertionError(f"the server did not start: {log.read_text()}")
+@pytest.fixture(scope="module")
+def address(server):
+    """The address of the server."""
+    return server.address
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +219,28 @@ def test_a_video_shows_its_progress_also_after_a_reload(open_page, video):
     line = page.locator("svg .line").get_attribute("points").split()
     assert len(line) == len(row["timeline"]) > 1
     assert page.locator("article tbody th[scope=row]").count() == len(row["tracks"]) >= 1
+    end = time.monotonic() + JUDGED_MS / 1000
+    while page.locator("video").count() == 0 and time.monotonic() < end:  # it is drawn after the verdict is shown
+        page.reload()
     until(page, "document.querySelector('video').duration > 4")
     plot = page.locator(".timeline svg").bounding_box()
     page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + 50)
     until(page, "Math.abs(document.querySelector('video').currentTime - 2.5) < 0.2")
     page.reload()
     assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("video").count() == 1
+
+
+def test_a_server_that_is_killed_and_started_again_finishes_what_the_page_shows(open_page, server, video):
+    page = open_page()
+    send(page, video)
+    server.process.kill()
+    server.process.wait()
+    page.wait_for_selector("text=The connection to the server was lost")
+    assert page.locator("article").get_attribute("data-state") != "done"
+    server.start()
+    wait_until_done(page)
+    assert page.locator(".verdict b").inner_text() in HEADINGS and page.locator("#message").inner_text() == ""
+    assert [one["path"] for one in rows(page)] == ["clip.mp4"]
 
 
 def test_what_the_browser_cannot_show_has_a_tile(open_page, photo):

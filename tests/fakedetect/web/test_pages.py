@@ -1,8 +1,12 @@
 """What pages say and to whom, without workers: signing in, errors, values of the templates, the reference of the API."""
 
+import asyncio
+import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,9 +15,11 @@ from fakedetect.web import views
 from fakedetect.web.app import create_app
 from fakedetect.web.cards import as_html, inline
 from fakedetect.web.pool import Pool
+from fakedetect.web.process import Ticket
 from fakedetect.web.reference import operations
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.store import Job, StoredFile
+from fakedetect.web.tasks import failed_row
 
 WRITER, READER = "a-token-of-at-least-twenty-characters", "another-token-of-twenty-characters"
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -54,7 +60,7 @@ def serve(tmp_path, monkeypatch):
 
 @pytest.fixture
 def guarded(serve, tmp_path):
-    (tmp_path / "tokens").write_text(f"ann {WRITER}\nbob {READER} read-only\n")
+    (tmp_path / "tokens").write_text(f"ann {WRITER}\nann {READER} read-only\n")
     return serve(token_file=tmp_path / "tokens")
 
 
@@ -86,7 +92,12 @@ def test_signing_in_never_leads_to_another_server(guarded, after):
 
 
 def test_a_read_only_token_sees_no_form(guarded):
+    guarded.post("/login", data={"token": WRITER}, headers=HTML)
+    job = post(guarded).headers["location"]
     guarded.post("/login", data={"token": READER}, headers=HTML)
+    assert guarded.get(job, headers=HTML).status_code == 200, "but the jobs of its name"
+    assert len(guarded.get("/v1/jobs").json()["jobs"]) == 1
+    assert guarded.post(f"{job}/delete", headers=HTML).status_code == 403
     page = guarded.get("/", headers=HTML).text
     assert 'id="upload"' not in page and "read-only" in page
     assert post(guarded).status_code == 403
@@ -158,6 +169,25 @@ def test_an_upload_without_a_file_is_refused_in_words_for_people(serve):
     assert "in the field" in client.post("/v1/jobs", files={"other": (None, "x")}).json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("GET", "/v1/nowhere", 404, "There is nothing at /v1/nowhere; /docs lists what there is."),
+        ("PUT", "/v1/jobs", 405, "PUT is not possible here; expected "),
+        ("GET", "/v1/jobs/x/files/one/heat.jpg", 422, "place cannot be used: Input should be a valid integer"),
+        (
+            "GET",
+            "/v1/jobs/x/result?format=xml",
+            422,
+            "format cannot be used: Input should be 'json', 'jsonl' or 'csv'.",
+        ),
+    ],
+)
+def test_a_problem_says_what_to_change(serve, method, path, status, detail):
+    answer = serve().request(method, path)
+    assert answer.status_code == status and answer.json()["detail"].startswith(detail)
+
+
 def test_a_defect_is_answered_without_its_details(serve, monkeypatch):
     client = serve()
     monkeypatch.setattr(views, "job_view", lambda job, keep_h: 1 / 0)
@@ -201,6 +231,92 @@ def test_the_reference_names_every_route_with_an_example(serve):
     assert '"p_fake"' in answers["200"] and '"detail"' in answers["413"]
     page = client.get("/docs").text
     assert all(f'id="{one["id"]}"' in page for one in routes) and "HTTPValidationError" not in page
+
+
+VALUES = (
+    "",
+    "0",
+    "-1",
+    "1e9",
+    "99999999999999999999",
+    "true",
+    "json",
+    "x" * 300,
+    "..",
+    "%2e%2e%2f",
+    "%00",
+    "é\u2028",
+    "'\";<b>",
+)
+
+
+def fuzzed(chance: random.Random, parameters: list[dict], fields: list[str], job: str) -> dict:
+    """Arguments of a request to an operation, half of them wrong in some way."""
+
+    def value() -> str:
+        return chance.choice([*VALUES, job, job, "0", "0"])
+
+    given: dict = {"params": {}, "headers": {}, "path": {}}
+    for one in parameters:
+        if one["in"] == "path" or chance.random() < 0.5:
+            text = value() or "x"
+            where = {"path": "path", "query": "params", "header": "headers"}[one["in"]]
+            given[where][one["name"]] = quote(text, safe="%") if one["in"] != "query" else text
+    if fields:
+        body = chance.choice(["form", "form", "form", "bytes", "nothing"])
+        if body == "form":
+            given["data"] = {name: value() for name in fields if chance.random() < 0.3}
+            files = [
+                (chance.choice([*fields, "other"]), (value(), chance.randbytes(chance.choice([0, 9]))))
+                for _ in range(3)
+            ]
+            given["files"] = files[: chance.randint(0, 3)] or None
+        elif body == "bytes":
+            given["content"] = chance.randbytes(300)
+            given["headers"]["content-type"] = chance.choice(["multipart/form-data; boundary=x", "application/json"])
+    return given
+
+
+def test_the_api_answers_as_its_document_says_whatever_is_sent(serve, monkeypatch):
+    """A fuzz of every operation of /openapi.json: no error of the server, no status or type that the document lacks."""
+
+    async def submit(self, task, on_start=None, on_progress=None, room=None) -> Ticket:
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(failed_row(task.name, "nobody judges here"))
+        return Ticket(task, task.to_json(), answer)
+
+    async def make(self, *words, **asked) -> str:
+        return "nobody makes it here"
+
+    monkeypatch.setattr(Pool, "submit", submit)
+    monkeypatch.setattr(Pool, "make", make)
+    client, chance, seen = serve(max_files=2), random.Random(0), set()
+    document = client.get("/openapi.json").json()
+    job = client.post("/v1/jobs", files={"files": ("a.png", b"x")}).json()["id"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {})
+            for _ in range(40 if form else 12):
+                given = fuzzed(
+                    chance, operation.get("parameters", []), list(form.get("schema", {}).get("properties", {})), job
+                )
+                if method == "delete" and given["path"]["name"] == job:
+                    continue
+                answer = client.request(method, path.format(**given.pop("path")), **given)
+                documented = operation["responses"].get(str(answer.status_code))
+                kind = answer.headers.get("content-type", "").partition(";")[0]
+                seen.add((path, answer.status_code))
+                if answer.is_redirect and documented is None:
+                    continue  # to the same path with or without a slash at its end
+                if documented is None:
+                    # A value with a slash, or an empty one, makes another path, which the document does not have.
+                    assert answer.status_code in (404, 405) and kind == "application/problem+json", (
+                        answer.url,
+                        answer.text,
+                    )
+                elif documented.get("content"):
+                    assert kind in documented["content"], (answer.url, kind)
+    assert {("/v1/score", 200), ("/v1/score", 413), ("/v1/jobs", 202), ("/v1/jobs/{name}", 200)} <= seen
 
 
 def test_model_cards_become_html_without_their_own():
@@ -258,6 +374,15 @@ def test_what_limits_a_verdict_is_said():
     failed = shown(row(status="no_face", verdict=None, p_fake=None, error="no face of at least 60 pixels"))
     assert (failed.outcome, failed.caution) == ("failed", "No face of at least 60 pixels.")
     assert "Judge whole frames" in failed.meaning
+
+
+def test_a_marked_video_that_could_not_be_made_is_explained():
+    file = replace(
+        job_of(("a.mp4", "done", row())).files[0], marked="failed", marked_error="drawing it took longer than 1 s"
+    )
+    found = views.file_view(replace(job_of(), files=[file]), file, Path("nowhere"), OFFERED)
+    assert ("Marked video", "It could not be made: drawing it took longer than 1 s.") in found.facts
+    assert (found.marked, found.outcome) == ("failed", "fake"), "the verdict stays"
 
 
 def test_provenance_is_shown_if_a_file_says_something():
