@@ -95,6 +95,14 @@ function showProgress({ place, analysed, expected }) {
   }
 }
 
+function showDrawing({ place, drawn, expected }) {
+  const bar = fileAt(place)?.querySelector("progress.drawn");
+  if (bar) {
+    bar.max = Math.max(1, expected);
+    bar.value = drawn;
+  }
+}
+
 function follow() {
   const events = new EventSource(`/v1${base}/events`);
   events.addEventListener("file", (event) => {
@@ -107,9 +115,21 @@ function follow() {
     }
   });
   events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
+  // Verdicts come first; marked videos are drawn after them, and the events continue until the last is there.
+  const closeIfDrawn = () => {
+    if (job.dataset.done === "yes" && !job.querySelector(".drawing")) {
+      events.close();
+    }
+  };
+  events.addEventListener("drawing", (event) => showDrawing(JSON.parse(event.data)));
+  events.addEventListener("marked", (event) => {
+    const { place, state } = JSON.parse(event.data);
+    if (state === "ready" || state === "failed") {
+      replaceFile(place).then(closeIfDrawn).catch(report);
+    }
+  });
   events.addEventListener("done", () => {
-    events.close();
-    finish().catch(report);
+    finish().then(closeIfDrawn).catch(report);
   });
   events.addEventListener("deleted", () => {
     events.close();
@@ -200,6 +220,6 @@ document.addEventListener("visibilitychange", () => {
     part(`${base}/summary`).catch(() => {}); // only to learn whether it was deleted meanwhile
   }
 });
-if (job.dataset.done === "no") {
+if (job.dataset.done === "no" || job.dataset.drawing === "yes") {
   follow();
 }
