@@ -2,6 +2,7 @@ from .architectures.registry import Architecture
 from .presets.preset import Preset
 from .presets.table import PRESETS, get_preset
 from .publishing.publish import publish
+from .quality.compare import Compared, compare
 from .quality.measure import Measured, measure
 from .sampling.production import sample
 from .sampling.sampling import Generator, load_generator
@@ -13,12 +14,14 @@ from .training.generate import Generated, resume, train
 __all__ = [
     "PRESETS",
     "Architecture",
+    "Compared",
     "Generated",
     "Generator",
     "Measured",
     "Preset",
     "Swept",
     "Verified",
+    "compare",
     "get_preset",
     "load_generator",
     "measure",
