@@ -128,7 +128,9 @@ function follow() {
       replaceFile(place).then(closeIfDrawn).catch(report);
     }
   });
+  let isJudged = false; // from then on, the server ends the events when no video is left to draw
   events.addEventListener("done", () => {
+    isJudged = true;
     finish().then(closeIfDrawn).catch(report);
   });
   events.addEventListener("deleted", () => {
@@ -137,6 +139,9 @@ function follow() {
   });
   events.addEventListener("open", () => { message.textContent = ""; });
   events.addEventListener("error", () => {
+    if (isJudged) {
+      return;
+    }
     if (events.readyState === EventSource.CLOSED) {
       message.textContent = "The connection to the server was lost. Reload the page to see the results.";
       part(`${base}/summary`).catch(report); // shows if the job is gone

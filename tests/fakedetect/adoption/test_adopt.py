@@ -74,6 +74,11 @@ def test_outputs_are_read_as_what_they_are(images, tmp_path, options, kind, of):
     made = fakedetect.adopt(write_onnx(tmp_path / "theirs.onnx", **options), out=tmp_path / "det", **images)
     assert (made.candidates[0].reading.kind, made.candidates[0].reading.of) == (kind, of)
     assert made.metrics["auroc"] == 1.0
+
+
+def test_a_detector_from_a_graph_is_exported_as_one_graph_with_it(images, tmp_path):
+    model = write_onnx(tmp_path / "theirs.onnx", outputs=1, channels_last=True)
+    made = fakedetect.adopt(model, out=tmp_path / "det", **images)
     assert export_onnx(made.detector, tmp_path / "det.onnx").max_dp < 1e-3  # a graph of another opset, within ours
     exported = Detector.load(tmp_path / "det.onnx", "cpu")
     pixels = np.stack([read_image(path) for path in sorted(Path(images["fake"]).iterdir())[:5]])

@@ -91,7 +91,7 @@ def test_a_video_without_faces_has_a_reason_and_no_p_fake(tmp_path, detector):
     assert (row["status"], row["kind"], row["p_fake"], row["verdict"]) == ("no_face", "video", None, None)
     assert (row["frames"], row["tracks"], row["timeline"]) == (10, [], [])
     assert row["duration_s"] == pytest.approx(2.0)
-    assert row["error"] == "no face of at least 60 pixels in 10 frames"
+    assert row["error"] == "no face of at least 60 pixels in 10 frames; --whole-frame scores whole frames"
 
 
 @pytest.mark.parametrize("label", ["real", "fake"])
