@@ -15,7 +15,7 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.files import write_bytes
-from fakecore.media.pixels import MAX_PIXELS, ImageError, read_image
+from fakecore.media.pixels import ANIMATED, MAX_PIXELS, ImageError, read_image
 from fakecore.media.video import frames
 from fakecore.media.videostream import VideoError
 from fakedetect.explain.explain import heat_maps, overlay
@@ -94,6 +94,9 @@ def _exceeded(path: Path, limits: Limits) -> tuple[str, str] | None:
     try:
         with Image.open(path) as image:
             kind, width, height, seconds = "image", *image.size, None
+            moves = image.format in ANIMATED and getattr(image, "is_animated", False)
+        if moves and width * height <= limits.max_pixels:
+            kind, seconds = "video", frames(path).info.duration_s
     except Image.DecompressionBombError:
         return f"over {MAX_PIXELS:,} pixels; {allowed}", "image"
     except Exception:  # no photo, or a damaged one

@@ -16,6 +16,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from fakedetect import Client
 
@@ -208,8 +209,11 @@ def test_limits(server, photos, tmp_path, write_video):
     bomb = tmp_path / "bomb.png"
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
     bomb.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT")
-    rows = server.post("/v1/score", wide, long, bomb).json()["results"]
-    assert [row["status"] for row in rows] == ["too_large"] * 3
+    frames = [Image.new("L", (20, 20), shade) for shade in (0, 90, 180)]
+    frames[0].save(tmp_path / "slow.gif", save_all=True, append_images=frames[1:], duration=2000)
+    rows = server.post("/v1/score", wide, long, bomb, tmp_path / "slow.gif").json()["results"]
+    assert [row["status"] for row in rows] == ["too_large"] * 4
+    assert rows[3]["error"] == "it lasts 6 s; the limit of this server is 3 s" and rows[3]["kind"] == "video"
     assert rows[2]["error"] == "over 100,000,000 pixels; the limit of this server is 40,000,000"
     assert rows[0]["error"] == "6000x7000 pixels; the limit of this server is 40,000,000"
     assert rows[1]["error"] == "it lasts 4 s; the limit of this server is 3 s" and rows[1]["kind"] == "video"
