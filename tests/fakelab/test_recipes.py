@@ -61,9 +61,9 @@ def people(tmp_path, draw_face, write_video):
 
 
 def test_faces_blends_photos_and_videos_and_finetunes_a_detector(people, tmp_path, fakelab, monkeypatch):
-    for module, name, value in ((faces, "_PAIRS", 80), (faces, "_SIZE", 48), (rendering, "STEPS", 2)):
+    for module, name, value in ((faces, "_PAIRS", 60), (faces, "_SIZE", 48), (rendering, "STEPS", 1)):
         monkeypatch.setattr(module, name, value)
-    for module, name, value in ((faces, "_GAN_STEPS", 3), (faces, "_GAN_FAKES", 40), (faces, "_GAN_PAIRS", 200)):
+    for module, name, value in ((faces, "_GAN_STEPS", 3), (faces, "_GAN_FAKES", 20), (faces, "_GAN_PAIRS", 64)):
         monkeypatch.setattr(module, name, value)
     words = ("detect-train", "--recipe", "faces", "--real", people, "--out", tmp_path / "det", "--set", "epochs=1")
     done = fakelab(*words, "--json")
