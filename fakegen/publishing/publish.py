@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from fakecore.errors import UserError
@@ -36,14 +37,14 @@ def publish(run_path: Path | str, out: Path | str, *, epoch: int | None = None) 
     run = open_run(Path(run_path))
     best = run.facts.get("best", {}).get("epoch")
     epoch = choose_epoch(run, best if epoch is None and best in run.epochs_on_disk() else epoch)
-    generator = load_epoch(run, epoch, "cpu")
+    generator = _in_full_precision(load_epoch(run, epoch, "cpu"))
     note_unfinished(run, [epoch])
     refuse_used(out, made_by="a published generator", marker="config.json")
     program = _exported(generator)
     out.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, out / "generator.pt2")
     weights = {name: tensor.detach().clone().contiguous() for name, tensor in generator.network.state_dict().items()}
-    save_file(weights, out / "generator.safetensors", metadata={"format": "pt"})
+    write_bytes(out / "generator.safetensors", save(weights, metadata={"format": "pt"}))
     shutil.copy(Path(__file__).with_name("load.py"), out / "load.py")
     fakes = generator.batch(_SEED, range(_SHOWN))
     picture = enlarge(mosaic(fakes, columns=_COLUMNS), max(1, 64 // generator.resolution))
@@ -56,12 +57,17 @@ def publish(run_path: Path | str, out: Path | str, *, epoch: int | None = None) 
     return facts
 
 
+def _in_full_precision(generator: Generator) -> Generator:
+    """Return the generator of a run in bf16 with float32 weights: bf16 is slow on most CPUs."""
+    return replace(generator, network=generator.network.float(), dtype=torch.float32)
+
+
 class _Program(nn.Module):
     """float32 (N, z_dim), and int64 (N,) class numbers if conditional -> uint8 (N, C, R, R)."""
 
     def __init__(self, generator: Generator):
         super().__init__()
-        self.network = generator.network.float()
+        self.network = generator.network
         for tensor in (*self.network.parameters(), *self.network.buffers()):
             tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)  # some are views of larger tensors
         (self.low, self.high), self.steps = generator.facts["value_range"], generator.facts["levels"] - 1

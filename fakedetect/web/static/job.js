@@ -139,8 +139,8 @@ function follow() {
   });
   events.addEventListener("open", () => { message.textContent = ""; });
   events.addEventListener("error", () => {
-    if (isJudged) {
-      return;
+    if (isJudged && events.readyState !== EventSource.CLOSED) {
+      return; // the events ended, or another attempt follows
     }
     if (events.readyState === EventSource.CLOSED) {
       message.textContent = "The connection to the server was lost. Reload the page to see the results.";

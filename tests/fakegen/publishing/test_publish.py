@@ -1,6 +1,7 @@
 """A published folder works alone: with torch, without fakelab."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_its_card_says_what_it_is_and_nothing_names_a_place_of_this_machine(publ
     for path in folder.iterdir():
         content = path.read_bytes()
         assert not any(str(place).encode() in content for place in (run.parent, ROOT, sys.prefix)), path
+
+
+def test_a_run_in_bf16_is_published_in_full_precision(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "checkpoints" / "epoch-0002.json"
+    path.write_text(path.read_text().replace('"precision": "fp32"', '"precision": "bf16"'))
+    assert load_generator(path.with_suffix(""), "cpu").dtype == torch.bfloat16
+    facts = fakegen.publish(copy, tmp_path / "gan")
+    made = torch.export.load(tmp_path / "gan" / "generator.pt2").module()(torch.zeros(2, facts["z_dim"]))
+    assert made.dtype == torch.uint8
+    weights = load_file(tmp_path / "gan" / "generator.safetensors")
+    assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float32}
 
 
 def test_a_folder_in_use_and_an_epoch_without_checkpoint_are_refused(run, tmp_path):

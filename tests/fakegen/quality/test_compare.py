@@ -6,6 +6,7 @@ import pytest
 
 import fakegen
 from fakecore.errors import UserError
+from fakegen.runs.run import open_run
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,9 @@ def test_runs_are_shown_side_by_side_with_the_same_latents(pair, tmp_path):
     assert found.caution is None and [row["run"] for row in found.rows] == ["a", "b"]
     first, second = found.rows
     assert {**first, "run": ""} == {**second, "run": ""}  # copies: the same epoch, images and distances
-    assert first["frechet"] > 0 and first["images"] == first["epoch"] * (first["images"] // first["epoch"]) > 0
+    opened = open_run(pair / "a")
+    per_epoch = opened.preset.steps_per_epoch(opened.facts["source"]["images"]["train"])
+    assert first["frechet"] > 0 and first["images"] == first["epoch"] * per_epoch * opened.preset.batch
     page = found.page.read_text()
     sheets = [part.split('"')[0] for part in page.split('<img src="')[1:]]
     assert len(sheets) == 3 and sheets[0] == sheets[1]  # of the same weights and latents
