@@ -1,4 +1,4 @@
-"""Layers that several architectures share: activations, Keras's "same" padding and initialisation, class labels."""
+"""Layers that several architectures share: activations, Keras's "same" padding and initialisation, labels, frozen networks."""
 
 from __future__ import annotations
 
@@ -38,6 +38,41 @@ class DropLast(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images[:, :, :-1, :-1]
+
+
+def double_smoothly(images: torch.Tensor) -> torch.Tensor:
+    """Double the side with bilinear interpolation, (B, C, H, W) -> (B, C, 2H, 2W).
+
+    Equal to torch's own, whose gradient on a GPU depends on the order of additions and so is not reproducible.
+    """
+    for dimension in (2, 3):
+        last = images.shape[dimension] - 1
+        before = torch.cat([images.narrow(dimension, 0, 1), images.narrow(dimension, 0, last)], dimension)
+        after = torch.cat([images.narrow(dimension, 1, last), images.narrow(dimension, last, 1)], dimension)
+        both = [torch.lerp(images, before, 0.25), torch.lerp(images, after, 0.25)]
+        images = torch.stack(both, dim=dimension + 1).flatten(dimension, dimension + 1)
+    return images
+
+
+class Frozen(nn.Module):
+    """A network that training leaves as it is: its weights are buffers, which no optimiser gets, and its batch normalisation
+    keeps its statistics.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        for module in network.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                delattr(module, name)
+                module.register_buffer(name, weight.detach())
+        self.network = network
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def forward(self, *inputs):
+        return self.network(*inputs)
 
 
 class Labelled(nn.Module):

@@ -18,6 +18,8 @@ from fakecore.errors import UserError, unknown_name
 from fakegen.architectures.dcgan import DCGANDiscriminator, DCGANGenerator
 from fakegen.architectures.dense import DenseDiscriminator, DenseGenerator
 from fakegen.architectures.digit import DigitDiscriminator, DigitGenerator
+from fakegen.architectures.projected import FastGenerator, ProjectedDiscriminator
+from fakegen.architectures.residual import ResidualDiscriminator, ResidualGenerator
 from fakegen.architectures.stack import StackDiscriminator, StackGenerator
 from fakegen.architectures.upsampling import UpsamplingDiscriminator, UpsamplingGenerator
 from fakegen.presets.preset import Preset
@@ -77,6 +79,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         ("d_width", "d_dropout"),
         sides=lambda side: side % 16 == 0,
         sides_in_words="a multiple of 16; 128 as published",
+    ),
+    "residual": Architecture(
+        ResidualGenerator,
+        ResidualDiscriminator,
+        ("g_width", "g_blocks"),
+        ("d_width", "d_blocks"),
+        sides=lambda side: side >= 8 and side & (side - 1) == 0,
+        sides_in_words="a power of two, 8 or more",
+    ),
+    "projected": Architecture(
+        FastGenerator,
+        ProjectedDiscriminator,
+        ("g_width",),
+        ("d_width",),
+        sides=lambda side: side in (32, 64, 128, 256),
+        sides_in_words="32, 64, 128 or 256",
     ),
 }
 _OPTIONAL_FIELDS = {
@@ -166,10 +184,11 @@ def _load_entry_point(name: str) -> Architecture | None:
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Return (all, trainable). All includes the running mean and variance of BN, as in Keras."""
+    """Return (all, trainable). All includes frozen weights and, as in Keras, the running mean and variance of BN."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    running = sum(b.numel() for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
-    return sum(p.numel() for p in module.parameters()) + running, trainable
+    kept = ("running_mean", "running_var", "weight", "bias")
+    fixed = sum(b.numel() for name, b in module.named_buffers() if name.endswith(kept))
+    return sum(p.numel() for p in module.parameters()) + fixed, trainable
 
 
 def _shape(preset: Preset, channels: int, classes: int) -> dict[str, int]:

@@ -65,7 +65,9 @@ def _trace(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[str, str, in
 
     for path, module in network.named_modules():
         # The parametrization modules of spectral norm are not layers.
-        is_layer = all(name == "parametrizations" for name, _ in module.named_children())
+        is_leaf = all(name == "parametrizations" for name, _ in module.named_children())
+        has_weights = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+        is_layer = (is_leaf or has_weights) and not isinstance(module, nn.Identity)
         if is_layer and "parametrizations" not in path:
             module.register_forward_hook(note)
     network(*inputs)

@@ -24,7 +24,8 @@ class Preset:
     # The two networks
     architecture: str = setting(
         "dcgan",
-        why="the pair of networks: dcgan, dense, digit, stack or upsampling, or one that an installed package adds",
+        why="the pair of networks: dcgan, dense, digit, projected, residual, stack or upsampling, or one that an installed "
+        "package adds",
     )
     resolution: int = setting(
         64, low=8, high=512, why="side of the square images in pixels; each architecture supports certain values"
@@ -49,6 +50,8 @@ class Preset:
         why="width of G: channels of the last hidden layer in dcgan, of the first in other architectures",
     )
     d_width: int = setting(64, low=1, high=4096, why="width of D: channels or units of its first layer")
+    g_blocks: int = setting(1, low=1, high=16, why="residual blocks at every side of G; two in Huang et al. 2024")
+    d_blocks: int = setting(1, low=1, high=16, why="residual blocks at every side of D; two in Huang et al. 2024")
     activation: str = setting(
         "relu", choices=("relu", "leaky_relu"), why="activation between the layers of G; D always uses LeakyReLU"
     )
@@ -105,8 +108,9 @@ class Preset:
     # Loss and optimisers
     loss: str = setting(
         "logistic",
-        choices=("logistic", "hinge"),
-        why="logistic: non-saturating, Goodfellow et al. 2014; hinge: Lim and Ye 2017 (arXiv 1705.02894)",
+        choices=("logistic", "hinge", "relativistic"),
+        why="logistic: non-saturating, Goodfellow et al. 2014; hinge: Lim and Ye 2017 (arXiv 1705.02894); relativistic: D "
+        "compares a real with a fake, Jolicoeur-Martineau 2018 (arXiv 1807.00734)",
     )
     r1: float = setting(
         0.0,
@@ -114,11 +118,17 @@ class Preset:
         high=1000,
         why="weight of the R1 gradient penalty on D; 0: none; Mescheder et al. 2018 (arXiv 1801.04406)",
     )
+    r2: float = setting(
+        0.0,
+        low=0,
+        high=1000,
+        why="weight of the R2 gradient penalty on D, that of fakes; 0: none; Mescheder et al. 2018, section 4.1",
+    )
     r1_every: int = setting(
         16,
         low=1,
         high=1000,
-        why="steps between R1 penalties, whose weight is multiplied by this; Karras et al. 2020, appendix B",
+        why="steps between R1 and R2 penalties, whose weights are multiplied by this; Karras et al. 2020, appendix B",
     )
     optimiser: str = setting("adam", choices=("adam", "rmsprop"), why="optimiser of both networks")
     lr: float = setting(

@@ -53,6 +53,38 @@ _MODERN: dict[str, Any] = {
 }
 # Best of six settings compared at equal time on ten classes: lowest distance, and most variety within a class.
 _CONDITIONAL: dict[str, Any] = {**_MODERN, "real": "cifar10"}
+# Sauer et al. 2021 (arXiv 2111.01007), section 4: hinge loss, DiffAugment, Adam with beta1 0. Narrower networks and smaller
+# batches, for a CPU.
+_PROJECTED: dict[str, Any] = {
+    "real": "cifar10:dog",
+    "architecture": "projected",
+    "z_dim": 256,
+    "g_width": 32,
+    "d_width": 32,
+    "loss": "hinge",
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "augment": True,
+    "mirror": True,
+    "batch": 32,
+}
+# Huang et al. 2024 (arXiv 2501.05441), section 4.
+_R3: dict[str, Any] = {
+    "real": "cifar10:dog",
+    "architecture": "residual",
+    "z_dim": 64,
+    "g_width": 32,
+    "d_width": 32,
+    "loss": "relativistic",
+    "r1": 1.0,
+    "r2": 1.0,
+    "r1_every": 1,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "augment": True,
+    "mirror": True,
+    "batch": 32,
+}
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -212,6 +244,27 @@ PRESETS: dict[str, Preset] = {
             )
             for side in (32, 64, 128)
         ),
+        *(
+            Preset(
+                name=f"projected-{side}",
+                summary=f"Projected GAN at {side}x{side}: discriminators on features pretrained on ImageNet",
+                **_PROJECTED,
+                resolution=side,
+                epochs=100,
+                checkpoint_every=5,
+                snapshot_every=5,
+            )
+            for side in (64, 128, 256)
+        ),
+        Preset(
+            name="r3-64",
+            summary="R3GAN at 64x64: residual networks, relativistic loss, R1 and R2 at every step",
+            **_R3,
+            resolution=64,
+            epochs=100,
+            checkpoint_every=5,
+            snapshot_every=5,
+        ),
     )
 }
 
@@ -235,7 +288,14 @@ def change_preset(preset: Preset, changes: dict[str, Any]) -> Preset:
             raise UserError(f"{fixed} cannot be set", remedy="It identifies the preset and its origin.")
     if "epochs" in changes and "steps" not in changes:
         changes = {**changes, "steps": 0}  # a number of epochs replaces the preset's number of steps
-    return override(preset, changes)
+    changed = override(preset, changes)
+    if changed.loss == "relativistic" and (changed.label_smoothing or changed.label_flip):
+        raise UserError(
+            "the relativistic loss has no labels to smooth or flip",
+            got=f"label_smoothing={changed.label_smoothing:g}, label_flip={changed.label_flip:g}",
+            remedy="Set both to 0, or use another loss.",
+        )
+    return changed
 
 
 def source_channels_of(preset: Preset) -> int:

@@ -84,7 +84,12 @@ def _adversarial_loop(
     run: Run, pair: Pair, batches: Batches, log: TrainLog, monitor: QualityMonitor, fabric, world: World, step: int
 ) -> None:
     preset, seed = run.preset, run.facts["seed"]
-    update = graphed(Step(pair, preset, fabric, run.value_range), fabric.device, preset.name, alone=world.alone)
+    update = graphed(
+        Step(pair, preset, fabric, run.value_range, run.facts["precision"]),
+        fabric.device,
+        preset.name,
+        alone=world.alone,
+    )
     average = MovingAverage(pair.averaged, pair.generator, preset.ema)
     class_fractions = torch.tensor(list(run.classes.values()), device=fabric.device)
     per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)

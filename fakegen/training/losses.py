@@ -9,6 +9,7 @@ from torch.nn.functional import relu, softplus
 FORMULAS = {
     "logistic": ("D: −log D(x) − log(1 − D(G(z)))", "G: −log D(G(z))"),
     "hinge": ("D: max(0, 1 − D(x)) + max(0, 1 + D(G(z)))", "G: −D(G(z))"),
+    "relativistic": ("D: −log σ(D(x) − D(G(z)))", "G: −log σ(D(G(z)) − D(x))"),
 }
 
 
@@ -19,12 +20,15 @@ def discriminator_loss(
     smoothing: float = 0.0,
     flipped: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Return D's loss: the mean over real logits (B,) plus the mean over fake logits (B,).
+    """Return D's loss: the mean over real logits plus the mean over fake logits, each (B,), or (B, N) of N discriminators.
 
     "logistic": Goodfellow et al. 2014 (arXiv 1406.2661), equation 1: -log D(x) - log(1 - D(G(z))).
     "hinge": Lim and Ye 2017 (arXiv 1705.02894). `smoothing` s makes the target of reals 1 - s (Salimans et al. 2016,
-    3.4); `flipped`, two bool (B,) for reals and fakes, marks the images whose label is flipped.
+    3.4); `flipped`, two bool of the logits' shape for reals and fakes, marks those whose label is flipped.
+    "relativistic": Jolicoeur-Martineau 2018 (arXiv 1807.00734), one fake beside each real: -log sigmoid(D(x) - D(G(z))).
     """
+    if kind == "relativistic":
+        return softplus(fake_logits - real_logits).mean()
     on_real = (1 - smoothing) * as_real(real_logits, kind) + smoothing * as_fake(real_logits, kind)
     on_fake = as_fake(fake_logits, kind)
     if flipped is not None:
@@ -33,10 +37,15 @@ def discriminator_loss(
     return on_real.mean() + on_fake.mean()
 
 
-def generator_loss(fake_logits: torch.Tensor, kind: str = "logistic") -> torch.Tensor:
-    """Return G's loss, the mean over fake logits (B,). "logistic" is the non-saturating form, -log D(G(z)), Goodfellow et
-    al. 2014, section 3; "hinge" is -D(G(z)).
+def generator_loss(
+    fake_logits: torch.Tensor, kind: str = "logistic", real_logits: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return G's loss, the mean over fake logits. "logistic" is the non-saturating form, -log D(G(z)), Goodfellow et
+    al. 2014, section 3; "hinge" is -D(G(z)); "relativistic" compares with the logits of reals.
     """
+    if kind == "relativistic":
+        assert real_logits is not None, "the relativistic loss compares with reals"
+        return softplus(real_logits - fake_logits).mean()
     return -fake_logits.mean() if kind == "hinge" else as_real(fake_logits, kind).mean()
 
 
@@ -50,11 +59,11 @@ def as_fake(logits: torch.Tensor, kind: str) -> torch.Tensor:
     return relu(1 + logits) if kind == "hinge" else softplus(logits)  # softplus(l) = -log(1 - sigmoid(l))
 
 
-def r1_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared norm of D's gradient at the reals: Mescheder et al. 2018 (arXiv 1801.04406), equation 9,
-    without the factor gamma / 2.
+def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared norm of D's gradient at the images, without the factor gamma / 2: R1 at reals, R2 at fakes;
+    Mescheder et al. 2018 (arXiv 1801.04406), equations 9 and 10.
 
-    `images` (B, C, R, R) must require gradients; `logits` (B,) are D's outputs for them, through twice differentiable layers.
+    `images` (B, C, R, R) must require gradients; `logits` are D's outputs for them, through twice differentiable layers.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()

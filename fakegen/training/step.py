@@ -11,7 +11,7 @@ from fakegen.presets.preset import Preset
 from fakegen.sampling.sampling import from_pixels
 from fakegen.training.augment import add_noise, diff_augment
 from fakegen.training.log import row_of
-from fakegen.training.losses import discriminator_loss, generator_loss, r1_penalty
+from fakegen.training.losses import discriminator_loss, generator_loss, gradient_penalty
 from fakegen.training.pair import Pair
 
 
@@ -30,17 +30,18 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a step does besides the update: whether the R1 penalty is due, and whether D sees noise."""
+    """What a step does besides the update: whether the penalties R1 and R2 are due, and whether D sees noise."""
 
     penalised: bool
     noisy: bool
 
 
 class Step:
-    """Updates D and G once. `fabric` holds device and precision."""
+    """Updates D and G once. `fabric` runs the networks on its device, in `precision`."""
 
-    def __init__(self, pair: Pair, preset: Preset, fabric, value_range: tuple[float, float]):
+    def __init__(self, pair: Pair, preset: Preset, fabric, value_range: tuple[float, float], precision: str):
         self._pair, self._preset, self._fabric, self._range = pair, preset, fabric, value_range
+        self._in_bf16 = precision == "bf16"
         self._generator, self._optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
         self._discriminator, self._optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
 
@@ -54,6 +55,8 @@ class Step:
         # Update D: tell reals from fakes.
         pair.discriminator.requires_grad_(True)
         seen_real, seen_fake = _augmented(real, preset, noise), _augmented(fake.detach(), preset, noise)
+        seen_real.requires_grad_(kind.penalised and preset.r1 > 0)
+        seen_fake.requires_grad_(kind.penalised and preset.r2 > 0)
         if preset.mixed_batch:
             of_both = tuple(torch.cat(pieces) for pieces in zip(of_reals, of_fakes, strict=True))
             real_logits, fake_logits = self._discriminator(torch.cat([seen_real, seen_fake]), *of_both).chunk(2)
@@ -62,7 +65,8 @@ class Step:
             fake_logits = self._discriminator(seen_fake, *of_fakes)
         flipped = _flips(preset, real_logits)
         loss_d = discriminator_loss(real_logits, fake_logits, preset.loss, preset.label_smoothing, flipped)
-        penalty = self._penalty(seen_real, of_reals) if kind.penalised else loss_d.new_zeros(())
+        penalty = self._penalty(preset.r1, seen_real, real_logits, of_reals)
+        penalty = penalty + self._penalty(preset.r2, seen_fake, fake_logits, of_fakes)
         self._optimiser_d.zero_grad()
         self._fabric.backward(loss_d + penalty)
         _clip(pair.discriminator, preset)
@@ -71,24 +75,36 @@ class Step:
         # Update G: be classified as real. D's weights need no gradients, which saves a third of D's backward pass.
         pair.discriminator.requires_grad_(False)
         fake_logits_2 = self._discriminator(_augmented(fake, preset, noise), *of_fakes)
-        loss_g = generator_loss(fake_logits_2, preset.loss)
+        loss_g = generator_loss(fake_logits_2, preset.loss, self._logits_to_compare(seen_real, of_reals))
         self._optimiser_g.zero_grad()
         self._fabric.backward(loss_g)
         _clip(pair.generator, preset)
         self._optimiser_g.step()
         return row_of(loss_d, loss_g, real_logits, fake_logits, fake_logits_2)
 
-    def _penalty(self, images: torch.Tensor, labels: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Return the weighted R1 penalty. In fp32: the fast bf16 path has no second derivative."""
-        images = images.detach().requires_grad_(True)
-        with torch.autocast(images.device.type, enabled=False):
-            penalty = r1_penalty(self._pair.discriminator(images, *labels), images)
-        return self._preset.r1 / 2 * self._preset.r1_every * penalty
+    def _penalty(
+        self, weight: float, images: torch.Tensor, logits: torch.Tensor, labels: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """Return the weighted gradient penalty at the images, 0 if they require no gradient. In fp32, by running D again if its
+        `logits` are of bf16: that path has no second derivative.
+        """
+        if not images.requires_grad:
+            return logits.new_zeros(())
+        if self._in_bf16:
+            images = images.detach().requires_grad_(True)
+            with torch.autocast(images.device.type, enabled=False):
+                logits = self._pair.discriminator(images, *labels)
+        return weight / 2 * self._preset.r1_every * gradient_penalty(logits, images)
+
+    @torch.no_grad()
+    def _logits_to_compare(self, seen: torch.Tensor, labels: tuple[torch.Tensor, ...]) -> torch.Tensor | None:
+        """Return the updated D's logits of the reals, which the relativistic loss of G needs."""
+        return self._discriminator(seen, *labels) if self._preset.loss == "relativistic" else None
 
 
 def kind_of(preset: Preset, step: int, noise: float) -> Kind:
     """Return what `step`, counted from 0, does. `noise` is the standard deviation of D's noise."""
-    return Kind(penalised=bool(preset.r1) and step % preset.r1_every == 0, noisy=noise > 0)
+    return Kind(penalised=preset.r1 + preset.r2 > 0 and step % preset.r1_every == 0, noisy=noise > 0)
 
 
 def _mirrored(images: torch.Tensor, preset: Preset) -> torch.Tensor:
@@ -107,7 +123,7 @@ def _augmented(images: torch.Tensor, preset: Preset, noise: float | torch.Tensor
 def _flips(preset: Preset, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     if not preset.label_flip:
         return None
-    reals, fakes = torch.rand(2, len(logits), device=logits.device) < preset.label_flip
+    reals, fakes = torch.rand(2, *logits.shape, device=logits.device) < preset.label_flip
     return reals, fakes
 
 

@@ -16,7 +16,7 @@ from fakegen.sampling.sampling import load_generator
 from fakegen.training import generate
 
 STEPS = 8
-SMALL = {"dcgan": 16, "digit": 28, "dense": 16, "upsampling": 16, "stack": 16}
+SMALL = {"dcgan": 16, "digit": 28, "dense": 16, "upsampling": 16, "stack": 16, "residual": 16, "projected": 32}
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,7 @@ OPTIONS = {
     "augment": True,
     "loss": "hinge",
     "r1": 10.0,
+    "r2": 10.0,
     "clip": 1e-6,
     "d_lr_ratio": 4.0,
     "d_norm": "spectral",
@@ -146,6 +147,10 @@ OPTIONS = {
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory):
     return _last_losses({}, tmp_path_factory.mktemp("plain"))
+
+
+def test_the_relativistic_loss_changes_the_weights(plain, tmp_path):
+    assert _last_losses({"loss": "relativistic"}, tmp_path) != plain
 
 
 def _last_losses(changes: dict, folder) -> tuple:

@@ -36,6 +36,7 @@ def test_set_overrides_a_preset_field():
         ("digits-32", {"batch": 1}, "2 to"),
         ("digits-32", {"precision": "bf15"}, "Did you mean 'bf16'"),
         ("digits-32", {"name": "other"}, "cannot be set"),
+        ("r3-64", {"label_flip": 0.1}, "no labels to smooth or flip"),
     ],
 )
 def test_a_wrong_request_gives_a_one_line_error(name, changes, words):

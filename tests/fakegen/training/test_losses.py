@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from fakegen.training.losses import discriminator_loss, generator_loss, r1_penalty
+from fakegen.training.losses import discriminator_loss, generator_loss, gradient_penalty
 
 
 def test_losses_are_the_published_formulas():
@@ -32,6 +32,13 @@ def test_hinge_is_its_published_formula():
     assert generator_loss(fake, "hinge").item() == (3.0 - 0.25) / 2
 
 
+def test_relativistic_losses_compare_each_fake_with_a_real():
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
+    expected = -(math.log(1 / (1 + math.exp(-1.5))) + math.log(1 / (1 + math.exp(4.0)))) / 2
+    assert math.isclose(discriminator_loss(real, fake, "relativistic").item(), expected, rel_tol=1e-6)
+    assert generator_loss(fake, "relativistic", real) == discriminator_loss(fake, real, "relativistic")
+
+
 def test_smoothing_counts_reals_only():
     real, fake = torch.tensor([0.9]).logit(), torch.tensor([0.2]).logit()
     expected = -(0.8 * math.log(0.9) + 0.2 * math.log(0.1)) - math.log(0.8)
@@ -50,5 +57,5 @@ def test_a_flipped_label_says_the_opposite():
 def test_r1_is_the_squared_slope():
     weights = torch.arange(12.0).view(1, 3, 2, 2)
     images = torch.zeros(5, 3, 2, 2, requires_grad=True)
-    penalty = r1_penalty((images * weights).sum(dim=(1, 2, 3)), images)
+    penalty = gradient_penalty((images * weights).sum(dim=(1, 2, 3)), images)
     assert penalty.item() == (weights**2).sum().item()
