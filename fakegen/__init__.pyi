@@ -4,6 +4,7 @@ from .presets.table import PRESETS, get_preset
 from .publishing.publish import publish
 from .quality.compare import Compared, compare
 from .quality.measure import Measured, measure
+from .quality.similar import Similar, similar
 from .sampling.production import sample
 from .sampling.sampling import Generator, load_generator
 from .sampling.verify import Verified, verify
@@ -19,6 +20,7 @@ __all__ = [
     "Generator",
     "Measured",
     "Preset",
+    "Similar",
     "Swept",
     "Verified",
     "compare",
@@ -28,6 +30,7 @@ __all__ = [
     "publish",
     "resume",
     "sample",
+    "similar",
     "sweep",
     "train",
     "verify",

@@ -36,7 +36,7 @@ from fakedetect.commands import (
     swap,
     train,
 )
-from fakegen.commands import compare, generate, measure, presets, publish, sample, verify, walk
+from fakegen.commands import compare, generate, measure, presets, publish, sample, similar, verify, walk
 from fakelab.commands import benchmark, demo, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
@@ -112,6 +112,7 @@ app.add_typer(attributes.commands, name="attributes", rich_help_panel="Make fake
 _add("Measure", "evaluate", evaluate.evaluate)
 _add("Measure", "measure", measure.measure)
 _add("Measure", "compare", compare.compare)
+_add("Measure", "similar", similar.similar)
 _add("Measure", "benchmark", benchmark.benchmark, "Test detectors against each epoch of a GAN.")
 app.add_typer(sweep.commands, name="sweep", rich_help_panel="Measure")
 _add("Share", "export", export.export)

@@ -46,6 +46,7 @@ class ImageRecord:
     epoch: int | None = None
     checkpoint_sha256: str | None = None
     latent_seed: int | None = None
+    truncation: float | None = None  # scale of the latents, if not 1
     source: str | None = None  # reals: the source's name for it, and the sha256 of its bytes there
     source_sha256: str | None = None
 

@@ -33,7 +33,8 @@ class Architecture:
 
     `generator_fields` and `discriminator_fields` are the preset fields that become their arguments, besides resolution and
     z_dim. `value_range` holds the values of black and white in their images. `sides` tells whether they support a
-    resolution; `sides_in_words` says which ones they support.
+    resolution; `sides_in_words` says which ones they support. `uses_length` tells whether the length of a latent changes the
+    image, or its direction alone.
     """
 
     generator: Callable[..., nn.Module]
@@ -44,6 +45,7 @@ class Architecture:
     sides: Callable[[int], bool] = lambda side: True
     sides_in_words: str = "any"
     takes_labels: bool = False
+    uses_length: bool = True
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -95,6 +97,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ("d_width",),
         sides=lambda side: side in (32, 64, 128, 256),
         sides_in_words="32, 64, 128 or 256",
+        uses_length=False,
     ),
 }
 _OPTIONAL_FIELDS = {

@@ -22,6 +22,9 @@ def sample(
             "--class", help="Conditional runs: make only this class. Default: all, in the proportions of the reals."
         ),
     ] = None,
+    truncation: Annotated[
+        float, typer.Option(help="Scale of the latents: below 1, fakes are more alike and usually cleaner.")
+    ] = 1.0,
     image_format: Annotated[str, typer.Option("--format", help="Output format: png, jpeg or webdataset.")] = "png",
     seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's seed plus 1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a set that was stopped.")] = False,
@@ -46,6 +49,7 @@ def sample(
         count=count,
         epoch=epoch,
         only=only,
+        truncation=truncation,
         image_format=image_format,
         seed=seed,
         resume=resume,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,7 @@ def sample(
     count: int,
     epoch: int | None = None,
     only: str | None = None,
+    truncation: float = 1.0,
     image_format: str = "png",
     seed: int | None = None,
     resume: bool = False,
@@ -68,7 +70,7 @@ def sample(
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
     `epoch` defaults to the last checkpoint; `seed` to the run's seed plus 1, so that the fakes differ from those of the
-    run's set. `only` is the class to make, for a conditional generator; None makes all.
+    run's set. `only` is the class to make, for a conditional generator; None makes all. `truncation` scales the latents.
     Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
     run_path, out = Path(run_path), Path(out)
@@ -80,7 +82,7 @@ def sample(
             raise UserError("--count is out of range", got=count, expected="1 or more")
         seed = run.facts["seed"] + 1 if seed is None else seed
         check_seed(seed)
-        generator = load_epoch(run, epoch, device)
+        generator = load_epoch(run, epoch, device).truncated(truncation)
         generator.check_class(only)
         note_unfinished(run, [epoch])
     origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
@@ -99,6 +101,7 @@ def sample(
         "--resume",
     )
     words += ("--class", only) if only else ()
+    words += ("--truncation", truncation) if truncation != 1 else ()
     claimed = _claimed(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
     with world.first(claimed), with_resume_command(command("sample", run_path, *words)):
         writer = ImageSetWriter(
@@ -178,11 +181,12 @@ def _fakes(
     generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
 ) -> Wanted:
     """Return the fakes of a set: fake i is image i of the generator with `seed`, and of the class `only` if given."""
-    made_by = {
+    made_by: dict[str, Any] = {
         "run": run.path.name,
         "epoch": generator.facts["epoch"],
         "checkpoint_sha256": generator.facts["sha256"],
         "latent_seed": seed,
+        "truncation": None if generator.truncation == 1 else generator.truncation,
     }
 
     def records(indices: range, file_name) -> list[ImageRecord]:
@@ -203,5 +207,6 @@ def _origin(generator: Generator, run: Run, seed: int) -> dict:
         "epoch": generator.facts["epoch"],
         "checkpoint_sha256": generator.facts["sha256"],
         "latent_seed": seed,
+        "truncation": generator.truncation,
         "device": device_name(generator.device),
     }

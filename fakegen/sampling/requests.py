@@ -75,8 +75,18 @@ def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
     first = records[0]
     if first.label == "real":
         raise UserError(f"{out} contains real images, so `sample` did not make it", remedy="Choose another --out.")
-    was = {"epoch": first.epoch, "seed": first.latent_seed, "checkpoint": first.checkpoint_sha256}
-    now = {"epoch": origin["epoch"], "seed": origin["latent_seed"], "checkpoint": origin["checkpoint_sha256"]}
+    was = {
+        "epoch": first.epoch,
+        "seed": first.latent_seed,
+        "checkpoint": first.checkpoint_sha256,
+        "truncation": 1.0 if first.truncation is None else first.truncation,
+    }
+    now = {
+        "epoch": origin["epoch"],
+        "seed": origin["latent_seed"],
+        "checkpoint": origin["checkpoint_sha256"],
+        "truncation": origin["truncation"],
+    }
     changed = [f"{name}: {str(was[name])[:12]} -> {str(now[name])[:12]}" for name in was if was[name] != now[name]]
     if [record.class_ for record in records] != classes[: len(records)]:
         changed.append(f"class: now {origin['class'] or 'all'}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,7 @@ class Generator:
     device: torch.device
     dtype: torch.dtype  # bf16 for a run trained in bf16, so that fakes equal those of the snapshots
     together: int = 1  # blocks that the network makes in one call
+    truncation: float = 1.0  # scale of the latents that `block` and `batch` draw
     _ahead: dict[tuple[int, str | None], Ahead[np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -84,13 +85,17 @@ class Generator:
 
     def _render_blocks(self, seed: int, numbers: range, only: str | None) -> np.ndarray:
         """Return the images of consecutive blocks, uint8 (64 n, C, R, R), made by one call of the network."""
-        z_dim, latent = self.facts["generator"]["z_dim"], self.facts["latent"]
-        z = np.concatenate([block_latents(seed, number, z_dim, latent) for number in numbers])
+        z = np.concatenate([self.latents(seed, number) for number in numbers])
         names = [name for number in numbers for name in self.block_classes(seed, number, only)]
         labels = [self.classes.index(name) for name in names if name is not None]
         with one_thread():
             on_device = torch.from_numpy(z).to(self.device)
             return self.render(on_device, torch.tensor(labels, device=self.device) if labels else None)
+
+    def latents(self, seed: int, number: int) -> np.ndarray:
+        """Return the latents of a block, float32 (64, z_dim)."""
+        drawn = block_latents(seed, number, self.facts["generator"]["z_dim"], self.facts["latent"])
+        return drawn * np.float32(self.truncation)
 
     def block_classes(self, seed: int, number: int, only: str | None = None) -> list[str | None]:
         """Return the class of each image of a block: drawn with the fractions of the training reals, or all `only`."""
@@ -111,6 +116,22 @@ class Generator:
                 f"the generator is not conditional, so it has no class {name!r}", remedy="Train a conditional preset."
             )
         raise unknown_name("class", name, self.classes, where="in this generator")
+
+    def truncated(self, truncation: float) -> Generator:
+        """Return the same generator with its latents scaled by `truncation`: below 1, fakes are more alike and usually cleaner.
+
+        Raises UserError outside 0 to 2, and for a generator that uses the direction of a latent alone.
+        """
+        if not 0 <= truncation <= 2:
+            raise UserError("--truncation is out of range", got=truncation, expected="0 to 2")
+        name = self.facts["architecture"]
+        if truncation != 1 and not get_architecture(name).uses_length:
+            raise UserError(
+                "--truncation has no effect on this generator",
+                got=f"the architecture {name}, which uses the direction of a latent and not its length",
+                remedy="Leave the option out.",
+            )
+        return replace(self, truncation=truncation, _ahead={})
 
     def batch(self, seed: int, indices: range, only: str | None = None) -> np.ndarray:
         """Return the images of consecutive indices, uint8 (n, C, R, R). Every block they touch is computed completely."""

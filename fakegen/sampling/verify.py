@@ -104,19 +104,22 @@ def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) 
     """Regenerate the sample block by block, and yield {"file_name", "reason"} for each fake that differs."""
     blocks: dict[tuple, list[ImageRecord]] = defaultdict(list)
     for record in sample:
-        blocks[record.epoch, record.checkpoint_sha256, record.latent_seed, record.index // BLOCK].append(record)
+        made_by = record.epoch, record.checkpoint_sha256, record.truncation
+        blocks[made_by, record.latent_seed, record.index // BLOCK].append(record)
     generators: dict[tuple, Generator] = {}
-    for epoch, sha256, *_ in blocks:
-        if (epoch, sha256) not in generators:
+    for made_by, *_ in blocks:
+        if made_by not in generators:
+            epoch, sha256, truncation = made_by
             if load_checkpoint(run.checkpoint(epoch))[1]["sha256"] != sha256:
                 raise UserError(f"the checkpoint of epoch {epoch} in {run.path} is not the one that made {found.root}")
-            generators[epoch, sha256] = load_generator(run.checkpoint(epoch), device)
+            generator = load_generator(run.checkpoint(epoch), device)
+            generators[made_by] = generator.truncated(1.0 if truncation is None else truncation)
     only = found.info["origin"].get("class")
     by_bytes = FORMATS[found.info["writer"]["format"]].encode is encode_jpeg
 
     def compare(item: tuple[tuple, list[ImageRecord]]) -> list[dict]:
-        (epoch, sha256, seed, number), records = item
-        generator, first = generators[epoch, sha256], number * BLOCK
+        (made_by, seed, number), records = item
+        generator, first = generators[made_by], number * BLOCK
         images = generator.block(seed, number, only)  # uint8 (64, C, R, R)
         classes = generator.block_classes(seed, number, only)
         different = []

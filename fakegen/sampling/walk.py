@@ -54,16 +54,18 @@ def walk(
         raise UserError(
             f"{out}: the format of the video is unknown", got=out.suffix or "no suffix", expected=", ".join(FORMATS)
         )
-    _check(seconds=(seconds, 0.5, 600), fps=(fps, 1, 60), tiles=(tiles, 1, _MOST_TILES), truncation=(truncation, 0, 2))
+    _check(seconds=(seconds, 0.5, 600), fps=(fps, 1, 60), tiles=(tiles, 1, _MOST_TILES))
     run = open_run(Path(run_path))
     epoch = choose_epoch(run, epoch)
     seed = run.facts["seed"] + 1 if seed is None else seed
     check_seed(seed)
-    generator = load_epoch(run, epoch, device)
+    generator = load_epoch(run, epoch, device).truncated(truncation)
     generator.check_class(only)
     note_unfinished(run, [epoch])
     frames = round(seconds * fps)
-    latents = np.stack([latent_loop(generator, seed, tile, frames, seconds) for tile in range(tiles)]) * truncation
+    latents = (
+        np.stack([latent_loop(generator, seed, tile, frames, seconds) for tile in range(tiles)]) * generator.truncation
+    )
     with progress_bar("rendering", frames, "frames") as bar:
         size = _write(out, _pictures(generator, latents, _labels(generator, tiles, only), bar), fps)
     return {

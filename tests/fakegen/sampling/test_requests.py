@@ -26,6 +26,7 @@ def existing(run, tmp_path):
         ),
         ({"count": 9, "seed": 77}, "seed: 1 -> 77"),
         ({"count": 9, "epoch": 1}, "epoch: 2 -> 1"),
+        ({"count": 9, "truncation": 0.5}, "truncation: 1.0 -> 0.5"),
         ({"count": 9, "image_format": "jpeg"}, "another format"),
         ({"count": 9, "image_format": "jpg"}, "Did you mean 'jpeg'"),
         ({"count": 9, "seed": -1}, "--seed is out of range (got -1; expected 0 or more)"),

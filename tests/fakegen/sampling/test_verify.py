@@ -8,7 +8,7 @@ import pytest
 
 import fakegen
 from fakecore.errors import UserError
-from fakecore.media.pixels import decode_image, encode_jpeg, encode_png
+from fakecore.media.pixels import decode_image, encode_jpeg, encode_png, read_image
 from fakecore.sets.imageset import read_imageset
 from fakecore.sets.shards import member_places
 
@@ -61,6 +61,26 @@ def test_an_unchanged_set_is_verified(made, image_format):
     found = fakegen.verify(made[image_format], count=50)
     assert found.as_made and found.checked == 50 and not found.notes
     assert fakegen.verify(made[image_format], count=10_000).checked == 200
+
+
+def test_a_truncated_set_records_its_truncation_and_is_verified(run, tmp_path):
+    fakegen.sample(run, tmp_path / "set", count=40, truncation=0.5)
+    assert fakegen.verify(tmp_path / "set", run=run, count=40).as_made
+    plain = fakegen.load_generator(run / "checkpoints" / "epoch-0002").batch(1, range(40))
+    made = read_imageset(tmp_path / "set")
+    images = np.stack([read_image(made.path(record))[..., 0] for record in made.records])
+    assert images.std(axis=0).mean() < 0.8 * plain.std(axis=0).mean()
+    lines = (tmp_path / "set" / "metadata.jsonl").read_text().replace('"truncation": 0.5', '"truncation": 1.5')
+    (tmp_path / "set" / "metadata.jsonl").write_text(lines)
+    assert len(fakegen.verify(tmp_path / "set", run=run, count=40).different) == 40
+
+
+def test_a_generator_that_uses_directions_alone_refuses_truncation(run):
+    generator = fakegen.load_generator(run / "checkpoints" / "epoch-0002")
+    generator.facts["architecture"] = "projected"
+    with pytest.raises(UserError, match="--truncation has no effect on this generator"):
+        generator.truncated(0.7)
+    assert generator.truncated(1.0).truncation == 1.0
 
 
 def test_a_run_can_be_given_for_its_set(run):
