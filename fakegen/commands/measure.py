@@ -25,9 +25,12 @@ def measure(
     epochs: Annotated[str, typer.Option(help="Epochs to measure: all, or a list such as 0,5,last.")] = "all",
     count: Annotated[int, typer.Option(help="Number of fakes per epoch; every epoch uses the same latents.")] = 1000,
     features: Annotated[
-        str, typer.Option(help="Feature space: auto, inception, imagenet, classes or random.")
+        str, typer.Option(help="Feature space: auto, inception, clip, imagenet, classes or random.")
     ] = "auto",
-    weights: Annotated[Path | None, typer.Option(help="Inception weights file: .safetensors or .pth.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="For inception: a file of weights, .safetensors or .pth. For clip: the folder of a model."),
+    ] = None,
     classes_from: Annotated[
         str | None,
         typer.Option(help="Real images with classes, to learn the features from, if the run has only one class."),

@@ -6,7 +6,7 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -41,18 +41,23 @@ def frechet_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float
     return max(0.0, float(distance)), float(np.sqrt(variance))  # rounding may give slightly less than 0
 
 
-def kernel_distance(reals: np.ndarray, fakes: np.ndarray) -> tuple[float, float]:
-    """Return (kernel distance, its standard error): the squared MMD with kernel (x.y / dims + 1)^3; lower is better.
+def kernel_distance(reals: np.ndarray, fakes: np.ndarray, kernel: str = "cubic") -> tuple[float, float]:
+    """Return (kernel distance, its standard error): the squared MMD with a kernel; lower is better.
 
-    Binkowski et al. 2018 (arXiv 1801.01401). The estimate is unbiased: it may be below 0, and its mean does not depend on
-    n. The standard error is a jackknife, one image left out at a time (Arvesen 1969, "Jackknifing U-statistics"); it is
-    somewhat too large for similar sets. torchmetrics requires equal counts, and gives the spread over random subsets instead.
+    "cubic" is (x.y / dims + 1)^3, Binkowski et al. 2018 (arXiv 1801.01401). "gaussian" is exp(-|x - y|^2 / 200), times 1000:
+    that of CMMD, Jayasumana et al. 2024 (arXiv 2401.09603), section 4, for embeddings of length 1. The estimate is unbiased:
+    it may be below 0, and its mean does not depend on n. The standard error is a jackknife, one image left out at a time
+    (Arvesen 1969, "Jackknifing U-statistics"); it is somewhat too large for similar sets. torchmetrics requires equal counts,
+    and gives the spread over random subsets instead.
     """
     reals, fakes = _checked(reals, fakes, least=3, what="the kernel distance")
     n, m = len(reals), len(fakes)
-    among_reals = _kernel_sums(reals, reals) - _kernel(reals, reals)  # (n,), without the pair of an image with itself
-    among_fakes = _kernel_sums(fakes, fakes) - _kernel(fakes, fakes)
-    of_reals, of_fakes = _kernel_sums(reals, fakes), _kernel_sums(fakes, reals)  # each image's sum over the other set
+    among = _KERNELS[kernel]
+    # (n,), without the pair of an image with itself
+    among_reals = _kernel_sums(reals, reals, among) - _kernel_of_itself(reals, among)
+    among_fakes = _kernel_sums(fakes, fakes, among) - _kernel_of_itself(fakes, among)
+    # each image's sum over the other set
+    of_reals, of_fakes = _kernel_sums(reals, fakes, among), _kernel_sums(fakes, reals, among)
 
     def distance(rr, nn, ff, mm, rf):
         return rr / (nn * (nn - 1)) + ff / (mm * (mm - 1)) - 2 * rf / (nn * mm)
@@ -126,16 +131,26 @@ def _blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(start + _ROWS, count))
 
 
-def _kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return k(left[i], right[i]) for each i, (n,)."""
-    return ((left * right).sum(axis=1) / left.shape[1] + 1) ** 3
+def _cubic(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left @ right.T / left.shape[1] + 1) ** 3
 
 
-def _kernel_sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _gaussian(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    # Less 1, which cancels in the distance: the values are near 1, and would leave few digits.
+    return 1000 * np.expm1(-_squared_distances(left, right) / 200)
+
+
+_KERNELS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"cubic": _cubic, "gaussian": _gaussian}
+
+
+def _kernel_of_itself(images: np.ndarray, kernel: Callable) -> np.ndarray:
+    """Return k(images[i], images[i]) for each i, (n,)."""
+    return np.array([kernel(image[None], image[None])[0, 0] for image in images])
+
+
+def _kernel_sums(left: np.ndarray, right: np.ndarray, kernel: Callable) -> np.ndarray:
     """Return the sum over j of k(left[i], right[j]) for each i, (n,)."""
-    return np.concatenate(
-        [((left[rows] @ right.T / left.shape[1] + 1) ** 3).sum(axis=1) for rows in _blocks(len(left))]
-    )
+    return np.concatenate([kernel(left[rows], right).sum(axis=1) for rows in _blocks(len(left))])
 
 
 def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -34,12 +34,13 @@ _SAME_MEASURE = "Compare it only with distances in the same feature space, to th
 class FeatureSpace:
     """A callable: images, uint8 (N, C, R, R) -> features, float32 (N, dims). Equal images give equal features."""
 
-    name: str  # inception, imagenet, classes or random
+    name: str  # inception, clip, imagenet, classes or random
     dims: int
     comparable: str  # a sentence: what its distances can be compared with
     key: str  # changes whenever the features would
     network: nn.Module  # uint8 (B, C, R, R) -> (B, dims)
     device: torch.device
+    kernel: str = "cubic"  # of the kernel distance in this space, see `kernel_distance`
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -60,19 +61,20 @@ def open_features(
     weights: Path | str | None = None,
     classes_from: Reals | None = None,
 ) -> FeatureSpace:
-    """Return the feature space `name`: inception, imagenet, classes, random, or auto for the first of inception, classes and
-    random that is available.
+    """Return the feature space `name`: inception, clip, imagenet, classes, random, or auto for the first of inception,
+    classes and random that is available.
 
     For auto, inception is available if `weights` is given or torch's cache has its weights; for inception, missing weights
-    are downloaded. `classes` is trained on the train split of `classes_from`, by default of `reals`; the reals of a GAN of
-    one class need a `classes_from`. Raises UserError for an unknown name, weights that are unavailable or unreadable, or
-    fewer than two classes.
+    are downloaded; for clip, `weights` is the folder of a model. `classes` is trained on the train split of `classes_from`,
+    by default of `reals`; the reals of a GAN of one class need a `classes_from`. Raises UserError for an unknown name, weights
+    that are unavailable or unreadable, or fewer than two classes.
     """
     if name not in CHOICES:
         raise unknown_name("feature space", name, CHOICES)
-    if weights is not None and name not in ("auto", "inception"):
+    if weights is not None and name not in ("auto", "inception", "clip"):
         raise UserError(
-            f"--weights applies only to the features inception, not to {name}", remedy="Use --features inception."
+            f"--weights applies only to the features inception and clip, not to {name}",
+            remedy="Use --features inception, or clip.",
         )
     if classes_from is not None:
         if name not in ("auto", "classes") or weights is not None:
@@ -194,8 +196,17 @@ def _inception(reals: Reals, device: torch.device, weights: Path | str | None) -
     return FeatureSpace("inception", DIMS, comparable, found.key, found.network.to(device), device)
 
 
+def _clip(reals: Reals, device: torch.device, weights: Path | str | None) -> FeatureSpace:
+    from fakegen.quality.clip import open_clip
+
+    found = open_clip(weights)
+    comparable = f"{found.comparable} {_SAME_MEASURE}"
+    return FeatureSpace("clip", found.network.dims, comparable, found.key, found.network.to(device), device, "gaussian")
+
+
 _BUILDERS: dict[str, Callable[[Reals, torch.device, Path | str | None], FeatureSpace]] = {
     "inception": _inception,
+    "clip": _clip,
     "imagenet": _imagenet,
     "classes": _classes,
     "random": _random,

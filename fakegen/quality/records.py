@@ -185,7 +185,7 @@ def measure_with_neighbours(
     began = time.perf_counter()
     fakes = reference.space(images)
     reals = reference.held_out
-    kernel, kernel_se = kernel_distance(reals, fakes)
+    kernel, kernel_se = kernel_distance(reals, fakes, reference.space.kernel)
     frechet, frechet_se = frechet_distance(reals, fakes)
     precision, recall = precision_recall(reals, fakes)
     density, density_se, coverage = density_coverage(reals, fakes)

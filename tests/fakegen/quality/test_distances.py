@@ -66,6 +66,17 @@ def test_kernel_distance_is_the_u_statistic_at_unequal_counts():
     assert kernel_distance(a, b)[0] == pytest.approx(within_a + within_b - 2 * between, rel=1e-9)
 
 
+def test_the_gaussian_kernel_is_that_of_cmmd():
+    a, b = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (normal(7, 5, 0), normal(9, 5, 1)))
+
+    def mean(left, right, same):
+        pairs = [(x, y) for i, x in enumerate(left) for j, y in enumerate(right) if not (same and i == j)]
+        return np.mean([np.exp(-((x - y) ** 2).sum() / (2 * 10**2)) for x, y in pairs])
+
+    expected = 1000 * (mean(a, a, True) + mean(b, b, True) - 2 * mean(a, b, False))
+    assert kernel_distance(a, b, "gaussian")[0] == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("distance", [kernel_distance, frechet_distance])
 def test_the_standard_error_is_the_spread_of_repeated_measurements(distance):
     repeats = [distance(normal(150, 8, 2 * i), normal(250, 8, 2 * i + 1, mean=0.4, scale=1.2)) for i in range(60)]

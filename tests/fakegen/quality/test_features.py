@@ -181,3 +181,57 @@ def test_features_of_grey_images_are_refused_for_a_run_in_colour(reals):
     colour = dataclasses.replace(reals, images=np.repeat(reals.images[:20], 3, axis=1))
     with pytest.raises(UserError, match="are grey, those of the run in colour"):
         open_features("auto", colour, device="cpu", classes_from=reals)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The folder of a small CLIP image encoder with random weights."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip")
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPVisionConfig(**small, image_size=32, patch_size=8, projection_dim=16)
+    torch.manual_seed(0)
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def test_clip_features_are_the_normalised_embeddings_of_the_model_in_a_folder(reals, clip):
+    from transformers import CLIPVisionModelWithProjection
+
+    space = open_features("clip", reals, weights=clip, device="cpu")
+    images = reals.images[:4]
+    features = space(np.array(images))
+    assert features.shape == (4, 16) and np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    large = torch.from_numpy(
+        np.stack([cv2.resize(image[0], (32, 32), interpolation=cv2.INTER_CUBIC) for image in images])
+    )
+    mean, deviation = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])
+    given = (large[:, None].expand(-1, 3, -1, -1) / 255 - mean[:, None, None]) / deviation[:, None, None]
+    with torch.no_grad():
+        theirs = CLIPVisionModelWithProjection.from_pretrained(clip).eval()(pixel_values=given).image_embeds
+    cosine = torch.nn.functional.cosine_similarity(theirs, torch.from_numpy(features))
+    assert cosine.min() > 0.98  # resized by other implementations of bicubic interpolation
+    assert space.kernel == "gaussian" and "CMMD" in space.comparable and "another encoder" in space.comparable
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("none given", "the features clip need weights"),
+        ("no folder", "holds no CLIP model"),
+        ("cut", "could not be read as a CLIP model"),
+        ("other tensors", "weights without"),
+    ],
+)
+def test_a_folder_without_a_clip_model_is_refused(reals, clip, tmp_path, damage, words):
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "clip"
+    shutil.copytree(clip, folder)
+    if damage == "cut":
+        (folder / "model.safetensors").write_bytes((clip / "model.safetensors").read_bytes()[:900])
+    if damage == "other tensors":
+        save_file({"other": torch.zeros(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+    given = {"none given": None, "no folder": tmp_path / "nowhere"}.get(damage, folder)
+    with pytest.raises(UserError, match=words):
+        open_features("clip", reals, weights=given, device="cpu")
