@@ -25,7 +25,8 @@ _RANGE = Kind("two numbers", lambda value: isinstance(value, list) and len(value
 
 
 class DiscriminatorNetwork(nn.Module):
-    """A discriminator as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake: those of D with the sign reversed.
+    """A discriminator as a detector: uint8 (B, C, R, R) -> logits (B,), high for fake: those of D with the sign reversed, their
+    mean if D has several.
 
     For a conditional D, the class with the highest logit of D counts: an image is fake if it looks real for no class.
     """
@@ -43,7 +44,7 @@ class DiscriminatorNetwork(nn.Module):
         low, high = self.value_range
         x = from_pixels(images, (low, high))
         if not self.classes:
-            return -self.discriminator(x).float()
+            return -self.discriminator(x).float().reshape(len(x), -1).mean(dim=1)
         labels = torch.arange(self.classes, device=x.device)
         per_class = [self.discriminator(x, label.expand(len(x))).float() for label in labels]
         return -torch.stack(per_class).amax(dim=0)

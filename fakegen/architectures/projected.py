@@ -141,6 +141,7 @@ def _head(width: int, side: int, widest: int) -> nn.Sequential:
 def _random(layer: nn.Conv2d) -> nn.Conv2d:
     """Draw the weights of a layer that stays random, so that it keeps the variance of its input."""
     nn.init.kaiming_normal_(layer.weight)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
 

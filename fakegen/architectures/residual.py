@@ -96,6 +96,8 @@ class Basis(nn.Module):
 
 
 class Double(nn.Module):
+    """Double the side smoothly: (B, C, S, S) -> (B, C, 2S, 2S)."""
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return double_smoothly(images)
 

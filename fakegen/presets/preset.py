@@ -181,7 +181,10 @@ class Preset:
         1, low=1, high=1_000_000, why="epochs between snapshots; the first and last epoch always have one"
     )
     snapshot_side: int = setting(
-        8, low=1, high=32, why="a snapshot is a grid of side x side fakes; conditional: one row per class"
+        8,
+        low=1,
+        high=32,
+        why="a snapshot is a grid of side x side fakes; conditional: a row per class, a latent per column",
     )
 
     def steps_per_epoch(self, images: int) -> int:

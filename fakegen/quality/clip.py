@@ -30,6 +30,8 @@ class ClipFeatures(nn.Module):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.side, self.dims = network.config.image_size, network.config.projection_dim
+        self.mean: torch.Tensor
+        self.deviation: torch.Tensor
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255)
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1) * 255)
 
@@ -68,13 +70,15 @@ def open_clip(folder: Path | str | None) -> Clip:
         ) from None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    opened: Any
     try:
-        network, report = CLIPVisionModelWithProjection.from_pretrained(
+        opened = CLIPVisionModelWithProjection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # a damaged file may fail in any way
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
         raise UserError(f"{folder} could not be read as a CLIP model", got=reason, expected=_EXPECTED) from None
+    network, report = opened
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"{folder} holds no CLIP model", got=f"weights without {missing[0]}", expected=_EXPECTED)
     shape = network.config

@@ -59,7 +59,9 @@ def compare(runs: list[Path | str], out: Path | str, *, count: int = 32, device:
     names = _names([Path(run) for run in runs])
     shown = [_open(Path(run), name, device) for run, name in zip(runs, names, strict=True)]
     caution = _caution(shown)
-    sheets = [{"name": one.name, "row": one.row, "src": _sheet(one, count)} for one in shown]
+    sheets = [
+        {"name": one.name, "row": one.row, "src": _sheet(one, count), "classes": one.generator.classes} for one in shown
+    ]
     measured = [one for one in shown if one.quality]
     write_page(
         out,
@@ -128,8 +130,12 @@ def _caution(shown: list[_Shown]) -> str | None:
 
 
 def _sheet(one: _Shown, count: int) -> str:
-    """Return a sheet of fakes as the source of an image; all runs with latents of one kind and size have the same latents."""
-    sheet = mosaic(one.generator.batch(_SEED, range(count)), columns=_COLUMNS)
+    """Return a sheet of fakes as the source of an image; all runs with latents of one kind and size have the same latents. A
+    conditional generator gets a row for each class, and the same latents in each row.
+    """
+    conditional = bool(one.generator.classes)
+    images = one.generator.matrix(_SEED, _COLUMNS) if conditional else one.generator.batch(_SEED, range(count))
+    sheet = mosaic(images, columns=_COLUMNS)
     return data_uri(encode_png(enlarge(sheet, max(1, _WIDE // one.generator.resolution)), "fake"))
 
 

@@ -107,6 +107,13 @@ class Generator:
         drawn = np.random.default_rng([seed, number, 1]).choice(len(fractions), BLOCK, p=fractions / fractions.sum())
         return [self.classes[k] for k in drawn]
 
+    def matrix(self, seed: int, columns: int) -> np.ndarray:
+        """Return the same latents in every class, uint8 (classes x columns, C, R, R), a class after the other."""
+        z = torch.from_numpy(self.latents(seed, 0)[:columns]).to(self.device)
+        labels = torch.arange(len(self.classes), device=self.device).repeat_interleave(len(z))
+        with one_thread():
+            return self.render(z.repeat(len(self.classes), 1), labels)
+
     def check_class(self, name: str | None) -> None:
         """Raise UserError unless `name` is None or a class of the generator."""
         if name is None or name in self.classes:

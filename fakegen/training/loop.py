@@ -192,14 +192,18 @@ def _checkpoint_last_state(run: Run, per_epoch: int) -> None:
 
 @torch.inference_mode()
 def snapshot(run: Run, network: nn.Module) -> np.ndarray:
-    """Return a grid of fakes from fixed latents, uint8 (C, H, W): side x side images, or one row per class."""
+    """Return a grid of fakes from fixed latents, uint8 (C, H, W): side x side images, or a row per class and a latent per
+    column.
+    """
     preset, classes = run.preset, len(run.classes)
     columns = preset.snapshot_side
     rows = classes or columns
     seed = derive_seed(run.facts["seed"], "snapshot")
     device = next(network.parameters()).device
-    blocks = [block_latents(seed, number, preset.z_dim, preset.latent) for number in range(-(-rows * columns // 64))]
-    z = torch.from_numpy(np.concatenate(blocks)[: rows * columns]).to(device)  # (rows x columns, z_dim)
+    drawn = columns if classes else rows * columns
+    blocks = [block_latents(seed, number, preset.z_dim, preset.latent) for number in range(-(-drawn // 64))]
+    z = torch.from_numpy(np.concatenate(blocks)[:drawn]).to(device)
+    z = z.repeat(max(1, classes), 1)  # (rows x columns, z_dim)
     labels = (torch.arange(classes, device=device).repeat_interleave(columns),) if classes else ()
     was_training = network.training
     network.eval()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_sample_images
 
 import fakegen
@@ -91,6 +92,11 @@ def test_a_conditional_run_records_and_samples_its_classes(photos, tmp_path):
     fakegen.sample(made.run, tmp_path / "flowers", count=20, only="flower", resume=True)
     with pytest.raises(UserError, match="flower"):
         fakegen.sample(made.run, tmp_path / "x", count=3, only="flowre")
+    generator = load_generator(made.run / "checkpoints" / f"epoch-{made.epochs:04d}", "cpu")
+    matrix = generator.matrix(0, 3)  # flower, then temple
+    first = generator.latents(0, 0)[:3]
+    assert np.array_equal(matrix[3:], generator.render(torch.from_numpy(first), torch.tensor([1, 1, 1])))
+    assert not np.array_equal(matrix[:3], matrix[3:])
     sheet = read_image(made.run / "snapshots" / "epoch-0000.png")
     assert sheet.shape[0] < sheet.shape[1]  # a row for each of two classes, eight columns
 
