@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
-from fakecore.distributed import PATIENCE, World, local_rank, local_size, world_size
+from fakecore.distributed import PATIENCE, World, local_rank, local_size, rank, world_size
 from fakecore.errors import UserError
 from fakecore.lazytorch import is_loaded, torch
 
@@ -102,57 +102,40 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-class Alone:
-    """What training needs of Lightning's Fabric, for a job of one process: it saves the seconds that importing Lightning takes,
-    and puts nothing between the operations that a CUDA graph records.
+class Execution:
+    """How networks run: on a device, in a precision, and with gradients that all processes of the job average (torch's
+    DistributedDataParallel; gloo on CPUs, NCCL on GPUs). In a job of one process nothing is put between the operations that a
+    CUDA graph records.
     """
 
     def __init__(self, device: torch.device, precision: Precision):
-        self.device, self._precision = device, precision
+        self.device, self.precision = device, precision
 
-    def setup(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Callable, torch.optim.Optimizer]:
-        """Return the network as a function in this precision, whose outputs are float32, and the optimiser."""
+    def setup(self, network: nn.Module) -> Callable[..., torch.Tensor]:
+        """Return the network as a function in this precision, whose outputs are float32."""
+        called: Callable = network
+        if world_size() > 1:
+            from torch.nn.parallel import DistributedDataParallel
+
+            # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics
+            # between them would break.
+            gpus = [self.device] if self.device.type == "cuda" else None
+            called = DistributedDataParallel(network, device_ids=gpus, broadcast_buffers=False)
 
         def run(*inputs: torch.Tensor) -> torch.Tensor:
-            with autocast(self.device, self._precision):
-                return network(*inputs).float()
+            with autocast(self.device, self.precision):
+                return called(*inputs).float()
 
-        return run, optimiser
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-
-def make_fabric(device: torch.device, precision: Precision):
-    """Return what runs networks in a precision on a device: Lightning Fabric for all processes of the job (gloo on CPUs, NCCL
-    on GPUs), or `Alone`.
-    """
-    if world_size() == 1:
-        return Alone(device, precision)
-    import logging
-    import warnings
-
-    warnings.filterwarnings("ignore", module="lightning.*")
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
-
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # they announce the precision; run.json records it
-    options: dict[str, Any] = {
-        "accelerator": device.type,
-        "precision": "bf16-mixed" if precision == "bf16" else "32-true",
-    }
-    # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics between
-    # them would break.
-    strategy = DDPStrategy(broadcast_buffers=False, timeout=PATIENCE)
-    fabric = Fabric(devices=local_size(), num_nodes=world_size() // local_size(), strategy=strategy, **options)
-    fabric.launch()
-    return fabric
+        return run
 
 
 def join_world(device: torch.device) -> World:
     """Connect the processes of this job and return them as a World; a single process has no overhead."""
-    return World(make_fabric(device, "fp32") if world_size() > 1 else None)
+    if world_size() > 1 and not torch.distributed.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return World(rank(), world_size())
 
 
 def check_seed(seed: int) -> None:

@@ -17,7 +17,6 @@ from fakecore.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from lightning.fabric import Fabric
 
 T = TypeVar("T")
 # One process may decode or write for hours while the others wait; a dead one is noticed at once.
@@ -60,15 +59,14 @@ class PeerLost(UserError):
 
 
 class World:
-    """The processes of the job, connected by `fabric`; None for a single process. All processes must call every method, in
-    the same order. Methods raise PeerLost if another process is gone.
+    """The processes of the job; if there are several, torch's process group connects them. All must call every method, in the
+    same order. Methods raise PeerLost if another process is gone.
 
     Messages go over gloo, apart from the connection of the GPUs, so that no GPU waits for them.
     """
 
-    def __init__(self, fabric: Fabric | None = None):
-        self.rank = fabric.global_rank if fabric else 0
-        self.size = fabric.world_size if fabric else 1
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
         if not self.alone:
             import torch.distributed
 

@@ -181,7 +181,7 @@ def test_the_unpickling_rule_notices_a_load():
     assert unsafe_loads("torch.load(f)\ntorch.load(f, weights_only=x)\ntorch.load(f, weights_only=True)") == [1, 2]
 
 
-HEAVY = {"torch", "numpy", "cv2", "PIL", "matplotlib", "sklearn", "scipy", "pandas", "lightning", "av", "rich"}
+HEAVY = {"torch", "numpy", "cv2", "PIL", "matplotlib", "sklearn", "scipy", "pandas", "av", "rich"}
 
 
 @pytest.mark.parametrize(

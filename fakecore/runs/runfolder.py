@@ -19,7 +19,6 @@ RECORDED_PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "pillow",
-    "lightning",
     "timm",
 )
 

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fakecore.device import Precision, derive_seed, keep_freed_memory, make_fabric, to_device
+from fakecore.device import Execution, Precision, derive_seed, keep_freed_memory, to_device
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl, write_bytes
 from fakecore.interrupt import StopRequest
@@ -120,8 +120,7 @@ def fit_epochs(
     optimiser = torch.optim.AdamW(learning, lr=settings.rate_in_use(), weight_decay=settings.weight_decay)
     state = _State(folder, network, optimiser, on_disk=resumable)
     first, history = state.load()
-    fabric = make_fabric(device, precision)
-    wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
+    run = Execution(device, precision).setup(network)
     total, steps = settings.epochs * task.images, settings.epochs * task.steps
     with StopRequest() as stop, progress_bar(task.title, total, "images", first * task.images) as bar:
         for epoch in range(first, settings.epochs):
@@ -131,10 +130,10 @@ def fit_epochs(
             for step, (inputs, targets) in enumerate(task.batches(epoch)):
                 for group in optimiser.param_groups:
                     group["lr"] = settings.rate_in_use() * _half_cosine((epoch * task.steps + step) / steps)
-                loss = task.loss(wrapped(_onto(device, inputs)), targets.to(device))
-                wrapped_optimiser.zero_grad()
-                fabric.backward(loss)
-                wrapped_optimiser.step()
+                loss = task.loss(run(_onto(device, inputs)), targets.to(device))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
                 losses.append(loss.detach())
                 bar.advance(len(targets))
                 if stop.asked:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fakecore.device import autocast, choose_device, derive_seed, keep_freed_memory, make_fabric, seed_device
+from fakecore.device import Execution, autocast, choose_device, derive_seed, keep_freed_memory, seed_device
 from fakecore.distributed import ALONE, World, lost_peers
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
@@ -46,7 +46,7 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     preset, seed = run.preset, run.facts["seed"]
     keep_freed_memory()
     place = choose_device(device)
-    fabric = make_fabric(place, run.facts["precision"])
+    execution = Execution(place, run.facts["precision"])
     if place.type == "cuda":
         # cuDNN chooses algorithms by rules: a search by time takes seconds, and may choose others after a resumption.
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
@@ -70,7 +70,7 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
     )
     try:
         with lost_peers():
-            _adversarial_loop(run, pair, batches, log, QualityMonitor(run, reals, device), fabric, world, step)
+            _adversarial_loop(run, pair, batches, log, QualityMonitor(run, reals, device), execution, world, step)
     except UserError:
         run.wait()
         _checkpoint_last_state(run, per_epoch)
@@ -81,32 +81,39 @@ def train_gan(run: Run, reals: Reals, device: str = "auto", world: World = ALONE
 
 
 def _adversarial_loop(
-    run: Run, pair: Pair, batches: Batches, log: TrainLog, monitor: QualityMonitor, fabric, world: World, step: int
+    run: Run,
+    pair: Pair,
+    batches: Batches,
+    log: TrainLog,
+    monitor: QualityMonitor,
+    execution: Execution,
+    world: World,
+    step: int,
 ) -> None:
-    preset, seed = run.preset, run.facts["seed"]
+    preset, seed, device = run.preset, run.facts["seed"], execution.device
     update = graphed(
-        Step(pair, preset, fabric, run.value_range, run.facts["precision"]),
-        fabric.device,
+        Step(pair, preset, execution, run.value_range),
+        device,
         preset.name,
         alone=world.alone,
     )
     average = MovingAverage(pair.averaged, pair.generator, preset.ema)
-    class_fractions = torch.tensor(list(run.classes.values()), device=fabric.device)
+    class_fractions = torch.tensor(list(run.classes.values()), device=device)
     per_epoch, last = preset.steps_per_epoch(batches.images), preset.last_step(batches.images)
     saved_at = started = time.perf_counter()
     before = run.facts["timings"]["train_s"]
     title = f"training {preset.name}"
     with StopRequest() as stop, progress_bar(title, last * preset.batch, "images", step * preset.batch) as bar:
         while step < last and not (preset.stop_on_collapse and run.facts.get("collapse")):
-            seed_device(derive_seed(seed, "step", step), fabric.device)
+            seed_device(derive_seed(seed, "step", step), device)
             pixels, labels = batches[step]
-            z = draw_latents(preset, fabric.device)[batches.part]
+            z = draw_latents(preset, device)[batches.part]
             # Labels are passed only to conditional networks.
             of_reals = (labels,) if run.classes else ()
             drawn = torch.multinomial(class_fractions, preset.batch, replacement=True) if run.classes else None
             of_fakes = (drawn[batches.part],) if drawn is not None else ()
             if not world.alone:
-                seed_device(derive_seed(seed, "step", step, world.rank), fabric.device)
+                seed_device(derive_seed(seed, "step", step, world.rank), device)
             noise = _noise(preset, step / per_epoch)
 
             row = update(Inputs(pixels, z, of_reals, of_fakes, noise), kind_of(preset, step, noise))

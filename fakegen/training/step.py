@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from fakecore.device import Execution
 from fakegen.presets.preset import Preset
 from fakegen.sampling.sampling import from_pixels
 from fakegen.training.augment import add_noise, diff_augment
@@ -37,13 +38,12 @@ class Kind:
 
 
 class Step:
-    """Updates D and G once. `fabric` runs the networks on its device, in `precision`."""
+    """Updates D and G once. `execution` runs the networks."""
 
-    def __init__(self, pair: Pair, preset: Preset, fabric, value_range: tuple[float, float], precision: str):
-        self._pair, self._preset, self._fabric, self._range = pair, preset, fabric, value_range
-        self._in_bf16 = precision == "bf16"
-        self._generator, self._optimiser_g = fabric.setup(pair.generator, pair.optimiser_g)
-        self._discriminator, self._optimiser_d = fabric.setup(pair.discriminator, pair.optimiser_d)
+    def __init__(self, pair: Pair, preset: Preset, execution: Execution, value_range: tuple[float, float]):
+        self._pair, self._preset, self._range = pair, preset, value_range
+        self._in_bf16 = execution.precision == "bf16"
+        self._generator, self._discriminator = execution.setup(pair.generator), execution.setup(pair.discriminator)
 
     def __call__(self, inputs: Inputs, kind: Kind) -> torch.Tensor:
         """Update both networks; return the values of the log, see `row_of`. Random numbers are those of torch's state."""
@@ -67,19 +67,19 @@ class Step:
         loss_d = discriminator_loss(real_logits, fake_logits, preset.loss, preset.label_smoothing, flipped)
         penalty = self._penalty(preset.r1, seen_real, real_logits, of_reals)
         penalty = penalty + self._penalty(preset.r2, seen_fake, fake_logits, of_fakes)
-        self._optimiser_d.zero_grad()
-        self._fabric.backward(loss_d + penalty)
+        pair.optimiser_d.zero_grad()
+        (loss_d + penalty).backward()
         _clip(pair.discriminator, preset)
-        self._optimiser_d.step()
+        pair.optimiser_d.step()
 
         # Update G: be classified as real. D's weights need no gradients, which saves a third of D's backward pass.
         pair.discriminator.requires_grad_(False)
         fake_logits_2 = self._discriminator(_augmented(fake, preset, noise), *of_fakes)
         loss_g = generator_loss(fake_logits_2, preset.loss, self._logits_to_compare(seen_real, of_reals))
-        self._optimiser_g.zero_grad()
-        self._fabric.backward(loss_g)
+        pair.optimiser_g.zero_grad()
+        loss_g.backward()
         _clip(pair.generator, preset)
-        self._optimiser_g.step()
+        pair.optimiser_g.step()
         return row_of(loss_d, loss_g, real_logits, fake_logits, fake_logits_2)
 
     def _penalty(
