@@ -37,7 +37,7 @@ from fakedetect.commands import (
     train,
 )
 from fakegen.commands import compare, generate, measure, presets, publish, sample, similar, verify, walk
-from fakelab.commands import benchmark, demo, sweep
+from fakelab.commands import benchmark, demo, quiz, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
 PROGRAM, COMPLETION = "fakelab", "_FAKELAB_COMPLETE"
@@ -113,6 +113,7 @@ _add("Measure", "evaluate", evaluate.evaluate)
 _add("Measure", "measure", measure.measure)
 _add("Measure", "compare", compare.compare)
 _add("Measure", "similar", similar.similar)
+_add("Measure", "quiz", quiz.quiz, "Test a person: which image of a pair is real?")
 _add("Measure", "benchmark", benchmark.benchmark, "Test detectors against each epoch of a GAN.")
 app.add_typer(sweep.commands, name="sweep", rich_help_panel="Measure")
 _add("Share", "export", export.export)

@@ -40,7 +40,7 @@ ORDER = {
     "fakelab": (
         ("reals",),
         ("discriminators",),
-        ("race", "recipes"),
+        ("race", "recipes", "quiz"),
         ("detectors",),
         ("demo",),
         ("",),
