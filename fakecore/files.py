@@ -75,15 +75,16 @@ def append_jsonl(path: Path, records: Iterable[dict]) -> None:
         file.write(text.encode())
 
 
-def whole_lines(path: Path) -> Iterator[tuple[dict, int]]:
+def whole_lines(path: Path, start: int = 0) -> Iterator[tuple[dict, int]]:
     """Yield (record, byte offset of the line's end) for each complete line of a JSON-lines file, up to the first bad one.
 
-    Holds one line in memory; a missing file yields nothing.
+    `start` is the byte offset of the first line to read. Holds one line in memory; a missing file yields nothing.
     """
     if not path.exists():
         return
-    end = 0
+    end = start
     with path.open("rb") as file:
+        file.seek(start)
         for line in file:
             end += len(line)
             if not line.endswith(b"\n"):

@@ -11,6 +11,7 @@ from .sampling.verify import Verified, verify
 from .sampling.walk import walk
 from .sweeps.sweep import Swept, sweep
 from .training.generate import Generated, resume, train
+from .watching.state import watch_state
 
 __all__ = [
     "PRESETS",
@@ -35,4 +36,5 @@ __all__ = [
     "train",
     "verify",
     "walk",
+    "watch_state",
 ]

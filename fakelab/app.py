@@ -36,7 +36,7 @@ from fakedetect.commands import (
     swap,
     train,
 )
-from fakegen.commands import compare, generate, measure, presets, publish, sample, similar, verify, walk
+from fakegen.commands import compare, generate, measure, presets, publish, sample, similar, verify, walk, watch
 from fakelab.commands import benchmark, demo, quiz, sweep
 
 BadRequest: Any = typer.BadParameter.__mro__[2]  # ClickException; its module depends on the version of typer
@@ -95,6 +95,7 @@ def _add(group: str, name: str, function, help_in_short: str | None = None) -> N
 _add("Make fakes", "demo", demo.demo, "Run the whole loop on built-in digits.")
 _add("Make fakes", "presets", presets.presets)
 _add("Make fakes", "generate", generate.generate)
+_add("Make fakes", "watch", watch.watch)
 _add("Make fakes", "sample", sample.sample)
 _add("Make fakes", "walk", walk.walk)
 _add("Make fakes", "verify", verify.verify)

@@ -23,7 +23,7 @@ ORDER = {
         ("sampling",),
         ("quality", "publishing"),
         ("training",),
-        ("sweeps",),
+        ("sweeps", "watching"),
         ("",),
         ("commands",),
     ),

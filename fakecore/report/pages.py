@@ -1,4 +1,4 @@
-"""Self-contained HTML reports: one file each, no links to other files, one style."""
+"""HTML pages of one style: self-contained reports, one file each without links to other files, and pages that are served."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 from fakecore.files import write_bytes
 
 
-def write_page(path: Path, package: str, template: str, **values: Any) -> None:
-    """Render `template` of `package`, which extends fakecore's page.html.j2, with `values` and `today`."""
+def render_page(package: str, template: str, **values: Any) -> bytes:
+    """Return the page, UTF-8: `template` of `package`, which extends fakecore's page.html.j2, with `values` and `today`.
+
+    A page with the value `nonce` has it in its <style>, for a Content-Security-Policy.
+    """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader("fakecore.report", ".")])
@@ -19,7 +22,12 @@ def write_page(path: Path, package: str, template: str, **values: Any) -> None:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template(template).render(today=date.today().isoformat(), **values)
-    write_bytes(path, page.encode("utf-8", errors="backslashreplace"))
+    return page.encode("utf-8", errors="backslashreplace")
+
+
+def write_page(path: Path, package: str, template: str, **values: Any) -> None:
+    """Write the page that `render_page` returns."""
+    write_bytes(path, render_page(package, template, **values))
 
 
 def data_uri(file: Path | bytes, kind: str = "png") -> str:
