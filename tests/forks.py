@@ -18,6 +18,8 @@ from typing import Any
 
 _PRELOADED = (
     "torch",
+    "matplotlib.figure",
+    "seaborn",
     "fakelab.app",
     "fakegen.training.generate",
     "fakegen.sampling.production",

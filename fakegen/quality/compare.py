@@ -12,7 +12,7 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.files import read_json
 from fakecore.media.pixels import encode_png, enlarge, mosaic
-from fakecore.report.logaxis import logarithmic_y
+from fakecore.report.figures import figure_style, line_colours, logarithmic_y
 from fakecore.report.pages import data_uri, write_page
 from fakegen.quality.records import Quality, best_of, read_quality
 from fakegen.runs.run import Run, open_run
@@ -141,13 +141,12 @@ def _sheet(one: _Shown, count: int) -> str:
 
 def _curves(measured: list[_Shown]) -> str:
     """Plot the distance over training images, as the source of an image."""
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+    with figure_style():
         figure = Figure(figsize=(10, 4.6), layout="constrained")
         axes = figure.subplots()
-    for one, colour in zip(measured, sns.color_palette("tab10", len(measured)), strict=True):
+    for one, colour in zip(measured, line_colours(len(measured)), strict=True):
         rows = [row for row in one.quality if row.epoch > 0]
         seen = [_images_seen(one.run, row.epoch) for row in rows]
         values, errors = np.array([row.frechet for row in rows]), np.array([2 * row.frechet_se for row in rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fakecore.files import atomic_path
-from fakecore.report.logaxis import logarithmic_y
+from fakecore.report.figures import figure_style, logarithmic_y
 from fakegen.quality.records import Quality, best_of
 from fakegen.runs.run import Run
 
@@ -14,11 +14,10 @@ _BLUE, _ORANGE, _GREEN, _RED = "#4C72B0", "#DD8452", "#55A868", "#C44E52"
 
 def plot_quality(run: Run, rows: list[Quality]) -> None:
     """Draw RUN/plots/quality.png from rows with the same settings, ascending by epoch; each panel marks the best epoch."""
-    import seaborn as sns
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
+    with figure_style(font_scale=0.9):
         figure = Figure(figsize=(11, 7.4), layout="constrained")
         ((frechet, kernel), (sides, warning)) = figure.subplots(2, 2, sharex=True)
     epochs = [row.epoch for row in rows]

@@ -10,7 +10,7 @@ import numpy as np
 
 from fakecore.errors import UserError
 from fakecore.files import atomic_path, read_jsonl
-from fakecore.report.logaxis import logarithmic_y
+from fakecore.report.figures import figure_style, line_colours, logarithmic_y
 from fakecore.report.pages import data_uri
 from fakecore.runs.grid import Swept, write_sweep_page, write_table
 from fakegen.quality.records import best_of, read_quality
@@ -106,11 +106,10 @@ def _quality(run: Run) -> dict[str, Any]:
 
 def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
     """Plot D's accuracy, both losses and the distance to held-out reals, one line per run."""
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    colours = dict(zip(runs, sns.color_palette("husl" if len(runs) > 10 else "tab10", len(runs)), strict=True))
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+    colours = dict(zip(runs, line_colours(len(runs)), strict=True))
+    with figure_style():
         figure = Figure(figsize=(12, 8), layout="constrained")
         accuracy, distance, loss_d, loss_g = figure.subplots(2, 2).flat
     for name, folder in runs.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from fakecore.files import atomic_path, read_jsonl
 from fakecore.media.pixels import enlarge, mosaic, read_image
+from fakecore.report.figures import figure_style
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run
 from fakegen.training.losses import FORMULAS
@@ -41,10 +42,9 @@ def _plot_curves(run: Run, log: dict[str, np.ndarray]) -> None:
 
 
 def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: str, guide: float | None) -> None:
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook"):
+    with figure_style():
         figure = Figure(figsize=(9, 4.5), layout="constrained")
         axes = figure.subplots()
     steps = log["step"]
@@ -82,7 +82,6 @@ def _rolling_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _plot_real_vs_fake(run: Run, reals: Reals) -> None:
-    import seaborn as sns
     from matplotlib.figure import Figure
 
     snapshots = sorted((run.path / "snapshots").glob("epoch-*.png"))
@@ -91,7 +90,7 @@ def _plot_real_vs_fake(run: Run, reals: Reals) -> None:
     sample = reals.images[reals.train_rows()[:64]]
     sheet = enlarge(mosaic(sample, columns=8), max(1, 64 // sample.shape[-1]))
     epoch = int(snapshots[-1].stem.removeprefix("epoch-"))
-    with sns.axes_style("white"):
+    with figure_style(grid=False):
         figure = Figure(figsize=(11, 5.8), layout="constrained")
         left, right = figure.subplots(1, 2)
     for axes, image, title in (

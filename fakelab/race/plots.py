@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fakecore.media.pixels import mosaic
-from fakecore.report.logaxis import logarithmic_y
+from fakecore.report.figures import logarithmic_y
 from fakelab.race.baselines import PIXEL
 from fakelab.race.numbers import ALL, CROSS, FIXED, cross_name, over_seeds, same_epoch, select_rows
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fakecore.report.logaxis import logarithmic_y
+from fakecore.report.figures import logarithmic_y
 
 
 def labels_between(low, high):
