@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import auc, average_precision_score, brier_score_loss, roc_curve
 
 from fakecore.labels import FAKE, LABEL_NAMES, REAL
 from fakedetect.models.calibration import Thresholds, expected_calibration_error, stated
@@ -20,18 +19,34 @@ def ranking_metrics(labels: np.ndarray, p_fake: np.ndarray) -> dict[str, float]:
 
     `labels` (N,) real 0 / fake 1; `p_fake` (N,) or any score that rises with it.
     """
-    names = ("auroc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5")
-    if len(np.unique(labels)) < 2:
-        return dict.fromkeys(names, float("nan"))
-    # Keep every point of the curve: with tied scores, the best rate below a limit can be on a straight segment.
-    fpr, tpr, _ = roc_curve(labels, p_fake, pos_label=FAKE, drop_intermediate=False)
-    return {
-        "auroc": float(auc(fpr, tpr)),
-        "ap": float(average_precision_score(labels, p_fake, pos_label=FAKE)),
-        "eer": equal_error_rate(fpr, tpr),
-        "tpr_at_fpr1": float(tpr[fpr <= 0.01].max()),
-        "tpr_at_fpr5": float(tpr[fpr <= 0.05].max()),
-    }
+    return _Ranking(labels, p_fake).metrics(np.ones(len(labels)))
+
+
+class _Ranking:
+    """Images in the order of their scores, sorted once for all resamples."""
+
+    def __init__(self, labels: np.ndarray, p_fake: np.ndarray):
+        self._order = np.argsort(-p_fake, kind="stable")
+        self._fake = labels[self._order] == FAKE
+        # The last place of each distinct score: all points of the ROC curve, since with tied scores the best rate below a
+        # limit can be on a straight segment.
+        self._ends = np.flatnonzero(np.diff(p_fake[self._order], append=np.nan))
+
+    def metrics(self, counts: np.ndarray) -> dict[str, float]:
+        """Return the metrics if image i occurs `counts[i]` times, (N,)."""
+        ordered = counts[self._order]
+        true = np.cumsum(ordered * self._fake)[self._ends]
+        false = np.cumsum(ordered * ~self._fake)[self._ends]
+        if not len(true) or not true[-1] or not false[-1]:
+            return dict.fromkeys(("auroc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5"), float("nan"))
+        tpr, fpr = (np.concatenate([[0.0], rate / rate[-1]]) for rate in (true, false))
+        return {
+            "auroc": float((np.diff(fpr) * (tpr[1:] + tpr[:-1])).sum() / 2),
+            "ap": float((np.diff(tpr) * true / np.maximum(true + false, 1)).sum()),
+            "eer": equal_error_rate(fpr, tpr),
+            "tpr_at_fpr1": float(tpr[fpr <= 0.01].max()),
+            "tpr_at_fpr5": float(tpr[fpr <= 0.05].max()),
+        }
 
 
 def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
@@ -104,7 +119,7 @@ def all_metrics(
         if outside is None
         else {n: int((outside & (labels == k)).sum()) for k, n in LABEL_NAMES.items()},
         "ece": expected_calibration_error(labels, p_fake),
-        "brier_loss": float(brier_score_loss(labels, p_fake)),
+        "brier_loss": float(np.mean((p_fake - labels) ** 2)),
         **{f"{name}_interval": interval for name, interval in intervals.items()},
         "interval": "95 %, bootstrap over "
         + ("groups" if groups is not None and any(g is not None for g in groups) else "images")
@@ -124,13 +139,16 @@ def bootstrap_intervals(
     """Return percentile intervals over resamples of the groups within each class, so that every resample has both."""
     random = np.random.default_rng(seed)
     classes = [_clusters(labels, groups, label) for label in (REAL, FAKE)]
+    ranking, fake = _Ranking(labels, p_fake), labels == FAKE
+    called_fake = stated(p_fake) >= thresholds.fake_from
+    if outside is not None:
+        called_fake &= ~outside
     drawn: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
         rows = np.concatenate([_resample(clusters, random) for clusters in classes])
-        values = ranking_metrics(labels[rows], p_fake[rows])
-        far = None if outside is None else outside[rows]
-        at_threshold = verdict_metrics(labels[rows], p_fake[rows], thresholds, far)
-        values |= {name: at_threshold[name] for name in ("tpr", "fpr", "balanced_accuracy")}
+        counts = np.bincount(rows, minlength=len(labels))  # how often each image was drawn
+        tpr, fpr = (counts[called_fake & of].sum() / max(counts[of].sum(), 1) for of in (fake, ~fake))
+        values = {**ranking.metrics(counts), "tpr": tpr, "fpr": fpr, "balanced_accuracy": (tpr + 1 - fpr) / 2}
         for name, value in values.items():
             drawn.setdefault(name, []).append(value)
     return {name: [float(edge) for edge in np.percentile(values, INTERVAL)] for name, values in drawn.items()}
