@@ -19,7 +19,6 @@ from typing import Any
 _PRELOADED = (
     "torch",
     "matplotlib.figure",
-    "seaborn",
     "fakelab.app",
     "fakegen.training.generate",
     "fakegen.sampling.production",

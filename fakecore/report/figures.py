@@ -1,7 +1,8 @@
-"""The style of figures of runs: seaborn's, from the copy that matplotlib has, since importing seaborn takes seconds."""
+"""The style of figures: seaborn's, from the copy that matplotlib has, since importing seaborn takes seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,6 +24,42 @@ def figure_style(*, grid: bool = True, font_scale: float = 1.0) -> AbstractConte
     return matplotlib.style.context(
         [f"seaborn-v0_8-{'whitegrid' if grid else 'white'}", "seaborn-v0_8-notebook", fonts]
     )
+
+
+def heat_map(
+    axes,
+    values,
+    text: Callable[[int, int], str],
+    *,
+    colours: str = "RdBu",
+    low: float = 0.5,
+    high: float = 1.0,
+    square: bool = False,
+    fontsize: float = 10,
+):
+    """Draw `values`, float (rows, columns), as cells, the first at the top left; NaN is a cell without a value. `text` gives
+    the words in a cell. Return what a colour bar is made of.
+
+    The default colours are safe for the colour-blind: from 0.5, chance, in red, over 0.75, pale, to 1 in blue.
+    """
+    import numpy as np
+
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, edgecolors="white", linewidth=2
+    )
+    axes.invert_yaxis()
+    axes.set_facecolor("0.9")  # of cells without a value
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if square:
+        axes.set_aspect("equal")
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = mesh.to_rgba(value)
+        dark = np.isfinite(value) and 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        place = {"ha": "center", "va": "center", "fontsize": fontsize, "color": "white" if dark else "0.15"}
+        axes.text(column + 0.5, row + 0.5, text(row, column), **place)
+    return mesh
 
 
 def line_colours(count: int) -> list[Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, rankdata
 from threadpoolctl import threadpool_limits
 
 from fakecore.labels import FAKE, LABEL_NUMBERS, REAL
@@ -104,7 +104,7 @@ class Folds:
         held_out = np.concatenate([test for _, test in self.parts])
         auroc, parts = auroc_parts(self.labels[held_out], scores[held_out])
         errors = np.bincount(self.groups[held_out], weights=parts)  # errors within a group are dependent
-        reach = float(norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((errors**2).sum()))
+        reach = float(NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * np.sqrt((errors**2).sum()))
         interval = [max(0.0, auroc - reach), min(1.0, auroc + reach)]
         return Strength(max(0.5, auroc), interval), scores
 
@@ -117,12 +117,17 @@ def auroc_parts(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarr
     n_fake, n_real = int(fake.sum()), int((~fake).sum())
     if not n_fake or not n_real:
         return float("nan"), np.zeros(len(labels))
-    ranks = rankdata(scores)
     won = np.empty(len(scores))  # fraction of reals below a fake, or of fakes above a real
-    won[fake] = (ranks[fake] - rankdata(scores[fake])) / n_real
-    won[~fake] = 1 - (ranks[~fake] - rankdata(scores[~fake])) / n_fake
+    won[fake] = _fraction_below(scores[fake], scores[~fake])
+    won[~fake] = 1 - _fraction_below(scores[~fake], scores[fake])
     auroc = float(won[fake].mean())
     return auroc, (won - auroc) / np.where(fake, n_fake, n_real)
+
+
+def _fraction_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each score the fraction of `others` below it; of equal ones, half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(others))
 
 
 def weigh_cue(name: str, values: Sequence, files: Sequence[str], folds: Folds) -> Cue:

@@ -1,4 +1,4 @@
-"""The plots of reports; each function draws one figure with seaborn and returns its PNG bytes."""
+"""The plots of reports; each function draws one figure and returns its PNG bytes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fakecore.labels import FAKE
+from fakecore.report.figures import figure_style, heat_map, line_colours
 from fakedetect.models.calibration import Thresholds, reliability
 
 REAL_COLOUR, FAKE_COLOUR, NEUTRAL = "#55A868", "#C44E52", "#4C72B0"
 _SQUARE = (5.2, 4.8)
-# From 0.5 (chance, red) over 0.75 (pale) to 1 (blue): a colour-blind safe palette.
-_GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 
 
 def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
@@ -47,19 +46,17 @@ def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
 
 def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
     """Plot the counts of each verdict for reals and fakes."""
-    import seaborn as sns
-
     order = ("real", "unsure", "fake")
     counts = np.array([[metrics["verdicts"][truth][verdict] for verdict in order] for truth in ("real", "fake")])
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    text = np.array(
-        [[f"{n:,}\n{part:.1%}" for n, part in zip(*row, strict=True)] for row in zip(counts, fractions, strict=True)]
-    )
     figure, axes = _figure(_SQUARE)
-    sns.heatmap(
-        fractions, annot=text, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=False, linewidths=2, ax=axes,
-        annot_kws={"fontsize": 12}, xticklabels=order, yticklabels=("real", "fake"),
-    )  # fmt: skip
+
+    def text(row: int, column: int) -> str:
+        return f"{counts[row, column]:,}\n{fractions[row, column]:.1%}"
+
+    heat_map(axes, fractions, text, colours="Blues", low=0, high=1, fontsize=12)
+    axes.set_xticks(np.arange(3) + 0.5, order)
+    axes.set_yticks(np.arange(2) + 0.5, ("real", "fake"))
     axes.set(xlabel="verdict", ylabel="truth")
     axes.set_title(
         f"Verdicts: fake from p ≥ {thresholds.fake_from:.3f}, real below {thresholds.real_below:.3f}", fontsize=11
@@ -128,7 +125,6 @@ def comparison_plot(learned: list[Learned]) -> bytes:
     """Plot the learning curves of several networks (validation loss, accuracy and AUROC, with a dot at the selected epoch),
     and the ROC curves of those that have one. Each network has its own colour.
     """
-    import seaborn as sns
     from matplotlib.lines import Line2D
 
     curves = [
@@ -142,7 +138,7 @@ def comparison_plot(learned: list[Learned]) -> bytes:
     rows, columns = (2, 2) if count == 4 else (1, count)
     figure, panels = _figure((4.4 * columns + 1.6 * (columns == 2), 4.4 * rows), rows, columns, squeeze=False)
     panels = list(panels.flat)
-    colours = dict(zip(learned, sns.color_palette("husl" if len(learned) > 10 else "tab10", len(learned)), strict=True))
+    colours = dict(zip(learned, line_colours(len(learned)), strict=True))
     for axes, (field, title) in zip(panels, curves, strict=False):
         for one in filter(lambda one: one.history, learned):
             epochs, values = [line["epoch"] for line in one.history], [line[field] for line in one.history]
@@ -174,39 +170,28 @@ def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
 
 def robustness_plot(cells: list[dict]) -> bytes:
     """Plot a heat map of the robustness results; columns: degradations, rows: AUROC, TPR and FPR. Blue is good."""
-    import seaborn as sns
-
     values = np.array([[cell[name] for cell in cells] for name in ("auroc", "tpr", "fpr")])
     goodness = np.array([values[0], values[1], 1 - values[2]])
     figure, axes = _figure((10.4, 2.9))
-    sns.heatmap(  # no colour bar: the last row has reversed colours
-        goodness, annot=values, fmt=".2f", linewidths=2, cbar=False, ax=axes, annot_kws={"fontsize": 10}, **_GOODNESS,
-        yticklabels=("AUROC", "fakes called fake", "reals called fake"),
-    )  # fmt: skip
+    # No colour bar: the last row has reversed colours.
+    heat_map(axes, goodness, lambda row, column: f"{values[row, column]:.2f}")
+    axes.set_yticks(np.arange(3) + 0.5, ("AUROC", "fakes called fake", "reals called fake"))
     names = [cell["degradation"] for cell in cells]
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(axis="y", rotation=0)
     axes.set_title("Degraded images: blue is good, pale is doubtful, red is chance or worse", fontsize=11)
     return _png(figure)
 
 
 def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], tested: list[str], title: str) -> bytes:
     """Plot a heat map of AUROC (rows, columns), NaN for no result; rows: detectors, columns: test sets."""
-    import seaborn as sns
-
     rows, columns = auroc.shape
     figure, axes = _figure((3.6 + 1.55 * columns, 2.1 + 0.85 * rows))
-    axes.set_facecolor("0.9")  # colour of cells without a value
-    axes.grid(visible=False)
-    sns.heatmap(auroc, linewidths=2, ax=axes, cbar_kws={"label": "AUROC"}, **_GOODNESS)
-    for (row, column), value in np.ndenumerate(auroc):
-        pale = np.isnan(value) or 0.62 < value < 0.88
-        place = {"ha": "center", "va": "center", "fontsize": 10, "color": "0.15" if pale else "white"}
-        axes.text(column + 0.5, row + 0.5, texts[row][column], **place)
+    mesh = heat_map(axes, auroc, lambda row, column: texts[row][column])
+    figure.colorbar(mesh, ax=axes, label="AUROC")
     axes.set_xticks(
         np.arange(columns) + 0.5, tested, rotation=30 if columns > 3 else 0, ha="right" if columns > 3 else "center"
     )
-    axes.set_yticks(np.arange(rows) + 0.5, trained, rotation=0)
+    axes.set_yticks(np.arange(rows) + 0.5, trained)
     axes.set(xlabel="tested on", ylabel="detector")
     axes.set_title(title, fontsize=11)
     return _png(figure)
@@ -232,10 +217,9 @@ def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold:
 
 
 def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **subplots):
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.95):
+    with figure_style(font_scale=0.95):
         figure = Figure(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, **subplots)
 

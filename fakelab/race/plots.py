@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fakecore.media.pixels import mosaic
-from fakecore.report.figures import logarithmic_y
+from fakecore.report.figures import figure_style, heat_map, line_colours, logarithmic_y
 from fakelab.race.baselines import PIXEL
 from fakelab.race.numbers import ALL, CROSS, FIXED, cross_name, over_seeds, same_epoch, select_rows
 
 _DISTANCE, _PRECISION, _RECALL = "0.25", "#8172B3", "#CCB974"
-# As in fakedetect.evaluation.plots: from 0.5, chance, in red, over 0.75, pale, to 1 in blue.
-_GOODNESS = {"cmap": "vlag_r", "vmin": 0.5, "vmax": 1.0}
 _MOST_NUMBERS = 12  # epochs up to which a matrix has room for a number in each cell
 
 
@@ -35,14 +33,13 @@ def curves_plot(
     """Return a PNG with a column for each run: AUROC of detectors trained on the same epoch, AUROC of those trained on all
     epochs or before the race, and the distance of fakes to reals. With `snapshots`, fakes of every epoch are shown above.
     """
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    colours = dict(zip(detectors, sns.color_palette("deep", len(detectors)), strict=True))
+    colours = dict(zip(detectors, line_colours(len(detectors)), strict=True))
     broad = [max(6.4, min(11.0, 0.62 * len(track.epochs) + 2.0)) for track in tracks]
     tall = max(0.8 * (broad[0] - 1.0) / max(len(track.epochs) for track in tracks), 0.5)
     heights = ([tall] if snapshots else []) + [3.3, 2.7, 2.2]
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
+    with figure_style(font_scale=0.9):
         figure = Figure(figsize=(sum(broad), sum(heights) + 1.6), layout="constrained")
         axes = figure.subplots(len(heights), len(tracks), squeeze=False, height_ratios=heights, width_ratios=broad)
     for place, track in enumerate(tracks):
@@ -88,7 +85,7 @@ def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) ->
         numbers = most <= _MOST_NUMBERS
         _heat(axes, values, numbers=numbers)
         axes.set_xticks(np.arange(len(track.epochs)) + 0.5, track.epochs)
-        axes.set_yticks(np.arange(len(trained)) + 0.5, trained, rotation=0)
+        axes.set_yticks(np.arange(len(trained)) + 0.5, trained)
         axes.set(xlabel="tested on epoch", ylabel="trained on epoch")
         axes.set_title(track.run, fontsize=11)
     figure.suptitle(f"{detector}: AUROC, mean over seeds", fontsize=12, fontweight="bold")
@@ -117,7 +114,7 @@ def cross_plot(
         _heat(axes, values, numbers=True)
         names = [f"{track.run}\n{track.epochs[-1]}" for track in tracks]
         axes.set_xticks(np.arange(len(tracks)) + 0.5, names if line == len(degrades) - 1 else [])
-        axes.set_yticks(np.arange(len(tracks)) + 0.5, names if place == 0 else [], rotation=0)
+        axes.set_yticks(np.arange(len(tracks)) + 0.5, names if place == 0 else [])
         axes.tick_params(length=0)
         axes.set_title(shown[place] + ("" if degrades[line] == "none" else f", {degrades[line]}"), fontsize=10)
     figure.supylabel("trained on (run, epoch)", fontsize=10)
@@ -232,15 +229,13 @@ def _legend(figure, same, other) -> None:
 
 
 def _heat(axes, values: np.ndarray, *, numbers: bool) -> None:
-    import seaborn as sns
+    def text(row: int, column: int) -> str:
+        value = values[row, column]
+        if not numbers or not np.isfinite(value):
+            return ""
+        return f"{value:.2f}" if value < 0.995 else f"{value:.3f}"
 
-    axes.set_facecolor("0.9")  # colour of a cell without a value
-    sns.heatmap(values, linewidths=1, ax=axes, cbar=False, square=True, **_GOODNESS)
-    for (row, column), value in np.ndenumerate(values):
-        if numbers and np.isfinite(value):
-            dark = not 0.62 < value < 0.88
-            place = {"ha": "center", "va": "center", "fontsize": 9, "color": "white" if dark else "0.15"}
-            axes.text(column + 0.5, row + 0.5, f"{value:.2f}" if value < 0.995 else f"{value:.3f}", **place)
+    heat_map(axes, values, text, square=True, fontsize=9)
 
 
 def _colour_bar(figure, panels) -> None:
