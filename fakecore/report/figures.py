@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,6 +25,13 @@ def figure_style(*, grid: bool = True, font_scale: float = 1.0) -> AbstractConte
     return matplotlib.style.context(
         [f"seaborn-v0_8-{'whitegrid' if grid else 'white'}", "seaborn-v0_8-notebook", fonts]
     )
+
+
+def png_bytes(figure, dpi: int) -> bytes:
+    """Return a figure as PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=dpi, format="png")
+    return file.getvalue()
 
 
 def heat_map(

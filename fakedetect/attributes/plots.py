@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fakedetect.evaluation.plots import NEUTRAL, _figure, _png
+from fakedetect.evaluation.plots import NEUTRAL, _figure, png_bytes
 
 _MOST_BARS = 60
 _MOST_NAMED = 8  # attributes with a curve of their own; more would hide one another
@@ -29,7 +29,7 @@ def histogram_plot(label_counts: dict[str, dict[str, int]], wanted: set[str], im
         axes.text(n, place, f" {n:,} ({n / images:.1%})", va="center", fontsize=9)
     axes.set(title=title, xlabel="images", xlim=(0, counts.max() * 1.35), ylim=(len(bars) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
@@ -47,4 +47,4 @@ def roc_plot(curves: list[tuple[str, np.ndarray, np.ndarray, float]]) -> bytes:
     axes.set(title="ROC on the test split", xlabel="share of true no called yes", ylabel="share of true yes called yes")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", frameon=True, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 
 from fakecore.labels import FAKE
-from fakecore.report.figures import figure_style, heat_map, line_colours
+from fakecore.report.figures import figure_style, heat_map, line_colours, png_bytes
 from fakedetect.models.calibration import Thresholds, reliability
 
 REAL_COLOUR, FAKE_COLOUR, NEUTRAL = "#55A868", "#C44E52", "#4C72B0"
@@ -27,7 +26,7 @@ def roc_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
     axes.set(title="ROC", xlabel="reals called fake (FPR)", ylabel="fakes called fake (TPR)")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", frameon=True)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
@@ -41,7 +40,7 @@ def pr_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
     axes.set(title="Precision and recall of “fake”", xlabel="recall", ylabel="precision")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
     axes.legend(loc="lower left", frameon=True)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
@@ -61,7 +60,7 @@ def confusion_plot(metrics: dict, thresholds: Thresholds) -> bytes:
     axes.set_title(
         f"Verdicts: fake from p ≥ {thresholds.fake_from:.3f}, real below {thresholds.real_below:.3f}", fontsize=11
     )
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> bytes:
@@ -79,7 +78,7 @@ def calibration_plot(labels: np.ndarray, p_fake: np.ndarray, metrics: dict) -> b
     below.set(xlabel="p_fake", ylabel="images", xlim=(-0.02, 1.02))
     below.set_yscale("symlog", linthresh=10)
     below.legend(loc="upper center", fontsize=8, ncols=2, frameon=True)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def history_plot(
@@ -106,7 +105,7 @@ def history_plot(
         axes.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1.4, label=f"best epoch: {best_epoch}")
         axes.legend(frameon=True, fontsize=9)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +150,7 @@ def comparison_plot(learned: list[Learned]) -> bytes:
         _draw_rocs(panels[-1], with_roc, colours)
     handles = [Line2D([], [], color=colours[one], linewidth=2, label=one.name) for one in learned]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(learned)), frameon=False, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def _draw_rocs(axes, learned: list[Learned], colours: dict) -> None:
@@ -179,7 +178,7 @@ def robustness_plot(cells: list[dict]) -> bytes:
     names = [cell["degradation"] for cell in cells]
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_title("Degraded images: blue is good, pale is doubtful, red is chance or worse", fontsize=11)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], tested: list[str], title: str) -> bytes:
@@ -194,7 +193,7 @@ def matrix_plot(auroc: np.ndarray, texts: list[list[str]], trained: list[str], t
     axes.set_yticks(np.arange(rows) + 0.5, trained)
     axes.set(xlabel="tested on", ylabel="detector")
     axes.set_title(title, fontsize=11)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold: float, real_below: float) -> bytes:
@@ -213,7 +212,7 @@ def timeline_plot(tracks: list[tuple[int, list[float], list[float]]], threshold:
     margin = 0.02 * max(last - first, 0.1)
     axes.set_xlim(first - margin, last + margin)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure, dpi=130)
 
 
 def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **subplots):
@@ -222,12 +221,6 @@ def _figure(size: tuple[float, float], rows: int = 1, columns: int = 1, **subplo
     with figure_style(font_scale=0.95):
         figure = Figure(figsize=size, layout="constrained")
         return figure, figure.subplots(rows, columns, **subplots)
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    return buffer.getvalue()
 
 
 def _with_interval(metrics: dict, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from fakecore.errors import UserError
 from fakecore.files import read_json
 from fakecore.media.pixels import encode_png, enlarge, mosaic
-from fakecore.report.figures import figure_style, line_colours, logarithmic_y
+from fakecore.report.figures import figure_style, line_colours, logarithmic_y, png_bytes
 from fakecore.report.pages import data_uri, write_page
 from fakegen.quality.records import Quality, best_of, read_quality
 from fakegen.runs.run import Run, open_run
@@ -154,6 +153,4 @@ def _curves(measured: list[_Shown]) -> str:
     axes.set(title="Frechet distance to held-out reals (lower is better)", xlabel="training images that D has seen")
     logarithmic_y(axes)
     axes.legend(frameon=True)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
-    return data_uri(file.getvalue())
+    return data_uri(png_bytes(figure, dpi=110))

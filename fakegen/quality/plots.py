@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fakecore.files import atomic_path
-from fakecore.report.figures import figure_style, logarithmic_y
+from fakecore.files import write_bytes
+from fakecore.report.figures import figure_style, logarithmic_y, png_bytes
 from fakegen.quality.records import Quality, best_of
 from fakegen.runs.run import Run
 
@@ -53,8 +53,7 @@ def plot_quality(run: Run, rows: list[Quality]) -> None:
         f"reals in the space {last.features} ({last.dims:,} dimensions)",
         fontsize=12,
     )
-    with atomic_path(run.path / "plots" / "quality.png") as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    write_bytes(run.path / "plots" / "quality.png", png_bytes(figure, dpi=120))
 
 
 def plot_nearest(
@@ -82,8 +81,7 @@ def plot_nearest(
         f"Epoch {epoch}: the fakes (above) nearest to a training real (below); near copies are below {threshold:.2f}",
         fontsize=11,
     )
-    with atomic_path(run.path / "plots" / "nearest.png") as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    write_bytes(run.path / "plots" / "nearest.png", png_bytes(figure, dpi=110))
 
 
 _DRAWN = ("frechet", "frechet_se", "kernel", "kernel_se", "precision", "recall", "coverage", "diversity", "near_copies")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fakecore.errors import UserError
-from fakecore.files import atomic_path, read_jsonl
-from fakecore.report.figures import figure_style, line_colours, logarithmic_y
+from fakecore.files import read_jsonl, write_bytes
+from fakecore.report.figures import figure_style, line_colours, logarithmic_y, png_bytes
 from fakecore.report.pages import data_uri
 from fakecore.runs.grid import Swept, write_sweep_page, write_table
 from fakegen.quality.records import best_of, read_quality
@@ -131,8 +131,7 @@ def _plot_curves(path: Path, runs: dict[str, Path]) -> None:
     loss_g.set(title="Loss of G", xlabel="step")
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(runs)), frameon=False, fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    write_bytes(path, png_bytes(figure, dpi=110))
 
 
 def _curve(axes, steps: np.ndarray, values: np.ndarray, label: str, colour) -> None:

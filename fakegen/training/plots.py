@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fakecore.files import atomic_path, read_jsonl
+from fakecore.files import read_jsonl, write_bytes
 from fakecore.media.pixels import enlarge, mosaic, read_image
-from fakecore.report.figures import figure_style
+from fakecore.report.figures import figure_style, png_bytes
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run
 from fakegen.training.losses import FORMULAS
@@ -65,8 +65,7 @@ def _curves(path: Path, log: dict[str, np.ndarray], curves, title: str, ylabel: 
     axes.set(title=title, xlabel="step", ylabel=ylabel)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(curves), fontsize=9)
     _add_epoch_axis(axes, log)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    write_bytes(path, png_bytes(figure, dpi=120))
 
 
 def _add_epoch_axis(axes, log: dict[str, np.ndarray]) -> None:
@@ -100,5 +99,4 @@ def _plot_real_vs_fake(run: Run, reals: Reals) -> None:
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(title)
         axes.axis("off")
-    with atomic_path(run.path / "plots" / "real-vs-fake.png") as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    write_bytes(run.path / "plots" / "real-vs-fake.png", png_bytes(figure, dpi=120))

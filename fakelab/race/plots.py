@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fakecore.media.pixels import mosaic
-from fakecore.report.figures import figure_style, heat_map, line_colours, logarithmic_y
+from fakecore.report.figures import figure_style, heat_map, line_colours, logarithmic_y, png_bytes
 from fakelab.race.baselines import PIXEL
 from fakelab.race.numbers import ALL, CROSS, FIXED, cross_name, over_seeds, same_epoch, select_rows
 
@@ -62,7 +61,7 @@ def curves_plot(
         for one in line:
             one.set_ylim(lowest - 0.02, 1.02)
     _legend(figure, axes[1 if snapshots else 0, 0], axes[2 if snapshots else 1, 0])
-    return _png(figure)
+    return png_bytes(figure, dpi=110)
 
 
 def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) -> bytes:
@@ -90,7 +89,7 @@ def matrix_plot(rows: Sequence[dict], tracks: Sequence[Track], detector: str) ->
         axes.set_title(track.run, fontsize=11)
     figure.suptitle(f"{detector}: AUROC, mean over seeds", fontsize=12, fontweight="bold")
     _colour_bar(figure, panels)
-    return _png(figure)
+    return png_bytes(figure, dpi=110)
 
 
 def cross_plot(
@@ -121,7 +120,7 @@ def cross_plot(
     figure.supxlabel("tested on (run, epoch)", fontsize=10)
     figure.suptitle("Across generators: AUROC at each run's last epoch", fontsize=12, fontweight="bold")
     _colour_bar(figure, panels)
-    return _png(figure)
+    return png_bytes(figure, dpi=110)
 
 
 def cross_auroc(rows: Sequence[dict], home: Track, away: Track, detector: str, degrade: str) -> dict | None:
@@ -241,9 +240,3 @@ def _heat(axes, values: np.ndarray, *, numbers: bool) -> None:
 def _colour_bar(figure, panels) -> None:
     bar = figure.colorbar(panels.flat[0].collections[0], ax=list(panels.flat), shrink=0.8, pad=0.02)
     bar.set_label("AUROC (0.5: chance)")
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png")
-    return buffer.getvalue()
