@@ -32,11 +32,11 @@ _LENGTHS = (0.8, 1.2)  # of a normal latent, divided by its usual length, the sq
 _WIDE = 160  # pixels: smaller images are enlarged by a whole factor
 _MOST_IMAGES = 32
 
-Verdict = Literal["own", "other", "unclear"]
+Verdict = Literal["own", "near", "other"]
 _WORDS: dict[Verdict, str] = {
     "own": "as near as this generator's own fakes: it may have made this image",
-    "other": "as far as real images: no sign that this generator made this image",
-    "unclear": "between its own fakes and real images: it, or a related generator, may have made this image",
+    "near": "nearer to its own fakes than to real images: perhaps one of its fakes, compressed or edited",
+    "other": "nearly as far as real images, or farther: no sign that this generator made this image",
 }
 
 
@@ -165,10 +165,12 @@ def project(generator: Generator, images: np.ndarray, *, steps: int = _STEPS, se
 
 
 def verdict_of(distance: float, own: list[float], reals: list[float]) -> Verdict:
-    """Return whether an image is as near as the generator's `own` fakes, or as far as real images, which are farther."""
+    """Return whether an image is as near as the generator's `own` fakes; if not, on which side of the geometric mean of the
+    farthest of them and the nearest of the reals.
+    """
     if distance <= max(own):
         return "own"
-    return "unclear" if distance < min(reals) else "other"
+    return "near" if distance < (max(own) * min(reals)) ** 0.5 else "other"
 
 
 def _caution(own: list[float], reals: list[float]) -> str | None:

@@ -53,7 +53,7 @@ def test_a_search_comes_nearer_to_a_fake_of_the_generator_than_to_noise(generato
 
 def test_verdicts_compare_with_the_generators_own_fakes_and_with_reals():
     own, reals = [0.1, 0.2], [1.0, 2.0]
-    assert [verdict_of(d, own, reals) for d in (0.05, 0.2, 0.5, 1.0)] == ["own", "own", "unclear", "other"]
+    assert [verdict_of(d, own, reals) for d in (0.05, 0.2, 0.4, 0.5)] == ["own", "own", "near", "other"]
 
 
 def test_the_command_writes_a_page_and_its_numbers(run, generator, tmp_path, fakelab, monkeypatch):
