@@ -114,7 +114,7 @@ class Execution:
     def setup(self, network: nn.Module) -> Callable[..., torch.Tensor]:
         """Return the network as a function in this precision, whose outputs are float32."""
         called: Callable = network
-        if world_size() > 1:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
             from torch.nn.parallel import DistributedDataParallel
 
             # A step of a GAN sends two batches through D before one backward pass, which broadcasting BN's statistics

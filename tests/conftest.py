@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -39,6 +40,20 @@ def pytest_runtest_setup(item):
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process of tests a core: threads of each would wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser, Debian's `chromium`; tests that need it are skipped where it is missing."""
+    reason = "NO TEST OF A PAGE IN A BROWSER RAN: "
+    api = pytest.importorskip("playwright.sync_api", reason=reason + "playwright is not installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip(reason + "there is no chromium; install it: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

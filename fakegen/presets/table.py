@@ -50,13 +50,16 @@ _MODERN: dict[str, Any] = {
     "augment": True,
     "mirror": True,
     "batch": 32,
+    "epochs": 100,
+    "checkpoint_every": 5,
+    "snapshot_every": 5,
 }
 # Best of six settings compared at equal time on ten classes: lowest distance, and most variety within a class.
 _CONDITIONAL: dict[str, Any] = {**_MODERN, "real": "cifar10"}
 # Sauer et al. 2021 (arXiv 2111.01007), section 4: hinge loss, DiffAugment, Adam with beta1 0. Narrower networks and smaller
 # batches, for a CPU.
 _PROJECTED: dict[str, Any] = {
-    "real": "cifar10:dog",
+    **_MODERN,
     "architecture": "projected",
     "z_dim": 256,
     "g_width": 32,
@@ -64,13 +67,10 @@ _PROJECTED: dict[str, Any] = {
     "loss": "hinge",
     "beta1": 0.0,
     "beta2": 0.99,
-    "augment": True,
-    "mirror": True,
-    "batch": 32,
 }
 # Huang et al. 2024 (arXiv 2501.05441), section 4.
 _R3: dict[str, Any] = {
-    "real": "cifar10:dog",
+    **_MODERN,
     "architecture": "residual",
     "z_dim": 64,
     "g_width": 32,
@@ -81,9 +81,6 @@ _R3: dict[str, Any] = {
     "r1_every": 1,
     "beta1": 0.0,
     "beta2": 0.99,
-    "augment": True,
-    "mirror": True,
-    "batch": 32,
 }
 
 PRESETS: dict[str, Preset] = {
@@ -228,9 +225,6 @@ PRESETS: dict[str, Preset] = {
             **_CONDITIONAL,
             conditional=True,
             resolution=32,
-            epochs=100,
-            checkpoint_every=5,
-            snapshot_every=5,
         ),
         *(
             Preset(
@@ -238,9 +232,6 @@ PRESETS: dict[str, Preset] = {
                 summary=f"our best GAN at {side}x{side}: augmentation for small data sets, small batches, moving average of G",
                 **_MODERN,
                 resolution=side,
-                epochs=100,
-                checkpoint_every=5,
-                snapshot_every=5,
             )
             for side in (32, 64, 128)
         ),
@@ -250,9 +241,6 @@ PRESETS: dict[str, Preset] = {
                 summary=f"Projected GAN at {side}x{side}: discriminators on features pretrained on ImageNet",
                 **_PROJECTED,
                 resolution=side,
-                epochs=100,
-                checkpoint_every=5,
-                snapshot_every=5,
             )
             for side in (64, 128, 256)
         ),
@@ -261,9 +249,6 @@ PRESETS: dict[str, Preset] = {
             summary="R3GAN at 64x64: residual networks, relativistic loss, R1 and R2 at every step",
             **_R3,
             resolution=64,
-            epochs=100,
-            checkpoint_every=5,
-            snapshot_every=5,
         ),
     )
 }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, confusion_matrix, roc_auc_score
 
+from fakedetect.evaluation import metrics
 from fakedetect.evaluation.metrics import all_metrics, bootstrap_intervals, ranking_metrics, verdict_metrics
 from fakedetect.models.calibration import Thresholds
 
@@ -27,6 +28,17 @@ def test_ranking_metrics_agree_with_scikit_learn():
     found = ranking_metrics(labels, p_fake)
     assert found["auroc"] == pytest.approx(roc_auc_score(labels, p_fake))
     assert found["ap"] == pytest.approx(average_precision_score(labels, p_fake))
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_a_resample_by_counts_has_the_metrics_of_its_images(decimals):
+    labels, p_fake = overlapping()
+    p_fake = np.round(p_fake, decimals)
+    rows = np.random.default_rng(1).integers(0, len(labels), len(labels))
+    found = metrics._Ranking(labels, p_fake).metrics(np.bincount(rows, minlength=len(labels)))
+    assert found == pytest.approx(ranking_metrics(labels[rows], p_fake[rows]))
+    assert found["auroc"] == pytest.approx(roc_auc_score(labels[rows], p_fake[rows]))
+    assert found["ap"] == pytest.approx(average_precision_score(labels[rows], p_fake[rows]))
 
 
 def test_auroc_is_1_when_fakes_score_high_and_0_when_reals_do():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,14 +12,9 @@ import pytest
 
 from fakecore.media.pixels import encode_png
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test of the web page ran")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
 ROOT = Path(__file__).parents[3]
-BROWSER = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium: NO TEST OF THE WEB PAGE RAN; install it: apt-get install chromium"
-)
 HEADINGS = {"Looks fake", "Not sure", "Looks real"}
 START_S, JUDGED_MS = 60, 30_000
 
@@ -62,14 +56,6 @@ def server(trained, tmp_path_factory):
 def address(server):
     """The address of the server."""
     return server.address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -139,6 +139,8 @@ def test_a_wrong_request_is_reported_once_and_stops_both(run, tmp_path, fakelab)
 PLAIN = ["celeba-128", "--real", "digits:3", "--set", "resolution=16", "--set", "upscale=true", "--set", "g_width=8"]
 PLAIN += ["--set", "d_width=8", "--set", "d_dropout=0", "--set", "clip=0", "--set", "optimiser=adam"]
 PLAIN += ["--set", "precision=fp32", "--set", "measure_every=0", "--count", "200", "--device", "cpu"]
+# Penalties, whose gradients of gradients pass through the averaging too.
+PLAIN += ["--set", "r1=1", "--set", "r2=1", "--set", "r1_every=1"]
 
 
 def averages(run):

@@ -12,13 +12,8 @@ import pytest
 from fakecore.files import read_json, write_json
 from fakegen.watching.server import WatchServer
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test of the web page ran")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
-BROWSER = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium: NO TEST OF THE WEB PAGE RAN; install it: apt-get install chromium"
-)
 WAIT_MS = 20_000
 
 
@@ -40,14 +35,6 @@ def served(growing):
     yield server
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page of `quiz` in a real browser. Needs Debian's `chromium`."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,8 @@ from scipy.stats import binomtest
 
 import fakelab
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: no test of the quiz page ran"
-)
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
-BROWSER = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium: NO TEST OF THE QUIZ PAGE RAN; install it: apt-get install chromium"
-)
 PAIRS = 12
 READY = "shownAt !== null"
 
@@ -26,14 +18,6 @@ READY = "shownAt !== null"
 def quiz(run, detector, tmp_path_factory):
     out = tmp_path_factory.mktemp("quiz") / "quiz.html"
     return fakelab.make_quiz(run, out, pairs=PAIRS, detectors=[detector], device="cpu")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture
