@@ -196,21 +196,18 @@ def clip(tmp_path_factory):
 
 
 def test_clip_features_are_the_normalised_embeddings_of_the_model_in_a_folder(reals, clip):
-    from transformers import CLIPVisionModelWithProjection
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     space = open_features("clip", reals, weights=clip, device="cpu")
-    images = reals.images[:4]
-    features = space(np.array(images))
-    assert features.shape == (4, 16) and np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
-    large = torch.from_numpy(
-        np.stack([cv2.resize(image[0], (32, 32), interpolation=cv2.INTER_CUBIC) for image in images])
-    )
-    mean, deviation = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])
-    given = (large[:, None].expand(-1, 3, -1, -1) / 255 - mean[:, None, None]) / deviation[:, None, None]
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    features = torch.from_numpy(space(images))
+    prepared = CLIPImageProcessor(do_resize=False, do_center_crop=False)(list(images), return_tensors="pt")
     with torch.no_grad():
-        theirs = CLIPVisionModelWithProjection.from_pretrained(clip).eval()(pixel_values=given).image_embeds
-    cosine = torch.nn.functional.cosine_similarity(theirs, torch.from_numpy(features))
-    assert cosine.min() > 0.98  # resized by other implementations of bicubic interpolation
+        theirs = CLIPVisionModelWithProjection.from_pretrained(clip).eval()(**prepared).image_embeds
+    expected = torch.nn.functional.normalize(theirs, dim=1)
+    torch.testing.assert_close(features, expected, atol=2e-5, rtol=0)
+    assert torch.cdist(features, features).fill_diagonal_(1).min() > 1e-3  # two images differ by more than that
+    assert space(np.array(reals.images[:2])).shape == (2, 16)  # grey, and of another size
     assert space.kernel == "gaussian" and "CMMD" in space.comparable and "another encoder" in space.comparable
 
 
