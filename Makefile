@@ -38,11 +38,13 @@ docs: $(VENV)/.installed
 	PYTHONPATH=. $(BIN)/python docs/reference/generate.py
 	$(BIN)/zensical build --clean --strict
 
-# The stamp is written last, so an install that was cut short is done again.
+# uv unpacks torch in a fraction of pip's time; where only pip knows the package index, pip installs. The stamp is written
+# last, so an install that was cut short is done again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("fakelab needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]' || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
