@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
+from fakecore.cpus import usable_cpus
 from fakecore.distributed import PATIENCE, World, local_rank, local_size, rank, world_size
 from fakecore.errors import UserError
 from fakecore.lazytorch import is_loaded, torch
@@ -94,7 +94,7 @@ def default_threads() -> int:
     """Return the number of CPU threads for networks: torch's default, or this process's share of the cores if several
     processes run on the machine (torchrun sets one thread each).
     """
-    return torch.get_num_threads() if local_size() == 1 else max(1, (os.cpu_count() or 1) // local_size())
+    return torch.get_num_threads() if local_size() == 1 else max(1, usable_cpus() // local_size())
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+
+from fakecore.cpus import usable_cpus
 
 _LEAF = 128  # points that are compared with all their candidates in one product of matrices
 _QUERIES = 4096  # candidates at a time
@@ -45,7 +46,7 @@ def near_points(points: np.ndarray, radii: np.ndarray) -> Iterator[tuple[np.ndar
         first, second = zip(*found, strict=True)
         return np.concatenate(first), np.concatenate(second)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         waiting: list[Future] = []
         for own, others in _leaves(np.ascontiguousarray(points.T), squares):
             waiting.append(pool.submit(compare, own, others))

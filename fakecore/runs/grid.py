@@ -5,7 +5,6 @@ that repeating the command resumes it.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json, write_bytes, write_json
 from fakecore.interrupt import end_with_parent
@@ -123,7 +123,7 @@ def run_cells(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -
             if why := _attempt(train, cell):
                 failed[cell.name] = why
         return failed
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cpus() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,)) as pool:
         return _side_by_side(pool, cells, train)
 

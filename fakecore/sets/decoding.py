@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, pages, read_bytes, refuse_tiny
 
@@ -82,7 +83,7 @@ def decode_in_threads(
         rows = range(start, min(start + _CHUNK, len(images)))
         return [_attempt(read, index, images[index], "use", finish) for index in rows]
 
-    workers = os.cpu_count() or 1
+    workers = usable_cpus()
     starts = iter(range(0, len(images), _CHUNK))
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque(pool.submit(chunk, start) for start in islice(starts, 2 * workers))
@@ -102,9 +103,7 @@ def decode_in_processes(
     """
     starts = range(0, len(files), _PART)
     with ExitStack() as stack:
-        workers = [
-            stack.enter_context(_worker(array, purpose, module)) for _ in range(min(os.cpu_count() or 1, len(starts)))
-        ]
+        workers = [stack.enter_context(_worker(array, purpose, module)) for _ in range(min(usable_cpus(), len(starts)))]
         waiting = deque(zip(workers, starts, strict=False))
         later = iter(starts[len(workers) :])
         for worker, start in waiting:

@@ -22,6 +22,7 @@ from typing import IO
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.distributed import ALONE, World, local_size
 from fakecore.errors import UserError, unknown_name
 from fakecore.files import atomic_path, read_json, whole_lines, write_json
@@ -94,7 +95,7 @@ class ImageSetWriter:
         self.root, self._wanted, self._world = root, wanted, world
         self._facts = {"resolution": resolution, "channels": channels}
         self._manifest, self._parts = root / "metadata.jsonl", root / ".parts"
-        self._threads = max(1, (os.cpu_count() or 1) // local_size())
+        self._threads = max(1, usable_cpus() // local_size())
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: deque[tuple[Future, int | None]] = deque()
         self._lines: list[bytes] = []  # of the current unit

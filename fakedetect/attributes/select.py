@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
 from fakecore.interrupt import StopRequest
@@ -95,7 +95,7 @@ def _judge(source: Source, classifier: AttributeModel, place: int) -> tuple[np.n
         except ImageError as error:
             return error
 
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(usable_cpus())
     with StopRequest() as stop, progress_bar("judging", len(source), "images") as bar, pool:
         for start in range(0, len(source), _BATCH):
             rows = range(start, min(start + _BATCH, len(source)))

@@ -6,7 +6,6 @@ Only containers and encoding count as leaks. Differences that also depend on the
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 from fakecore.labels import LABEL_NAMES, LABEL_NUMBERS
 from fakecore.media.duplicates import thumbnails
@@ -278,7 +278,7 @@ def _examine(rows: Sequence[int], facts_of: Callable[[int], FileFacts]) -> Itera
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress_bar("auditing", len(rows), "files") as bar:
+    with ThreadPoolExecutor(usable_cpus()) as pool, progress_bar("auditing", len(rows), "files") as bar:
         for start in range(0, len(rows), _WINDOW):
             window = rows[start : start + _WINDOW]
             for row, found in zip(window, pool.map(attempt, window), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import Interrupted
 from fakecore.interrupt import StopRequest
 from fakecore.media.pixels import ImageError, decode_image, fit_square
@@ -57,7 +57,7 @@ def find_faces(
 ) -> tuple[list[PhotoFace], list[np.ndarray], list[dict]]:
     """Return the largest face of each photo, its thumbnail, and the photos that cannot be used."""
     found, thumbnails, unused = [], [], []
-    threads = os.cpu_count() or 1
+    threads = usable_cpus()
     search = partial(_find_face, source, finder, FaceMesh(), margin)
     with (
         StopRequest() as stop,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.progress import Bar, progress_bar
 from fakedetect.data.degrade import GRID, NONE, Degradation, parse_degradation
 from fakedetect.data.equalise import equalised
@@ -78,7 +78,7 @@ def degraded_outputs(
         return made if detector.equalise_jpeg is None else equalised(made, detector.equalise_jpeg)
 
     found = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(rows), _CHUNK):
             found.append(detector.outputs(np.stack(list(pool.map(degrade, rows[start : start + _CHUNK])))))
             if bar:

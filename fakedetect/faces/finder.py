@@ -6,7 +6,6 @@ the mouth, left and right as seen by the viewer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import choose_device, keep_freed_memory, one_thread
 from fakecore.errors import UserError
 from fakecore.media.pixels import fit_square
@@ -62,7 +62,7 @@ class FaceFinder:
         keep_freed_memory()
         self._cascade = Cascade(place)
         self._at_once = PART if place.type == "cpu" else BATCH
-        self._pool = ThreadPoolExecutor((os.cpu_count() or 1) if place.type == "cpu" else 1)
+        self._pool = ThreadPoolExecutor(usable_cpus() if place.type == "cpu" else 1)
 
     def find(self, frames: Sequence[np.ndarray], min_face: float | None = None) -> list[list[Face]]:
         """Return the faces of each frame, uint8 RGB (H, W, 3), highest confidence first. Frames can differ in size; consecutive

@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import chain, groupby, islice
 from pathlib import Path
 
+from fakecore.cpus import usable_cpus
 from fakecore.media.memoryfile import memory_file
 from fakecore.sets.decoding import MANY
 from fakedetect.models.detector import Detector, batch_size
@@ -86,7 +87,7 @@ def _judge_in_threads(
     inputs: Iterator[Input], photos: PhotoJudge, detector: Detector, videos: VideoJudge
 ) -> Iterator[list[dict]]:
     """Judge batches of photos in threads, each of which reads, decodes and judges its own."""
-    threads = os.cpu_count() or 1
+    threads = usable_cpus()
     size = batch_size(detector.network, detector.resolution, detector.device)
     ahead = batches(inputs, size, threads=threads)
     with ThreadPoolExecutor(threads) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.sets.decoding import decode_in_processes
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.inputs import Input
@@ -26,7 +26,7 @@ def judge_many(
     """Yield batches of `inputs` with their rows, as `photos.judge` returns them, in order, for a detector of whole photos
     without the test of stability.
     """
-    items, threads = iter(inputs), os.cpu_count() or 1
+    items, threads = iter(inputs), usable_cpus()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[list[Input], Future[list[dict]]]] = deque()
         while window := list(islice(items, _WINDOW)):

@@ -6,7 +6,6 @@ second apart are similar. On videos with known fakes, a third of the faces ranks
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import one_thread
 from fakecore.media.pixels import fit_square
 from fakecore.media.video import Frame
@@ -46,7 +46,7 @@ class Pipeline:
         self._every_face = every_face
         self._scorer = _Scorer(detector, mirrored=finder is not None)
         on_cpu = detector.device.type == "cpu"
-        self._at_once, self._ahead = (PART, min(os.cpu_count() or 1, _AHEAD)) if on_cpu else (BATCH, 1)
+        self._at_once, self._ahead = (PART, min(usable_cpus(), _AHEAD)) if on_cpu else (BATCH, 1)
         self._searching = ThreadPoolExecutor(self._ahead)
         self._batch: list[Frame] = []
         self._searches: deque[tuple[list[Frame], list[Frame], Future]] = deque()
@@ -210,7 +210,7 @@ class _Scorer:
 
     def __init__(self, detector: Detector, *, mirrored: bool):
         self._detector, self._mirrored = detector, mirrored
-        self._threads = (os.cpu_count() or 1) if detector.device.type == "cpu" else 1
+        self._threads = usable_cpus() if detector.device.type == "cpu" else 1
         self._part = _PART if detector.device.type == "cpu" else SCORE_BATCH
         self._pool = ThreadPoolExecutor(self._threads)
         self._waiting: list[_Chosen] = []

@@ -5,11 +5,11 @@ programs can call it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fakecore.cpus import usable_cpus
 from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.files import batches, score_files
@@ -80,7 +80,7 @@ class Session:
         other options.
         """
         assert self._results, "there are results to compare with"
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(usable_cpus()) as pool:
             for batch in batches(inputs, _COMPARED, _COMPARED_BYTES):
                 rows = [self._results.existing.get(one.path) for one in batch]
                 for one, row, same in zip(batch, rows, pool.map(_same_file, batch, rows), strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import Execution, Precision, derive_seed, keep_freed_memory, to_device
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import append_jsonl, cut_jsonl, read_jsonl, write_bytes
@@ -196,7 +196,7 @@ def augmented_batches(
         return torch.from_numpy(batch), targets[start : start + size]
 
     starts = range(0, len(order), size)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         waiting = deque(pool.submit(make, start) for start in starts[:_BATCHES_AHEAD])
         try:
             for number in range(len(starts)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import autocast, choose_precision, derive_seed, one_thread, to_device
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
@@ -60,7 +60,7 @@ class FeatureCache:
 
         starts = range(0, len(rows), _CHUNK)
         # On a GPU one batch at a time; on a CPU one batch per core, each on one thread.
-        workers = 1 if self._device.type == "cuda" else os.cpu_count() or 1
+        workers = 1 if self._device.type == "cuda" else usable_cpus()
         pool = ThreadPoolExecutor(workers)
         with StopRequest() as stop, progress_bar(title, len(rows), "images") as bar, pool:
             for start, part in zip(starts, pool.map(chunk, starts), strict=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 
 MEBIBYTE = 1 << 20
@@ -43,7 +43,7 @@ class ServeSettings:
     no_auth: bool = False  # beyond loopback, anyone may use it
     hosts: tuple[str, ...] = ()  # further names that requests may call this server by
     proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed
-    workers: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))  # processes that judge
+    workers: int = field(default_factory=lambda: max(2, usable_cpus()))  # processes that judge
     device: str = "auto"
     keep_h: float = 24.0  # hours until a finished job is deleted
     keep_uploads: bool = False  # until then; else each is deleted when it is judged

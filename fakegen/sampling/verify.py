@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import choose_device, device_name
 from fakecore.errors import UserError
 from fakecore.files import read_json
@@ -131,7 +131,7 @@ def _compare(found: ImageSet, sample: list[ImageRecord], run: Run, device: str) 
                 different.append({"file_name": record.file_name, "reason": reason})
         return different
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar("verifying", len(sample), "images") as bar:
+    with ThreadPoolExecutor(usable_cpus()) as pool, progress_bar("verifying", len(sample), "images") as bar:
         for records, differences in zip(blocks.values(), pool.map(compare, blocks.items()), strict=True):
             bar.advance(len(records))
             yield from differences

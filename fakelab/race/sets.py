@@ -7,7 +7,6 @@ fewer fakes are used too, and a note says so. Every seed splits the fakes and th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fakecore.cpus import usable_cpus
 from fakecore.device import derive_seed, device_name
 from fakecore.errors import UserError
 from fakecore.files import read_json
@@ -252,7 +252,7 @@ def _sample_fakes(race_run: RaceRun, device: torch.device) -> list[dict]:
 
 def _sample(generator: Generator, seed: int, count: int) -> np.ndarray:
     ranges = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
-    workers = 1 if generator.device.type == "cuda" else os.cpu_count() or 1
+    workers = 1 if generator.device.type == "cuda" else usable_cpus()
     with ThreadPoolExecutor(workers) as pool:
         return np.concatenate(list(pool.map(lambda own: generator.batch(seed, own), ranges)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 from fakecore.progress import progress_bar
 from fakedetect.models.registry import trains_on_features
@@ -28,7 +28,7 @@ class Workers:
 
     def __init__(self, cells: Path, device: torch.device, jobs: int | None):
         self._cells, self._device = cells, device
-        self._at_once = (jobs or os.cpu_count() or 1) if device.type == "cpu" else 1
+        self._at_once = (jobs or usable_cpus()) if device.type == "cpu" else 1
         self._pool: ProcessPoolExecutor | None = None
         self._longest_s = 0.0  # of the jobs run in this process
 
