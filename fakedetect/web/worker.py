@@ -6,16 +6,15 @@ and the number of open files are limited, and the server stops a worker that tak
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
-import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
+from fakecore.childprocess import end_with_parent, own_output
 from fakecore.errors import UserError
 from fakecore.media.videostream import VideoError
 from fakedetect.web.choices import Choice, Panel
@@ -24,15 +23,14 @@ from fakedetect.web.tasks import HEAT, MARKED, Limits, Task
 
 _MOST_FILES = 256
 _MOST_FILE_BYTES = 2048 * MEBIBYTE  # of a marked video
-_PR_SET_PDEATHSIG = 1
 _NICE = 5  # below the server, which then has the next files ready when a batch is done
 
 
 def main() -> None:
     """Read the configuration, load the detectors, and serve until standard input ends."""
     os.nice(_NICE)
-    answers = _own_output()
-    _end_with_parent()
+    answers = own_output()
+    end_with_parent()
     given = json.loads(sys.argv[1])
     panel = Panel([Choice(**one) for one in given["choices"]], given["device"])
     try:
@@ -90,20 +88,6 @@ def _make(asked: dict[str, Any], panel: Panel, answers: TextIO) -> None:
 def _say(answers: TextIO, message: dict[str, Any]) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
-
-
-def _own_output() -> TextIO:
-    """Return standard output for answers alone; what libraries print goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
-
-
-def _end_with_parent() -> None:
-    """Let the system end this process when the server is killed (Linux); elsewhere, it ends with its standard input."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the server ends its workers itself
 
 
 def _limit(memory_mb: int) -> None:

@@ -1,0 +1,89 @@
+"""A process that judges for a worker of a job: `python -m fakedetect.engine.child '{...}'`, with a Request as JSON.
+
+It reads {"paths": [...]} as lines of JSON from standard input, and answers with {"row": {...}} for each file, and {"done": true}
+in the end. A file that kills its decoder ends this process, and not the worker that started it. To find such a file, the worker
+asks with "after": n: then one file is judged at a time, without the first n, and {"at": path, "archive": ...} comes before
+each row.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from fakecore.childprocess import end_with_parent, own_output
+from fakecore.errors import UserError
+from fakedetect.engine.request import Request
+from fakedetect.models.detector import Detector
+from fakedetect.scoring.files import score_files
+from fakedetect.scoring.inputs import Input, expand
+from fakedetect.scoring.session import load_detectors
+from fakedetect.scoring.video import VideoJudge
+
+
+def main() -> None:
+    """Load the detectors, and answer until standard input ends."""
+    answers = own_output()
+    end_with_parent()
+    request = Request.from_json(json.loads(sys.argv[1]))
+    try:
+        judge = _Judge(request)
+    except UserError as error:
+        _say(answers, {"refused": str(error)})
+        return
+    _say(answers, {"ready": True})
+    for line in sys.stdin:
+        asked = json.loads(line)
+        inputs = expand(Input(path) for path in asked["paths"])
+        if "after" in asked:
+            for one in islice(inputs, asked["after"], None):
+                _say(answers, {"at": one.path, "archive": one.archive})
+                for row in judge.rows(iter([one])):
+                    _say(answers, {"row": row})
+        else:
+            for row in judge.rows(inputs):
+                _say(answers, {"row": row})
+        _say(answers, {"done": True})
+
+
+class _Judge:
+    def __init__(self, request: Request):
+        place = Path(request.detector) if request.detector else None
+        self._detector, self._of_photos = load_detectors(
+            place, request.device, whole_frame=request.options.whole_frame
+        )
+        check_ids([self._detector, self._of_photos], request)
+        self._videos = VideoJudge(self._detector, request.options)
+        self._stability = request.stability
+
+    def rows(self, inputs: Iterator[Input]) -> Iterator[dict]:
+        judged = score_files(
+            inputs, self._detector, self._videos, stability=self._stability, of_photos=self._of_photos
+        )
+        for rows in judged:
+            yield from rows
+
+
+def check_ids(detectors: list[Detector | None], request: Request) -> None:
+    """Raise UserError unless these are the detectors of a request."""
+    found = {one.id for one in detectors if one}
+    if found != request.ids.keys():
+        raise UserError(
+            f"the detector {request.detector or 'of the package'} is another one than when the job was created",
+            got=", ".join(sorted(found)),
+            expected=", ".join(sorted(request.ids)),
+            remedy="Restore it, or write to another --out.",
+        )
+
+
+def _say(answers: TextIO, message: dict) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

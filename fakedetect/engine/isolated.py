@@ -1,0 +1,142 @@
+"""Judge files in a process of their own, so that a file that kills its decoder costs one row, and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from fakecore.cpus import VARIABLE
+from fakecore.errors import UserError
+from fakecore.media.videofiles import SUFFIXES
+from fakedetect.engine.request import Request
+from fakedetect.scoring.columns import COLUMNS
+
+_STARTS = 3  # times that the process may end before it is ready
+
+
+class _Died(Exception):
+    """The process ended before it had answered."""
+
+
+class IsolatedJudge:
+    """Judges files in a child process with `cpus` threads, which is started again when it dies. A context manager."""
+
+    def __init__(self, request: Request, cpus: int = 1):
+        self._request, self._cpus = request, cpus
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> IsolatedJudge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, paths: Sequence[str]) -> list[dict]:
+        """Return the rows of `paths`, files or archives, in order, as `score_files` yields them.
+
+        When the process dies, the files without a row are judged again, one at a time. The one at which it dies again gets the
+        status "unreadable". Raises UserError if the process does not start.
+        """
+        rows: list[dict] = []
+        try:
+            for message in self._answers({"paths": list(paths)}):
+                rows.append(message["row"])
+            return rows
+        except _Died:
+            finished = _finished(paths, rows)
+        rows = rows[: finished[1]]
+        for path in paths[finished[0] :]:
+            rows += self._carefully(path)
+        return rows
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def _carefully(self, path: str) -> list[dict]:
+        """Return the rows of one path, whose files are judged one at a time; those that end the process are passed over."""
+        rows: list[dict] = []
+        between = 0  # times that the process ended while it judged no file
+        while True:
+            at = None
+            try:
+                for message in self._answers({"paths": [path], "after": len(rows)}):
+                    at = message if "at" in message else None
+                    if at is None:
+                        rows.append(message["row"])
+                return rows
+            except _Died:
+                if at is not None:
+                    rows.append(self._failed(at["at"], at["archive"]))
+                elif between:  # an archive that ends whoever lists it
+                    return [*rows, self._failed(path, path)]
+                else:
+                    between += 1
+
+    def _failed(self, path: str, archive: str | None) -> dict:
+        video = path.lower().endswith(tuple(SUFFIXES))
+        kind = "archive" if path == archive else "video" if video else "image"
+        detector, name = next(iter(self._request.ids.items()))
+        why = "judging it ended the process twice: it needs too much memory, or the file is malicious"
+        row = {"path": path, "status": "unreadable", "kind": kind, "error": why, "detector": detector}
+        return dict.fromkeys(COLUMNS) | row | {"judged_by": name} | ({"archive": archive} if archive else {})
+
+    def _answers(self, asked: dict) -> Iterator[dict]:
+        """Yield the answers of the process to one request. Raises _Died."""
+        child = self._started()
+        assert child.stdin, "opened as a pipe"
+        try:
+            child.stdin.write(json.dumps(asked) + "\n")
+            child.stdin.flush()
+        except BrokenPipeError:
+            self.close()
+            raise _Died from None
+        while "done" not in (message := self._read(child)):
+            yield message
+
+    def _started(self) -> subprocess.Popen[str]:
+        """Return the process, ready to judge."""
+        for _ in range(_STARTS):
+            if self._child:
+                return self._child
+            words = [sys.executable, "-m", "fakedetect.engine.child", json.dumps(self._request.to_json())]
+            threads = str(self._cpus)
+            paths = os.pathsep.join(filter(None, sys.path))
+            environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: threads, "OMP_NUM_THREADS": threads}
+            pipe = subprocess.PIPE
+            self._child = subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)
+            try:
+                message = self._read(self._child)
+            except _Died:
+                continue
+            if "refused" in message:
+                self.close()
+                raise UserError(message["refused"])
+        raise UserError("a process that judges does not start", got=f"it ended {_STARTS} times", remedy="See its log.")
+
+    def _read(self, child: subprocess.Popen[str]) -> dict:
+        assert child.stdout, "opened as a pipe"
+        line = child.stdout.readline()
+        if not line.endswith("\n"):
+            self.close()
+            raise _Died
+        return json.loads(line)
+
+
+def _finished(paths: Sequence[str], rows: list[dict]) -> tuple[int, int]:
+    """Return how many of `paths` have all their rows in `rows`, and how many rows these are. An archive that is the last to have
+    rows may lack some.
+    """
+    place = kept = 0
+    for number, row in enumerate(rows):
+        while paths[place] not in (row["path"], row.get("archive")):
+            place, kept = place + 1, number
+        if row.get("archive") is None:
+            place, kept = place + 1, number + 1
+    return place, kept
