@@ -13,6 +13,22 @@ from typing import Any
 
 from fakecore.errors import UserError
 
+# Files that describe a folder of images; never themselves images to be judged or learned from.
+SIDECARS = {
+    "metadata.jsonl",
+    "metadata.csv",
+    "imageset.json",
+    "attributes.csv",
+    "selection.csv",
+    "Thumbs.db",
+    "desktop.ini",
+}
+
+
+def is_left_out(name: str) -> bool:
+    """Return whether lists of a folder pass over what has this name in it: hidden files and folders, and SIDECARS."""
+    return name.startswith(".") or name in SIDECARS
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

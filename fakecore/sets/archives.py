@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fakecore.errors import why_unreadable
+from fakecore.files import is_left_out
 from fakecore.media.pixels import starts_as_image
 from fakecore.media.videofiles import HEAD_BYTES, is_video
 from fakecore.messages import counted
-from fakecore.sets.folders import is_left_out
 
 MAX_MEMBERS = 200_000
 MAX_MEMBER_BYTES = 256 << 20  # of one member, which is held in memory

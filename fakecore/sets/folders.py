@@ -14,18 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name, why_unreadable
+from fakecore.files import is_left_out
 from fakecore.media.pixels import read_bytes
-
-# Files that describe a folder of images; never themselves images to be judged or learned from.
-SIDECARS = {
-    "metadata.jsonl",
-    "metadata.csv",
-    "imageset.json",
-    "attributes.csv",
-    "selection.csv",
-    "Thumbs.db",
-    "desktop.ini",
-}
 
 
 @dataclass(frozen=True)
@@ -103,11 +93,6 @@ def walk_files(folder: Path, problems: list[tuple[str, str]]) -> Iterator[Path]:
     """
     for path, _ in _scan(str(folder), problems, set()):
         yield Path(path)
-
-
-def is_left_out(name: str) -> bool:
-    """Return whether `walk_files` passes over what has this name in its folder."""
-    return name.startswith(".") or name in SIDECARS
 
 
 def _scan(

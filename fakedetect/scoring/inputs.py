@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fakecore.errors import UserError, why_unreadable
+from fakecore.files import is_left_out
 from fakecore.progress import say
 from fakecore.sets.archives import ArchiveError, is_archive, members
-from fakecore.sets.folders import is_left_out, walk_files
+from fakecore.sets.folders import walk_files
 
 STDIN = "-"
 _SCHEMES = ("http", "https", "ftp", "s3", "gs", "file")

@@ -1,0 +1,373 @@
+"""Files at paths and URLs alike: read, write, list and copy them, by fsspec and the package of each store.
+
+A transfer that fails for a reason that may pass is repeated, see fakecore/retrying.py. Credentials are those that each store's
+own library finds; no URL is printed with its secrets: messages show `urls.shown`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from fakecore import files
+from fakecore.errors import UserError, why_unreadable
+from fakecore.retrying import Backoff, Failed, Fault, Short, TooSlow, attempt, fault_of
+from fakecore.urls import SCHEMES, base_name, file_path, has_user, is_url, is_web, join, scheme_of, shown
+
+Result = TypeVar("Result")
+BACKOFF = Backoff()
+MAX_BYTES = 256 << 20  # of a file that is read into memory, as of one in an archive
+_CHUNK = 1 << 20
+_CONNECT_S, _SILENT_S = 15, 30  # seconds without an answer, and without a further byte
+_SLOW_S, _SLOW_RATE = 60, 1024  # a body slower than this rate, bytes a second, after this time is given up
+
+
+class StorageError(UserError):
+    """A file cannot be read, written or listed. `reason` says why in a few words, for a row; `status` is "unreadable" or
+    "too_large"; `passing` if it may succeed later; `is_missing` if there is no such file.
+    """
+
+    def __init__(
+        self, url: str, reason: str, *, status: str = "unreadable", passing: bool = False, is_missing: bool = False
+    ):
+        super().__init__(f"{shown(url)}: {reason}")
+        self.reason, self.status, self.passing, self.is_missing = reason, status, passing, is_missing
+
+
+class Listed(NamedTuple):
+    """A file in a folder: its URL or path, and its size in bytes, None if the store does not say it."""
+
+    url: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a store says of a file: its size in bytes, and a `stamp` that changes with its content; None if unknown."""
+
+    size: int | None
+    stamp: str | None
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Return (fsspec file system, path in it) of a URL, or of a path of this machine.
+
+    Raises UserError for an unknown scheme, for a package that is missing, and for a password in the URL of a bucket.
+    """
+    scheme = scheme_of(url) or "file"
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise UserError(
+            f"URLs of {scheme}:// are not read", expected=known, remedy="Download the file, and give its path."
+        )
+    package = SCHEMES[scheme]
+    if package and importlib.util.find_spec(package) is None:
+        what = f"{scheme}:// needs the package {package}, which is not installed"
+        raise UserError(what, remedy="Install it: pip install 'fakelab[cloud]'.")
+    if has_user(url) and not is_web(url):
+        what = "a URL of a store takes no password"
+        raise UserError(
+            what, got=shown(url), remedy="Its library finds credentials by itself, see docs/how-to/urls.md."
+        )
+    import fsspec
+
+    if scheme == "file":
+        return fsspec.filesystem("file"), str(file_path(url) if is_url(url) else Path(url))
+    url = f"{scheme}://{url.partition('://')[2]}"
+    try:
+        store = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme))
+    except Exception as error:  # of a missing project, an unreadable file of credentials
+        raise _error(url, error) from None
+    if scheme == "s3":
+        store.retries = 1  # repeated here, with waits that can be chosen
+    return store, url if is_web(url) else store._strip_protocol(url)
+
+
+def read_bytes(
+    url: str,
+    *,
+    most: int = MAX_BYTES,
+    size: int | None = None,
+    backoff: Backoff | None = None,
+    reserve: Callable[[int], object] | None = None,
+) -> bytes:
+    """Return the content of a file of at most `most` bytes; `size` if a list gave it. A body that is shorter than the server
+    said is an error, and is repeated. `reserve` is called with the number of bytes that are about to be held, before they are,
+    in one or more calls at each try, after a call with 0; it may wait, or raise.
+
+    Raises StorageError.
+    """
+    store, path = filesystem(url)
+    if _is_local(url):
+        return _read_local(Path(path), most)
+    take = reserve or _ignore
+
+    def read() -> bytes:
+        take(0)
+        if is_web(url):
+            return b"".join(_web_chunks(store, url, most, take))
+        known = store.info(path)["size"] if size is None else size
+        if known is not None:
+            _check_size(url, known, most)
+            take(known)
+        data = store.cat_file(path)
+        if known is not None and len(data) < known:
+            raise Short(len(data), known)
+        _check_size(url, len(data), most)
+        return data
+
+    return _tried(url, read, backoff)
+
+
+def write_bytes(url: str, data: bytes, *, backoff: Backoff | None = None) -> None:
+    """Write a whole file, which appears complete or not at all: on this machine by a temporary file and a rename; in a store by
+    one put, which S3, Google, Azure and Hugging Face (a commit) show when it is complete. Raises StorageError; UserError for
+    http(s), which is read only.
+    """
+    if _is_local(url):
+        files.write_bytes(Path(filesystem(url)[1]), data)
+        return
+    refuse_unwritable(url)
+    store, path = filesystem(url)
+    _tried(url, lambda: store.pipe_file(path, data), backoff)
+
+
+def refuse_unwritable(url: str) -> None:
+    """Raise UserError for a URL that cannot be written to: http and https."""
+    if is_web(url):
+        raise UserError(
+            "an http(s) URL cannot be written to", got=shown(url), expected="a path, or s3://, gs://, az://, hf://"
+        )
+
+
+def exists(url: str, *, backoff: Backoff | None = None) -> bool:
+    """Return whether there is a file or folder. Raises StorageError if the store does not say."""
+    store, path = filesystem(url)
+    try:
+        _tried(url, lambda: store.info(path), backoff)
+    except StorageError as error:
+        if error.is_missing:
+            return False
+        raise
+    return True
+
+
+def facts(url: str, *, backoff: Backoff | None = None) -> Facts:
+    """Return what a store says of a file, without its content. Raises StorageError."""
+    store, path = filesystem(url)
+    info = _tried(url, lambda: store.info(path), backoff)
+    names = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "Last-Modified", "LastModified", "last_modified")
+    stamps = [f"{name}={info[name]}" for name in (*names, "mtime", "created") if info.get(name)]
+    return Facts(info.get("size"), "; ".join(stamps) or None)
+
+
+def list_files(url: str, *, backoff: Backoff | None = None) -> Iterator[Listed]:
+    """Yield every file below a folder or prefix, sorted; of S3 a page of 1,000 names at a time, of others the names of one
+    folder. Hidden files and folders, and lists such as metadata.csv are left out.
+
+    Raises StorageError, after the first files too; UserError for http(s), which has no lists.
+    """
+    if is_web(url):
+        what = "a folder on a web server cannot be listed"
+        raise UserError(what, got=shown(url), expected="URLs of its files, or --files-from a list of them")
+    store, path = filesystem(url)
+    pages = _s3_pages(url, store, path, backoff) if scheme_of(url) == "s3" else _folders(url, store, path, backoff)
+    start = "" if _is_local(url) else f"{scheme_of(url)}://"
+    root = len(path.rstrip("/")) + 1
+    for name, size in pages:
+        parts = name[root:].split("/")
+        if parts[-1] and not any(map(files.is_left_out, parts)):
+            yield Listed(start + name.lstrip("/") if start else name, size)
+
+
+def is_folder(url: str, *, backoff: Backoff | None = None) -> bool:
+    """Return whether a URL names a folder, or a prefix with files below it. Raises StorageError, also if there is nothing."""
+    if is_web(url):
+        return False
+    store, path = filesystem(url)
+    return _tried(url, lambda: store.info(path), backoff)["type"] == "directory"
+
+
+def matches(url: str, *, backoff: Backoff | None = None) -> list[str]:
+    """Return the URLs of a pattern, sorted, all in memory: `*` within a folder, `**` across. Raises StorageError."""
+    store, path = filesystem(url)
+    found = _tried(url, lambda: store.glob(path), backoff)
+    return [f"{scheme_of(url)}://{name.lstrip('/')}" for name in sorted(found)]
+
+
+@contextmanager
+def local_copy(url: str, *, backoff: Backoff | None = None) -> Iterator[Path]:
+    """Yield a path at which the file can be read until the block ends: a copy in the folder of temporary files, with its own
+    name; a file of this machine itself. Raises StorageError.
+    """
+    if _is_local(url):
+        yield Path(filesystem(url)[1])
+        return
+    with tempfile.TemporaryDirectory(prefix="fakelab-") as folder:
+        target = Path(folder, base_name(url)[-100:] or "file")
+        download(url, target, backoff=backoff)
+        yield target
+
+
+def download(url: str, target: Path, *, backoff: Backoff | None = None) -> int:
+    """Copy a file to `target`, which is then complete, in pieces; return its size in bytes. Raises StorageError."""
+    store, path = filesystem(url)
+
+    def copy() -> int:
+        with files.atomic_path(target) as temporary:
+            if is_web(url):
+                with temporary.open("wb") as file:
+                    for chunk in _web_chunks(store, url, None, _ignore):
+                        file.write(chunk)
+                return temporary.stat().st_size
+            size = store.info(path)["size"]
+            store.get_file(path, str(temporary))
+            got = temporary.stat().st_size
+            if size is not None and got < size:
+                raise Short(got, size)
+            return got
+
+    try:
+        return _tried(url, copy, backoff)
+    except StorageError as error:
+        free = shutil.disk_usage(target.parent).free
+        raise StorageError(url, f"{error.reason}; the disk is full", passing=True) from None if free < _CHUNK else error
+
+
+def _web_chunks(store: Any, url: str, most: int | None, take: Callable[[int], object]) -> Iterator[bytes]:
+    """Yield the body of a GET in pieces. A body that is cut short raises; so does one over `most` bytes, before it is held."""
+    with store.open(url, "rb", block_size=0, size=1) as file:  # a stream, without a HEAD before
+        headers = file.r.headers
+        length = headers.get("Content-Length", "")
+        expected = int(length) if length.isdecimal() and not headers.get("Content-Encoding") else None
+        if expected is not None:
+            _check_size(url, expected, most)
+            take(expected)
+        got, began = 0, time.monotonic()
+        while chunk := file.read(_CHUNK):
+            got += len(chunk)
+            _check_size(url, got, most)
+            if expected is None:
+                take(len(chunk))
+            passed = time.monotonic() - began
+            if passed > _SLOW_S and got < _SLOW_RATE * passed:
+                raise TooSlow
+            yield chunk
+    if expected is not None and got < expected:
+        raise Short(got, expected)
+
+
+def _check_size(url: str, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise StorageError(url, f"over {most >> 20:,} MiB, the limit for a file at a URL", status="too_large")
+
+
+def _is_local(url: str) -> bool:
+    return scheme_of(url) in (None, "file")
+
+
+def _read_local(path: Path, most: int) -> bytes:
+    try:
+        _check_size(str(path), path.stat().st_size, most)
+        return path.read_bytes()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise StorageError(str(path), why_unreadable(error, path), is_missing=missing) from None
+
+
+def _s3_pages(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, int]]:
+    """Yield (bucket/key, size), sorted: the order in which S3 lists."""
+    bucket, _, prefix = path.partition("/")
+    asked: dict[str, str] = {"Bucket": bucket, "Prefix": f"{prefix.rstrip('/')}/" if prefix else ""}
+    while True:
+        page = _tried(url, lambda: store.call_s3("list_objects_v2", **asked), backoff)
+        for one in page.get("Contents", ()):
+            yield f"{bucket}/{one['Key']}", one["Size"]
+        if not page.get("IsTruncated"):
+            return
+        asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _folders(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, int | None]]:
+    for one in sorted(_tried(url, lambda: store.ls(path, detail=True), backoff), key=lambda one: one["name"]):
+        name = one["name"].rstrip("/")
+        if one["type"] != "directory":
+            yield name, one.get("size")
+        elif name != path.rstrip("/") and not files.is_left_out(name.rpartition("/")[2]):
+            yield from _folders(url, store, name, backoff)
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """Return the options of a file system, beside those of the user's configuration of fsspec."""
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        # No limit for the whole: a long video may take its time, a server that falls silent may not.
+        times = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
+        return {"client_kwargs": {"timeout": times}}
+    if scheme == "s3":
+        from fsspec.config import conf
+
+        own = {"retries": {"total_max_attempts": 1}, "connect_timeout": _CONNECT_S, "read_timeout": _SILENT_S}
+        return {"config_kwargs": own | conf.get("s3", {}).get("config_kwargs", {})}
+    return {}
+
+
+def _tried(url: str, action: Callable[[], Result], backoff: Backoff | None) -> Result:
+    place = shown(url).partition("://")
+    try:
+        return attempt(
+            action, f"{place[0]}://{place[2].partition('/')[0]}", backoff or BACKOFF, (StorageError, Stopped)
+        )
+    except Failed as failed:
+        raise _as_error(url, failed.fault, failed.tries) from None
+
+
+class Stopped(Exception):
+    """What a caller raises in `reserve` or `sleep` to end a transfer."""
+
+
+def _error(url: str, error: Exception) -> StorageError:
+    return _as_error(url, fault_of(error), 1)
+
+
+def _as_error(url: str, fault: Fault, tries: int) -> StorageError:
+    reason = f"{fault.reason}, {tries} times" if tries > 1 else fault.reason
+    return StorageError(url, reason, passing=fault.passing, is_missing=fault.is_missing)
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+__all__ = [
+    "BACKOFF",
+    "MAX_BYTES",
+    "Facts",
+    "Listed",
+    "Stopped",
+    "StorageError",
+    "base_name",
+    "download",
+    "exists",
+    "facts",
+    "filesystem",
+    "is_folder",
+    "is_url",
+    "is_web",
+    "join",
+    "list_files",
+    "local_copy",
+    "matches",
+    "read_bytes",
+    "refuse_unwritable",
+    "shown",
+    "write_bytes",
+]
