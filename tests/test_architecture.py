@@ -33,7 +33,7 @@ ORDER = {
         ("explain", "audits", "blends"),
         ("evaluation", "inspection"),
         ("training", "scoring", "published"),
-        ("export", "attributes", "adoption", "web"),
+        ("export", "attributes", "adoption", "web", "engine"),
         ("",),
         ("commands",),
     ),
@@ -181,7 +181,7 @@ def test_the_unpickling_rule_notices_a_load():
     assert unsafe_loads("torch.load(f)\ntorch.load(f, weights_only=x)\ntorch.load(f, weights_only=True)") == [1, 2]
 
 
-HEAVY = {"torch", "numpy", "cv2", "PIL", "matplotlib", "sklearn", "scipy", "pandas", "av", "rich"}
+HEAVY = {"torch", "numpy", "cv2", "PIL", "matplotlib", "sklearn", "scipy", "pandas", "av", "rich", "pyarrow", "duckdb"}
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,9 @@ HEAVY = {"torch", "numpy", "cv2", "PIL", "matplotlib", "sklearn", "scipy", "pand
         "import fakegen, fakedetect, fakelab",
         "from fakelab import app\ntry: app.main(['--help'])\nexcept SystemExit: pass",
         "from fakelab import app\ntry: app.main(['score', '--help'])\nexcept SystemExit: pass",
+        "from fakelab import app\ntry: app.main(['report', '--help'])\nexcept SystemExit: pass",
     ],
-    ids=["import", "--help", "score --help"],
+    ids=["import", "--help", "score --help", "report --help"],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code):
     check = f"\nimport sys\nfound = {HEAVY} & set(sys.modules)\nsys.exit(f'imported: {{found}}' if found else 0)"

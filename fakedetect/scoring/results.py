@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from sys import intern
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from fakecore.errors import UserError
 from fakecore.files import atomic_path
 from fakecore.media.pixels import ImageError, read_bytes
 from fakedetect.models.detector import Detector
-from fakedetect.scoring.columns import COLUMNS, CSV_COLUMNS, csv_row, read_provenance
-
-NUMBERS = ("p_fake", "threshold", "real_below", "p_fake_lowest", "p_fake_highest")
-_BOOLEANS = ("outside_domain", "stable")
-_READ: dict[str, Any] = {
-    **dict.fromkeys(NUMBERS, float),
-    **dict.fromkeys(_BOOLEANS, {"True": True, "False": False}.__getitem__),
-}
-_READ |= {"provenance": read_provenance, "faces": json.loads}
-
-
-_OLD_COLUMNS = tuple(
-    name for name in COLUMNS if name != "provenance"
-)  # of files that earlier versions wrote, as COLUMNS
+from fakedetect.scoring.columns import CSV_COLUMNS
+from fakedetect.scoring.records import (
+    HEADER,
+    csv_bytes,
+    csv_header,
+    csv_record,
+    foreign,
+    json_bytes,
+    json_record,
+    records,
+)
 
 
 class Known(NamedTuple):
@@ -70,7 +63,7 @@ class ResultsFile:
     def append(self, rows: list[dict]) -> None:
         """Append rows in one write."""
         with self._path.open("ab") as file:
-            file.write(_as_csv(rows, self._columns, header=file.tell() == 0) if self._csv else _as_lines(rows))
+            file.write(csv_bytes(rows, self._columns, header=file.tell() == 0) if self._csv else json_bytes(rows))
         for path in self._stale & {row["path"] for row in rows} if self._stale else ():
             self._stale.discard(path)
             self._replaced.add(self.existing.pop(path).start)
@@ -84,7 +77,7 @@ class ResultsFile:
         if not self._replaced:
             return
         with atomic_path(self._path) as temporary, self._path.open("rb") as before, temporary.open("wb") as after:
-            for start, record in _records(before, quoted=self._csv):
+            for start, record in records(before, quoted=self._csv):
                 if start not in self._replaced:
                     after.write(record)
         self._replaced = set()
@@ -95,21 +88,25 @@ class ResultsFile:
         """
         size, end = self._path.stat().st_size, 0
         with self._path.open("rb") as file:
-            for start, record in _records(file, quoted=self._csv):
+            for start, record in records(file, quoted=self._csv):
                 end = start + len(record)
                 if not (self._csv and start == 0):
-                    self._know(self._typed(record) if self._csv else self._checked(record), start)
+                    self._know(
+                        csv_record(record, self._columns, self._path) if self._csv else json_record(record, self._path),
+                        start,
+                    )
                 else:
-                    self._columns = tuple(_fields(record))
-                    if self._columns not in (CSV_COLUMNS, COLUMNS, _OLD_COLUMNS):
-                        raise self._foreign(",".join(self._columns))
+                    self._columns = csv_header(record, self._path)
             if size and not end:
                 file.seek(0)
-                head = file.read(max(len(_HEADER), 40))
-                if not (_HEADER.startswith(head) if self._csv else head.startswith(b'{"path": ')):
-                    raise self._foreign(repr(head[:40]))
+                head = file.read(max(len(HEADER), 40))
+                if not (HEADER.startswith(head) if self._csv else head.startswith(b'{"path": ')):
+                    raise foreign(self._path, repr(head[:40]))
         if end < size:
             os.truncate(self._path, end)
+
+    def _row(self, record: bytes) -> dict:
+        return csv_record(record, self._columns, self._path) if self._csv else json_record(record, self._path)
 
     def _know(self, row: dict, start: int) -> None:
         if row["detector"] not in self._ids:
@@ -134,37 +131,6 @@ class ResultsFile:
             start,
         )
 
-    def _typed(self, record: bytes) -> dict:
-        """Return a row of a .csv file with None and numbers restored."""
-        fields = _fields(record)
-        if len(fields) != len(self._columns):
-            raise self._foreign("rows with other columns")
-        try:
-            return {
-                name: _READ.get(name, str)(value) if value else None
-                for name, value in zip(self._columns, fields, strict=True)
-            }
-        except (KeyError, ValueError):
-            raise self._foreign("an invalid value") from None
-
-    def _checked(self, record: bytes) -> dict:
-        text = record.decode(errors="surrogateescape").strip()
-        try:
-            row = json.loads(text)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or not row.keys() >= set(_OLD_COLUMNS):
-            raise self._foreign(repr(text[:40]))
-        evidence = row.get("provenance")
-        is_evidence = evidence is None or (isinstance(evidence, dict) and isinstance(evidence.get("points_to"), str))
-        if not all(isinstance(row[name], str) for name in ("path", "status", "kind")) or not is_evidence:
-            raise self._foreign(repr(text[:40]))
-        return row
-
-    def _foreign(self, got: str) -> UserError:
-        what = f"{self._path} is not a results file, or was written by another version"
-        return UserError(what, got=got[:80], remedy="Choose another --out.")
-
 
 def digest_of(path: str) -> bytes | None:
     """Return the SHA-256 of a file as it would be scored now; None if it cannot be read."""
@@ -186,40 +152,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _records(file: BinaryIO, *, quoted: bool) -> Iterator[tuple[int, bytes]]:
-    """Yield (start, bytes) of each complete record: a line or, if `quoted`, lines up to one that ends outside of quotes."""
-    start, lines, inside = 0, list[bytes](), False
-    for line in file:
-        lines.append(line)
-        inside ^= quoted and bool(line.count(b'"') % 2)
-        if line.endswith(b"\n") and not inside:
-            record = b"".join(lines)
-            yield start, record
-            start, lines = start + len(record), []
-
-
-def _fields(record: bytes) -> list[str]:
-    return next(csv.reader(io.StringIO(record.decode(errors="surrogateescape"), newline="")), [])
-
-
 def _as_bytes(digest: object) -> bytes | None:
     with suppress(ValueError, TypeError):
         return bytes.fromhex(digest)  # type: ignore[arg-type]
     return None
-
-
-def _as_lines(rows: Iterable[dict]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def _as_csv(rows: Iterable[dict], columns: tuple[str, ...] = CSV_COLUMNS, *, header: bool) -> bytes:
-    text = io.StringIO()
-    # Text is quoted: a file name may contain a comma, a newline or a carriage return.
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    if header:
-        writer.writeheader()
-    writer.writerows(map(csv_row, rows))
-    return text.getvalue().encode(errors="surrogateescape")
-
-
-_HEADER = _as_csv([], header=True)
