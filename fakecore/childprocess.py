@@ -1,4 +1,4 @@
-"""What a process of ours does first that another one starts, to work for it: it answers on standard output, and ends with it."""
+"""What a process does first that another one of ours starts: it answers on standard output, and ends with its parent."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ ORDER = {
         ("explain", "audits", "blends"),
         ("evaluation", "inspection"),
         ("training", "scoring", "published"),
+        ("engine",),
         ("export", "attributes", "adoption", "web", "engine"),
         ("",),
         ("commands",),

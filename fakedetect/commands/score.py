@@ -14,6 +14,7 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
+from fakedetect.commands.scoreengine import EngineOptions, refuse_elsewhere, score_as_job
 from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
 from fakedetect.commands.scoreserver import refuse_local, score_on
 
@@ -106,6 +107,30 @@ def score(
             metavar="URL", help="Let this server judge, see serve. Its token: environment variable FAKELAB_TOKEN."
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="ray: judge in many processes, or on many machines; --out is a folder of Parquet files, or its URL."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Engine: the Ray cluster, as HOST:PORT, or auto for that of this machine. Default: start one here."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Engine: number of workers. Default: as many as there are processors.")
+    ] = None,
+    worker_cpus: Annotated[int, typer.Option(help="Engine: processors of each worker.")] = 1,
+    worker_gpus: Annotated[float, typer.Option(help="Engine: GPUs of each worker; 0.5 lets two share one.")] = 0,
+    part_files: Annotated[int, typer.Option(help="Engine: number of files whose rows are written together.")] = 256,
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Engine: when all are judged, list the paths again after this time, for ever."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -143,6 +168,25 @@ def score(
         raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
     sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
+    if engine:
+        refuse_elsewhere(
+            {
+                **{"--annotate": annotate, "--copy-to": copy_to, "--only": only or None, "--min-p": min_p or None},
+                **{"--sort": sort, "--server": server},
+            },
+            engine,
+        )
+        return score_as_job(
+            listed,
+            str(detector) if detector else None,
+            str(out) if out else None,
+            video=options,
+            stability=bool(stability),
+            device=device,
+            options=EngineOptions(engine, address, workers, worker_cpus, worker_gpus, part_files, follow),
+            as_json=as_json,
+        )
+    refuse_elsewhere({"--address": address, "--workers": workers, "--follow": follow}, None)
     if server:
         local = {"--out": out, "--annotate": annotate, "--fps": fps, "--frames": count, "--start": start or None}
         local |= {"--min-face": min_face != _MIN_FACE, "--device": device != "auto"}

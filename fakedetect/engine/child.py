@@ -1,9 +1,9 @@
 """A process that judges for a worker of a job: `python -m fakedetect.engine.child '{...}'`, with a Request as JSON.
 
-It reads {"paths": [...]} as lines of JSON from standard input, and answers with {"row": {...}} for each file, and {"done": true}
-in the end. A file that kills its decoder ends this process, and not the worker that started it. To find such a file, the worker
-asks with "after": n: then one file is judged at a time, without the first n, and {"at": path, "archive": ...} comes before
-each row.
+It reads {"paths": [...]} as lines of JSON from standard input, and answers with {"row": {...}} for each file, and with
+{"done": true} in the end. A file that kills its decoder ends this process, and not the worker that started it. To find such a
+file, the worker asks with "after": n. Then one file is judged at a time, without the first n, and {"at": path, "archive": ...}
+comes before each row.
 """
 
 from __future__ import annotations
@@ -53,17 +53,13 @@ def main() -> None:
 class _Judge:
     def __init__(self, request: Request):
         place = Path(request.detector) if request.detector else None
-        self._detector, self._of_photos = load_detectors(
-            place, request.device, whole_frame=request.options.whole_frame
-        )
+        self._detector, self._of_photos = load_detectors(place, request.device, whole_frame=request.options.whole_frame)
         check_ids([self._detector, self._of_photos], request)
         self._videos = VideoJudge(self._detector, request.options)
         self._stability = request.stability
 
     def rows(self, inputs: Iterator[Input]) -> Iterator[dict]:
-        judged = score_files(
-            inputs, self._detector, self._videos, stability=self._stability, of_photos=self._of_photos
-        )
+        judged = score_files(inputs, self._detector, self._videos, stability=self._stability, of_photos=self._of_photos)
         for rows in judged:
             yield from rows
 

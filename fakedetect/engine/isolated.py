@@ -22,10 +22,12 @@ class _Died(Exception):
 
 
 class IsolatedJudge:
-    """Judges files in a child process with `cpus` threads, which is started again when it dies. A context manager."""
+    """Judges files in a child process with `cpus` threads, which is started again when it dies; relative paths are in
+    `folder`. A context manager.
+    """
 
-    def __init__(self, request: Request, cpus: int = 1):
-        self._request, self._cpus = request, cpus
+    def __init__(self, request: Request, cpus: int = 1, folder: str | None = None):
+        self._request, self._cpus, self._folder = request, cpus, folder
         self._child: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> IsolatedJudge:
@@ -110,7 +112,10 @@ class IsolatedJudge:
             paths = os.pathsep.join(filter(None, sys.path))
             environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: threads, "OMP_NUM_THREADS": threads}
             pipe = subprocess.PIPE
-            self._child = subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)
+            folder = self._folder if self._folder and os.path.isdir(self._folder) else None  # noqa: PTH112
+            self._child = subprocess.Popen(
+                words, text=True, env=environment, cwd=folder, stdin=pipe, stdout=pipe, encoding="utf-8"
+            )
             try:
                 message = self._read(self._child)
             except _Died:
@@ -130,8 +135,8 @@ class IsolatedJudge:
 
 
 def _finished(paths: Sequence[str], rows: list[dict]) -> tuple[int, int]:
-    """Return how many of `paths` have all their rows in `rows`, and how many rows these are. An archive that is the last to have
-    rows may lack some.
+    """Return how many of `paths` have all their rows in `rows`, and how many rows these are. An archive that is the last to
+    have rows may lack some.
     """
     place = kept = 0
     for number, row in enumerate(rows):

@@ -1,11 +1,11 @@
 """The folder of a job: which files it judges, in parts, and the rows of the finished ones.
 
-    job.json                      the request, and how many files and parts there are; written last, when the job is created
-    listing.parquet               the paths of the files: a row group for each part
-    parts/part-00000000.parquet   the rows of a part; it appears complete or not at all
+    job.json                       the request, and how many files and parts there are; written last, when the job is created
+    listings/0000.parquet          the paths of the files, a row group for each part; 0001 if files were added later, and so on
+    parts/part-00000000.parquet    the rows of a part; it appears complete or not at all
 
-A part that is judged twice, because a worker died between writing and reporting it, is written twice under the same name. So each
-file has its rows once, whatever dies when.
+A part that is judged twice, because a worker died between writing and reporting it, is written twice under the same name. So
+each file has its rows once, whatever dies when.
 """
 
 from __future__ import annotations
@@ -14,17 +14,169 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import batched
-from typing import Any
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, Any
 
 from fakecore import storage
 from fakecore.errors import UserError
+from fakecore.urls import join, shown
 from fakedetect.engine.request import Request
 from fakedetect.engine.rows import need_pyarrow, write_part
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 VERSION = 1
 PART_FILES = 256
-_PART = re.compile(r"part-(\d{8})\.parquet")
+_FACTS, _LISTINGS, _PARTS = "job.json", "listings", "parts"
+_MOST_LISTING = 4 << 30  # bytes: a hundred million paths
+_PART_NAME = re.compile(r"part-(\d{8})\.parquet")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in the folder or at the URL `place`. `asked` are the paths that it was created with, `folder` the working folder
+    that relative ones are in; `listings` has the number of files in each part, for each listing.
+    """
+
+    place: str
+    request: Request
+    asked: tuple[str, ...]
+    folder: str
+    listings: tuple[tuple[int, ...], ...]
+    _opened: dict[int, pq.ParquetFile] = field(default_factory=dict, compare=False, repr=False)
+
+    @staticmethod
+    def exists(place: str) -> bool:
+        """Return whether there is a job at `place`. Raises UserError if the store does not say."""
+        return storage.exists(join(place, _FACTS))
+
+    @staticmethod
+    def create(
+        place: str, request: Request, asked: Sequence[str], files: Iterable[str], part_files: int = PART_FILES
+    ) -> Job:
+        """Write the listing of `files`, `part_files` in each part, and then the facts of the job; return it.
+
+        Raises UserError if it cannot be written, and without pyarrow.
+        """
+        counts = _write_listing(place, 0, files, part_files)
+        job = Job(place, request, tuple(map(shown, asked)), os.getcwd(), (counts,))  # noqa: PTH109  text, for JSON
+        job._write_facts()
+        return job
+
+    @staticmethod
+    def open(place: str) -> Job:
+        """Return the job at `place`. Raises UserError if there is none, or one of a newer version."""
+        where = join(place, _FACTS)
+        try:
+            facts = json.loads(storage.read_bytes(where))
+            if facts["version"] > VERSION:
+                raise UserError(
+                    f"{shown(where)} is of a newer fakelab", got=facts["fakelab"], remedy="Upgrade fakelab."
+                )
+            listings = tuple(tuple(counts) for counts in facts["listings"])
+            return Job(place, Request.from_json(facts["request"]), tuple(facts["asked"]), facts["folder"], listings)
+        except (ValueError, KeyError, TypeError):
+            remedy = "Delete the folder, and create the job again."
+            raise UserError(f"{shown(where)} is damaged, or is not a job of score", remedy=remedy) from None
+
+    def extended(self, files: Iterable[str], part_files: int = PART_FILES) -> Job:
+        """Add those of `files` that are in no listing yet, as further parts; return the job with them, or itself."""
+        known = {path for number in range(self.parts) for path in self.files_of(number)}
+        counts = _write_listing(self.place, len(self.listings), (one for one in files if one not in known), part_files)
+        if not counts:
+            return self
+        job = Job(self.place, self.request, self.asked, self.folder, (*self.listings, counts))
+        job._write_facts()
+        return job
+
+    @property
+    def parts(self) -> int:
+        return sum(map(len, self.listings))
+
+    @property
+    def files(self) -> int:
+        return sum(map(sum, self.listings))
+
+    def count_of(self, part: int) -> int:
+        """Return the number of files in a part."""
+        listing, place = self._place_of(part)
+        return self.listings[listing][place]
+
+    def files_of(self, part: int) -> list[str]:
+        """Return the paths of the files of a part. Raises UserError if the listing cannot be read."""
+        listing, place = self._place_of(part)
+        column = self._listing(listing).read_row_group(place, columns=["path"]).column("path")
+        return [os.fsdecode(path) for path in column.to_pylist()]
+
+    def commit(self, part: int, rows: list[dict]) -> None:
+        """Write the rows of a part. Raises UserError if they cannot be written."""
+        content = io.BytesIO()
+        write_part(content, rows, detectors=self.request.ids)
+        storage.write_bytes(join(self.place, _PARTS, f"part-{part:08}.parquet"), content.getvalue())
+
+    def finished(self) -> set[int]:
+        """Return the numbers of the parts whose rows are written."""
+        try:
+            names = [one.url.rpartition("/")[2] for one in storage.list_files(join(self.place, _PARTS))]
+        except storage.StorageError as error:
+            if error.is_missing:
+                return set()
+            raise
+        return {int(found[1]) for name in names if (found := _PART_NAME.fullmatch(name))}
+
+    def rows_of(self, part: int, columns: list[str]) -> Iterator[dict[str, Any]]:
+        """Yield some columns of the rows of a finished part."""
+        import pyarrow.parquet as pq
+
+        content = storage.read_bytes(join(self.place, _PARTS, f"part-{part:08}.parquet"))
+        yield from pq.read_table(io.BytesIO(content), columns=columns).to_pylist()
+
+    def _place_of(self, part: int) -> tuple[int, int]:
+        """Return (the listing that a part is in, its place there)."""
+        ends = list(accumulate(map(len, self.listings)))
+        listing = bisect_right(ends, part)
+        return listing, part - (ends[listing - 1] if listing else 0)
+
+    def _listing(self, number: int) -> pq.ParquetFile:
+        if number not in self._opened:
+            import pyarrow.parquet as pq
+
+            content = storage.read_bytes(join(self.place, _LISTINGS, f"{number:04}.parquet"), most=_MOST_LISTING)
+            self._opened[number] = pq.ParquetFile(io.BytesIO(content))
+        return self._opened[number]
+
+    def _write_facts(self) -> None:
+        facts = {
+            "version": VERSION,
+            "fakelab": version("fakelab"),
+            "asked": self.asked,
+            "folder": self.folder,
+            "request": self.request.to_json(),
+            "files": self.files,
+            "parts": self.parts,
+            "listings": self.listings,
+        }
+        storage.write_bytes(join(self.place, _FACTS), (json.dumps(facts) + "\n").encode())
+
+
+def _write_listing(place: str, number: int, files: Iterable[str], part_files: int) -> tuple[int, ...]:
+    """Write a listing, and return the number of files in each of its parts; write nothing if there are none."""
+    need_pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Bytes: the name of a file need not be valid Unicode.
+    schema = pa.schema([pa.field("path", pa.binary(), nullable=False)])
+    content, counts, rest = io.BytesIO(), list[int](), iter(files)
+    with pq.ParquetWriter(content, schema, compression="zstd", use_dictionary=False) as writer:
+        while part := [os.fsencode(path) for path in islice(rest, part_files)]:
+            writer.write_table(pa.table({"path": pa.array(part, pa.binary())}, schema))
+            counts.append(len(part))
+    if counts:
+        storage.write_bytes(join(place, _LISTINGS, f"{number:04}.parquet"), content.getvalue())
+    return tuple(counts)
