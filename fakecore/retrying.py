@@ -175,12 +175,9 @@ _REFUSALS = {  # names of exceptions, of libraries that need not be installed ->
     "ContentEncodingError": "the compressed body is damaged",
 }
 _NO_ANSWER = ("EndpointConnectionError", "ClientConnectorError", "ConnectTimeoutError", "ConnectionTimeoutError")
-_CUT = ("ClientPayloadError", "ServerDisconnectedError", "ConnectionClosedError", "HTTPClientError", "IncompleteRead")
-_CUT += (
-    "IncompleteReadError",
-    "ResponseStreamingError",
-    "ResponseParserError",
-    "ClientConnectionError",
+_CUT = (
+    *("ClientPayloadError", "ServerDisconnectedError", "ConnectionClosedError", "HTTPClientError", "IncompleteRead"),
+    *("IncompleteReadError", "ResponseStreamingError", "ResponseParserError", "ClientConnectionError"),
     "ServiceRequestError",
 )
 
@@ -197,8 +194,7 @@ def _of_kind(error: BaseException) -> Fault | None:
         if name in _REFUSALS:
             return Fault(_REFUSALS[name])
     if "ClientConnectorDNSError" in names or isinstance(error, socket.gaierror):
-        again = "the name of the server cannot be resolved"
-        return Fault(again, passing=True, unreachable=True)
+        return Fault("the name of the server cannot be resolved", passing=True, unreachable=True)
     if isinstance(error, FileNotFoundError):
         return Fault("there is no such file", is_missing=True)
     if isinstance(error, PermissionError):
