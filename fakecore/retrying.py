@@ -102,10 +102,9 @@ class Failed(Exception):
 def fault_of(error: BaseException) -> Fault:
     """Return what an exception of a store's library means."""
     chain = list(_chain(error))
-    for one in chain:
-        if (status := _status(one)) is not None and status >= 400:
+    for one in chain:  # the outermost counts: the cause of a cut connection may bear the status of a bad message
+        if (status := _status(one)) is not None and 400 <= status < 600:
             return _of_status(status, one)
-    for one in chain:
         if found := _of_kind(one):
             return found
     last = chain[0]

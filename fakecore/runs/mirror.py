@@ -63,10 +63,9 @@ def mirror_folder(url: str) -> Path:
         if not same:
             todo.append((one.url, target))
     if todo:
-        total = sum(one.size or 0 for one in found)
-        say(
-            f"copying {len(todo):,} of {len(found):,} files, {total / 1e6:,.0f} MB in all, from {storage.shown(url)} to {folder}"
-        )
+        megabytes = sum(one.size or 0 for one in found) / 1e6
+        count = f"{len(todo):,} of {len(found):,} files ({megabytes:,.0f} MB in all)"
+        say(f"copying {count} from {storage.shown(url)} to {folder}")
     with progress_bar("copying", len(todo), "files") as bar:
         for source, target in todo:
             storage.download(source, target)
