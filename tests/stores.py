@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest import mock
+from urllib.parse import unquote
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "s3cr3t-key", "AWS_DEFAULT_REGION": "us-east-1"}
 BUCKET = "photos"
@@ -31,8 +32,8 @@ def s3_store() -> Iterator:
 
             store, _ = filesystem(f"s3://{BUCKET}/")
             store.mkdir(BUCKET)
-            store.server = server
             yield store
+            store.rm(BUCKET, recursive=True)  # all servers of a process share what moto holds
             store.clear_instance_cache()  # a later server has another address
     finally:
         server.stop()
@@ -45,6 +46,7 @@ class Web:
         self.files: dict[str, bytes] = {}
         self.requests: Counter[str] = Counter()
         self.signed: set[str] = set()  # queries and credentials that it received
+        self.is_gone = False  # it hangs up on everyone
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,7 +56,11 @@ class Web:
                 self.do_GET()
 
             def do_GET(self) -> None:
+                if web.is_gone:
+                    self.close_connection = True
+                    return
                 path, _, query = self.path.partition("?")
+                path = unquote(path)
                 web.requests[path] += 1
                 web.signed |= {query, self.headers.get("Authorization", "")} - {""}
                 misbehave = getattr(self, f"_{path[1:].partition('.')[0].replace('-', '_')}", None)
