@@ -102,10 +102,9 @@ class Failed(Exception):
 def fault_of(error: BaseException) -> Fault:
     """Return what an exception of a store's library means."""
     chain = list(_chain(error))
-    for one in chain:
-        if (status := _status(one)) is not None and status >= 400:
+    for one in chain:  # the outermost counts: the cause of a cut connection may bear the status of a bad message
+        if (status := _status(one)) is not None and 400 <= status < 600:
             return _of_status(status, one)
-    for one in chain:
         if found := _of_kind(one):
             return found
     last = chain[0]
@@ -175,12 +174,9 @@ _REFUSALS = {  # names of exceptions, of libraries that need not be installed ->
     "ContentEncodingError": "the compressed body is damaged",
 }
 _NO_ANSWER = ("EndpointConnectionError", "ClientConnectorError", "ConnectTimeoutError", "ConnectionTimeoutError")
-_CUT = ("ClientPayloadError", "ServerDisconnectedError", "ConnectionClosedError", "HTTPClientError", "IncompleteRead")
-_CUT += (
-    "IncompleteReadError",
-    "ResponseStreamingError",
-    "ResponseParserError",
-    "ClientConnectionError",
+_CUT = (
+    *("ClientPayloadError", "ServerDisconnectedError", "ConnectionClosedError", "HTTPClientError", "IncompleteRead"),
+    *("IncompleteReadError", "ResponseStreamingError", "ResponseParserError", "ClientConnectionError"),
     "ServiceRequestError",
 )
 
@@ -197,8 +193,7 @@ def _of_kind(error: BaseException) -> Fault | None:
         if name in _REFUSALS:
             return Fault(_REFUSALS[name])
     if "ClientConnectorDNSError" in names or isinstance(error, socket.gaierror):
-        again = "the name of the server cannot be resolved"
-        return Fault(again, passing=True, unreachable=True)
+        return Fault("the name of the server cannot be resolved", passing=True, unreachable=True)
     if isinstance(error, FileNotFoundError):
         return Fault("there is no such file", is_missing=True)
     if isinstance(error, PermissionError):

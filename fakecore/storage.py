@@ -42,10 +42,11 @@ class StorageError(UserError):
 
 
 class Listed(NamedTuple):
-    """A file in a folder: its URL or path, and its size in bytes, None if the store does not say it."""
+    """A file in a folder: its URL or path, its size in bytes, and a stamp as in Facts; None if the store does not say it."""
 
     url: str
     size: int | None
+    stamp: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,14 +164,12 @@ def facts(url: str, *, backoff: Backoff | None = None) -> Facts:
     """Return what a store says of a file, without its content. Raises StorageError."""
     store, path = filesystem(url)
     info = _tried(url, lambda: store.info(path), backoff)
-    names = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "Last-Modified", "LastModified", "last_modified")
-    stamps = [f"{name}={info[name]}" for name in (*names, "mtime", "created") if info.get(name)]
-    return Facts(info.get("size"), "; ".join(stamps) or None)
+    return Facts(info.get("size"), _stamp(info))
 
 
-def list_files(url: str, *, backoff: Backoff | None = None) -> Iterator[Listed]:
-    """Yield every file below a folder or prefix, sorted; of S3 a page of 1,000 names at a time, of others the names of one
-    folder. Hidden files and folders, and lists such as metadata.csv are left out.
+def list_files(url: str, *, every: bool = False, backoff: Backoff | None = None) -> Iterator[Listed]:
+    """Yield the files below a folder or prefix, sorted; of S3 a page of 1,000 names at a time, of others the names of one
+    folder. Hidden files and folders, and lists such as metadata.csv are left out, unless `every` file is asked for.
 
     Raises StorageError, after the first files too; UserError for http(s), which has no lists.
     """
@@ -181,10 +180,11 @@ def list_files(url: str, *, backoff: Backoff | None = None) -> Iterator[Listed]:
     pages = _s3_pages(url, store, path, backoff) if scheme_of(url) == "s3" else _folders(url, store, path, backoff)
     start = "" if _is_local(url) else f"{scheme_of(url)}://"
     root = len(path.rstrip("/")) + 1
-    for name, size in pages:
+    for name, info in pages:
         parts = name[root:].split("/")
-        if parts[-1] and not any(map(files.is_left_out, parts)):
-            yield Listed(start + name.lstrip("/") if start else name, size)
+        if parts[-1] and (every or not any(map(files.is_left_out, parts))):
+            size = info.get("size", info.get("Size"))
+            yield Listed(start + name.lstrip("/") if start else name, size, _stamp(info))
 
 
 def is_folder(url: str, *, backoff: Backoff | None = None) -> bool:
@@ -282,26 +282,32 @@ def _read_local(path: Path, most: int) -> bytes:
         raise StorageError(str(path), why_unreadable(error, path), is_missing=missing) from None
 
 
-def _s3_pages(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, int]]:
-    """Yield (bucket/key, size), sorted: the order in which S3 lists."""
+def _s3_pages(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, dict]]:
+    """Yield (bucket/key, what S3 says of it), sorted: the order in which S3 lists."""
     bucket, _, prefix = path.partition("/")
     asked: dict[str, str] = {"Bucket": bucket, "Prefix": f"{prefix.rstrip('/')}/" if prefix else ""}
     while True:
         page = _tried(url, lambda: store.call_s3("list_objects_v2", **asked), backoff)
         for one in page.get("Contents", ()):
-            yield f"{bucket}/{one['Key']}", one["Size"]
+            yield f"{bucket}/{one['Key']}", one
         if not page.get("IsTruncated"):
             return
         asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def _folders(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, int | None]]:
+def _folders(url: str, store: Any, path: str, backoff: Backoff | None) -> Iterator[tuple[str, dict]]:
     for one in sorted(_tried(url, lambda: store.ls(path, detail=True), backoff), key=lambda one: one["name"]):
         name = one["name"].rstrip("/")
         if one["type"] != "directory":
-            yield name, one.get("size")
-        elif name != path.rstrip("/") and not files.is_left_out(name.rpartition("/")[2]):
+            yield name, one
+        elif name != path.rstrip("/"):
             yield from _folders(url, store, name, backoff)
+
+
+def _stamp(info: dict) -> str | None:
+    """Return what changes with the content of a file, in what a store says of it."""
+    names = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "Last-Modified", "LastModified", "last_modified")
+    return "; ".join(f"{name}={info[name]}" for name in (*names, "mtime", "created") if info.get(name)) or None
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -125,6 +125,8 @@ def read_bytes(path: Path) -> bytes:
 
 def image_bytes(data: bytes, name: str) -> bytes:
     """Return the content of a file called `name`, if it is not a video. Raises ImageError as `read_bytes` does."""
+    if not data and named_video(Path(name)):
+        raise ImageError("unreadable", "the file is empty", kind="video")
     _refuse_video(data[:HEAD_BYTES], Path(name))
     return data
 

@@ -65,9 +65,14 @@ class Member:
     status: str = "unreadable"
 
 
+def named_archive(name: str) -> bool:
+    """Return whether the name is that of an archive, for files that are not here."""
+    return name.lower().endswith(_ZIP + _TAR)
+
+
 def is_archive(path: str) -> bool:
     """Return whether a file is read as an archive: by its name, unless it is a photo or video of that name."""
-    if not path.lower().endswith(_ZIP + _TAR):
+    if not named_archive(path):
         return False
     try:
         file = Path(path)

@@ -35,20 +35,24 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Photos, videos, folders, zip and tar archives, quoted patterns; - reads paths from standard input.",
+            help="Photos, videos, folders, zip and tar archives, quoted patterns, and URLs of these: s3, gs, az, hf, http, "
+            "https; - reads paths from standard input.",
         ),
     ] = None,
     detector: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Detector folder, .onnx file, or faces or photos, which come with fakelab. Default: the newest in runs/, else "
-            "faces for faces and photos for whole photos."
+            metavar="PATH",
+            help="Detector folder, .onnx file, a URL of either, or faces or photos, which come with fakelab. Default: the "
+            "newest in runs/, else faces for faces and photos for whole photos.",
         ),
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Write results to this .csv or .jsonl file; an existing file is resumed. With .html: write a report."
+            metavar="PATH",
+            help="Write results to this .csv or .jsonl file; an existing file is resumed. With .html: write a report, also to "
+            "a URL.",
         ),
     ] = None,
     annotate: Annotated[
@@ -81,7 +85,8 @@ def score(
         ),
     ] = None,
     files_from: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also score the paths that this file lists; - is standard input.")
+        str | None,
+        typer.Option(metavar="FILE", help="Also score the paths and URLs that this file lists; - is standard input."),
     ] = None,
     null: Annotated[
         bool, typer.Option("--null", help="The list separates paths by zero bytes, as find -print0 does.")
@@ -146,10 +151,13 @@ def score(
       fakelab score photos/ --out results.csv
       fakelab score video.mp4 --annotate marked.mp4 --out report.html
       fakelab score 'inbox/**/*.jpg' --only fake --copy-to sorted/
+      fakelab score s3://bucket/photos/ --out results.csv
       find . -name '*.heic' -print0 | fakelab score --files-from - --null
     """
     from fakedetect.faces.options import VideoOptions
+    from fakedetect.models.remote import local_detector
     from fakedetect.scoring.inputs import read_list
+    from fakedetect.scoring.places import is_page, place_of, refuse_url
     from fakedetect.scoring.sorting import Sorter
 
     face_options: dict[str, Any] = {
@@ -167,6 +175,8 @@ def score(
     if not listed:
         raise UserError("no PATH is given", expected="files, folders or patterns, or --files-from FILE")
     shown = Shown(frozenset(only or VERDICTS), min_p, sort, everything=not only and min_p <= 0)
+    for name, path in (("--copy-to", copy_to), ("--annotate", annotate)):
+        refuse_url(path, name)
     sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
     if engine:
         refuse_elsewhere(
@@ -178,8 +188,8 @@ def score(
         )
         return score_as_job(
             listed,
-            str(detector) if detector else None,
-            str(out) if out else None,
+            detector,
+            out,
             video=options,
             stability=bool(stability),
             device=device,
@@ -194,21 +204,23 @@ def score(
         return score_on(
             server,
             listed,
-            str(detector) if detector else None,
+            detector,
             stability=stability,
             whole_frame=whole_frame,
             shown=RowPrinter(shown, as_json),
             sorter=sorter,
         )
+    target, upload = place_of(out) if out else (None, None)
     return _score(
         listed,
-        detector or _newest_detector(),
-        out=out,
+        local_detector(detector) if detector else _newest_detector(),
+        out=target,
+        upload=upload,
         drawn=annotate,
         options=options,
         stability=stability,
         device=device,
-        shown=RowPrinter(shown, as_json, quiet=not as_json and out is not None and not _is_page(out)),
+        shown=RowPrinter(shown, as_json, quiet=not as_json and out is not None and not is_page(out)),
         sorter=sorter,
     )
 
@@ -218,6 +230,7 @@ def _score(
     detector_path: Path | None,
     *,
     out: Path | None,
+    upload: str | None,
     drawn: Path | None,
     options: VideoOptions,
     stability: bool | None,
@@ -226,18 +239,22 @@ def _score(
     sorter: Sorter | None,
 ) -> int:
     """Score `paths`, print and save each row when it is ready; return 1 if some input could not be scored, else 0. Without a
-    detector, those of the package judge.
+    detector, those of the package judge. `upload`: the URL to which the report at `out` is moved at the end.
     """
     from fakecore.sets.archives import is_archive
+    from fakecore.urls import shown as shown_url
     from fakedetect.models.facts import expectation
     from fakedetect.scoring.annotate import refuse_video
     from fakedetect.scoring.page import refuse_page, write_score_page
+    from fakedetect.scoring.places import is_page, publish
+    from fakedetect.scoring.remote import is_packed
     from fakedetect.scoring.results import ResultsFile
     from fakedetect.scoring.session import Session, load_detectors
 
     first, rest = _inputs(paths, out)
-    total = len(first) if len(first) < _COUNTED and not any(is_archive(one.path) for one in first) else None
-    page = out if out and _is_page(out) else None
+    has_archive = any(is_packed(one) if one.url else is_archive(one.path) for one in first)
+    total = None if has_archive or len(first) >= _COUNTED else len(first)
+    page = out if out and is_page(out) else None
     if page:
         refuse_page(page)
     if drawn:
@@ -283,17 +300,15 @@ def _score(
             _check(stop, results)
     _say_resumed(session, known, shown, out)
     if page:
-        write_score_page(page, on_page, session.videos.shown, detector, of_photos)
+        write_score_page(page, on_page, session.videos.shown, detector, of_photos, urls=session.urls)
+        if upload:
+            publish(page, upload)
     if drawn:
-        _draw(first[0].path, drawn, session.videos)
-    code = shown.finish(out, report=bool(page))
+        _draw(first[0], drawn, session.videos)
+    code = shown.finish(shown_url(upload) if upload else out, report=bool(page))
     for one in detectors:
         say(f"{one.name}: {expectation(one.facts)}")
     return code
-
-
-def _is_page(out: Path) -> bool:
-    return out.suffix.lower() == ".html"
 
 
 def _inputs(paths: list[str], out: Path | None) -> tuple[list[Input], Iterator[Input]]:
@@ -327,6 +342,8 @@ def _say_resumed(session: Session, known: int, shown: RowPrinter, out: Path | No
         say(f"{counted(session.other_options, 'video')} in it scored with other options: scored again")
     if session.changed:
         say(f"{session.changed:,} of them changed since they were scored: scored again")
+    if session.unread:
+        say(f"{counted(session.unread, 'file')} could not be read again: the earlier rows are kept")
     if known:
         say(f"{known:,} of {sum(shown.counts.values()):,} were already in {out}")
 
@@ -340,11 +357,13 @@ def _newest_detector() -> Path | None:
     return found
 
 
-def _draw(path: str, drawn: Path, videos: VideoJudge) -> None:
+def _draw(one: Input, drawn: Path, videos: VideoJudge) -> None:
+    from fakecore.storage import local_copy
     from fakedetect.scoring.annotate import annotate
 
-    if path in videos.shown:
-        annotate(Path(path), drawn, videos.shown[path], videos.options)
+    if one.path in videos.shown:
+        with local_copy(one.url or one.path) as video:
+            annotate(video, drawn, videos.shown[one.path], videos.options)
         say(f"annotated video: {drawn}")
     else:
         say("note: there is nothing to draw: no video was scored")

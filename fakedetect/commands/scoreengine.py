@@ -144,12 +144,11 @@ def _job(
 
 def _request(detector: str | None, video: VideoOptions, stability: bool, device: str) -> Request:
     """Return what the job asks for; it loads the detectors once, to know them."""
-    from pathlib import Path
-
     from fakedetect.engine.request import Request
+    from fakedetect.models.remote import local_detector
     from fakedetect.scoring.session import load_detectors
 
-    loaded = load_detectors(Path(detector) if detector else None, "cpu", whole_frame=video.whole_frame)
+    loaded = load_detectors(local_detector(detector) if detector else None, "cpu", whole_frame=video.whole_frame)
     return Request(detector, {one.id: one.name for one in loaded if one}, video, stability, device)
 
 
@@ -161,7 +160,7 @@ def _files(paths: list[str], out: str) -> Iterator[str]:
     for one in walk_inputs(paths):
         if not one.path.startswith(out.rstrip("/") + "/"):
             found = True
-            yield one.path
+            yield one.url or one.path
     if not found:
         raise UserError("there is nothing to score", got=f"no files in {', '.join(paths)}")
 

@@ -75,7 +75,7 @@ class RowPrinter:
             self._evidence = _strongest(self._evidence)
         sys.stdout.flush()
 
-    def finish(self, out: Path | None, *, report: bool) -> int:
+    def finish(self, out: Path | str | None, *, report: bool) -> int:
         """Print the sorted rows, the counts, and where the results are; return 1 if some input could not be scored, else 0."""
         for row in sorted(self._kept, key=suspicion):
             self._print(row)

@@ -10,6 +10,8 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar
+from fakecore.urls import is_url
+from fakecore.urls import shown as shown_url
 from fakedetect.commands.scorerows import RowPrinter
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ def score_on(
     from fakedetect.scoring.inputs import list_inputs
     from fakedetect.web.client import Client
 
+    for name in filter(is_url, paths):
+        raise UserError(
+            "--server takes files of this machine", got=shown_url(name), remedy="Score it without --server."
+        )
     files = [path for path, _ in list_inputs(paths)]
     if not files:
         raise UserError("there is nothing to score", got=f"no files in {', '.join(paths)}")

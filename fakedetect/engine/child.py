@@ -12,15 +12,17 @@ import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TextIO
 
 from fakecore.childprocess import end_with_parent, own_output
 from fakecore.errors import UserError
+from fakecore.urls import is_url
 from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
+from fakedetect.models.remote import local_detector
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import Input, expand
+from fakedetect.scoring.remote import at_url
 from fakedetect.scoring.session import load_detectors
 from fakedetect.scoring.video import VideoJudge
 
@@ -38,7 +40,7 @@ def main() -> None:
     _say(answers, {"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)
-        inputs = expand(Input(path) for path in asked["paths"])
+        inputs = expand(map(input_of, asked["paths"]))
         if "after" in asked:
             for one in islice(inputs, asked["after"], None):
                 _say(answers, {"at": one.path, "archive": one.archive})
@@ -52,7 +54,7 @@ def main() -> None:
 
 class _Judge:
     def __init__(self, request: Request):
-        place = Path(request.detector) if request.detector else None
+        place = local_detector(request.detector) if request.detector else None
         self._detector, self._of_photos = load_detectors(place, request.device, whole_frame=request.options.whole_frame)
         check_ids([self._detector, self._of_photos], request)
         self._videos = VideoJudge(self._detector, request.options)
@@ -62,6 +64,11 @@ class _Judge:
         judged = score_files(inputs, self._detector, self._videos, stability=self._stability, of_photos=self._of_photos)
         for rows in judged:
             yield from rows
+
+
+def input_of(path: str) -> Input:
+    """Return the input for a path or URL of a listing."""
+    return at_url(path) if is_url(path) else Input(path)
 
 
 def check_ids(detectors: list[Detector | None], request: Request) -> None:

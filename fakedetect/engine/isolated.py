@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from fakecore.cpus import VARIABLE
 from fakecore.errors import UserError
 from fakecore.media.videofiles import SUFFIXES
+from fakecore.urls import shown
 from fakedetect.engine.request import Request
 from fakedetect.scoring.columns import COLUMNS
 
@@ -77,7 +78,7 @@ class IsolatedJudge:
                 if at is not None:
                     rows.append(self._failed(at["at"], at["archive"]))
                 elif between:  # an archive that ends whoever lists it
-                    return [*rows, self._failed(path, path)]
+                    return [*rows, self._failed(shown(path), shown(path))]
                 else:
                     between += 1
 
@@ -140,7 +141,7 @@ def _finished(paths: Sequence[str], rows: list[dict]) -> tuple[int, int]:
     """
     place = kept = 0
     for number, row in enumerate(rows):
-        while paths[place] not in (row["path"], row.get("archive")):
+        while shown(paths[place]) not in (row["path"], row.get("archive")):
             place, kept = place + 1, number
         if row.get("archive") is None:
             place, kept = place + 1, number + 1

@@ -14,6 +14,7 @@ from pathlib import Path
 from fakecore.cpus import usable_cpus
 from fakecore.media.memoryfile import memory_file
 from fakecore.sets.decoding import MANY
+from fakecore.storage import StorageError, local_copy
 from fakedetect.models.detector import Detector, batch_size
 from fakedetect.scoring.inputs import Input
 from fakedetect.scoring.many import judge_many
@@ -25,7 +26,7 @@ from fakedetect.scoring.video import NO_VIDEO, VideoJudge
 
 _FIRST = 2  # files in the first batch of each thread
 _BATCH_BYTES = 2 << 20  # of files in a batch
-_HELD_BYTES = 256 << 20  # of contents of archives in all pending batches
+_HELD_BYTES = 256 << 20  # of contents of files in archives and at URLs in all pending batches
 
 
 def score_files(
@@ -37,10 +38,10 @@ def score_files(
     of_photos: Detector | None = None,
 ) -> Iterator[list[dict]]:
     """Yield result rows in batches, in the order of `inputs`, which are taken when they are needed; an input may also be
-    (path, problem), from `list_inputs`. Archives are read if `expand` puts their files in their place. Each thread reads,
-    decodes and scores its own batch of photos; many whole photos are read and decoded by processes. The number of pending
-    batches is limited, so memory use does not grow with the number of files. `videos` scores videos one by one on the calling
-    thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
+    (path, problem), from `list_inputs`. Archives and URLs are read if `expand` puts their contents in their place. Each thread
+    reads, decodes and scores its own batch of photos; many whole photos are read and decoded by processes. The number of
+    pending batches is limited, so memory use does not grow with the number of files. `videos` scores videos one by one on
+    the calling thread; their rows also have `frames`, `duration_s`, `tracks` and `timeline`.
 
     A detector of faces judges a photo by its faces: its row has `subject` "face" and `faces`, each with box, p_fake and
     verdict, and the values of the most suspicious one; `status` is "no_face" if there is none. The detector `of_photos`, if
@@ -54,8 +55,8 @@ def score_files(
     if photos.takes_whole_images:
         yield from _judge_in_threads(items, photos, detector, videos)
         return
-    for in_archive, run in groupby(items, key=lambda one: one.archive is not None):
-        first = [] if in_archive else list(islice(run, MANY))
+    for is_elsewhere, run in groupby(items, key=lambda one: one.is_elsewhere):
+        first = [] if is_elsewhere else list(islice(run, MANY))
         every = chain(first, run)  # noqa: B031  what `first` took is put back
         if len(first) == MANY:
             for batch, rows in judge_many(every, photos, detector):
@@ -155,8 +156,10 @@ def _with_videos(batch: list[Input], rows: list[dict], videos: VideoJudge) -> It
 
 
 def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
-    if one.problem is not None and one.archive is not None:
+    if one.problem is not None and one.is_elsewhere:
         return row | NO_VIDEO | {"status": one.status, "error": one.problem}
+    if one.url is not None and one.data is None:
+        return _judge_large(one.url, one, row, videos)
     if one.data is not None:
         row["sha256"] = hashlib.sha256(one.data).hexdigest()
         try:
@@ -164,11 +167,23 @@ def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
                 row["provenance"] = row["provenance"] or provenance_of(str(content))
                 facts, judgement = videos.judge(one.path, content)
         except OSError as error:
-            why = f"a video in an archive: {error}; unpack it, and score the folder"
+            why = f"a video in an archive or at a URL: {error}; copy it to this machine, and score the copy"
             return row | NO_VIDEO | {"status": "unsupported", "error": why}
     else:
         with suppress(OSError):  # `judge` below reports unreadable files
             row["sha256"] = file_digest(Path(one.path))
             row["provenance"] = row["provenance"] or provenance_of(one.path)
         facts, judgement = videos.judge(one.path)
+    return row | facts if judgement is None else with_judgement(row | facts, judgement)
+
+
+def _judge_large(url: str, one: Input, row: dict, videos: VideoJudge) -> dict:
+    """Judge a video at a URL that is too large for the memory: a copy of it in a temporary file."""
+    try:
+        with local_copy(url) as content:
+            row["sha256"] = file_digest(content)
+            row["provenance"] = row["provenance"] or provenance_of(str(content))
+            facts, judgement = videos.judge(one.path, content)
+    except StorageError as error:
+        return row | NO_VIDEO | {"status": error.status, "error": error.reason}
     return row | facts if judgement is None else with_judgement(row | facts, judgement)

@@ -1,34 +1,28 @@
-"""What a command is to judge: files, folders, patterns and lists of paths."""
+"""What a command is to judge: files, folders, patterns, URLs and lists of these."""
 
 from __future__ import annotations
 
 import glob
+import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from fakecore import storage
 from fakecore.errors import UserError, why_unreadable
 from fakecore.files import is_left_out
 from fakecore.progress import say
 from fakecore.sets.archives import ArchiveError, is_archive, members
 from fakecore.sets.folders import walk_files
+from fakecore.storage import StorageError
+from fakecore.urls import file_path, scheme_of
+from fakedetect.scoring.entry import Input
+from fakedetect.scoring.remote import UrlWalk, fetched, is_packed
 
 STDIN = "-"
-_SCHEMES = ("http", "https", "ftp", "s3", "gs", "file")
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One file to judge. `path` names it in rows; `problem`, if any, is why it cannot be judged, with its `status`."""
-
-    path: str
-    problem: str | None = None
-    status: str = "unreadable"
-    archive: str | None = None  # the path of the archive that the file is in, or that is itself the problem
-    data: bytes | None = None  # the content of a file in an archive
 
 
 def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -37,49 +31,92 @@ def list_inputs(paths: Iterable[str]) -> list[tuple[str, str | None]]:
 
     Raises UserError for an empty path, for example from an unset shell variable, for a URL, and for a pattern without a match.
     """
-    return [(one.path, one.problem) for one in walk_inputs(paths)]
+    names = list(_expanded(paths))
+    for name in filter(storage.is_url, names):
+        what = "URLs are not read here"
+        raise UserError(
+            what, got=storage.shown(name), remedy="Download the file, and give its path; `score` reads URLs."
+        )
+    return [(one.path, one.problem) for one in _walk(names)]
 
 
 def walk_inputs(paths: Iterable[str]) -> Iterator[Input]:
     """Return an iterator over what `list_inputs` returns, which reads a folder when it comes to it: it holds the names of one
-    folder, however many files there are. No file comes twice. Raises UserError as `list_inputs` does, before it returns.
+    folder, however many files there are. No file comes twice. URLs are files, folders and patterns too; `expand` fetches their
+    contents. Raises UserError as `list_inputs` does, before it returns, and for a URL of an unknown scheme, or one whose
+    package is not installed.
     """
     return _walk(list(_expanded(paths)))
 
 
 def expand(inputs: Iterable[Input]) -> Iterator[Input]:
-    """Yield each input and, in place of an archive, the files in it, with their content. Their paths are the archive's path and
-    the name in it, as Python's zipfile.Path shows them: "in.zip/photos/a.jpg". An archive that cannot be read, or not to its
-    end, is an input with a problem.
+    """Yield each input, those at URLs with their contents, fetched some files ahead; and, in place of an archive, the files in
+    it, with their content. Their paths are the archive's path and the name in it, as Python's zipfile.Path shows them:
+    "in.zip/photos/a.jpg". An archive that cannot be read, or not to its end, is an input with a problem.
     """
-    for one in inputs:
-        if one.problem is not None or one.archive is not None or not is_archive(one.path):
+    for one in fetched(inputs):
+        if one.problem is not None or one.archive is not None:
             yield one
-            continue
-        try:
-            for member in members(Path(one.path)):
-                path = f"{one.path}/{member.name}"
-                yield Input(path, member.problem, member.status, archive=one.path, data=member.data)
-        except ArchiveError as error:
-            yield Input(one.path, str(error), error.status, archive=one.path)
+        elif is_packed(one):
+            yield from _fetched_members(one)
+        elif one.url is None and is_archive(one.path):
+            yield from _members(one, Path(one.path))
+        else:
+            yield one
 
 
-def contents_of(files: Iterable[tuple[str, str]]) -> dict[str, bytes]:
-    """Return path -> content of some (archive, path) that `expand` yielded; each archive is read again, once."""
+def _members(one: Input, file: Path) -> Iterator[Input]:
+    """Yield the files in an archive, which `one` names and which stands at `file`."""
+    packed = replace(one, archive=one.path)
+    try:
+        for member in members(file):
+            path = f"{one.path}/{member.name}"
+            yield replace(packed, path=path, problem=member.problem, status=member.status, data=member.data)
+    except ArchiveError as error:
+        yield replace(packed, problem=str(error), status=error.status)
+
+
+def _fetched_members(one: Input) -> Iterator[Input]:
+    """Yield the files in an archive at a URL, which is copied to a temporary file while they are judged."""
+    assert one.url
+    try:
+        with storage.local_copy(one.url) as file:
+            if is_archive(str(file)):
+                yield from _members(one, file)
+            else:  # a photo of that name, as in a folder
+                yield replace(one, data=storage.read_bytes(str(file)))
+    except StorageError as error:
+        yield replace(one, archive=one.path, problem=error.reason, status=error.status, is_passing=error.passing)
+
+
+def contents_of(files: Iterable[tuple[str, str]], urls: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Return path -> content of some (archive, path) that `expand` yielded; each archive is read again, once. `urls` has the
+    URLs of archives that stand at one: no other is fetched, whatever an archive is called.
+    """
     wanted: dict[str, set[str]] = {}
     for archive, path in files:
         wanted.setdefault(archive, set()).add(path)
     found: dict[str, bytes] = {}
     for archive, paths in wanted.items():
-        found |= {one.path: one.data for one in expand([Input(archive)]) if one.path in paths and one.data is not None}
+        found |= {
+            one.path: one.data
+            for one in expand([Input(archive, url=(urls or {}).get(archive))])
+            if one.path in paths and one.data is not None
+        }
     return found
 
 
 def _walk(names: list[str]) -> Iterator[Input]:
     given: set[str] = set()  # files; and folders that were walked
     walked: set[str] = set()
+    urls = UrlWalk()
     empty, found = [], 0
     for name in names:
+        if storage.is_url(name):
+            for one in urls.walk(name):
+                found += 1
+                yield one
+            continue
         path = Path(name)
         if not path.is_dir():
             if name not in given and not (_covered(name, walked) and os.path.lexists(name)):
@@ -119,16 +156,19 @@ def read_list(name: str, *, null: bool = False) -> list[str]:
     """Return the paths that the file `name` lists, or standard input for "-": one a line, or with `null`, one before each zero
     byte. Raises UserError if it cannot be read, or lists none.
     """
-    if name == STDIN:
-        listed = _split(sys.stdin.buffer, null)
-    else:
-        try:
+    where = "standard input" if name == STDIN else storage.shown(name)
+    try:
+        if name == STDIN:
+            listed = _split(sys.stdin.buffer, null)
+        elif storage.is_url(name):
+            listed = _split(io.BytesIO(storage.read_bytes(name)), null)
+        else:
             with Path(name).open("rb") as file:
                 listed = _split(file, null)
-        except OSError as error:
-            raise UserError(f"the list of paths {name} cannot be read", got=why_unreadable(error, Path(name))) from None
+    except (OSError, StorageError) as error:
+        why = error.reason if isinstance(error, StorageError) else why_unreadable(error, Path(name))
+        raise UserError(f"the list of paths {where} cannot be read", got=why) from None
     if not listed:
-        where = "standard input" if name == STDIN else name
         raise UserError(f"{where} lists no paths", expected="one path a line" + (", or --null" if not null else ""))
     return listed
 
@@ -160,8 +200,11 @@ def _expanded(paths: Iterable[str]) -> Iterable[str]:
             raise UserError("a path is empty", got="''", expected="a file or a folder; . is the current one")
         if name == STDIN:
             yield from read_list(STDIN)
-        elif name.partition("://")[0].lower() in _SCHEMES and "://" in name:
-            raise UserError("URLs are not read", got=name, remedy="Download the file, and give its path.")
+        elif scheme_of(name) == "file":
+            yield str(file_path(name))
+        elif scheme_of(name) and not os.path.lexists(name):
+            storage.filesystem(name)  # raises for an unknown scheme, and if a package is missing
+            yield name
         elif glob.has_magic(name) and not os.path.lexists(name):
             matches = sorted(_matches(name))
             if not matches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fakedetect.models.detector import Detector, Judgement
 from fakedetect.models.facts import expectation
 from fakedetect.scoring.annotate import box_label, draw_box
 from fakedetect.scoring.columns import format_short, range_text, says_generated, visible_name
-from fakedetect.scoring.inputs import contents_of
+from fakedetect.scoring.inputs import Input, contents_of, expand
 from fakedetect.scoring.pipeline import thumbnail
 from fakedetect.scoring.provenance import evidence_rank
 from fakedetect.scoring.trackscores import MIN_TRACK_S, TrackSeen, VideoShown
@@ -56,9 +57,11 @@ def write_score_page(
     of_photos: Detector | None = None,
     *,
     kept: dict[str, Kept] | None = None,
+    urls: Mapping[str, str] | None = None,
 ) -> None:
     """Write the report of these rows; `shown` is VideoJudge.shown. `of_photos` judged whole photos. `kept` has, for each path,
-    what it takes instead of the file, where the files themselves are no longer there.
+    what it takes instead of the file, where the files themselves are no longer there. `urls` has the URLs of files and archives
+    that stand at one; no other URL is read, whatever a file is called.
     """
     sections = {path: one.section for path, one in (kept or {}).items() if one.section}
     sections |= {row["path"]: video_section(row, shown[row["path"]]) for row in rows if row["path"] in shown}
@@ -67,7 +70,7 @@ def write_score_page(
     photos.sort(key=lambda row: (_ORDER[row["verdict"]], -row["p_fake"]))
     evidence = sorted((row for row in rows if row["provenance"]), key=evidence_rank)
     lost = [row for row in rows if row["status"] != "ok"]
-    contents = contents_of([(row["archive"], row["path"]) for row in photos[:PHOTOS_SHOWN] if row.get("archive")])
+    pictures = _pictures(photos[:PHOTOS_SHOWN], kept or {}, urls or {})
     write_page(
         path,
         "fakedetect.scoring",
@@ -80,7 +83,7 @@ def write_score_page(
         videos=videos,
         evidence=[(row, row["provenance"]["findings"][0]) for row in evidence[:EVIDENCE_SHOWN]],
         more_evidence=max(0, len(evidence) - EVIDENCE_SHOWN),
-        photos=[(row, _photo(row, contents, kept or {})) for row in photos[:PHOTOS_SHOWN]],
+        photos=[(row, pictures.get(row["path"])) for row in photos[:PHOTOS_SHOWN]],
         faces_shown=FACES_SHOWN,
         more_photos=max(0, len(photos) - PHOTOS_SHOWN),
         lost=lost[:LOST_SHOWN],
@@ -174,13 +177,22 @@ def _spread(images: list, most: int = 12) -> list:
     return [images[round(place * (len(images) - 1) / (most - 1))] for place in range(most)]
 
 
-def _photo(row: dict, contents: dict[str, bytes], kept: dict[str, Kept]) -> str | None:
+def _pictures(rows: list[dict], kept: dict[str, Kept], urls: Mapping[str, str]) -> dict[str, str]:
+    """Return path -> picture of each photo, as the `src` of an <img>."""
+    found = {path: data_uri(one.picture, "jpeg") for path, one in kept.items() if one.picture}
+    todo = [row for row in rows if row["path"] not in kept]
+    packed = contents_of([(row["archive"], row["path"]) for row in todo if row.get("archive")], urls)
+    by_path = {row["path"]: row for row in todo if not row.get("archive")}
+    found |= {row["path"]: src for row in todo if row.get("archive") and (src := _photo(row, packed.get(row["path"])))}
+    for one in expand([Input(path, url=urls.get(path)) for path in by_path]):
+        if one.path in by_path and one.problem is None and (src := _photo(by_path[one.path], one.data)):
+            found[one.path] = src
+    return found
+
+
+def _photo(row: dict, content: bytes | None) -> str | None:
     """Return the picture of a photo as the `src` of an <img>."""
-    if row["path"] in kept:
-        found = kept[row["path"]].picture
-        return data_uri(found, "jpeg") if found else None
     try:
-        content = contents.get(row["path"])
         image = read_image(Path(row["path"])) if content is None else decode_image(content)
     except ImageError:  # removed since it was scored
         return None

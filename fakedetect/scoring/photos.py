@@ -125,6 +125,8 @@ class PhotoJudge:
         try:
             if one.problem is not None:
                 raise ImageError(one.status, one.problem, _kind(one))
+            if one.data is None and one.url is not None:
+                raise ImageError("unsupported", "a large video at a URL", "video")
             data = read_bytes(Path(one.path)) if one.data is None else image_bytes(one.data, one.path)
             row["sha256"] = hashlib.sha256(data).hexdigest()
             row["provenance"] = provenance_of(one.path, data)

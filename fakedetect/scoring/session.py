@@ -7,14 +7,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from fakecore.cpus import usable_cpus
+from fakecore.storage import StorageError, local_copy
 from fakedetect.faces.options import VideoOptions
 from fakedetect.models.detector import Detector
 from fakedetect.scoring.files import batches, score_files
 from fakedetect.scoring.inputs import Input, expand
-from fakedetect.scoring.results import Known, ResultsFile, digest_of
+from fakedetect.scoring.results import Known, ResultsFile, digest_of, file_digest
 from fakedetect.scoring.video import VideoJudge
 
 _COMPARED = 256  # files of an earlier call whose content is compared at a time,
@@ -44,10 +46,12 @@ class Session:
         self.detector, self.of_photos = detector, of_photos
         self.videos = VideoJudge(detector, options, on_progress=on_progress, keep=keep)
         self._results, self._stability, self._on_known = results, stability, on_known
-        self.contents: dict[str, bytes] = {}  # path -> content of the files in archives among the last rows
+        self.contents: dict[str, bytes] = {}  # path -> content of the files in archives and at URLs among the last rows
+        self.urls: dict[str, str] | None = {} if keep else None  # path of a file or archive at a URL -> the URL
         self._pending: dict[str, bytes] = {}  # the same, of files without a row yet
         self.other_options = 0  # videos that are scored again, since they were scored with other options
         self.changed = 0  # files that are scored again, since they changed
+        self.unread = 0  # files whose earlier rows are kept, since their server does not answer
 
     def judge(self, inputs: Iterable[Input]) -> Iterator[list[dict]]:
         """Yield the rows of `score_files`, each appended to the results before, for the inputs that these do not have. Inputs
@@ -73,6 +77,8 @@ class Session:
         for one in inputs:
             if one.data is not None:
                 self._pending[one.path] = one.data
+            if one.url is not None and self.urls is not None:
+                self.urls[one.archive or one.path] = one.url
             yield one
 
     def _unknown(self, inputs: Iterator[Input]) -> Iterator[Input]:
@@ -86,6 +92,11 @@ class Session:
                 for one, row, same in zip(batch, rows, pool.map(_same_file, batch, rows), strict=True):
                     if row is None:
                         yield one
+                        continue
+                    if one.is_passing and row.sha256 is not None:  # a row is worth more than the error of a busy server
+                        self.unread += 1
+                        if self._on_known:
+                            self._on_known(one, row)
                         continue
                     other_options = row.kind == "video" and not self.videos.options.matches(row.note)
                     if same and not other_options:
@@ -102,7 +113,11 @@ def _same_file(one: Input, row: Known | None) -> bool:
     """Return whether a file is the one of the row that an earlier call made."""
     if row is None:
         return False
-    if one.archive is not None:
+    if one.url is not None and one.data is None and one.problem is None:
+        with suppress(StorageError, OSError), local_copy(one.url) as content:
+            return bytes.fromhex(file_digest(content)) == row.sha256
+        return False
+    if one.is_elsewhere:
         if one.data is None:
             return row.sha256 is None and row.status == one.status
         return hashlib.sha256(one.data).digest() == row.sha256

@@ -12,6 +12,7 @@ from fakecore.errors import UserError, why_unreadable
 from fakecore.files import write_bytes
 from fakecore.messages import printable
 from fakecore.progress import say
+from fakecore.urls import base_name, is_url
 
 NOT_JUDGED = "not-judged"
 
@@ -33,10 +34,12 @@ class Sorter:
 
     def add(self, path: str, verdict: str | None, content: bytes | None = None) -> None:
         """Copy or link a judged file; a file that cannot be copied is named, and left out. With `content`, the file is in an
-        archive: it is written, never linked, and of the folders in its name, none is made.
+        archive or at a URL: it is written, never linked, and of the folders in its name, none is made.
         """
-        source = Path(path)
+        source = Path(base_name(path) if is_url(path) else path)
         if content is None and not source.is_file():
+            if verdict and is_url(path):
+                say(f"note: {printable(path)} was not copied: it is too large to be held in memory")
             return
         folder = self._root / (verdict or NOT_JUDGED)
         try:
