@@ -1,8 +1,8 @@
 """`--where`: a condition on one row, written in SQL, that can do nothing but decide about that row.
 
-DuckDB parses the condition, and the tree of the whole query is checked: beside the condition it must be the plain query, and the
-condition may consist of columns, constants, operators and functions of one row only. The query that runs is made from the checked
-tree, not from the text, so nothing that the check has not seen can reach the database.
+DuckDB parses the condition, and the tree of the whole query is checked: without the condition it must be the plain query, and
+the condition may consist of columns, constants, operators and functions of one row only. The query that runs is made from the
+checked tree, not from the text, so nothing that the check has not seen can reach the database.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def _check(one: dict[str, Any], columns: Sequence[str], allowed: set[str]) -> No
             raise unknown_name("column", name, columns, remedy="Text is written in single quotes: 'real'.")
     elif kind == "FUNCTION":
         if one["function_name"].lower() not in allowed:
-            raise UserError(f"--where cannot use {one['function_name']}()", expected="functions of one row, such as lower")
+            raise UserError(
+                f"--where cannot use {one['function_name']}()", expected="functions of one row, such as lower"
+            )
     elif kind not in _PLAIN:
         raise UserError("--where is not a condition on one row", got=_NAMES.get(kind, kind.lower()), expected=EXAMPLE)
 

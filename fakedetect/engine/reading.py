@@ -29,9 +29,9 @@ _EXPECTED = "a job folder of score --engine ray, .parquet, .csv or .jsonl"
 
 
 class Rows:
-    """The rows of job folders, folders of .parquet files, and .parquet, .csv and .jsonl files, given as paths or URLs: a context
-    manager. Queries see them as the view `rows`, with PARQUET_COLUMNS, `points_to` (of the provenance), and `_file` and `_line`,
-    which give the order of the rows. With `where`, only rows that meet this condition.
+    """The rows of job folders, folders of .parquet files, .parquet, .csv and .jsonl files, given as paths or URLs: a context
+    manager. Queries see them as the view `rows`, with PARQUET_COLUMNS, `points_to` (of the provenance), and `_file` and
+    `_line`, the order of the rows. With `where`, only rows that meet this condition.
 
     The database can read these files and write nothing. Raises UserError for files that do not contain rows, for an invalid
     condition, and if DuckDB or a package for URLs is missing.
@@ -83,7 +83,9 @@ class Rows:
             if self._where is not None:
                 chosen = selection(connection, "every", self._where, CONDITION_COLUMNS)
             connection.execute(f"CREATE VIEW rows AS {chosen}")
-            connection.execute("SELECT count(path) FROM (FROM rows LIMIT 1)")  # a constant of the wrong type, for example
+            connection.execute(
+                "SELECT count(path) FROM (FROM rows LIMIT 1)"
+            )  # a constant of the wrong type, for example
 
     def _explained(self) -> _Explained:
         return _Explained(self._where is not None)
@@ -174,7 +176,9 @@ def _remote(url: str, scheme: str, folder: Path) -> list[str]:
             with filesystem.open(one) as file:
                 _check(file, shown(one))
     except OSError as error:
-        raise UserError(f"{name} cannot be read", got=(error.strerror or type(error).__name__), expected=_EXPECTED) from None
+        raise UserError(
+            f"{name} cannot be read", got=(error.strerror or type(error).__name__), expected=_EXPECTED
+        ) from None
     return found or _nothing(name)
 
 
