@@ -64,7 +64,7 @@ def _check(one: dict[str, Any], columns: Sequence[str], allowed: set[str]) -> No
     if kind == "COLUMN_REF":
         name = ".".join(one["column_names"])
         if name.lower() not in columns:
-            raise unknown_name("column", name, columns, remedy="Text is written in single quotes: 'real'.")
+            raise unknown_name("column", name, columns, where="(text is written in single quotes)")
     elif kind == "FUNCTION":
         if one["function_name"].lower() not in allowed:
             raise UserError(

@@ -70,7 +70,7 @@ class Rows:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakelab-")))
         connection = self._connection = stack.enter_context(duckdb.connect(config={"memory_limit": MEMORY}))
         schemes: set[str] = set()
-        files = [file for path in self._paths for file in _files(path, folder, schemes)]
+        files = self._files = [file for path in self._paths for file in _files(path, folder, schemes)]
         for scheme in schemes:
             connection.register_filesystem(_filesystem(scheme))
         _lock(connection, files, folder)
@@ -83,19 +83,17 @@ class Rows:
             if self._where is not None:
                 chosen = selection(connection, "every", self._where, CONDITION_COLUMNS)
             connection.execute(f"CREATE VIEW rows AS {chosen}")
-            connection.execute(
-                "SELECT count(path) FROM (FROM rows LIMIT 1)"
-            )  # a constant of the wrong type, for example
+            self.query("SELECT count(path) FROM (FROM rows LIMIT 1)")  # raises here for a constant of the wrong type
 
     def _explained(self) -> _Explained:
-        return _Explained(self._where is not None)
+        return _Explained(self._files, self._where is not None)
 
 
 class _Explained:
     """Turns errors of DuckDB into a UserError of one line."""
 
-    def __init__(self, has_condition: bool):
-        self._has_condition = has_condition
+    def __init__(self, files: Sequence[str], has_condition: bool):
+        self._files, self._has_condition = files, has_condition
 
     def __enter__(self) -> None:
         pass
@@ -108,6 +106,8 @@ class _Explained:
         if not isinstance(error, duckdb.Error) or isinstance(error, duckdb.InterruptException):
             return
         got = str(error).splitlines()[0]
+        for file in self._files:
+            got = got.replace(file, shown(file))
         if self._has_condition and isinstance(error, (duckdb.BinderException, duckdb.DataError)):
             raise UserError("--where cannot be computed", got=got) from error
         raise UserError("the rows cannot be read", got=got) from error
@@ -160,10 +160,10 @@ def _remote(url: str, scheme: str, folder: Path) -> list[str]:
     """Return `_files` of a URL."""
     filesystem, name = _filesystem(scheme), shown(url)
     try:
-        if url.lower().endswith(_TEXT):
+        if name.lower().endswith(_TEXT):
             with filesystem.open(url) as file:
                 return [_converted(file, name, folder)]
-        if url.lower().endswith(".parquet"):
+        if name.lower().endswith(".parquet"):
             found = [filesystem._strip_protocol(url)]
         elif scheme in ("http", "https"):
             raise UserError(f"{name} cannot be listed", got="a web address", expected="the address of one file")
@@ -175,10 +175,11 @@ def _remote(url: str, scheme: str, folder: Path) -> list[str]:
         for one in found:
             with filesystem.open(one) as file:
                 _check(file, shown(one))
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be read", got=(error.strerror or type(error).__name__), expected=_EXPECTED
-        ) from None
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own; their texts may contain the signature of a URL
+        got = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise UserError(f"{name} cannot be read", got=got, expected=_EXPECTED) from None
     return found or _nothing(name)
 
 
