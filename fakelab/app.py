@@ -31,6 +31,8 @@ from fakedetect.commands import (
     export,
     faces,
     inspect,
+    merge,
+    report,
     score,
     serve,
     swap,
@@ -103,6 +105,8 @@ _add("Catch fakes", "audit", audit.audit, "Check a data set for leaks.")
 _add("Catch fakes", "detect-train", train.detect_train)
 _add("Catch fakes", "adopt", adopt.adopt, "Make a detector of one that others trained.")
 _add("Catch fakes", "score", score.score, "Score photos, videos and folders: real or fake?")
+_add("Catch fakes", "report", report.report, "Summarise the results of score.")
+_add("Catch fakes", "merge", merge.merge, "Merge results of score into one.")
 _add("Catch fakes", "explain", explain.explain, "Show which parts of an image influence its score.")
 _add("Catch fakes", "inspect", inspect.inspect, "Show what files say of their own origin.")
 _add("Catch fakes", "serve", serve.serve, "Serve a web page and an API that judge photos and videos.")
