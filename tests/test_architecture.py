@@ -49,7 +49,7 @@ ORDER = {
         ("app",),
         ("__main__",),
     ),
-    "benchmarks": (("",), ("speed", "videos", "fuzz", "serve"), ("gpu",)),
+    "benchmarks": (("",), ("speed", "videos", "fuzz", "serve", "scale"), ("gpu",)),
 }
 
 
