@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -35,12 +36,17 @@ class Killed:
 
 def workers(request: Request, files: list[Path], work: Path, kills: int) -> Killed:
     """Kill processes of actors, and the processes that judge for them."""
+    import ray
 
     def kill_one() -> bool:
         found = [*_processes(b"ray::MapWorker"), *_processes(b"fakedetect.engine.child")]
         return bool(found) and _kill(random.choice(found))
 
-    return _while_it_runs(request, files, work / "workers", kills, kill_one)
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        return _while_it_runs(request, files, work / "workers", kills, kill_one)
+    finally:
+        ray.shutdown()
 
 
 def nodes(request: Request, files: list[Path], work: Path, kills: int, count: int = 3) -> Killed:
@@ -50,7 +56,7 @@ def nodes(request: Request, files: list[Path], work: Path, kills: int, count: in
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     alive = [cluster.add_node(num_cpus=1) for _ in range(count)]
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
 
     def kill_one() -> bool:
         cluster.remove_node(alive.pop(random.randrange(len(alive))), allow_graceful=False)
@@ -92,22 +98,16 @@ def left_over() -> int:
 
 def _while_it_runs(request: Request, files: list[Path], out: Path, kills: int, kill_one: Callable[[], bool]) -> Killed:
     """Run a job, and kill until `kills` are done or it ends."""
-    begin, done, over = time.perf_counter(), 0, threading.Event()
-
-    def kill() -> None:
-        nonlocal done
-        while done < kills and not over.wait(random.uniform(*_PAUSE_S)):
-            done += kill_one()
-
+    begin, done = time.perf_counter(), 0
     job = Job.create(str(out), request, ["photos"], map(str, files), 16)
     judged = judge_parts(job, list(range(job.parts)), None, Resources())
     next(judged)
-    killer = threading.Thread(target=kill)
-    killer.start()
-    for _ in judged:
-        pass
-    over.set()
-    killer.join()
+    rest = threading.Thread(target=lambda: [None for _ in judged])
+    rest.start()
+    while done < kills and rest.is_alive():
+        rest.join(random.uniform(*_PAUSE_S))
+        done += rest.is_alive() and kill_one()
+    rest.join()
     return _compared(job, done, request, files, out.parent, begin)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -70,7 +71,7 @@ def of_plain_ray(files: list[Path], workers: int) -> Rate:
     import ray
 
     begin, seen, count = time.perf_counter(), [], 0
-    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         data = ray.data.from_items([{"path": str(path)} for path in files], override_num_blocks=len(files) // _PART)
         judged = data.map_batches(_Judge, batch_size=_PART, concurrency=workers, num_cpus=1)
