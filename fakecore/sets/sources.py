@@ -6,27 +6,34 @@ A source lists its images without decoding them; `read(i)` returns the bytes of 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fakecore.errors import UserError, unknown_name
 from fakecore.labels import Label
+from fakecore.runs.mirror import mirror_folder
 from fakecore.sets.folders import Source, open_folder
 from fakecore.sets.imageset import is_imageset, read_imageset
 from fakecore.sets.torchvision_sources import LOADERS, open_torchvision
+from fakecore.urls import is_url, shown
 
 
 def open_source(spec: str, data_root: Path | None = None, *, label: Label = "real") -> Source:
     """Open a source by its `spec`. `data_root` is the folder of downloads (default: FAKELAB_DATA, else ~/.cache/fakelab/data).
 
-    From a set or run that fakelab wrote, only the images of `label` are used. Write ./digits for a folder with the name of a
+    A URL of a folder or set is copied to the cache first. From a set or run that fakelab wrote, only the images of `label` are
+    used. Write ./digits for a folder with the name of a
     data set. Raises UserError if the source, class or attribute does not exist, contains no image, or cannot be downloaded.
     """
     if not spec.strip():
         raise UserError(
             "the name of the image source is empty", got="''", expected="a folder, . for the current one, or a name"
         )
+    if is_url(spec):
+        copy = mirror_folder(spec)
+        return replace(open_source(str(copy), data_root, label=label), spec=shown(spec))
     name, _, selection = spec.partition(":")
     if name == "digits":
         source = _digits(selection or None, spec)
@@ -53,8 +60,8 @@ def open_source(spec: str, data_root: Path | None = None, *, label: Label = "rea
 
 
 def is_named(spec: str) -> bool:
-    """Return True for a named data set, such as `digits` or `mnist:3`; False for a folder."""
-    return spec.partition(":")[0] in ("digits", *LOADERS)
+    """Return True for a named data set, such as `digits` or `mnist:3`, and for a URL; False for a folder of this machine."""
+    return is_url(spec) or spec.partition(":")[0] in ("digits", *LOADERS)
 
 
 def default_data_root() -> Path:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from fakedetect import Client
+from tests.stores import Web
 
 ROOT = Path(__file__).parents[3]
 LIMITS = ("--max-mb", 20, "--max-queue", 8, "--max-pixels", 40_000_000, "--max-minutes", 0.05, "--memory-mb", 2000)
@@ -97,6 +98,22 @@ def test_rows_are_those_of_score_to_the_digit(server, photos, video, fakelab):
     assert server.post("/v1/score", *files, stability="false").json()["results"] == expected
     job = server.post("/v1/jobs", *files, stability="false").json()["id"]
     assert [file["result"] for file in server.done(job)["files"]] == expected
+
+
+def test_the_server_fetches_no_url_that_a_client_sends(server, photos):
+    web = Web()
+    url = f"{web.url}/a.jpg"
+    web.files["/a.jpg"] = data = photos[0].read_bytes()
+    names = [url, f"{url}.zip/a.jpg", url.replace("/", "\\"), f"{web.url}/v.mp4"]
+    parts = [("files", (name, data if name != names[-1] else b"no video")) for name in names]
+    fields = {"stability": "false", "url": url, "path": url, "archive": f"{url}.zip", "files_from": url}
+    job = server.http.post("/v1/jobs", files=parts, data=fields).json()["id"]
+    assert [file["result"]["status"] for file in server.done(job)["files"]][:3] == ["ok"] * 3
+    assert server.http.get(f"/v1/jobs/{job}/report.html").status_code == 200
+    for refused in (url, f"{web.url}/det/", "s3://bucket/det/"):
+        assert server.http.post("/v1/score", files=parts[:1], data={"detector": refused}).status_code in (400, 404, 422)
+    assert not web.requests
+    web.close()
 
 
 def test_the_client_gives_the_rows_of_score(server, photos, fakelab, tmp_path):

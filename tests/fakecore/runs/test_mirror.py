@@ -1,0 +1,47 @@
+"""Folders at URLs as sources of images: copied to the cache, completed after an interruption, renewed where they change."""
+
+import numpy as np
+import pytest
+
+from fakecore import storage
+from fakecore.errors import UserError
+from fakecore.media.pixels import encode_png
+from fakecore.runs import mirror
+from fakecore.sets.sources import open_source
+from tests.stores import BUCKET, s3_store
+
+URL = f"s3://{BUCKET}/set"
+
+
+def test_a_folder_at_a_url_is_a_source(monkeypatch, tmp_path):
+    monkeypatch.setenv("FAKELAB_CACHE", str(tmp_path))
+    photo = encode_png(np.random.default_rng(0).integers(0, 255, (3, 16, 16), np.uint8), "real")
+    copied: list[str] = []
+    whole = storage.download
+
+    def download(url, target):
+        if len(copied) == 2:
+            copied.append("stop")
+            raise KeyboardInterrupt
+        copied.append(url)
+        return whole(url, target)
+
+    monkeypatch.setattr(mirror.storage, "download", download)
+    with s3_store():
+        for name in ("cats/a.png", "cats/b.png", "dogs/c.png"):
+            storage.write_bytes(f"{URL}/{name}", photo)
+        storage.write_bytes(f"{URL}/metadata.csv", b"file_name,group\ncats/a.png,7\n")
+        with pytest.raises(KeyboardInterrupt):
+            open_source(f"{URL}/")
+        source = open_source(f"{URL}/")
+        assert copied == [f"{URL}/cats/a.png", f"{URL}/cats/b.png", "stop", f"{URL}/dogs/c.png", f"{URL}/metadata.csv"]
+        assert (source.spec, source.names, source.groups[0]) == (
+            f"{URL}/",
+            ["cats/a.png", "cats/b.png", "dogs/c.png"],
+            "7",
+        )
+        assert source.read(2) == photo
+        storage.write_bytes(f"{URL}/cats/b.png", photo[:-1] + b"x")  # of the same size
+        assert open_source(f"{URL}/").read(1)[-1:] == b"x" and copied[5:] == [f"{URL}/cats/b.png"]
+        with pytest.raises(UserError, match="no files below"):
+            open_source(f"s3://{BUCKET}/none/")
