@@ -19,7 +19,7 @@ from fakedetect.scoring.records import read_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEMORY = "1GB"  # of DuckDB; what needs more is put into a temporary folder
+MEMORY = "512MB"  # of DuckDB; what needs more is put into a temporary folder
 BATCH = 20_000  # rows that are Python objects at a time
 CONDITION_COLUMNS = (*PARQUET_COLUMNS, "points_to")  # that --where may name
 # What tells paths apart: two paths that are not UTF-8 can look the same when their bytes are written out.
