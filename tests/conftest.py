@@ -61,6 +61,41 @@ def _own_cache(tmp_path_factory):
     os.environ["FAKELAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+_EMPTY_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_figures():
+    """Save figures as an empty picture, but for tests with the fixture `drawn`: drawing one takes half a second."""
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure, file, **options):
+        if _Drawing.now:
+            draw(figure, file, **options)
+        elif isinstance(file, (str, Path)):
+            Path(file).write_bytes(_EMPTY_PNG)
+        else:
+            file.write(_EMPTY_PNG)
+
+    with mock.patch.object(Figure, "savefig", save):
+        yield
+
+
+class _Drawing:
+    now = False
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures are drawn, for tests that look at them; each plot of ours is in one of these."""
+    monkeypatch.setattr(_Drawing, "now", True)
+
+
 @pytest.fixture(scope="session")
 def fakelab():
     """Call `python cli.py ...` in this process: fakelab("score", path) -> CompletedProcess with text output.
