@@ -62,7 +62,7 @@ def report(
         summary = summarise(rows)
         if out is not None and not page:
             detectors = {one["id"]: one["name"] or "" for one in summary.detectors if one["id"]}
-            write_rows(rows, "SELECT * FROM rows", out, detectors)
+            write_rows(rows, rows.all_in_order, out, detectors)
     if page and out is not None:
         write_report_page(out, summary, shown(path), where)
     if as_json:

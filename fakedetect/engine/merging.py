@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fakecore.errors import UserError
 from fakecore.messages import counted, printable
-from fakedetect.engine.reading import KEY, Rows
+from fakedetect.engine.reading import KEY, ORDER, Rows
 from fakedetect.engine.rows import PARQUET_COLUMNS
 
 KEEP = ("last", "all")
@@ -36,7 +36,7 @@ def merge(rows: Rows, keep: str | None = None) -> Merged:
     # Rows are compared only if the hash of their path is there twice: of most, nothing but the path is read here.
     rows.query(f"CREATE TEMP TABLE repeated AS SELECT hash({KEY}) AS name FROM rows GROUP BY ALL HAVING count(*) > 1")
     if rows.query("SELECT count(*) FROM repeated") == [(0,)]:
-        return Merged("SELECT * FROM rows", detectors)
+        return Merged(rows.all_in_order, detectors)
     rows.query(
         f"CREATE TEMP TABLE versions AS SELECT {KEY} AS name, path, detector, min({_PLACE}) AS first, max({_PLACE}) AS last, "
         f"count(*) AS n FROM rows WHERE hash({KEY}) IN (FROM repeated) GROUP BY {', '.join(PARQUET_COLUMNS)}"
@@ -48,7 +48,7 @@ def merge(rows: Rows, keep: str | None = None) -> Merged:
     ((identical, replaced),) = rows.query(
         "SELECT sum(n - 1)::BIGINT, count(*) - (SELECT count(*) FROM kept) FROM versions"
     )
-    query = f"SELECT * FROM rows WHERE hash({KEY}) NOT IN (FROM repeated) OR {_PLACE} IN (FROM kept)"
+    query = f"SELECT * FROM rows WHERE hash({KEY}) NOT IN (FROM repeated) OR {_PLACE} IN (FROM kept) {ORDER}"
     return Merged(query, detectors, identical, replaced)
 
 

@@ -24,6 +24,7 @@ BATCH = 20_000  # rows that are Python objects at a time
 CONDITION_COLUMNS = (*PARQUET_COLUMNS, "points_to")  # that --where may name
 # What tells paths apart: two paths that are not UTF-8 can look the same when their bytes are written out.
 KEY = """CASE WHEN not_utf8 LIKE '{"path":%' THEN split_part(not_utf8, '", "', 1) ELSE path END"""
+ORDER = "ORDER BY _file, _line"  # of the inputs
 _TEXT = (".csv", ".jsonl")
 _EXPECTED = "a job folder of score --engine ray, .parquet, .csv or .jsonl"
 
@@ -50,6 +51,11 @@ class Rows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def all_in_order(self) -> str:
+        """The query of all rows in their order. A scan keeps it; a condition may be computed by a join, which does not."""
+        return "SELECT * FROM rows" if self._where is None else f"SELECT * FROM rows {ORDER}"
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:
         """Return all rows of a query. Raises UserError where the database cannot answer it."""
