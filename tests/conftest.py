@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +16,7 @@ import pytest
 from tests.forks import Fork
 
 ROOT = Path(__file__).parent.parent
-LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py")  # 30 s and more
+LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py", "test_app.py", "test_cluster.py")  # 30 s and more
 
 
 def pytest_collection_modifyitems(items):
@@ -68,32 +68,38 @@ _EMPTY_PNG = bytes.fromhex(
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_figures():
-    """Save figures as an empty picture, but for tests with the fixture `drawn`: drawing one takes half a second."""
+def drawing():
+    """A context manager in which figures are drawn. Elsewhere they are saved as an empty picture: a figure takes half a second,
+    and few tests look at one.
+    """
     from matplotlib.figure import Figure
 
-    draw = Figure.savefig
+    draw, depth = Figure.savefig, 0
 
     def save(figure, file, **options):
-        if _Drawing.now:
+        if depth:
             draw(figure, file, **options)
         elif isinstance(file, (str, Path)):
             Path(file).write_bytes(_EMPTY_PNG)
         else:
             file.write(_EMPTY_PNG)
 
-    with mock.patch.object(Figure, "savefig", save):
+    @contextmanager
+    def drawn():
+        nonlocal depth
+        depth += 1
         yield
+        depth -= 1
 
-
-class _Drawing:
-    now = False
+    with mock.patch.object(Figure, "savefig", save):
+        yield drawn
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """Figures are drawn, for tests that look at them; each plot of ours is in one of these."""
-    monkeypatch.setattr(_Drawing, "now", True)
+def drawn(drawing):
+    """Figures are drawn in a test."""
+    with drawing():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
 
+from fakecore import storage
 from fakecore.errors import UserError, why_unreadable
+from fakecore.urls import is_web, scheme_of, shown
 from fakedetect.engine.condition import selection
 from fakedetect.engine.rows import PARQUET_COLUMNS, check, need_pyarrow, part_writer, to_table
 from fakedetect.scoring.records import read_rows
@@ -75,10 +76,10 @@ class Rows:
             raise UserError("reading rows needs duckdb", remedy="Install it: pip install 'fakelab[ray]'.") from None
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakelab-")))
         connection = self._connection = stack.enter_context(duckdb.connect(config={"memory_limit": MEMORY}))
-        schemes: set[str] = set()
-        files = self._files = [file for path in self._paths for file in _files(path, folder, schemes)]
-        for scheme in schemes:
-            connection.register_filesystem(_filesystem(scheme))
+        stores: dict[str, Any] = {}
+        files = self._files = [file for path in self._paths for file in _files(path, folder, stores)]
+        for store in stores.values():  # DuckDB's own extension for URLs would have to be downloaded
+            connection.register_filesystem(store)
         _lock(connection, files, folder)
         with self._explained():
             connection.execute(
@@ -119,22 +120,15 @@ class _Explained:
         raise UserError("the rows cannot be read", got=got) from error
 
 
-def shown(path: str) -> str:
-    """Return a path or URL as it may be printed: without a password and without a signature."""
-    if not _scheme(path):
-        return path
-    parts = urlsplit(path)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _files(path: str, folder: Path, schemes: set[str]) -> list[str]:
-    """Return the .parquet files that `path` stands for, checked; a text file is converted to one in `folder`. Schemes of URLs
-    are added to `schemes`.
+def _files(path: str, folder: Path, stores: dict[str, Any]) -> list[str]:
+    """Return the .parquet files that `path` stands for, checked; a text file is converted to one in `folder`. The stores of
+    URLs are added to `stores`, by scheme.
     """
-    if scheme := _scheme(path):
-        schemes.add(scheme)
-        return _remote(path, scheme, folder)
-    place = Path(path)
+    scheme = scheme_of(path)
+    if scheme and scheme != "file":
+        stores[scheme] = storage.filesystem(path)[0]
+        return _remote(path, stores[scheme], folder)
+    place = Path(storage.filesystem(path)[1])
     try:
         if place.suffix.lower() in _TEXT and not place.is_dir():
             with place.open("rb") as file:
@@ -162,16 +156,16 @@ def _plain(path: str, folder: Path) -> str:
     return str(link)
 
 
-def _remote(url: str, scheme: str, folder: Path) -> list[str]:
+def _remote(url: str, filesystem: Any, folder: Path) -> list[str]:
     """Return `_files` of a URL."""
-    filesystem, name = _filesystem(scheme), shown(url)
+    name = shown(url)
     try:
         if name.lower().endswith(_TEXT):
             with filesystem.open(url) as file:
                 return [_converted(file, name, folder)]
         if name.lower().endswith(".parquet"):
             found = [filesystem._strip_protocol(url)]
-        elif scheme in ("http", "https"):
+        elif is_web(url):
             raise UserError(f"{name} cannot be listed", got="a web address", expected="the address of one file")
         else:
             pattern = f"{url.rstrip('/')}/{{}}*.parquet"
@@ -217,17 +211,6 @@ def _next(folder: Path) -> Path:
     return folder / f"{sum(1 for _ in folder.iterdir())}.parquet"
 
 
-def _filesystem(scheme: str) -> Any:
-    """Return fsspec's file system of a scheme. DuckDB reads URLs through it: its own extension would have to be downloaded."""
-    import fsspec
-
-    try:
-        return fsspec.filesystem(scheme)
-    except (ImportError, ValueError):
-        remedy = "Install the packages for URLs: pip install 'fakelab[cloud]'."
-        raise UserError(f"URLs of {scheme}:// cannot be read", remedy=remedy) from None
-
-
 def _lock(connection: Any, files: Sequence[str], folder: Path) -> None:
     """Let the database read these files and nothing else, for good; `folder` takes what does not fit into memory."""
     spill = folder / "spill"
@@ -247,12 +230,6 @@ def _quoted(value: str | Sequence[str]) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return f"[{', '.join(map(_quoted, value))}]"
-
-
-def _scheme(path: str) -> str:
-    """Return the scheme of a URL in lower case; "" for a path."""
-    scheme, mark, _ = path.partition("://")
-    return scheme.lower() if mark and scheme.isalnum() and len(scheme) > 1 else ""
 
 
 def _nothing(path: str) -> list[str]:

@@ -25,14 +25,8 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def run(tmp_path_factory, drawing):
     """A finished run of the digits preset on one class of digits; tests must not write into it."""
-    made = fakegen.train(
-        "digits-32",
-        out=tmp_path_factory.mktemp("runs") / "tiny",
-        real="digits:3",
-        changes=TINY,
-        count=150,
-        device="cpu",
-    )
-    return made.run
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    with drawing():
+        return fakegen.train("digits-32", out=out, real="digits:3", changes=TINY, count=150, device="cpu").run

@@ -59,9 +59,10 @@ def rows_of(path: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def both(faces, tmp_path_factory):
+def both(faces, tmp_path_factory, drawing):
     """A model of two attributes."""
-    return learn(faces, tmp_path_factory.mktemp("both") / "model", "corner,pattern=striped:plain")
+    with drawing():
+        return learn(faces, tmp_path_factory.mktemp("both") / "model", "corner,pattern=striped:plain")
 
 
 def test_images_keep_their_own_answers(faces):

@@ -31,14 +31,15 @@ def of_blurred(tmp_path_factory, blurred_set, quick):
 
 
 @pytest.fixture(scope="module")
-def made(trained, of_blurred, small_set, blurred_set, tmp_path_factory):
+def made(trained, of_blurred, small_set, blurred_set, tmp_path_factory, drawing):
     """Both detectors on both sets, and a detector and a set that do not exist."""
     folder = tmp_path_factory.mktemp("matrix")
     (folder / "broken").mkdir()
     (folder / "broken" / "detector.json").write_text("{")
     detectors = [trained.detector, folder / "broken", of_blurred]
     places = [small_set, folder / "absent", blurred_set]
-    return fakedetect.compare(detectors, places, out=folder / "out", device="cpu")
+    with drawing():
+        return fakedetect.compare(detectors, places, out=folder / "out", device="cpu")
 
 
 def cell(made, detector, place):
@@ -181,7 +182,7 @@ def test_a_comma_in_the_name_of_a_folder_does_not_split_it(tmp_path):
     assert split_detectors("a, b,") == ["a", "b"]
 
 
-def test_the_heat_map_takes_one_cell_and_many():
+def test_the_heat_map_takes_one_cell_and_many(drawn):
     one = plots.matrix_plot(np.array([[0.5]]), [["0.500"]], ["a"], ["b"], "t")
     many = plots.matrix_plot(np.full((5, 6), np.nan), [["-"] * 6] * 5, list("abcde"), list("fghijk"), "t")
     assert one.startswith(b"\x89PNG") and many.startswith(b"\x89PNG") and one != many

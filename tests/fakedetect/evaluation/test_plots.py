@@ -8,6 +8,7 @@ from fakedetect.evaluation import plots
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.models.calibration import Thresholds
 
+pytestmark = pytest.mark.usefixtures("drawn")
 LIMITS = Thresholds(0.6, 0.4, "fpr<=0.05", 0.05, 0.05, "validation split")
 HISTORY = [
     {"epoch": n, "train_loss": 1 / n, "val_loss": 1.2 / n, "val_auroc": 0.9, "val_accuracy": 0.4} for n in (1, 2, 3)

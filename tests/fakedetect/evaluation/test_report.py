@@ -22,10 +22,12 @@ def doubtful(small_data, detector):
 
 
 @pytest.fixture(scope="module")
-def written(doubtful, detector, trained, tmp_path_factory):
+def written(doubtful, detector, trained, tmp_path_factory, drawing):
     folder = tmp_path_factory.mktemp("report")
     lines = (trained.detector / "history.jsonl").read_text().splitlines()
-    path = write_report(folder, detector, doubtful, title="a <b> title", history=[json.loads(line) for line in lines])
+    history = [json.loads(line) for line in lines]
+    with drawing():
+        path = write_report(folder, detector, doubtful, title="a <b> title", history=history)
     assert path == folder / "report.html"
     return folder
 

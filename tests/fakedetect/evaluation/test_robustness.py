@@ -113,7 +113,7 @@ def test_a_report_without_the_grid_has_no_section_of_it(trained):
     assert not (trained.detector / "report" / "robustness.csv").exists()
 
 
-def test_the_heat_map_shows_the_cells_it_is_given(cells):
+def test_the_heat_map_shows_the_cells_it_is_given(cells, drawn):
     grid = list(cells.values())
-    drawn = plots.robustness_plot(grid)
-    assert drawn.startswith(b"\x89PNG") and drawn != plots.robustness_plot(grid[:5])
+    shown = plots.robustness_plot(grid)
+    assert shown.startswith(b"\x89PNG") and shown != plots.robustness_plot(grid[:5])

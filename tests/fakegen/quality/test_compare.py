@@ -19,7 +19,7 @@ def pair(run, tmp_path_factory):
     return root
 
 
-def test_runs_are_shown_side_by_side_with_the_same_latents(pair, tmp_path):
+def test_runs_are_shown_side_by_side_with_the_same_latents(pair, tmp_path, drawn):
     found = fakegen.compare([pair / "a", pair / "b"], tmp_path / "page.html", count=9, device="cpu")
     assert found.caution is None and [row["run"] for row in found.rows] == ["a", "b"]
     first, second = found.rows

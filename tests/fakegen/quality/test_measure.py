@@ -17,7 +17,7 @@ def own_run(run, tmp_path):
     return tmp_path / "run"
 
 
-def test_measure_writes_numbers_a_plot_and_the_best_epoch(own_run):
+def test_measure_writes_numbers_a_plot_and_the_best_epoch(own_run, drawn):
     found = fakegen.measure(own_run, count=60, features="random", device="cpu")
     assert [row.epoch for row in found.rows] == found.fresh == [0, 1, 2]
     lines = read_jsonl(own_run / "quality.jsonl")

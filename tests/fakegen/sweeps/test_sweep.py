@@ -59,12 +59,12 @@ def test_a_wrong_plan_is_refused_before_anything_is_trained(presets, over, chang
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept(tmp_path_factory, drawing):
     folder = tmp_path_factory.mktemp("sweeps") / "grid"
     over = {"lr": ["1e-3", "1e-4"]}
-    return sweep(
-        ["digits-32"], out=folder, over=over, real="digits:3", changes={**TINY, "batch": "16"}, count=6, device="cpu"
-    )
+    changes = {**TINY, "batch": "16"}
+    with drawing():
+        return sweep(["digits-32"], out=folder, over=over, real="digits:3", changes=changes, count=6, device="cpu")
 
 
 def test_the_table_has_a_row_for_every_run(swept):

@@ -22,7 +22,6 @@ from fakecore.runs.runfolder import locked
 from fakedetect.models.detector import Detector
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import open_run
-from fakelab.race import report as race_report
 from fakelab.race import workers as race_workers
 from fakelab.race.cells import CELLS_VERSION, load_cell
 from fakelab.race.contestants import Contestant, open_contestants, trials
@@ -55,18 +54,13 @@ def run(threes, tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("race") / "run", threes)
 
 
-@pytest.fixture
-def without_plots(monkeypatch):
-    """Skip the plots of races; `finished` and the race of two runs test them."""
-    for name in ("curves_plot", "matrix_plot", "cross_plot"):
-        monkeypatch.setattr(race_report, name, lambda *_, **__: b"\x89PNG")
-
-
 @pytest.fixture(scope="module")
-def finished(run, tmp_path_factory, fakelab):
+def finished(run, tmp_path_factory, fakelab, drawing):
     """A finished race: (folder, JSON output)."""
     out = tmp_path_factory.mktemp("finished") / "race"
-    done = fakelab("benchmark", run, "--detectors", "dct,discriminator", "--epochs", "0,1,last", "--out", out, *ASKED)
+    words = ("--detectors", "dct,discriminator", "--epochs", "0,1,last", "--out", out, *ASKED)
+    with drawing():
+        done = fakelab("benchmark", run, *words)
     assert done.returncode == 0, done.stderr
     return out, json.loads(done.stdout)
 
@@ -95,7 +89,7 @@ def test_a_race_writes_all_files_and_rows(finished):
 
 
 def test_a_killed_race_resumes_in_several_processes_with_the_same_results(
-    run, finished, tmp_path, fakelab, without_plots, monkeypatch
+    run, finished, tmp_path, fakelab, monkeypatch
 ):
     monkeypatch.setattr(race_workers, "START_S", 0.0)  # a race this small starts no processes otherwise
     words = [run, "--detectors", "dct,discriminator", "--epochs", "0,1,last", "--out", tmp_path / "r", *ASKED]
@@ -129,7 +123,7 @@ def test_an_interrupted_race_leaves_no_process_behind(run, tmp_path, monkeypatch
     assert len(jobs) == 2 and not active_children()
 
 
-def test_a_larger_race_computes_only_what_is_new(run, finished, tmp_path, fakelab, without_plots):
+def test_a_larger_race_computes_only_what_is_new(run, finished, tmp_path, fakelab):
     out = shutil.copytree(finished[0], tmp_path / "race")
     again = fakelab("benchmark", run, "--detectors", "dct", "--epochs", "0,1,last", "--out", out, *ASKED)
     assert json.loads(again.stdout)["fresh"] == {"distances": 0, "trainings": 0, "detectors scored": 0}
@@ -173,7 +167,7 @@ def test_settings_reach_detectors_on_features(run, tmp_path, changes):
     assert not np.allclose(*heads)
 
 
-def test_detectors_are_tested_across_runs_and_on_degraded_images(run, tmp_path, fakelab):
+def test_detectors_are_tested_across_runs_and_on_degraded_images(run, tmp_path, fakelab, drawn):
     other = shutil.copytree(run, tmp_path / "copy")
     words = ("--detectors", "spectrum", "--epochs", "1,last", "--degrade", "jpeg75", "--out", tmp_path / "r")
     done = fakelab("benchmark", run, other, *words, *ASKED, "--seeds", 1)
@@ -219,7 +213,7 @@ def test_training_on_all_epochs_uses_as_many_fakes_as_on_one(run):
     assert rows[0] == rows[1] and len(jobs["all"].fakes) == 3
 
 
-def test_a_damaged_checkpoint_is_reported_and_left_out(run, tmp_path, fakelab, without_plots):
+def test_a_damaged_checkpoint_is_reported_and_left_out(run, tmp_path, fakelab):
     broken = shutil.copytree(run, tmp_path / "broken")
     weights = broken / "checkpoints" / "epoch-0001.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -230,7 +224,7 @@ def test_a_damaged_checkpoint_is_reported_and_left_out(run, tmp_path, fakelab, w
     assert {row["test_epoch"] for row in results(tmp_path / "r")} == {"2"}
 
 
-def test_a_finished_detector_is_not_tested_on_its_training_images(run, tmp_path, fakelab, without_plots, monkeypatch):
+def test_a_finished_detector_is_not_tested_on_its_training_images(run, tmp_path, fakelab, monkeypatch):
     monkeypatch.setattr("fakedetect.training.train.write_report", lambda *_, **__: None)
     made = fakedetect.train(run, out=tmp_path / "mine", changes={"model": "spectrum"}, device="cpu")
     words = ("--detectors", made.detector, "--epochs", "0,last", "--out", tmp_path / "r", *ASKED, "--per-epoch", 120)
@@ -258,7 +252,7 @@ def test_a_finished_detector_sees_images_prepared_as_score_does(resolution, chan
     assert same == (quality is None and (resolution, channels) == (16, 3))
 
 
-def test_damaged_files_of_a_race_are_computed_again(run, finished, tmp_path, fakelab, without_plots):
+def test_damaged_files_of_a_race_are_computed_again(run, finished, tmp_path, fakelab):
     out = shutil.copytree(finished[0], tmp_path / "race")
     facts = json.loads((out / "race.json").read_text())
     cut = [next((out / "cells").glob(pattern)) for pattern in ("trained-*.json", "logits-*.safetensors", "dist*.json")]
@@ -274,9 +268,7 @@ def test_damaged_files_of_a_race_are_computed_again(run, finished, tmp_path, fak
     assert done.returncode == 0 and "another version" in done.stderr
 
 
-def test_reals_that_moved_are_read_from_the_new_place_or_from_the_set(
-    run, threes, finished, tmp_path, fakelab, without_plots
-):
+def test_reals_that_moved_are_read_from_the_new_place_or_from_the_set(run, threes, finished, tmp_path, fakelab):
     lost = shutil.copytree(run, tmp_path / "run")
     facts = json.loads((lost / "run.json").read_text())
     facts["source"]["spec"] = str(tmp_path / "gone")
