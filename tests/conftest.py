@@ -16,7 +16,13 @@ import pytest
 from tests.forks import Fork
 
 ROOT = Path(__file__).parent.parent
-LONG = ("test_processes.py", "test_interruption.py", "test_interrupt.py", "test_app.py", "test_cluster.py")  # 30 s and more
+LONG = (
+    "test_processes.py",
+    "test_interruption.py",
+    "test_interrupt.py",
+    "test_app.py",
+    "test_cluster.py",
+)  # 30 s and more
 
 
 def pytest_collection_modifyitems(items):

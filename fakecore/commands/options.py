@@ -28,6 +28,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Device = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda or cuda:N.")]
 
 
+def local_place(name: str) -> Path:
+    """Return the path of a set or run; of a copy in the cache, if `name` is a URL. Raises UserError if it cannot be copied."""
+    from fakecore.urls import is_url
+
+    if not is_url(name):
+        return Path(name)
+    from fakecore.runs.mirror import mirror_folder
+
+    return mirror_folder(name)
+
+
 class ExamplesLast(TyperCommand):
     """A command whose examples, the last paragraph of its docstring, stand at the end of its help, after the options."""
 

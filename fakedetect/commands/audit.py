@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import DataRoot, Fake, Json, Real, report_unused
+from fakecore.commands.options import DataRoot, Fake, Json, Real, local_place, report_unused
 from fakecore.progress import say
 from fakecore.report.tables import paragraph, table
 
@@ -22,7 +22,10 @@ DUPLICATES_SHOWN = 10
 
 
 def audit(
-    place: Annotated[Path | None, typer.Argument(metavar="SET|RUN", help="Set folder or run folder.")] = None,
+    place: Annotated[
+        Path | None,
+        typer.Argument(parser=local_place, metavar="SET|RUN", help="Set folder or run folder, or the URL of one."),
+    ] = None,
     real: Real = None,
     fake: Fake = None,
     out: Annotated[Path | None, typer.Option(help="Write a report with the images found: FILE.html.")] = None,

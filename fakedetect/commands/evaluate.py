@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, report_unused
+from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, local_place, report_unused
 from fakecore.errors import UserError
 from fakecore.messages import command
 from fakecore.report.tables import paragraph, table, terminal_width
@@ -31,7 +31,10 @@ def evaluate(
         typer.Argument(metavar="DET,DET", help="Detector folder or .onnx file; several for a matrix."),
     ],
     places: Annotated[
-        list[Path] | None, typer.Argument(metavar="SET|RUN", help="Sets or runs; their test splits are used.")
+        list[Path] | None,
+        typer.Argument(
+            parser=local_place, metavar="SET|RUN", help="Sets or runs, or URLs of these; their test splits are used."
+        ),
     ] = None,
     real: Real = None,
     fake: Fake = None,

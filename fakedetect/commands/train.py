@@ -15,6 +15,7 @@ from fakecore.commands.options import (
     Real,
     Sets,
     fresh,
+    local_place,
     newest,
     newest_run,
     print_json,
@@ -28,7 +29,11 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if th
 def detect_train(
     places: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SET|RUN", help="Sets or runs to train on. Default: the newest run."),
+        typer.Argument(
+            parser=local_place,
+            metavar="SET|RUN",
+            help="Sets or runs to train on, or URLs of these. Default: the newest run.",
+        ),
     ] = None,
     real: Real = None,
     fake: Annotated[
