@@ -2,7 +2,6 @@ import csv
 import json
 from dataclasses import replace
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -12,73 +11,12 @@ from fakecore.errors import UserError
 from fakedetect import VideoJudge, VideoOptions, list_inputs, score_files
 from fakedetect.faces.finder import Face
 from fakedetect.faces.options import EACH_S, FIRST, LATER_S
-from fakedetect.faces.tracks import box_at
 from fakedetect.scoring import pipeline as watching
 from fakedetect.scoring import video as videoscore
-from fakedetect.scoring.annotate import annotate
 from fakedetect.scoring.columns import CSV_COLUMNS
 from fakedetect.scoring.results import ResultsFile
 from fakedetect.scoring.trackscores import THUMBNAILS, TrackSeen
-
-SIZE = 16  # pixels: the side of a face in these videos and of the detector's input
-
-
-@pytest.fixture
-def faces_of(pictures):
-    """A real and a fake image as in the detector's training, uint8 RGB (16, 16, 3)."""
-    return {label: pictures(1, label, 90)[0].transpose(1, 2, 0) for label in ("real", "fake")}
-
-
-def write_video(path, frames, fps=10):
-    """Write RGB frames (H, W, 3) as a video; the codec is lossless except for chroma."""
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), fps, (width, height))
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
-    return path
-
-
-def grey(count=20, size_hw=(64, 96)):
-    return [np.full((*size_hw, 3), 90, np.uint8) for _ in range(count)]
-
-
-class KnownFaces:
-    """A face finder with known results: one face at the left edge and one 100 pixels to its right."""
-
-    def __init__(self, *_):
-        pass
-
-    def find(self, frames):
-        return [self._of(frame) for frame in frames]
-
-    def _of(self, frame):
-        found = []
-        for left in (0, 100):
-            if frame[SIZE // 2, left : left + SIZE].max() > 0:  # black where there is no face
-                box = np.array([left, 0, left + SIZE, SIZE], np.float32)
-                found.append(Face(box, np.zeros((5, 2), np.float32), 0.99))
-        return found
-
-
-@pytest.fixture
-def known_faces(monkeypatch):
-    """Known boxes, and crops without margin, so that the detector input is what the test draws."""
-    monkeypatch.setattr(videoscore, "FaceFinder", KnownFaces)
-    bare = watching.crop
-    monkeypatch.setattr(watching, "crop", lambda frame, face, **cut: bare(frame, face, **{**cut, "margin": 0}))
-
-
-def drawn(faces, plan):
-    """Return frames (16, 200, 3): `plan` has the (left, right) image of each, None for black."""
-    frames = []
-    for pair in plan:
-        frame = np.zeros((SIZE, 200, 3), np.uint8)
-        for left, name in zip((0, 100), pair, strict=True):
-            if name:
-                frame[:, left : left + SIZE] = faces[name]
-        frames.append(frame)
-    return frames
+from tests.fakedetect.scoring.drawnvideos import SIZE, KnownFaces, drawn, grey, write_video
 
 
 def rows_of(path, detector, **options):
@@ -374,54 +312,3 @@ def test_a_report_shows_videos_tracks_photos_and_unscored_files(
     assert "the file is empty" in page and "in &lt;b&gt;" in page and "http://" not in page and "https://" not in page
     again = fakelab(*words)
     assert again.returncode == 2 and "already exists" in again.stderr
-
-
-def test_a_box_is_interpolated_between_sightings_and_ends_with_the_face():
-    track = TrackSeen(1)
-    for time_s, left in ((1.0, 0.0), (1.2, 10.0), (9.0, 50.0)):
-        track.add_frame(time_s, np.array([left, 0, left + 20, 20]))
-    assert [box_at(track.times, track.boxes, time)[0] for time in (0.9, 1.0, 1.1, 1.3, 9.1)] == pytest.approx(
-        [0, 0, 5, 10, 50]
-    )
-    assert [box_at(track.times, track.boxes, time) for time in (0.5, 1.6, 5.0, 8.9, 9.5)] == [None] * 5
-
-
-def test_an_annotated_video_has_the_same_length_and_boxes_in_the_verdicts_colours(
-    tmp_path, trained, faces_of, known_faces, fakelab
-):
-    plan = [("real", "fake")] * 20
-    frames = [cv2.copyMakeBorder(one, 0, 45, 0, 1, cv2.BORDER_CONSTANT) for one in drawn(faces_of, plan)]
-    video, out = write_video(tmp_path / "two.avi", frames), tmp_path / "seen.mp4"
-    words = ("score", video, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
-    made = fakelab(*words)
-    assert made.returncode == 0 and f"annotated video: {out}" in made.stderr
-    with av.open(str(out)) as container:
-        (stream,) = container.streams
-        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.width, stream.height) == (200, 60)  # odd sides are reduced by a pixel
-        seen = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-        assert len(seen) == 20 and float(container.duration) / 1e6 == pytest.approx(2.0, abs=0.11)
-    labels = seen[10][2:10].astype(int)  # beside the faces, in the top of the boxes
-    redder = (labels[..., 0] - labels[..., 1]).mean(axis=0)
-    assert redder[18:60].mean() < -20 and redder[118:160].mean() > 20  # green for real, red for fake
-    assert "already exists" in fakelab(*words).stderr
-    out.unlink()
-    assert "takes exactly one video" in fakelab(*words, write_video(tmp_path / "other.avi", frames)).stderr
-    assert "cannot be combined with a results file" in fakelab(*words, "--out", tmp_path / "rows.csv").stderr
-
-
-def test_a_video_that_ends_before_its_judged_faces_is_not_annotated(tmp_path, detector, faces_of, known_faces):
-    video = write_video(tmp_path / "one.avi", drawn(faces_of, [("real", "fake")] * 20))
-    judge = VideoJudge(detector, keep=True)
-    judge.judge(str(video))
-    short = write_video(tmp_path / "short.avi", drawn(faces_of, [("real", "fake")] * 12))
-    with pytest.raises(UserError, match="frames were lost"):
-        annotate(short, tmp_path / "seen.mp4", judge.shown[str(video)], judge.options)
-    assert {path.name for path in tmp_path.iterdir()} == {"one.avi", "short.avi"}
-
-
-def test_a_video_without_a_score_is_not_annotated(tmp_path, trained, fakelab):
-    out = tmp_path / "seen.mp4"
-    video = write_video(tmp_path / "grey.avi", grey())
-    made = fakelab("score", video, "--detector", trained.detector, "--device", "cpu", "--annotate", out)
-    assert made.returncode == 1 and not out.exists() and "nothing to draw" in made.stderr
