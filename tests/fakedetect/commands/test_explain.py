@@ -11,15 +11,16 @@ CAPTION = "The map shows where the score is most sensitive. It does not prove ma
 
 
 @pytest.fixture(scope="module")
-def explained(trained, write_folder, fakelab, tmp_path_factory):
+def explained(trained, write_folder, fakelab, tmp_path_factory, drawing):
     """Three images and a broken one, explained into a folder."""
     home = tmp_path_factory.mktemp("explain")
     folder = write_folder(home / "in", 3, "fake", side=24)
     (folder / "<b>$x_1$.png").write_bytes(b"no image")
     (folder / "0001.png").rename(folder / "a $x_1 & <i>.png")
-    done = fakelab(
-        "explain", folder, "--detector", trained.detector, "--out", home / "out", "--json", "--device", "cpu"
-    )
+    with drawing():
+        done = fakelab(
+            "explain", folder, "--detector", trained.detector, "--out", home / "out", "--json", "--device", "cpu"
+        )
     return home / "out", done
 
 
