@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from fakecore.cpus import usable_cpus
 from tests.forks import Fork
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,11 @@ LONG = (
 def pytest_collection_modifyitems(items):
     """Start with the longest files: xdist gives a file to one process, and a long one at the end leaves the others idle."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Return a process more than there are cores: a third of the time, tests wait for processes, servers and disks."""
+    return usable_cpus() + 1
 
 
 def pytest_configure(config):
