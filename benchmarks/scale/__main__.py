@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
 from benchmarks.material import write_faces
 from benchmarks.scale import kills, rates
 from fakecore.report.tables import table
+from fakedetect.engine.cluster import RayNotes
 from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
@@ -63,7 +65,8 @@ def _print_kills(work: Path, count: int) -> None:
     request = Request(rates.DETECTOR, {detector.id: detector.name}, device="cpu")
     rows = []
     for name, kill in (("workers", kills.workers), ("nodes", kills.nodes), ("commands", kills.drivers)):
-        one = kill(request, files, work, count)
+        with redirect_stdout(RayNotes()):
+            one = kill(request, files, work, count)
         rows.append((name, *(f"{value:,.0f}" for value in vars(one).values())))
         print(f"{name}: {one}", flush=True)
     print(table(("killed", "kills", "rows", "missing", "doubled", "different", "seconds"), rows))

@@ -21,7 +21,7 @@ from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
 DETECTOR = "photos"
-_PART = 64
+_PART = 64  # photos in a batch of the plain script, and of the pool
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def of_engine(files: list[Path], out: Path, workers: int) -> Rate:
     detector = Detector.load(DETECTOR, "cpu")
     request = Request(DETECTOR, {detector.id: detector.name}, device="cpu")
     begin, seen, count = time.perf_counter(), [], 0
-    job = Job.create(str(out), request, ["photos"], map(str, files), _PART)
+    job = Job.create(str(out), request, ["photos"], map(str, files))
     for part in judge_parts(job, list(range(job.parts)), None, Resources(workers)):
         count += part.files
         seen.append((time.perf_counter() - begin, count))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from fakecore.cpus import VARIABLE
@@ -15,11 +16,16 @@ from fakecore.urls import shown
 from fakedetect.engine.request import Request
 from fakedetect.scoring.columns import COLUMNS
 
-_STARTS = 3  # times that the process may end before it is ready
+_STARTS, _KILLED = 3, 20  # times that the process may end before it is ready: by itself, and by a signal
+_PAUSE_S = 1.0  # before it is started again
 
 
 class _Died(Exception):
-    """The process ended before it had answered."""
+    """The process ended before it had answered; `by_signal`, if it was killed."""
+
+    def __init__(self, *, by_signal: bool = False):
+        super().__init__()
+        self.by_signal = by_signal
 
 
 class IsolatedJudge:
@@ -105,33 +111,41 @@ class IsolatedJudge:
 
     def _started(self) -> subprocess.Popen[str]:
         """Return the process, ready to judge."""
-        for _ in range(_STARTS):
+        ended = killed = 0
+        while ended < _STARTS and killed < _KILLED:
             if self._child:
                 return self._child
-            words = [sys.executable, "-m", "fakedetect.engine.child", json.dumps(self._request.to_json())]
-            threads = str(self._cpus)
-            paths = os.pathsep.join(filter(None, sys.path))
-            environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: threads, "OMP_NUM_THREADS": threads}
-            pipe = subprocess.PIPE
-            folder = self._folder if self._folder and os.path.isdir(self._folder) else None  # noqa: PTH112
-            self._child = subprocess.Popen(
-                words, text=True, env=environment, cwd=folder, stdin=pipe, stdout=pipe, encoding="utf-8"
-            )
+            self._child = self._start()
             try:
                 message = self._read(self._child)
-            except _Died:
+            except _Died as death:
+                killed += death.by_signal
+                ended += not death.by_signal
+                time.sleep(_PAUSE_S)
                 continue
             if "refused" in message:
                 self.close()
                 raise UserError(message["refused"])
-        raise UserError("a process that judges does not start", got=f"it ended {_STARTS} times", remedy="See its log.")
+        got = f"it ended {ended + killed} times"
+        raise UserError("a process that judges does not start", got=got, remedy="Its errors are in Ray's logs.")
+
+    def _start(self) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "fakedetect.engine.child", json.dumps(self._request.to_json())]
+        threads, paths = str(self._cpus), os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: threads, "OMP_NUM_THREADS": threads}
+        folder = self._folder if self._folder and os.path.isdir(self._folder) else None  # noqa: PTH112
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            words, text=True, env=environment, cwd=folder, stdin=pipe, stdout=pipe, encoding="utf-8"
+        )
 
     def _read(self, child: subprocess.Popen[str]) -> dict:
         assert child.stdout, "opened as a pipe"
         line = child.stdout.readline()
         if not line.endswith("\n"):
+            by_signal = child.wait() < 0  # its output is closed: it ends
             self.close()
-            raise _Died
+            raise _Died(by_signal=by_signal)
         return json.loads(line)
 
 
