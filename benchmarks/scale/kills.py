@@ -8,9 +8,9 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,12 @@ def _while_it_runs(request: Request, files: list[Path], out: Path, kills: int, k
     job = Job.create(str(out), request, ["photos"], map(str, files), 16)
     judged = judge_parts(job, list(range(job.parts)), None, Resources())
     next(judged)
-    rest = threading.Thread(target=lambda: [None for _ in judged])
-    rest.start()
-    while done < kills and rest.is_alive():
-        rest.join(random.uniform(*_PAUSE_S))
-        done += rest.is_alive() and kill_one()
-    rest.join()
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(list, judged)
+        while done < kills and not rest.done():
+            time.sleep(random.uniform(*_PAUSE_S))
+            done += not rest.done() and kill_one()
+        rest.result()  # raises what ended the job
     return _compared(job, done, request, files, out.parent, begin)
 
 

@@ -41,9 +41,11 @@ def merge(
     from fakedetect.engine.merging import merge as merged
     from fakedetect.engine.reading import Rows
     from fakedetect.engine.writing import refuse_output, write_rows
+    from fakedetect.scoring.places import refuse_url
 
     if keep is not None and keep not in KEEP:
         raise unknown_name("--keep", keep, KEEP)
+    refuse_url(out, "--out")
     refuse_output(out, folder=True)
     with Rows(paths) as rows:
         found = merged(rows, keep)

@@ -53,7 +53,9 @@ def report(
     from fakedetect.engine.reading import Rows
     from fakedetect.engine.summary import summarise
     from fakedetect.engine.writing import refuse_output, write_rows
+    from fakedetect.scoring.places import refuse_url
 
+    refuse_url(out, "--out")
     page = out is not None and out.suffix.lower() == ".html"
     if out is not None and not page:
         refuse_output(out, folder=False)

@@ -14,7 +14,18 @@ from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
-from fakedetect.commands.scoreengine import EngineOptions, refuse_elsewhere, score_as_job
+from fakedetect.commands.scoreengine import (
+    Address,
+    Engine,
+    EngineOptions,
+    Follow,
+    JobAsked,
+    PartFiles,
+    WorkerCpus,
+    WorkerGpus,
+    Workers,
+    score_as_job,
+)
 from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
 from fakedetect.commands.scoreserver import refuse_local, score_on
 
@@ -112,30 +123,13 @@ def score(
             metavar="URL", help="Let this server judge, see serve. Its token: environment variable FAKELAB_TOKEN."
         ),
     ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="ray: judge in many processes, or on many machines; --out is a folder of Parquet files, or its URL."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Engine: the Ray cluster, as HOST:PORT, or auto for that of this machine. Default: start one here."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Engine: number of workers. Default: as many as there are processors.")
-    ] = None,
-    worker_cpus: Annotated[int, typer.Option(help="Engine: processors of each worker.")] = 1,
-    worker_gpus: Annotated[float, typer.Option(help="Engine: GPUs of each worker; 0.5 lets two share one.")] = 0,
-    part_files: Annotated[int, typer.Option(help="Engine: number of files whose rows are written together.")] = 256,
-    follow: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="Engine: when all are judged, list the paths again after this time, for ever."
-        ),
-    ] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
+    worker_cpus: WorkerCpus = 1,
+    worker_gpus: WorkerGpus = 0.0,
+    part_files: PartFiles = 256,
+    follow: Follow = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -178,25 +172,12 @@ def score(
     for name, path in (("--copy-to", copy_to), ("--annotate", annotate)):
         refuse_url(path, name)
     sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus, part_files, follow)
     if engine:
-        refuse_elsewhere(
-            {
-                **{"--annotate": annotate, "--copy-to": copy_to, "--only": only or None, "--min-p": min_p or None},
-                **{"--sort": sort, "--server": server},
-            },
-            engine,
-        )
-        return score_as_job(
-            listed,
-            detector,
-            out,
-            video=options,
-            stability=bool(stability),
-            device=device,
-            options=EngineOptions(engine, address, workers, worker_cpus, worker_gpus, part_files, follow),
-            as_json=as_json,
-        )
-    refuse_elsewhere({"--address": address, "--workers": workers, "--follow": follow}, None)
+        elsewhere = {"--annotate": annotate, "--copy-to": copy_to, "--only": only or None, "--min-p": min_p or None}
+        of_engine.refuse_others({**elsewhere, "--sort": sort, "--server": server})
+        asked = JobAsked(listed, detector, _newest_detector, options, bool(stability), device)
+        return score_as_job(asked, out, of_engine, as_json=as_json)
     if server:
         local = {"--out": out, "--annotate": annotate, "--fps": fps, "--frames": count, "--start": start or None}
         local |= {"--min-face": min_face != _MIN_FACE, "--device": device != "auto"}

@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from fakecore.errors import Interrupted, UserError, unknown_name
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
-from fakedetect.commands.scorerows import VERDICTS
+from fakedetect.commands.scorerows import VERDICTS, counts_text
 
 if TYPE_CHECKING:
-    from fakedetect.engine.cluster import Resources
+    from fakedetect.engine.cluster import PartJudged, Resources
     from fakedetect.engine.job import Job
     from fakedetect.engine.request import Request
     from fakedetect.faces.options import VideoOptions
+    from fakedetect.models.detector import Detector
 
 ENGINES = ("ray",)
+_PAUSE_S = 0.2  # between looks whether to stop
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="ray: judge in many processes, or on many machines; --out is a folder of Parquet files, or its URL."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Engine: the Ray cluster, as HOST:PORT, or auto for that of this machine. Default: start one here."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Engine: number of workers. Default: as many as there are processors.")
+]
+WorkerCpus = Annotated[int, typer.Option(help="Engine: processors of each worker.")]
+WorkerGpus = Annotated[float, typer.Option(help="Engine: GPUs of each worker; 0.5 lets two share one.")]
+PartFiles = Annotated[int, typer.Option(help="Engine: number of files whose rows are written together.")]
+Follow = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="Engine: when all are judged, list the paths again after this time, for ever."
+    ),
+]
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The options of a job. Raises UserError for values that are out of range."""
+    """The options of a job. Raises UserError for values that are out of range, and for any of them without an engine."""
 
-    engine: str
+    engine: str | None = None
     address: str | None = None
     workers: int | None = None
     worker_cpus: int = 1
-    worker_gpus: float = 0
+    worker_gpus: float = 0.0
     part_files: int = 256
-    follow_s: float | None = None
+    follow: float | None = None  # seconds
 
     def __post_init__(self) -> None:
+        if self.engine is None:
+            given = next((name for name, value in vars(self).items() if value != getattr(EngineOptions, name)), None)
+            if given is not None:
+                raise UserError(f"{_option(given)} applies only to --engine", remedy="Add --engine ray.")
+            return
         if self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
-        least = {"--workers": self.workers, "--worker-cpus": self.worker_cpus, "--part-files": self.part_files}
-        for name, value in least.items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} is too small", got=value, expected="1 or more")
-        if self.worker_gpus < 0 or (self.follow_s is not None and self.follow_s <= 0):
-            negative = self.worker_gpus < 0
-            name = "--worker-gpus" if negative else "--follow"
-            got = self.worker_gpus if negative else self.follow_s
-            raise UserError(f"{name} is out of range", got=got, expected="a positive number")
+        for name, least in (("workers", 1), ("worker_cpus", 1), ("worker_gpus", 0), ("part_files", 1), ("follow", 0.1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{_option(name)} is too small", got=value, expected=f"{least} or more")
+
+    def refuse_others(self, given: dict[str, object]) -> None:
+        """Raise UserError if options are given that need the rows in this process: option -> value, None or False if not."""
+        if unknown := [name for name, value in given.items() if value not in (None, False)]:
+            remedy = "report DIR shows, selects and sorts the rows when they are written."
+            raise UserError(f"--engine cannot be combined with {', '.join(unknown)}", remedy=remedy)
 
     def resources(self) -> Resources:
         from fakedetect.engine.cluster import Resources
@@ -56,64 +94,89 @@ class EngineOptions:
         return Resources(self.workers, self.worker_cpus, self.worker_gpus)
 
 
-def refuse_elsewhere(given: dict[str, object], engine: str | None) -> None:
-    """Raise UserError for options that need the rows in this process, or without an `engine`, for those of one."""
-    unknown = [name for name, value in given.items() if value not in (None, False)]
-    if not unknown:
-        return
-    if engine is None:
-        raise UserError(f"{unknown[0]} applies only to --engine", remedy="Add --engine ray.")
-    remedy = "report DIR shows, selects and sorts the rows when they are written."
-    raise UserError(f"--engine cannot be combined with {', '.join(unknown)}", remedy=remedy)
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
-def score_as_job(
-    paths: list[str],
-    detector: str | None,
-    out: str | None,
-    *,
-    video: VideoOptions,
-    stability: bool,
-    device: str,
-    options: EngineOptions,
-    as_json: bool,
-) -> int:
-    """Judge `paths` as a job in the folder or at the URL `out`, resuming one that is there; return 1 if some input could not be
+@dataclass
+class JobAsked:
+    """What the command line asks of a job. `newest` returns the detector of a new job for which none is named; a job that is
+    resumed keeps its own.
+    """
+
+    paths: list[str]
+    detector: str | None
+    newest: Callable[[], Path | None]
+    video: VideoOptions
+    stability: bool
+    device: str
+
+    @cached_property
+    def detectors(self) -> list[Detector]:
+        """The detectors that judge, loaded to know them."""
+        from fakedetect.models.remote import local_detector
+        from fakedetect.scoring.session import load_detectors
+
+        place = local_detector(self.detector) if self.detector else None
+        loaded = load_detectors(place, "cpu", whole_frame=self.video.whole_frame)
+        return [one for one in loaded if one]
+
+    def request(self) -> Request:
+        from fakedetect.engine.request import Request
+
+        ids = {one.id: one.name for one in self.detectors}
+        return Request(self.detector, ids, self.video, self.stability, self.device)
+
+    def files(self, out: str) -> Iterator[str]:
+        """Yield the paths of the files to judge, none below `out`; one that cannot be read gets its row later. Raises UserError
+        if there are none.
+        """
+        from fakecore.urls import is_url
+        from fakedetect.scoring.inputs import walk_inputs
+
+        own = os.path.join(out if is_url(out) else os.path.abspath(out), "")  # noqa: PTH100, PTH118
+        found = False
+        for one in walk_inputs(self.paths):
+            path = one.url or os.path.abspath(one.path)  # noqa: PTH100
+            if not path.startswith(own):
+                found = True
+                yield one.url or one.path
+        if not found:
+            raise UserError("there is nothing to score", got=f"no files in {', '.join(self.paths)}")
+
+
+def score_as_job(asked: JobAsked, out: str | None, options: EngineOptions, *, as_json: bool) -> int:
+    """Judge files as a job in the folder or at the URL `out`, resuming one that is there; return 1 if some input could not be
     scored, else 0.
     """
-    from fakedetect.engine.cluster import RayNotes, judge_parts
+    from fakecore.urls import shown
+    from fakedetect.engine.cluster import RayNotes, connected, judge_parts
+    from fakedetect.models.facts import expectation
 
     if not out:
         raise UserError("--engine needs --out", expected="a folder, or the URL of one, for the rows of the job")
-    begin, known = time.monotonic(), Counter[str]()
-    with StopRequest() as stop, redirect_stdout(RayNotes()):
-        job = _job(paths, detector, out, video=video, stability=stability, device=device, options=options)
+    begin = time.monotonic()
+    with StopRequest() as stop, redirect_stdout(RayNotes()), ExitStack() as stack:
+        job = _job(asked, out, options.part_files)
+        counts = _counts_of(job, job.finished())
+        if counts:
+            say(f"{sum(counts.values()):,} files are already in {shown(out)}")
         while True:
             finished = job.finished()
-            todo = [part for part in range(job.parts) if part not in finished]
-            if finished and not known:
-                known = _counts_of(job, finished)
-                say(f"{sum(known.values()):,} files are already in {out}")
-            judged = judge_parts(job, todo, options.address, options.resources())
-            done = sum(map(job.count_of, finished))
-            counts = _shown(judged, job.files, done, stop) if todo else Counter()
-            known += counts
-            if options.follow_s is None:
+            if todo := [part for part in range(job.parts) if part not in finished]:
+                stack.enter_context(connected(options.address, options.resources()))  # kept while it follows
+                with closing(judge_parts(job, todo, options.address, options.resources())) as judged:
+                    counts += _with_progress(judged, job.files, sum(map(job.count_of, finished)), stop)
+            if options.follow is None:
                 break
-            job = _followed(job, paths, options, stop)
-    return _finish(known, out, time.monotonic() - begin, as_json=as_json)
+            job = _longer(job, asked, options, stop)
+    code = _finish(counts, shown(out), time.monotonic() - begin, as_json=as_json)
+    for one in asked.detectors:
+        say(f"{one.name}: {expectation(one.facts)}")
+    return code
 
 
-def _job(
-    paths: list[str],
-    detector: str | None,
-    out: str,
-    *,
-    video: VideoOptions,
-    stability: bool,
-    device: str,
-    options: EngineOptions,
-) -> Job:
+def _job(asked: JobAsked, out: str, part_files: int) -> Job:
     """Return the job in `out`, or a new one. Raises UserError for a job of another request."""
     from fakecore.urls import shown
     from fakedetect.engine.job import Job
@@ -121,79 +184,60 @@ def _job(
 
     need_pyarrow()
     if not Job.exists(out):
-        return Job.create(
-            out, _request(detector, video, stability, device), paths, _files(paths, out), options.part_files
-        )
+        if asked.detector is None and (newest := asked.newest()):
+            asked.detector = str(newest)
+        return Job.create(out, asked.request(), asked.paths, asked.files(out), part_files)
     job = Job.open(out)
-    request = _request(job.request.detector if detector is None else detector, video, stability, device)
-    differs = {
-        "the detector": (job.request.ids, request.ids),
-        "the options": (_comparable(job.request), _comparable(request)),
-        "the paths": (job.asked, tuple(map(shown, paths))),
-    }
-    for what, (before, now) in differs.items():
-        if before != now:
+    asked.detector = asked.detector or job.request.detector
+    request = asked.request()
+    before, now = _deciding(job.request, job.asked), _deciding(request, tuple(map(shown, asked.paths)))
+    for what, value in now.items():
+        if value != before[what]:
             raise UserError(
-                f"{out} is a job that was created with other values: {what}",
-                got=_text(now),
-                expected=_text(before),
+                f"{shown(out)} is a job that was created with another value: {what}",
+                got=value,
+                expected=before[what],
                 remedy="Choose another --out.",
             )
     return job
 
 
-def _request(detector: str | None, video: VideoOptions, stability: bool, device: str) -> Request:
-    """Return what the job asks for; it loads the detectors once, to know them."""
-    from fakedetect.engine.request import Request
-    from fakedetect.models.remote import local_detector
-    from fakedetect.scoring.session import load_detectors
-
-    loaded = load_detectors(local_detector(detector) if detector else None, "cpu", whole_frame=video.whole_frame)
-    return Request(detector, {one.id: one.name for one in loaded if one}, video, stability, device)
+def _deciding(request: Request, paths: tuple[str, ...]) -> dict[str, object]:
+    """Return what decides about the rows of a job."""
+    detectors = ", ".join(f"{name} ({one})" for one, name in request.ids.items())
+    return {"detector": detectors, "paths": ", ".join(paths), "stability": request.stability, **vars(request.options)}
 
 
-def _files(paths: list[str], out: str) -> Iterator[str]:
-    """Yield the paths of the files to judge; one that cannot be read gets its row later."""
-    from fakedetect.scoring.inputs import walk_inputs
-
-    found = False
-    for one in walk_inputs(paths):
-        if not one.path.startswith(out.rstrip("/") + "/"):
-            found = True
-            yield one.url or one.path
-    if not found:
-        raise UserError("there is nothing to score", got=f"no files in {', '.join(paths)}")
-
-
-def _shown(judged, total: int, done: int, stop: StopRequest) -> Counter[str]:
+def _with_progress(judged: Iterable[PartJudged], total: int, done: int, stop: StopRequest) -> Counter[str]:
     """Show the progress of parts; return the counts of their rows."""
     counts = Counter[str]()
     with progress_bar("scoring", total, "files", done) as bar:
         for part in judged:
             counts += part.counts
-            bar.note(_line(counts))
+            bar.note(counts_text(counts))
             bar.advance(part.files)
             if stop.asked:
                 raise Interrupted("the parts in --out are complete; the same command resumes")
     return counts
 
 
-def _followed(job: Job, paths: list[str], options: EngineOptions, stop: StopRequest) -> Job:
+def _longer(job: Job, asked: JobAsked, options: EngineOptions, stop: StopRequest) -> Job:
     """Wait until there are new files; return the job with them."""
     while True:
-        assert options.follow_s, "called to follow"
-        end = time.monotonic() + options.follow_s
+        assert options.follow, "called to follow"
+        end = time.monotonic() + options.follow
         while time.monotonic() < end:
             if stop.asked:
                 raise Interrupted("all files so far are judged; the same command resumes")
-            time.sleep(min(0.2, options.follow_s))
-        longer = job.extended(_files(paths, job.place), options.part_files)
+            time.sleep(min(_PAUSE_S, options.follow))
+        longer = job.extended(asked.files(job.place), options.part_files)
         if longer.files > job.files:
             say(f"{counted(longer.files - job.files, 'new file')}")
             return longer
 
 
 def _counts_of(job: Job, parts: set[int]) -> Counter[str]:
+    """Return the counts of the rows of finished parts."""
     from concurrent.futures import ThreadPoolExecutor
 
     def count(part: int) -> Counter[str]:
@@ -207,25 +251,9 @@ def _counts_of(job: Job, parts: set[int]) -> Counter[str]:
 
 
 def _finish(counts: Counter[str], out: str, seconds: float, *, as_json: bool) -> int:
-    lost = sum(number for name, number in counts.items() if name not in VERDICTS)
     rows = sum(counts.values())
     if as_json:
-        facts = {"out": out, "rows": rows, "counts": dict(counts), "seconds": round(seconds, 3)}
-        print(json.dumps(facts))
-    say(f"{counted(rows, 'file')}: {_line(counts)}; rows in {out}")
+        print(json.dumps({"out": out, "rows": rows, "counts": dict(counts), "seconds": round(seconds, 3)}))
+    say(f"{counted(rows, 'file')}: {counts_text(counts)}; rows in {out}")
     say(f"report: fakelab report {out}")
-    return 1 if lost else 0
-
-
-def _line(counts: Counter[str]) -> str:
-    lost = {name: number for name, number in counts.items() if name not in VERDICTS}
-    text = ", ".join(f"{counts[name]:,} {name}" for name in VERDICTS if counts[name]) or "none scored"
-    return text + ("; not scored: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items())) if lost else "")
-
-
-def _comparable(request: Request) -> dict:
-    return {"stability": request.stability, **vars(request.options)}
-
-
-def _text(value: object) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else ", ".join(map(str, value))  # type: ignore[call-overload]
+    return 1 if counts.keys() - set(VERDICTS) else 0

@@ -80,13 +80,9 @@ class RowPrinter:
         for row in sorted(self._kept, key=suspicion):
             self._print(row)
         self._print_evidence()
-        lost = {name: n for name, n in self.counts.items() if name not in VERDICTS}
-        text = ", ".join(f"{self.counts[name]:,} {name}" for name in VERDICTS if self.counts[name]) or "none scored"
-        if lost:
-            text += "; not scored: " + ", ".join(f"{n:,} {name}" for name, n in sorted(lost.items()))
         where = f"; {'report:' if report else 'rows in'} {out}" if out else ""
-        say(f"{counted(sum(self.counts.values()), 'file')}: {text}{where}")
-        return 1 if lost else 0
+        say(f"{counted(sum(self.counts.values()), 'file')}: {counts_text(self.counts)}{where}")
+        return 1 if self.counts.keys() - set(VERDICTS) else 0
 
     def _print_evidence(self) -> None:
         """Print a table of the files that say where they come from, the strongest evidence first; with JSON, or without rows,
@@ -113,6 +109,13 @@ class RowPrinter:
 
     def _print(self, row: dict) -> None:
         print(json.dumps(row) if self.as_json else line(row))
+
+
+def counts_text(counts: Counter[str]) -> str:
+    """Return in words how many files have each verdict and, of those without one, each status."""
+    lost = ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items()) if name not in VERDICTS)
+    text = ", ".join(f"{counts[name]:,} {name}" for name in VERDICTS if counts[name]) or "none scored"
+    return f"{text}; not scored: {lost}" if lost else text
 
 
 def _strongest(rows: list[dict]) -> list[dict]:

@@ -12,14 +12,15 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 from fakecore.progress import say
+from fakecore.urls import is_url
 from fakedetect.engine.isolated import IsolatedJudge
 from fakedetect.engine.job import Job
 
@@ -48,16 +49,14 @@ class PartJudged:
     counts: Counter[str]
 
 
-def judge_parts(job: Job, parts: list[int], address: str | None, resources: Resources) -> Iterator[PartJudged]:
-    """Judge parts of a job, yield each when its rows are written. Without an `address`, Ray starts on this machine; "auto" is
-    the cluster that this machine is part of.
+def judge_parts(job: Job, parts: list[int], address: str | None, resources: Resources) -> Generator[PartJudged]:
+    """Judge parts of a job, yield each when its rows are written; close the generator to stop. Without an `address`, Ray
+    starts on this machine; "auto" is the cluster that this machine is part of.
 
     Raises UserError if Ray is not installed, does not start or cannot be reached, and for what ends a worker: a detector that
     changed, or a store that cannot be written to.
     """
-    with _connected(address, resources) as ray:
-        if not parts:
-            return
+    with connected(address, resources) as ray:
         numbers = ray.data.from_items(
             [{"part": number} for number in parts], override_num_blocks=min(len(parts), _MOST_BLOCKS)
         )
@@ -70,11 +69,13 @@ def judge_parts(job: Job, parts: list[int], address: str | None, resources: Reso
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
         )
-        for batch in judged.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-            for part, files, counts, error in zip(*(batch[name] for name in _ANSWERED), strict=True):
-                if error:
-                    raise UserError(str(error))
-                yield PartJudged(int(part), int(files), Counter(json.loads(str(counts))))
+        # Closed before Ray is shut down: what ends later would start another cluster.
+        with closing(iter(judged.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0))) as batches:
+            for batch in batches:
+                for part, files, counts, error in zip(*(batch[name] for name in _ANSWERED), strict=True):
+                    if error:
+                        raise UserError(str(error))
+                    yield PartJudged(int(part), int(files), Counter(json.loads(str(counts))))
 
 
 _ANSWERED = ("part", "files", "counts", "error")
@@ -90,13 +91,24 @@ class _PartJudge:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         part, counts, error = int(batch["part"][0]), Counter[str](), ""
         try:
-            rows = self._judge.rows(self._job.files_of(part))
+            files = self._job.files_of(part)
+            self._refuse_relative(files)
+            rows = self._judge.rows(files)
             self._job.commit(part, rows)
             counts.update(row["verdict"] or row["status"] for row in rows)
         except UserError as stopped:
             error = str(stopped)
         answer = (part, self._job.count_of(part), json.dumps(counts), error)
         return {name: [value] for name, value in zip(_ANSWERED, answer, strict=True)}
+
+    def _refuse_relative(self, files: list[str]) -> None:
+        """Raise UserError for relative paths on a machine without the folder that they are in: none could be read there."""
+        folder = self._job.folder
+        if not os.path.isdir(folder):  # noqa: PTH112
+            relative = next((one for one in files if not is_url(one) and not os.path.isabs(one)), None)  # noqa: PTH117
+            if relative is not None:
+                what = f"a machine of the cluster does not have the folder {folder}"
+                raise UserError(what, got=f"the path {relative} in it", remedy="Give absolute paths, or URLs.")
 
 
 class RayNotes(io.TextIOBase):
@@ -109,7 +121,7 @@ class RayNotes(io.TextIOBase):
 
 
 @contextmanager
-def _connected(address: str | None, resources: Resources) -> Iterator[Any]:
+def connected(address: str | None, resources: Resources) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine, until the block ends; yield the ray module. A connection that the
     caller has is used, and kept.
     """

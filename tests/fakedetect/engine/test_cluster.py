@@ -77,7 +77,7 @@ def test_a_job_whose_actor_is_killed_has_each_row_once_and_the_command_resumes(
 def test_a_job_of_other_values_is_refused(tmp_path, files, request_of_job, capsys):
     place = tmp_path / "job"
     Job.create(str(place), request_of_job, files[:3], files[:3])
-    for words, what in ((files[:2], "the paths"), ([*files[:3], "--stability"], "the options")):
+    for words, what in ((files[:2], "paths"), ([*files[:3], "--stability"], "stability")):
         with pytest.raises(SystemExit):
             main(["score", *words, "--detector", request_of_job.detector, "--engine", "ray", "--out", str(place)])
-        assert f"created with other values: {what}" in capsys.readouterr().err
+        assert f"created with another value: {what} (got " in capsys.readouterr().err

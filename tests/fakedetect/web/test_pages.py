@@ -16,21 +16,10 @@ from fakedetect.web.process import Ticket
 from fakedetect.web.reference import operations
 from fakedetect.web.settings import ServeSettings
 from fakedetect.web.tasks import failed_row
+from tests.fakedetect.web.offered import OFFERED
 
 WRITER, READER = "a-token-of-at-least-twenty-characters", "another-token-of-twenty-characters"
 HTML = {"accept": "text/html,application/xhtml+xml"}
-LIMITS = {"fake_from": 0.7, "real_below": 0.1, "max_fpr": 0.05, "max_fnr": 0.05, "name": "x", "chosen_on": "validation"}
-JUDGE = {
-    "name": "faces",
-    "id": "0123456789ab",
-    "model": "lite",
-    "subject": "face",
-    "trained_on": "drawn faces",
-    "expectation": "It is unknown.",
-    "left_out": None,
-    "thresholds": LIMITS,
-}
-OFFERED = [{"name": "default", "default": True, "judges": [JUDGE]}]
 
 
 @pytest.fixture
