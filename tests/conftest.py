@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from fakecore.cpus import usable_cpus
+from tests.figures import Figures
 from tests.forks import Fork
 
 ROOT = Path(__file__).parent.parent
@@ -73,38 +74,12 @@ def _own_cache(tmp_path_factory):
     os.environ["FAKELAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-_EMPTY_PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-    "0000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
-)
-
-
 @pytest.fixture(autouse=True, scope="session")
 def drawing():
-    """A context manager in which figures are drawn. Elsewhere they are saved as an empty picture: a figure takes half a second,
-    and few tests look at one.
-    """
-    from matplotlib.figure import Figure
-
-    draw, depth = Figure.savefig, 0
-
-    def save(figure, file, **options):
-        if depth:
-            draw(figure, file, **options)
-        elif isinstance(file, (str, Path)):
-            Path(file).write_bytes(_EMPTY_PNG)
-        else:
-            file.write(_EMPTY_PNG)
-
-    @contextmanager
-    def drawn():
-        nonlocal depth
-        depth += 1
-        yield
-        depth -= 1
-
-    with mock.patch.object(Figure, "savefig", save):
-        yield drawn
+    """A context manager in which figures are drawn. Elsewhere they are saved as an empty picture."""
+    figures = Figures()
+    with figures.left_empty():
+        yield figures.drawn
 
 
 @pytest.fixture

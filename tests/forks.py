@@ -16,6 +16,8 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
+from tests.figures import Figures
+
 _PRELOADED = (
     "torch",
     "matplotlib.figure",
@@ -24,6 +26,7 @@ _PRELOADED = (
     "fakegen.sampling.production",
     "fakedetect.training.train",
 )
+DRAWN = "FAKELAB_TEST_DRAWS"  # in the environment of a fork: it draws its figures
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(list(_PRELOADED))
 
@@ -108,4 +111,5 @@ def _run(words: list[str], streams: list[int], where: str, environment: dict[str
     from fakelab.app import main
 
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    main()
+    with contextlib.nullcontext() if DRAWN in environment else Figures().left_empty():
+        main()

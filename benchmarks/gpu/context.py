@@ -16,6 +16,7 @@ class Sizes:
     faces: int  # photos of the large source
     some: int  # of the small one
     epochs: int  # of dcgan-64 on the large source
+    again_steps: int  # of dcgan-64 in its second start
     modern_steps: int
     batch: int  # of dcgan-64
     shards: tuple[int, int]  # fakes as WebDataset: few and many, from whose difference the time of a million follows
@@ -25,8 +26,8 @@ class Sizes:
     frames: int  # of a video
 
 
-FULL = Sizes(CELEBA, 20_000, 5, 3000, 128, (50_000, 250_000), 30_000, 1500, 8000, 300)
-TINY = Sizes(400, 200, 2, 4, 16, (64, 192), 64, 32, 60, 6)
+FULL = Sizes(CELEBA, 20_000, 5, 50, 3000, 128, (50_000, 250_000), 30_000, 1500, 8000, 300)
+TINY = Sizes(160, 140, 1, 2, 2, 16, (64, 192), 64, 32, 60, 6)
 
 
 @dataclass(frozen=True)

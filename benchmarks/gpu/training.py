@@ -18,10 +18,10 @@ def measure_training(context: Context) -> list[Figure]:
     batch = ("--set", f"batch={sizes.batch}")
     photos = f"{sizes.faces:,} photos"
     first = generate(context, "dcgan-64", context.faces, "dcgan", "--epochs", sizes.epochs, *batch)
-    again = generate(context, "dcgan-64", context.faces, "again", "--set", "steps=50", *batch)
+    again = generate(context, "dcgan-64", context.faces, "again", "--set", f"steps={sizes.again_steps}", *batch)
     modern = generate(context, "modern-64", context.some, "modern", "--set", f"steps={sizes.modern_steps}")
     workers = min(12, os.cpu_count() or 1)
-    plain = last_json(run(["-m", "benchmarks.speed.plain", "train", context.some, 3, workers], limit_s=_LIMIT_S)[0])
+    plain = last_json(run(["-m", "benchmarks.speed.plain", "train", context.some, 2, workers], limit_s=_LIMIT_S)[0])
     ceiling = last_json(run(["-m", "benchmarks.gpu.ceiling", sizes.batch], limit_s=_LIMIT_S)[0])
     best = ceiling["graph"] or ceiling["eager"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fakecore.errors import Interrupted
 from fakelab import app as cli
-from tests.forks import Fork
+from tests.forks import DRAWN, Fork
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "resolution=16", "--set", "g_width=8", "--set", "d_width=8", "--set", "batch=16", "--device", "cpu"]
@@ -24,7 +24,7 @@ STARTS_AGAIN = "interrupted: what was finished is kept; the same command starts 
 
 def interrupted(moment, *arguments, cache: Path, importing: bool = False) -> str:
     """Send SIGINT to `python cli.py ...` when `moment(process)` is true; return the last line of its stderr."""
-    environment = {**os.environ, "FAKELAB_CACHE": str(cache)}
+    environment = {**os.environ, "FAKELAB_CACHE": str(cache), DRAWN: "1"}
     if importing:
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -68,7 +68,7 @@ def test_while_images_are_decoded(tmp_path):
 
 def test_while_plots_are_drawn_and_the_run_can_be_resumed(fakelab, tmp_path):
     run = tmp_path / "run"
-    words = ("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 1500, *SMALL, "--out", run)
+    words = ("generate", "digits-32", "--real", "digits:3", "--epochs", 1, "--count", 100, *SMALL, "--out", run)
     line = interrupted(lambda _: (run / "plots" / "losses.png").exists(), *words, cache=tmp_path / "cache")
     hint = f"{sys.executable} {ROOT / 'cli.py'} generate --resume --out {run}"
     assert line == f"interrupted: saved work is kept. Resume with: {hint}"
