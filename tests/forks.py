@@ -20,11 +20,17 @@ from tests.figures import Figures
 
 _PRELOADED = (
     "torch",
+    "torch._dynamo",  # of the first optimiser
+    "torch.utils.tensorboard",
     "matplotlib.figure",
+    "sklearn.datasets",  # digits
+    "sklearn.discriminant_analysis",
+    "jinja2",
     "fakelab.app",
     "fakegen.training.generate",
     "fakegen.sampling.production",
     "fakedetect.training.train",
+    "fakedetect.scoring.pipeline",
 )
 DRAWN = "FAKELAB_TEST_DRAWS"  # in the environment of a fork: it draws its figures
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
