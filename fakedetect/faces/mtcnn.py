@@ -1,4 +1,4 @@
-"""MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878), with the three networks and weights of facenet-pytorch.
+"""MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878) of three networks.
 
 The `detect_face` of facenet-pytorch resizes every full frame in float once per scale, and crops candidates one by one in
 torch. Here the pyramid starts at the scale where the smallest wanted face fills the input of P-Net and is computed in uint8;
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from fakecore.errors import UserError
+from fakedetect.faces.mtcnnnets import load_networks
 
 # For P-, R- and O-Net. Those of facenet-pytorch, except O-Net's 0.7: most boxes between 0.7 and 0.8 are shoulders, hands and
 # hair (docs/lab/videos.md).
@@ -28,21 +28,13 @@ _AT_ONCE, _AT_ONCE_GPU = 32, 512
 class Cascade:
     """The three networks on a device. The weights are part of facenet-pytorch; nothing is downloaded.
 
-    Raises UserError if facenet-pytorch is not installed.
+    Raises UserError if facenet-pytorch, which contains the weights, is not installed.
     """
 
     def __init__(self, device: torch.device):
-        try:
-            from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-        except ImportError as error:
-            raise UserError(
-                "cannot find faces: facenet-pytorch is not installed",
-                got=str(error),
-                remedy="Install it: pip install facenet-pytorch==2.5.3 --no-deps",
-            ) from None
         self.device = device
         self._at_once = _AT_ONCE if device.type == "cpu" else _AT_ONCE_GPU
-        self._p, self._r, self._o = (net().eval().to(device) for net in (PNet, RNet, ONet))
+        self._p, self._r, self._o = load_networks(device)
 
     @torch.inference_mode()
     def find(self, frames: Sequence[np.ndarray], min_face: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -152,11 +144,20 @@ def _grid_boxes(shifts: torch.Tensor, scores: torch.Tensor, scale: float) -> tup
 
 
 def _suppress(boxes: np.ndarray, scores: np.ndarray, owners: np.ndarray, most: float) -> np.ndarray:
-    """Return the rows of the best boxes, so that no two of one frame overlap by more than `most` (IoU)."""
-    from torchvision.ops import batched_nms
+    """Return the rows of the best boxes, the best first, so that no two of one frame overlap by more than `most` (IoU).
 
-    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (boxes.astype(np.float32), scores, owners))
-    return batched_nms(*parts, most).numpy()
+    Scores are above 0.
+    """
+    corners = boxes.astype(np.float64)
+    rectangles = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    kept = [np.empty(0, dtype=np.int64)]
+    for owner in np.unique(owners):
+        own = np.flatnonzero(owners == owner)
+        kept.append(
+            own[np.asarray(cv2.dnn.NMSBoxes(rectangles[own].tolist(), scores[own].tolist(), 0.0, most), dtype=np.int64)]
+        )
+    rows = np.concatenate(kept)
+    return rows[np.lexsort((rows, -scores[rows]))]
 
 
 def _suppress_nested(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fakecore.imagenet import create_backbone
+from fakecore.efficientnet import STAGES, STEM, EfficientNetLite0
 
 _STAGES = 6  # of seven: the last one and its 1280 channels add 2.3 M weights, and see content only
 _SMALLEST, _LARGEST_ENLARGED = 96, 3  # pixels; times
@@ -35,17 +35,16 @@ class LiteFeatures(nn.Module):
 
     precision = "auto"  # large matrix products: bf16 where it is faster
 
-    def __init__(self, resolution: int, channels: int, input_size: int):
+    def __init__(self, input_size: int):
         super().__init__()
-        network: Any = create_backbone()
+        network = EfficientNetLite0()
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.stages = nn.ModuleList(network.blocks[:_STAGES])
+        self.dims = 2 * (STEM + sum(stage.channels for stage in STAGES[:_STAGES]))
         self.input_size = input_size
         self._folded: tuple[Any, tuple[nn.Module, ...]] = (None, ())  # for which weights, and the layers
         self.requires_grad_(False)
         self.eval()
-        with torch.no_grad():
-            self.dims = self(torch.zeros(1, channels, resolution, resolution, dtype=torch.uint8)).shape[1]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = images.float()
@@ -91,7 +90,7 @@ def _with_folded_norms(layer: nn.Module) -> nn.Module:
                 folded = fuse_conv_bn_eval(conv, child)
                 folded.weight.data = folded.weight.data.contiguous(memory_format=torch.channels_last)
                 setattr(module, conv_name, folded)
-                setattr(module, name, getattr(child, "act", nn.Identity()))  # timm's normalisation also activates
+                setattr(module, name, getattr(child, "act", nn.Identity()))  # the normalisation also activates
             before = (name, child) if isinstance(child, nn.Conv2d) else None
     return layer
 

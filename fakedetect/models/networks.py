@@ -151,4 +151,4 @@ def spectrum_network(resolution: int, channels: int, probe: str = "linear") -> P
 
 def lite_network(resolution: int, channels: int, input_size: int, probe: str = "linear") -> Probed:
     """A head on the features of a pretrained EfficientNet-Lite0 at several depths."""
-    return Probed(LiteFeatures(resolution, channels, input_size), probe, resolution)
+    return Probed(LiteFeatures(input_size), probe, resolution)

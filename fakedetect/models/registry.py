@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from fakecore import imagenet
+from fakecore import efficientnet, imagenet
 from fakecore.device import derive_seed
 from fakecore.errors import UserError, unknown_name
 from fakecore.schema import TEXT, Kind, check_fields, number, whole
@@ -229,7 +229,7 @@ def _describe_lite(settings: DetectorSettings, resolution: int) -> dict[str, Any
 def _prepare_lite(network: Any, settings: DetectorSettings) -> dict[str, Any]:
     weights = imagenet.load_imagenet(network.features)
     network.features.requires_grad_(settings.trains_backbone)
-    return {"backbone": {"name": imagenet.BACKBONE, "weights": weights}}
+    return {"backbone": {"name": efficientnet.NAME, "weights": weights}}
 
 
 def _backbone_name(settings: DetectorSettings) -> str:

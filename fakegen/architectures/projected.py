@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from fakecore.imagenet import create_backbone, load_imagenet
+from fakecore.efficientnet import EfficientNetLite0
+from fakecore.imagenet import load_imagenet
 from fakegen.architectures.layers import FIRST_SIDE, Frozen, double_smoothly
 
 MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5}  # FastGAN: channels at a side, in widths
@@ -95,7 +96,7 @@ class _Backbone(nn.Module):
 
     def __init__(self):
         super().__init__()
-        network = create_backbone()
+        network = EfficientNetLite0()
         load_imagenet(network)
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.blocks = network.blocks

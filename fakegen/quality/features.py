@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad, relu
 
 from fakecore.device import choose_device
+from fakecore.efficientnet import EfficientNetLite0
 from fakecore.errors import UserError, unknown_name
-from fakecore.imagenet import WEIGHTS_SHA256, create_backbone, load_imagenet
+from fakecore.imagenet import WEIGHTS_SHA256, load_imagenet
 from fakegen.quality.classifier import class_network, usable_classes
 from fakegen.quality.inceptionweights import find_weights
 from fakegen.runs.reals import Reals
@@ -142,7 +143,7 @@ class ImageNetFeatures(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = create_backbone()
+        self.network = EfficientNetLite0()
         load_imagenet(self.network)
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # twice as fast on a CPU

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from fakecore.imagenet import create_backbone, load_imagenet
+from fakecore.efficientnet import EfficientNetLite0
+from fakecore.imagenet import load_imagenet
 from fakegen.architectures.layers import double_smoothly
 
 _SEEN = 128  # pixels: smaller images are enlarged, so that their pixels count in every layer
@@ -22,7 +23,7 @@ class Perceptual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network = create_backbone()
+        network = EfficientNetLite0()
         load_imagenet(network)
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.blocks = network.blocks[: max(_TAPS)]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fakecore.messages import command, counted
+from fakecore.messages import command, counted, duration
 from fakegen.quality.records import best_of, read_quality
 from fakegen.runs.run import Run, open_run
 from fakegen.training.log import FLUSH_EVERY
@@ -77,7 +77,7 @@ class Watcher:
             "changed_s": round(changed_s, 1),
         }
         known["in_words"] = {
-            name: value if value is None else in_words(value)
+            name: value if value is None else duration(value)
             for name, value in (("left", left_s), ("changed", changed_s), ("train", known["train_s"]))
         }
         known["headline"] = _headline(known, run)
@@ -128,20 +128,6 @@ class Watcher:
         return notes
 
 
-def in_words(seconds: float) -> str:
-    """Return a duration with at most two units: "40 s", "13 min", "2 h 13 min", "3 days 4 h"."""
-    if seconds < 59.5:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours + (minutes >= 30), 24)
-    return f"{days} days {hours} h" if hours else f"{days} days"
-
-
 def _status(run: Run, all_steps: bool, silent: bool) -> str:
     status = run.facts.get("status")
     if status != "running":
@@ -156,16 +142,16 @@ def _headline(known: dict[str, Any], run: Run) -> str:
     step, place = known["step"], f"epoch {known['epoch']:,} of {known['epochs']:,}"
     at = f"step {step:,} of {known['steps']:,}, {place}"
     if known["status"] == "training":
-        left = f", about {in_words(known['left_s'])} left" if known["left_s"] is not None else ""
+        left = f", about {duration(known['left_s'])} left" if known["left_s"] is not None else ""
         return f"Training: {place}{left}" if step else "Training starts: no step is written yet"
     if known["status"] == "stalled":
-        return f"No new step for {in_words(known['changed_s'])}, at {at}"
+        return f"No new step for {duration(known['changed_s'])}, at {at}"
     if known["status"] == "writing":
         return f"Trained to {place}; the last measurement, the plots and the set remain"
     if known["status"] == "finished":
         if run.preset.stop_on_collapse and run.facts.get("collapse"):
             return f"Finished early, at {place}: the fakes collapsed"
-        return f"Finished: {counted(known['epochs'], 'epoch')}, trained in {in_words(known['train_s'])}"
+        return f"Finished: {counted(known['epochs'], 'epoch')}, trained in {duration(known['train_s'])}"
     return f"{known['status'].capitalize()} at {at}"
 
 

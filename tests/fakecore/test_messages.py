@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakecore.messages import command, counted
+from fakecore.messages import command, counted, duration
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,3 +67,11 @@ def test_the_command_in_a_real_hint_runs():
 
 def test_counted_1_is_singular():
     assert [counted(n, "epoch") for n in (0, 1, 2, 12345)] == ["0 epochs", "1 epoch", "2 epochs", "12,345 epochs"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.7, "1 min"), (754, "13 min"), (3590, "1 h"), (7980, "2 h 13 min"), (273_600, "3 days 4 h")],
+)
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from fakecore import imagenet
+from fakecore import efficientnet, imagenet
 from fakecore.errors import UserError
 from fakedetect.models import lite
 
 
 @pytest.fixture(scope="module")
 def features():
-    found = lite.LiteFeatures(32, 3, 96)
+    found = lite.LiteFeatures(96)
     imagenet.load_imagenet(found)
     return found
 
@@ -22,16 +22,17 @@ def test_small_images_are_enlarged_and_large_ones_shown_as_they_are(resolution, 
     assert lite.own_input_size(resolution) == shown_at
 
 
-def test_features_are_those_of_timm_with_the_weights_of_the_package(features):
+@pytest.mark.parametrize("side", [96, 97])
+def test_features_are_those_of_timm_with_the_weights_of_the_package(side):
     import timm
 
-    reference = timm.create_model(imagenet.BACKBONE, pretrained=False).eval()
+    reference = timm.create_model(efficientnet.NAME, pretrained=False).eval()
     names = [name for name in reference.state_dict() if not name.endswith("num_batches_tracked")]
     tensors = torch.load(imagenet._weights_file(), weights_only=True)
     theirs = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
     reference.load_state_dict(dict(zip(names, theirs, strict=True)), strict=False)
-    images = torch.randint(0, 256, (4, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    network = lite.LiteFeatures(96, 3, 96)
+    images = torch.randint(0, 256, (4, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = lite.LiteFeatures(side)
     imagenet.load_imagenet(network)
     with torch.inference_mode():
         x = reference.bn1(reference.conv_stem((images.float() - 127.5) / 127.5))

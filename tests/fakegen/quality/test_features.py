@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from fakecore.efficientnet import NAME
 from fakecore.errors import UserError
-from fakecore.imagenet import create_backbone, load_imagenet
+from fakecore.imagenet import load_imagenet
 from fakecore.runs.cache import cache_home
 from fakegen.quality.distances import frechet_distance
 from fakegen.quality.features import RandomFeatures, open_features
@@ -74,10 +75,11 @@ def test_equal_images_give_equal_features_in_any_batch(name, reals, spaces):
 
 
 def test_imagenet_features_are_those_of_timm_with_the_weights_of_the_package(reals):
+    import timm
     from torch.nn.functional import interpolate
 
     space = open_features("imagenet", reals, device="cpu")
-    network = create_backbone().eval()
+    network = timm.create_model(NAME, num_classes=0).eval()
     load_imagenet(network)
     images = np.array(reals.images[:3])
     shown = interpolate(torch.from_numpy(images).float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)

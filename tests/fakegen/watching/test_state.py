@@ -13,8 +13,9 @@ import pytest
 import fakegen
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, read_json, write_json
+from fakecore.messages import duration
 from fakegen.quality.records import Quality
-from fakegen.watching.state import Watcher, in_words
+from fakegen.watching.state import Watcher
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_time_left_is_that_of_the_steps_left_at_the_last_rate(copied):
     assert (state["status"], state["step"], state["epoch"]) == ("training", 2, 1)
     batch = read_json(copied / "run.json")["preset"]["batch"]
     assert state["left_s"] == pytest.approx((state["steps"] - 2) * batch / 8.0, abs=0.06)
-    assert state["headline"] == f"Training: epoch 1 of 2, about {in_words(state['left_s'])} left"
+    assert state["headline"] == f"Training: epoch 1 of 2, about {duration(state['left_s'])} left"
 
 
 def test_a_run_that_starts(copied):
@@ -120,11 +121,3 @@ def test_what_is_no_run_is_refused(run, tmp_path):
     for path, words in ((tmp_path / "none", "there is no run in"), (tmp_path, "is not a run")):
         with pytest.raises(UserError, match=words):
             fakegen.watch_state(path)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "0 s"), (59.7, "1 min"), (754, "13 min"), (3590, "1 h"), (7980, "2 h 13 min"), (273_600, "3 days 4 h")],
-)
-def test_durations_in_words(seconds, text):
-    assert in_words(seconds) == text
