@@ -69,6 +69,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000, help="number of fakes to write")
     parser.add_argument("--counts", default="1000,10000,100000", help="set sizes for --only flat")
     parser.add_argument("--only", choices=CHOICES, action="append")
+    parser.add_argument(
+        "--record", metavar="MACHINE", help="with --only families: store the times for `presets`, with this description"
+    )
     options = parser.parse_args()
     wanted = options.only or ["train", "sample", "score", "help"]  # the others take long
     if "train" in wanted and options.epochs < 2:  # the first is not timed
@@ -97,7 +100,7 @@ def main() -> None:
         _print(comparisons, real)
         print("\n".join(remarks))
         if "families" in wanted:
-            print(families(real, work, _ours))
+            print(families(real, work, _ours, options.record))
         if "score-flat" in wanted:
             print(flatness(real, work, _small_detector(real, work), _ours))
         if "flat" in wanted:

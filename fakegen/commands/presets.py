@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakecore.commands.options import Json
-from fakecore.messages import command
+from fakecore.messages import command, duration
 from fakecore.report.tables import paragraph, table
 from fakecore.settings import describe
 
@@ -40,16 +40,17 @@ def presets(
 def print_presets(as_json: bool) -> None:
     """Print one line of comparable values per preset, with its summary below."""
     from fakegen.presets.catalogue import catalogue
+    from fakegen.presets.times import measured_on
 
     rows = catalogue()
     if as_json:
         print(json.dumps(rows))
         return
-    columns = ("name", "pixels", "reals", "G", "D", "batch", "length")
+    columns = ("name", "pixels", "reals", "G", "D", "batch", "length", "1,000 steps")
     keys = ("name", "resolution", "real", "params_g", "params_d", "batch")
     shown = [
         [_short(row[key]) if key.startswith("params") else row[key] for key in keys]
-        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs"]
+        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs", _time(row["s_per_1000_steps"])]
         for row in rows
     ]
     header, *lines = table(columns, shown).splitlines()
@@ -57,7 +58,8 @@ def print_presets(as_json: bool) -> None:
     for line, row in zip(lines, rows, strict=True):
         print(line)
         print(paragraph(row["summary"], indent=4))
-    print(paragraph(f"G and D: number of parameters. Show every field of a preset: {command('presets', 'NAME')}"))
+    print(paragraph(f"G and D: number of parameters. 1,000 steps: time on {measured_on()}."))
+    print(paragraph(f"Show every field of a preset: {command('presets', 'NAME')}"))
 
 
 def print_preset(name: str, as_json: bool) -> None:
@@ -69,16 +71,20 @@ def print_preset(name: str, as_json: bool) -> None:
 
     preset = get_preset(name)
     from fakegen.architectures.summary import layers  # it imports torch: an unknown name is refused before
+    from fakegen.presets.times import measured_on, seconds_of_1000_steps
 
     networks = layers(preset)
     if as_json:
         columns = ("layer", "output", "parameters")
         named = {key: [dict(zip(columns, row, strict=True)) for row in rows] for key, rows in networks.items()}
-        print(json.dumps({**asdict(preset), "layers": named}))
+        print(json.dumps({**asdict(preset), "layers": named, "s_per_1000_steps": seconds_of_1000_steps(name)}))
         return
     print(paragraph(f"{preset.name}: {preset.summary}"))
     if preset.system:
         print(paragraph(f"System {preset.system}, published on {preset.published_on}."))
+    seconds = seconds_of_1000_steps(name)
+    if seconds is not None:
+        print(paragraph(f"1,000 steps take about {duration(seconds)} on {measured_on()}."))
     for network, rows in networks.items():
         total = sum(parameters for *_, parameters in rows)
         print(f"\n{table((network, 'output', 'parameters'), [*rows, ('all layers', '', total)])}")
@@ -92,6 +98,10 @@ def _settable(preset: Preset) -> list[tuple[str, str, str]]:
 
     rows = describe(preset)
     return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *unused_fields(preset)}]
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)
 
 
 def _short(number: int) -> str:

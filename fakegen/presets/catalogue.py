@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fakegen.presets.table import PRESETS
+from fakegen.presets.times import seconds_of_1000_steps
 
 
 class Parameters(NamedTuple):
@@ -65,6 +66,7 @@ def catalogue() -> list[dict[str, Any]]:
             "batch": preset.batch,
             "epochs": preset.epochs if not preset.epoch_steps else None,
             "steps": preset.epochs * preset.epoch_steps if preset.epoch_steps else None,
+            "s_per_1000_steps": seconds_of_1000_steps(preset.name),
         }
         for preset in PRESETS.values()
     ]

@@ -82,9 +82,10 @@ def test_presets_list_names_sizes_and_sources(fakelab):
 def test_the_tables_of_presets_are_readable_in_80_columns(fakelab, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = fakelab("presets").stdout.splitlines()
-    assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length"]
+    assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length", "1,000", "steps"]
     place = next(number for number, line in enumerate(lines) if line.startswith("dcgan-64"))
-    assert lines[place].split() == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
+    assert lines[place].split()[:10] == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
+    assert lines[place].split()[-1] in ("s", "min", "h") and "two cores" in lines[-2], "the time of 1,000 steps"
     assert lines[place + 1].startswith("    DCGAN for faces as published")
     for line in [*lines[:-2], *fakelab("presets", "digits").stdout.splitlines()]:  # the last two are the hint
         assert len(line) <= 80
@@ -108,9 +109,10 @@ def test_a_preset_is_listed_with_every_field_its_value_and_reason(fakelab):
             assert field.metadata["why"] in flat
     assert "name" not in rows and "(8 to 512)" in flat
     listed = json.loads(fakelab("presets", "digits-32", "--json").stdout)
-    layers = listed.pop("layers")
+    layers, seconds = listed.pop("layers"), listed.pop("s_per_1000_steps")
     assert listed == asdict(PRESETS["digits-32"])
     assert layers["generator"][-1]["output"] == "1 x 32 x 32"
+    assert seconds > 0 and "1,000 steps take about" in flat
 
 
 def test_fields_that_a_preset_does_not_use_are_not_listed(fakelab):
