@@ -48,7 +48,7 @@ class Answering:
             yield message
 
     def read(self, most_s: float) -> dict:
-        """Return the next message. Raises DiedError if the process ends before, or was silent for `most_s` seconds and is killed."""
+        """Return the next message. Raises DiedError if the process ends before; it is killed after `most_s` silent seconds."""
         message = {"progress": True}
         while "progress" in message:
             try:
