@@ -1,7 +1,7 @@
 """How `score --engine ray` scales, and what kills cost: `python -m benchmarks.scale [--only rates,kills ...]`.
 
-rates   photos of 256x256 pixels, judged by `photos`: seconds until the first are judged, and photos a second then; beside
-        `score`, a script for Ray Data and a pool of processes, which judge the same files
+rates   photos of 256x256 pixels (--side), judged by `photos`: seconds until the first are judged, and photos a second then;
+        beside `score`, a script for Ray Data and a pool of processes, which judge the same files
 nodes   the same photos on a cluster of four nodes with one processor each, which Ray simulates on this machine
 kills   SIGKILL for workers, for nodes of a simulated cluster and for the command; then the rows are compared with those of a
         job that nothing disturbed
@@ -27,7 +27,7 @@ from fakedetect.engine.cluster import RayNotes
 from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
-_SIDE, _SMALL = 256, 64
+_SMALL = 64  # pixels of the photos that kills has
 _PHOTOS_PER_KILL = 400  # enough that the job does not end before the last kill
 
 
@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas between; default: all")
     parser.add_argument("--photos", type=int, default=3072, help="of rates and nodes")
+    parser.add_argument("--side", type=int, default=256, help="of the photos of rates and nodes, pixels")
     parser.add_argument("--kills", type=int, default=30, help="of each kind")
     parser.add_argument("--kinds", default="workers,nodes,commands", help="what is killed")
     parser.add_argument("--files", type=int, default=100_000, help="of small")
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def _rates(work: Path, options: Namespace) -> None:
-    folder = write_faces(work / "photos", options.photos, _SIDE)
+    folder = write_faces(work / "photos", options.photos, options.side)
     files = sorted(folder.rglob("*.jpg"))
     measured = {
         "score, 1 processor": rates.of_score(files, work / "one.jsonl", 1),
@@ -69,7 +70,7 @@ def _rates(work: Path, options: Namespace) -> None:
 
 
 def _nodes(work: Path, options: Namespace) -> None:
-    files = sorted(write_faces(work / "photos", options.photos, _SIDE).rglob("*.jpg"))
+    files = sorted(write_faces(work / "photos", options.photos, options.side).rglob("*.jpg"))
     count = os.cpu_count() or 1
     measured = {
         f"this machine, {count} workers": rates.of_engine(files, work / "one", count),
