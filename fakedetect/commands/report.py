@@ -65,6 +65,8 @@ def report(
         if target:
             refuse_output(target, folder=False, page=True)
         progress = job_progress(path)  # before the rows are listed: a complete job has all of them
+        if progress and not progress.parts_finished:
+            raise UserError(f"{shown(path)} has no rows yet", got=progress_text(progress))
         with Rows([path], where) as rows:
             summary = summarise(rows)
             if target and not page:

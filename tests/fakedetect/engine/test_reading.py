@@ -262,6 +262,8 @@ def test_commands(results, fakelab, tmp_path):
     assert found["verdicts"] == {"fake": 4} and found["repeated_paths"] == 1 and found["job"] is None
     again = fakelab("report", results["job"], "--out", tmp_path / "fakes.csv")
     assert again.returncode == 2 and "never overwritten" in again.stderr
+    Job.create(str(tmp_path / "new"), Request(None, {"ab12": "faces"}), ["in"], ["a", "b"], part_files=1)
+    assert "has no rows yet (got the job is not complete: 0 of 2 parts" in fakelab("report", tmp_path / "new").stderr
     page = fakelab("report", results["url"], "--out", tmp_path / "page.html")
     assert page.returncode == 0 and Path(tmp_path / "page.html").is_file()
     words = ("merge", results["jsonl"], results["job"], "--out", tmp_path / "all.parquet")
