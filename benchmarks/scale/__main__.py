@@ -16,9 +16,11 @@ import argparse
 import os
 import tempfile
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from benchmarks.material import write_faces
 from benchmarks.scale import copies, kills, others, processes, rates, volume
@@ -56,16 +58,16 @@ def _rates(work: Path, options: Namespace) -> None:
     folder = write_faces(work / "photos", options.photos, options.side)
     files = sorted(folder.rglob("*.jpg"))
     measured = {
-        "score, 1 processor": rates.of_score(files, work / "one.jsonl", 1),
-        "--engine ray, 1 worker": rates.of_engine(files, work / "one", 1),
-        "--engine ray, 2 workers": rates.of_engine(files, work / "two", 2),
-        "score, 2 processors": rates.of_score(files, work / "two.jsonl", 2),
-        "a Ray Data script, 2 actors": others.of_ray_data(folder, work / "ray-data", 2),
-        "a pool of 2 processes": others.of_pool(files, work / "pool", 2),
+        "score, 1 processor": _watched(rates.of_score, files, work / "one.jsonl", 1),
+        "--engine ray, 1 worker": _watched(rates.of_engine, files, work / "one", 1),
+        "--engine ray, 2 workers": _watched(rates.of_engine, files, work / "two", 2),
+        "score, 2 processors": _watched(rates.of_score, files, work / "two.jsonl", 2),
+        "a Ray Data script, 2 actors": _watched(others.of_ray_data, folder, work / "ray-data", 2),
+        "a pool of 2 processes": _watched(others.of_pool, files, work / "pool", 2),
     }
     _print_rates(measured, len(files))
-    one, two = measured["--engine ray, 1 worker"].rate, measured["--engine ray, 2 workers"].rate
-    plain = measured["score, 1 processor"].rate
+    one, two = measured["--engine ray, 1 worker"][0].rate, measured["--engine ray, 2 workers"][0].rate
+    plain = measured["score, 1 processor"][0].rate
     print(f"\n2 workers / 1 worker {two / one:.2f} (goal 1.7); 1 worker / score {one / plain:.2f} (goal 0.9)")
 
 
@@ -73,15 +75,24 @@ def _nodes(work: Path, options: Namespace) -> None:
     files = sorted(write_faces(work / "photos", options.photos, options.side).rglob("*.jpg"))
     count = os.cpu_count() or 1
     measured = {
-        f"this machine, {count} workers": rates.of_engine(files, work / "one", count),
-        "4 simulated nodes, 4 workers": rates.of_nodes(files, work / "four", 4),
+        f"this machine, {count} workers": _watched(rates.of_engine, files, work / "one", count),
+        "4 simulated nodes, 4 workers": _watched(rates.of_nodes, files, work / "four", 4),
     }
     _print_rates(measured, len(files))
 
 
-def _print_rates(measured: dict[str, rates.Rate], count: int) -> None:
-    rows = [(name, f"{one.start_s:.0f}", f"{one.rate:.0f}", f"{one.total_s:.0f}") for name, one in measured.items()]
-    print(table(("", "first rows, s", "photos/s", f"{count:,} photos, s"), rows), flush=True)
+def _watched(measure: Callable[[Any, Path, int], rates.Rate], *words: Any) -> tuple[rates.Rate, float]:
+    """Return a rate, and the processor time that all of it took, in seconds: other work on the machine changes it less."""
+    with processes.watched() as usage:
+        return measure(*words), usage.cpu_s
+
+
+def _print_rates(measured: dict[str, tuple[rates.Rate, float]], count: int) -> None:
+    rows = [
+        (name, f"{one.start_s:.0f}", f"{one.rate:.0f}", f"{one.total_s:.0f}", f"{cpu_s:.0f}")
+        for name, (one, cpu_s) in measured.items()
+    ]
+    print(table(("", "first rows, s", "photos/s", f"{count:,} photos, s", "CPU, s"), rows), flush=True)
 
 
 def _kills(work: Path, options: Namespace) -> None:
@@ -125,10 +136,10 @@ def _large(work: Path, options: Namespace) -> None:
 def _print_calls(calls: dict[str, volume.Call]) -> None:
     rows = []
     for name, call in calls.items():
-        memory = ", ".join(f"{kind} {most:,.0f}" for kind, most in call.memory.most.items())
-        store = f"{call.memory.store:,.0f}" if call.memory.store else ""
-        rows.append((name, f"{call.seconds:.0f}", memory, store))
-    print(table(("", "s", "MiB at most, of one", "object store, MiB"), rows), flush=True)
+        memory = ", ".join(f"{kind} {most:,.0f}" for kind, most in call.usage.most.items())
+        store = f"{call.usage.store:,.0f}" if call.usage.store else ""
+        rows.append((name, f"{call.seconds:.0f}", f"{call.usage.cpu_s:.0f}", memory, store))
+    print(table(("", "s", "CPU, s", "MiB at most, of one", "object store, MiB"), rows), flush=True)
 
 
 def _copies(work: Path, options: Namespace) -> None:

@@ -36,7 +36,8 @@ def seconds(count: int, size: int, late_s: float, transfers: int) -> float:
     with _store(late_s), tempfile.TemporaryDirectory(prefix="fakelab-scale-") as cache:
         store, _ = storage.filesystem(_BUCKET)
         store.mkdir("scale")
-        store.pipe({f"scale/set/{number // 1000}/{number:06d}.jpg": os.urandom(size) for number in range(count)})
+        for number in range(count):
+            storage.write_bytes(f"{_BUCKET}/{number // 1000}/{number:06d}.jpg", os.urandom(size))
         with mock.patch.dict(os.environ, {"FAKELAB_CACHE": cache}), mock.patch.object(mirror, "_TRANSFERS", transfers):
             begin = time.perf_counter()
             copied = mirror.mirror_folder(f"{_BUCKET}/")

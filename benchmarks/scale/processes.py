@@ -1,4 +1,4 @@
-"""The processes that a measurement started, wherever they are by now, and the memory that they take (Linux)."""
+"""The processes that a measurement started, wherever they are by now: the memory and processor time that they take (Linux)."""
 
 from __future__ import annotations
 
@@ -58,36 +58,52 @@ def kill(process: int) -> bool:
     return True
 
 
-class Memory:
-    """The most memory that a process of each kind took, in MiB, and the most of Ray's object store that was in use."""
+class Usage:
+    """The most memory that a process of each kind took, in MiB, the most of Ray's object store that was in use, in MiB, and the
+    processor time of all processes, this one included, in seconds.
+    """
 
     def __init__(self) -> None:
         self.most: dict[str, float] = {}
         self.store = 0.0
+        self._began_s = time.process_time()
+        self._times_s: dict[int, float] = {}
+        self._is_ours: dict[int, bool] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._times_s.values()) + time.process_time() - self._began_s
 
     def look(self) -> None:
-        for pattern, kind in _KINDS.items():
-            for process in ours(pattern):
-                status = _status(process)
-                shared, most = _mib(status.get("RssShmem")), _mib(status.get("VmHWM"))
+        for process in (int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()):
+            if process not in self._is_ours:
+                self._is_ours[process] = process != os.getpid() and _is_ours(process)
+            if not self._is_ours[process]:
+                continue
+            with suppress(OSError):
+                times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]  # user, system
+                self._times_s[process] = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+                words, status = Path(f"/proc/{process}/cmdline").read_bytes(), _status(process)
+                kind = next((kind for pattern, kind in _KINDS.items() if pattern in words), None)
+                if kind:
+                    self.most[kind] = max(self.most.get(kind, 0.0), _mib(status.get("VmHWM")))
                 if kind == "raylet":
-                    self.store = max(self.store, shared)
-                self.most[kind] = max(self.most.get(kind, 0.0), most)
+                    self.store = max(self.store, _mib(status.get("RssShmem")))
 
 
 @contextmanager
-def watched() -> Iterator[Memory]:
-    """Yield the memory of our processes, which is measured twice a second until the block ends."""
-    memory, is_over = Memory(), threading.Event()
+def watched() -> Iterator[Usage]:
+    """Yield what our processes use, which is measured twice a second until the block ends."""
+    usage, is_over = Usage(), threading.Event()
 
     def watch() -> None:
         while not is_over.wait(_EVERY_S):
-            memory.look()
+            usage.look()
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield memory
+        yield usage
     finally:
         is_over.set()
         thread.join()

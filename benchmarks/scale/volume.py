@@ -15,7 +15,7 @@ import numpy as np
 
 import fakedetect
 from benchmarks.material import write_faces
-from benchmarks.scale.processes import Memory, watched
+from benchmarks.scale.processes import Usage, watched
 
 _DRAWN = 5000  # different small photos; more are hard links to them
 _SIDE = 32
@@ -26,10 +26,10 @@ _TURNS = 8  # a noisy frame takes time to draw: each is shown several times
 
 @dataclass(frozen=True)
 class Call:
-    """A command: seconds, and the memory of its processes."""
+    """A command: seconds, and what its processes used."""
 
     seconds: float
-    memory: Memory
+    usage: Usage
 
 
 def small_files(work: Path, count: int) -> list[Path]:
@@ -76,12 +76,12 @@ def large_files(work: Path, count: int) -> Path:
 def command(*words: object) -> Call:
     """Run a command of fakelab to its end, and return what it took."""
     begin = time.perf_counter()
-    with watched() as memory:
+    with watched() as usage:
         run = [sys.executable, "-m", "fakelab", *map(str, words)]
         done = subprocess.run(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(run)}: {done.stderr}")
-    return Call(time.perf_counter() - begin, memory)
+    return Call(time.perf_counter() - begin, usage)
 
 
 def bytes_of(job: Path) -> tuple[int, int]:
