@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(_PARTS), help="parts, with commas between; default: all")
     parser.add_argument("--photos", type=int, default=3072, help="of rates and nodes")
+    parser.add_argument("--ways", help="of rates, by their places in the table: 1,3,5; default: all")
     parser.add_argument("--side", type=int, default=256, help="of the photos of rates and nodes, pixels")
     parser.add_argument("--kills", type=int, default=30, help="of each kind")
     parser.add_argument("--kinds", default="workers,nodes,commands", help="what is killed")
@@ -57,18 +58,21 @@ def main() -> None:
 def _rates(work: Path, options: Namespace) -> None:
     folder = write_faces(work / "photos", options.photos, options.side)
     files = sorted(folder.rglob("*.jpg"))
-    measured = {
-        "score, 1 processor": _watched(rates.of_score, files, work / "one.jsonl", 1),
-        "--engine ray, 1 worker": _watched(rates.of_engine, files, work / "one", 1),
-        "--engine ray, 2 workers": _watched(rates.of_engine, files, work / "two", 2),
-        "score, 2 processors": _watched(rates.of_score, files, work / "two.jsonl", 2),
-        "a Ray Data script, 2 actors": _watched(others.of_ray_data, folder, work / "ray-data", 2),
-        "a pool of 2 processes": _watched(others.of_pool, files, work / "pool", 2),
+    ways = {
+        "score, 1 processor": (rates.of_score, files, work / "one.jsonl", 1),
+        "--engine ray, 1 worker": (rates.of_engine, files, work / "one", 1),
+        "--engine ray, 2 workers": (rates.of_engine, files, work / "two", 2),
+        "score, 2 processors": (rates.of_score, files, work / "two.jsonl", 2),
+        "a Ray Data script, 2 actors": (others.of_ray_data, folder, work / "ray-data", 2),
+        "a pool of 2 processes": (others.of_pool, files, work / "pool", 2),
     }
+    chosen = options.ways.split(",") if options.ways else [str(number) for number in range(1, len(ways) + 1)]
+    measured = {}
+    for number, (name, way) in enumerate(ways.items(), 1):
+        if str(number) in chosen:
+            measured[name] = _watched(*way)
+            print(f"{name}: {measured[name]}", flush=True)
     _print_rates(measured, len(files))
-    one, two = measured["--engine ray, 1 worker"][0].rate, measured["--engine ray, 2 workers"][0].rate
-    plain = measured["score, 1 processor"][0].rate
-    print(f"\n2 workers / 1 worker {two / one:.2f} (goal 1.7); 1 worker / score {one / plain:.2f} (goal 0.9)")
 
 
 def _nodes(work: Path, options: Namespace) -> None:

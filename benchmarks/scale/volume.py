@@ -79,7 +79,7 @@ def command(*words: object) -> Call:
     with watched() as usage:
         run = [sys.executable, "-m", "fakelab", *map(str, words)]
         done = subprocess.run(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1) or "Traceback" in done.stderr:
         raise RuntimeError(f"{' '.join(run)}: {done.stderr}")
     return Call(time.perf_counter() - begin, usage)
 
