@@ -140,6 +140,19 @@ def write_bytes(url: str, data: bytes, *, backoff: Backoff | None = None) -> Non
     _tried(url, lambda: store.pipe_file(path, data), backoff)
 
 
+def upload(file: Path, url: str, *, backoff: Backoff | None = None) -> None:
+    """Copy a file of this machine to a URL or path, in pieces if it is large; it appears there as `write_bytes` says. Raises
+    StorageError; UserError for http(s).
+    """
+    store, path = filesystem(url)
+    if _is_local(url):
+        with files.atomic_path(Path(path)) as temporary:
+            shutil.copyfile(file, temporary)
+        return
+    refuse_unwritable(url)
+    _tried(url, lambda: store.put_file(str(file), path), backoff)
+
+
 def refuse_unwritable(url: str) -> None:
     """Raise UserError for a URL that cannot be written to: http and https."""
     if is_web(url):
@@ -203,22 +216,35 @@ def matches(url: str, *, backoff: Backoff | None = None) -> list[str]:
 
 
 @contextmanager
-def local_copy(url: str, *, backoff: Backoff | None = None) -> Iterator[Path]:
+def local_copy(
+    url: str, *, backoff: Backoff | None = None, on_bytes: Callable[[int], object] | None = None
+) -> Iterator[Path]:
     """Yield a path at which the file can be read until the block ends: a copy in the folder of temporary files, with its own
-    name; a file of this machine itself. Raises StorageError.
+    name; a file of this machine itself. `on_bytes` is that of `download`. Raises StorageError.
     """
     if _is_local(url):
         yield Path(filesystem(url)[1])
         return
     with tempfile.TemporaryDirectory(prefix="fakelab-") as folder:
         target = Path(folder, base_name(url)[-100:] or "file")
-        download(url, target, backoff=backoff)
+        download(url, target, backoff=backoff, on_bytes=on_bytes)
         yield target
 
 
-def download(url: str, target: Path, *, backoff: Backoff | None = None) -> int:
-    """Copy a file to `target`, which is then complete, in pieces; return its size in bytes. Raises StorageError."""
+def download(
+    url: str, target: Path, *, backoff: Backoff | None = None, on_bytes: Callable[[int], object] | None = None
+) -> int:
+    """Copy a file to `target`, which is then complete, in pieces; return its size in bytes. `on_bytes` is called with the
+    number of bytes of each piece, from any thread; it may raise Stopped, to end the transfer. Raises StorageError.
+    """
+    from fsspec.callbacks import Callback
+
     store, path = filesystem(url)
+    copied = on_bytes or _ignore
+
+    class _Copied(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            copied(inc)
 
     def copy() -> int:
         with files.atomic_path(target) as temporary:
@@ -226,9 +252,10 @@ def download(url: str, target: Path, *, backoff: Backoff | None = None) -> int:
                 with temporary.open("wb") as file:
                     for chunk in _web_chunks(store, url, None, _ignore):
                         file.write(chunk)
+                        copied(len(chunk))
                 return temporary.stat().st_size
             size = store.info(path)["size"]
-            store.get_file(path, str(temporary))
+            store.get_file(path, str(temporary), callback=_Copied())
             got = temporary.stat().st_size
             if size is not None and got < size:
                 raise Short(got, size)
@@ -337,7 +364,7 @@ def _tried(url: str, action: Callable[[], Result], backoff: Backoff | None) -> R
 
 
 class Stopped(Exception):
-    """What a caller raises in `reserve` or `sleep` to end a transfer."""
+    """What a caller raises in `reserve`, `on_bytes` or `sleep` to end a transfer."""
 
 
 def _error(url: str, error: Exception) -> StorageError:
@@ -375,5 +402,6 @@ __all__ = [
     "read_bytes",
     "refuse_unwritable",
     "shown",
+    "upload",
     "write_bytes",
 ]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale.processes import kill, ours, wait_for_end
 from fakedetect.engine.cluster import Resources, judge_parts
 from fakedetect.engine.job import Job
 from fakedetect.engine.request import Request
@@ -39,8 +38,8 @@ def workers(request: Request, files: list[Path], work: Path, kills: int) -> Kill
     import ray
 
     def kill_one() -> bool:
-        found = [*_processes(b"ray::MapWorker"), *_processes(b"fakedetect.engine.child")]
-        return bool(found) and _kill(random.choice(found))
+        found = [*ours(b"ray::MapWorker"), *ours(b"fakedetect.engine.child")]
+        return bool(found) and kill(random.choice(found))
 
     ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
@@ -93,7 +92,7 @@ def drivers(request: Request, files: list[Path], work: Path, kills: int) -> Kill
 
 def left_over() -> int:
     """Return the number of processes of Ray and of ours that still run."""
-    return len(_processes(b"raylet")) + len(_processes(b"ray::")) + len(_processes(b"fakedetect.engine.child"))
+    return sum(map(wait_for_end, (b"raylet", b"ray::", b"fakedetect.engine.child")))
 
 
 def _while_it_runs(request: Request, files: list[Path], out: Path, kills: int, kill_one: Callable[[], bool]) -> Killed:
@@ -133,24 +132,3 @@ def _quiet(request: Request, files: list[Path], work: Path) -> Job:
 
 def _rows(job: Job) -> list[dict[str, Any]]:
     return [row for part in sorted(job.finished()) for row in job.rows_of(part, ["path", "p_fake"])]
-
-
-def _processes(mark: bytes) -> list[int]:
-    """Return the ids of the processes whose command line contains `mark`."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal() and int(process.name) != os.getpid():
-            try:
-                if mark in (process / "cmdline").read_bytes():
-                    found.append(int(process.name))
-            except OSError:
-                continue
-    return found
-
-
-def _kill(process: int) -> bool:
-    try:
-        os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,19 +1,14 @@
-"""Photos a second of `score`, of `score --engine ray`, and of what one would write without it."""
+"""Photos a second of `score` and of `score --engine ray`."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 from fakedetect.engine.cluster import Resources, judge_parts
 from fakedetect.engine.job import Job
@@ -21,7 +16,6 @@ from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
 DETECTOR = "photos"
-_PART = 64  # photos in a batch of the plain script, and of the pool
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ def of_score(files: list[Path], out: Path, cpus: int) -> Rate:
         rows = out.read_bytes().count(b"\n") if out.exists() else 0
         if rows > seen[-1][1]:
             seen.append((time.perf_counter() - begin, rows))
-    return _rate(seen[1:], time.perf_counter() - begin)
+    return rate_of(seen[1:], time.perf_counter() - begin)
 
 
 def of_engine(files: list[Path], out: Path, workers: int) -> Rate:
@@ -63,71 +57,32 @@ def of_engine(files: list[Path], out: Path, workers: int) -> Rate:
     for part in judge_parts(job, list(range(job.parts)), None, Resources(workers)):
         count += part.files
         seen.append((time.perf_counter() - begin, count))
-    return _rate(seen, time.perf_counter() - begin)
+    return rate_of(seen, time.perf_counter() - begin)
 
 
-def of_plain_ray(files: list[Path], workers: int) -> Rate:
-    """A script as Ray's documentation has it: read images, judge them in actors, collect the rows."""
+def of_nodes(files: list[Path], out: Path, nodes: int) -> Rate:
+    """`score --engine ray` on a cluster of `nodes` with one processor each, which Ray simulates on this machine; the start of
+    the cluster does not count.
+    """
     import ray
+    from ray.cluster_utils import Cluster
 
-    begin, seen, count = time.perf_counter(), [], 0
-    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
-        data = ray.data.from_items([{"path": str(path)} for path in files], override_num_blocks=len(files) // _PART)
-        judged = data.map_batches(_Judge, batch_size=_PART, concurrency=workers, num_cpus=1)
-        for batch in judged.iter_batches(batch_size=None):
-            count += len(batch["p_fake"])
-            seen.append((time.perf_counter() - begin, count))
+        for _ in range(nodes):
+            cluster.add_node(num_cpus=1)
+        ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        return of_engine(files, out, nodes)
     finally:
         ray.shutdown()
-    return _rate(seen, time.perf_counter() - begin)
-
-
-def of_pool(files: list[Path], workers: int) -> Rate:
-    """A pool of processes, each of which takes one file after another, as img2dataset works."""
-    begin, seen = time.perf_counter(), []
-    with multiprocessing.get_context("spawn").Pool(workers, _load) as pool:
-        for count, _ in enumerate(pool.imap_unordered(_judge_one, map(str, files), chunksize=_PART), 1):
-            if count % _PART == 0:
-                seen.append((time.perf_counter() - begin, count))
-    return _rate(seen, time.perf_counter() - begin)
-
-
-class _Judge:
-    """The actor of the plain script."""
-
-    def __init__(self) -> None:
-        self._detector = Detector.load(DETECTOR, "cpu")
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        images = np.stack([self._detector.prepare(_read(path)) for path in batch["path"]])
-        judged = self._detector.judge(*self._detector.outputs(images))
-        return {"path": batch["path"], "p_fake": [one.p_fake for one in judged]}
-
-
-def _load() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    global _JUDGE
-    _JUDGE = _Judge()
-
-
-def _judge_one(path: str) -> float:
-    return _JUDGE({"path": [path]})["p_fake"][0]
-
-
-_JUDGE: _Judge
-
-
-def _read(path: str) -> np.ndarray:
-    return cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
+        cluster.shutdown()
 
 
 def _environment(cpus: int) -> dict[str, str]:
     return {**os.environ, "FAKELAB_CPUS": str(cpus), "OMP_NUM_THREADS": str(cpus)}
 
 
-def _rate(seen: list[tuple[float, int]], total_s: float) -> Rate:
+def rate_of(seen: list[tuple[float, int]], total_s: float) -> Rate:
+    """Return the rate of (seconds since the start, photos judged by then)."""
     (first_s, first), (last_s, last) = seen[0], seen[-1]
     return Rate(first_s, (last - first) / (last_s - first_s), total_s)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from fakecore import storage
@@ -13,6 +18,7 @@ from fakecore.runs.cache import cache_home
 
 FOLDER = "urls"  # in the cache
 _LISTING = "copied.json"
+_TRANSFERS = 16  # files at a time: they wait for the network, not for a core
 
 
 def mirror_file(url: str) -> Path:
@@ -67,11 +73,41 @@ def mirror_folder(url: str) -> Path:
         count = f"{len(todo):,} of {len(found):,} files ({megabytes:,.0f} MB in all)"
         say(f"copying {count} from {storage.shown(url)} to {folder}")
     with progress_bar("copying", len(todo), "files") as bar:
-        for source, target in todo:
-            storage.download(source, target)
+        for _ in _copied(todo):
             bar.advance()
     write_json(done, copied)
     return folder
+
+
+def _copied(todo: list[tuple[str, Path]]) -> Iterator[None]:
+    """Copy files, several at a time; yield after each. What ends it, an error or Ctrl-C, ends the other transfers too."""
+    is_ending = threading.Event()
+
+    def check(_: int) -> None:
+        if is_ending.is_set():
+            raise storage.Stopped
+
+    def pause(seconds: float) -> None:
+        if is_ending.wait(seconds):
+            raise storage.Stopped
+
+    backoff = replace(storage.BACKOFF, sleep=pause)
+    running: set[Future[int]] = set()
+    rest = iter(todo)
+    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="copy") as pool:
+        try:
+            while True:
+                for source, target in islice(rest, 2 * _TRANSFERS - len(running)):
+                    running.add(pool.submit(storage.download, source, target, backoff=backoff, on_bytes=check))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+                    yield
+        finally:
+            is_ending.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def _folder(url: str, version: str) -> Path:

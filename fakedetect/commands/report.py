@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +15,7 @@ from fakecore.report.tables import table
 from fakedetect.commands.scorerows import VERDICTS, format_p_fake
 
 if TYPE_CHECKING:
+    from fakedetect.engine.job import Progress
     from fakedetect.engine.summary import Summary
 
 _BAR = 40  # characters of the longest bar
@@ -33,8 +34,11 @@ def report(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Write a report, .html, or the rows, .csv, .jsonl or .parquet. No file is overwritten."),
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a report, .html, or the rows, .csv, .jsonl or .parquet; a path or a URL. No file is overwritten.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
@@ -46,42 +50,66 @@ def report(
     Examples:
       fakelab report job/ --out report.html
       fakelab report results.csv --where "verdict = 'fake'" --out fakes.csv
-      fakelab report s3://bucket/job/ --where "path like '%/inbox/%'"
+      fakelab report s3://bucket/job/ --out s3://bucket/report.html
     """
     from fakecore.urls import shown
     from fakedetect.engine.page import write_report_page
     from fakedetect.engine.reading import Rows
     from fakedetect.engine.summary import summarise
     from fakedetect.engine.writing import refuse_output, write_rows
-    from fakedetect.scoring.places import refuse_url
+    from fakedetect.scoring.places import is_page, written
 
-    refuse_url(out, "--out")
-    page = out is not None and out.suffix.lower() == ".html"
-    if out is not None and not page:
-        refuse_output(out, folder=False)
-    elif out is not None and out.exists():
-        raise UserError(f"{out} already exists; existing files are never overwritten", remedy="Choose another --out.")
-    with Rows([path], where) as rows:
-        summary = summarise(rows)
-        if out is not None and not page:
-            detectors = {one["id"]: one["name"] or "" for one in summary.detectors if one["id"]}
-            write_rows(rows, rows.all_in_order, out, detectors)
-    if page and out is not None:
-        write_report_page(out, summary, shown(path), where)
+    page = out is not None and is_page(out)
+    with ExitStack() as stack:
+        target = stack.enter_context(written(out)) if out else None
+        if target:
+            refuse_output(target, folder=False, page=True)
+        progress = job_progress(path)  # before the rows are listed: a complete job has all of them
+        if progress and not progress.parts_finished:
+            raise UserError(f"{shown(path)} has no rows yet", got=progress_text(progress))
+        with Rows([path], where) as rows:
+            summary = summarise(rows)
+            if target and not page:
+                detectors = {one["id"]: one["name"] or "" for one in summary.detectors if one["id"]}
+                write_rows(rows, rows.all_in_order, target, detectors)
+        if target and page:
+            write_report_page(target, summary, shown(path), where, progress)
     if as_json:
-        print_json(summary.to_json())
+        print_json(summary.to_json() | {"job": vars(progress) if progress else None})
     else:
-        print(_text(summary))
-    if out is not None:
-        say(f"{'report' if page else counted(summary.rows, 'row')}: {out}")
+        print(_text(summary, progress))
+    if out:
+        say(f"{'report' if page else counted(summary.rows, 'row')}: {shown(out)}")
     return 0
 
 
-def _text(summary: Summary) -> str:
+def job_progress(path: str) -> Progress | None:
+    """Return how far the job at `path` is, None for other results; a note says if its facts cannot be read."""
+    from fakedetect.engine.job import progress_of
+
+    try:
+        return progress_of(path)
+    except UserError as error:
+        say(f"note: whether the job is complete is unknown: {error}")
+        return None
+
+
+def progress_text(progress: Progress) -> str:
+    """Return how far a job is, as a sentence without its end."""
+    parts = f"{progress.parts_finished:,} of {counted(progress.parts, 'part')}"
+    if progress.is_complete:
+        return f"the job is complete: {parts}, {counted(progress.files, 'file')}"
+    return (
+        f"the job is not complete: {parts}, {progress.files_left:,} of {counted(progress.files, 'file')} not judged yet"
+    )
+
+
+def _text(summary: Summary, progress: Progress | None) -> str:
     """Return the tables of a summary."""
+    of_job = [progress_text(progress)] if progress else []
     if not summary.rows:
-        return "no rows"
-    parts = [_counts(summary)]
+        return "\n\n".join(["no rows", *of_job])
+    parts = [_counts(summary), *of_job]
     if summary.repeated_paths:
         parts.append(repeated_text(summary))
     lines = [

@@ -266,6 +266,7 @@ def _score(
         results=results,
         stability=bool(page) or total == 1 if stability is None else stability,
         keep=bool(page or drawn),
+        needs_contents=sorter is not None,
         on_progress=on_progress,
         on_known=on_known,
     )

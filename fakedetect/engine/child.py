@@ -3,16 +3,17 @@
 It reads {"paths": [...]} as lines of JSON from standard input, and answers with {"row": {...}} for each file, and with
 {"done": true} in the end. A file that kills its decoder ends this process, and not the worker that started it. To find such a
 file, the worker asks with "after": n. Then one file is judged at a time, without the first n, and {"at": path, "archive": ...}
-comes before each row.
+comes before each row. {"progress": true} says, at most once a second, that a video or a copy of a large file is not at its end.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import TextIO
 
 from fakecore.childprocess import end_with_parent, own_output
 from fakecore.errors import UserError
@@ -26,38 +27,61 @@ from fakedetect.scoring.remote import at_url
 from fakedetect.scoring.session import load_detectors
 from fakedetect.scoring.video import VideoJudge
 
+_PROGRESS_S = 1.0
+
 
 def main() -> None:
     """Load the detectors, and answer until standard input ends."""
-    answers = own_output()
+    answers = _Answers()
     end_with_parent()
     request = Request.from_json(json.loads(sys.argv[1]))
     try:
-        judge = _Judge(request)
+        judge = _Judge(request, answers)
     except UserError as error:
-        _say(answers, {"refused": str(error)})
+        answers.say({"refused": str(error)})
         return
-    _say(answers, {"ready": True})
+    answers.say({"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)
-        inputs = expand(map(input_of, asked["paths"]))
+        inputs = expand(map(input_of, asked["paths"]), on_bytes=answers.progress)
         if "after" in asked:
             for one in islice(inputs, asked["after"], None):
-                _say(answers, {"at": one.path, "archive": one.archive})
+                answers.say({"at": one.path, "archive": one.archive})
                 for row in judge.rows(iter([one])):
-                    _say(answers, {"row": row})
+                    answers.say({"row": row})
         else:
             for row in judge.rows(inputs):
-                _say(answers, {"row": row})
-        _say(answers, {"done": True})
+                answers.say({"row": row})
+        answers.say({"done": True})
+
+
+class _Answers:
+    """Writes messages to standard output; a transfer says in a thread of its own that it makes progress."""
+
+    def __init__(self) -> None:
+        self._file, self._lock, self._last_s = own_output(), threading.Lock(), 0.0
+
+    def say(self, message: dict) -> None:
+        with self._lock:
+            self._file.write(json.dumps(message) + "\n")
+            self._file.flush()
+
+    def progress(self, *_: object) -> None:
+        """Say that this process still works, at most once in _PROGRESS_S."""
+        now_s = time.monotonic()
+        if now_s - self._last_s >= _PROGRESS_S:
+            self._last_s = now_s
+            self.say({"progress": True})
 
 
 class _Judge:
-    def __init__(self, request: Request):
+    def __init__(self, request: Request, answers: _Answers):
         place = local_detector(request.detector) if request.detector else None
         self._detector, self._of_photos = load_detectors(place, request.device, whole_frame=request.options.whole_frame)
         check_ids([self._detector, self._of_photos], request)
-        self._videos = VideoJudge(self._detector, request.options)
+        self._videos = VideoJudge(
+            self._detector, request.options, on_progress=answers.progress, on_bytes=answers.progress
+        )
         self._stability = request.stability
 
     def rows(self, inputs: Iterator[Input]) -> Iterator[dict]:
@@ -81,11 +105,6 @@ def check_ids(detectors: list[Detector | None], request: Request) -> None:
             expected=", ".join(sorted(request.ids)),
             remedy="Restore it, or write to another --out.",
         )
-
-
-def _say(answers: TextIO, message: dict) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Judge files in a process of their own, so that a file that kills its decoder costs one row, and no more."""
+"""Judge files in a process of their own, so that a file that kills its decoder, or on which it hangs, costs one row."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,29 +12,25 @@ from fakecore.cpus import VARIABLE
 from fakecore.errors import UserError
 from fakecore.media.videofiles import SUFFIXES
 from fakecore.urls import shown
+from fakedetect.engine.answering import Answering, DiedError
 from fakedetect.engine.request import Request
 from fakedetect.scoring.columns import COLUMNS
 
+# Without a row, a frame of a video, or a byte of a large file at a URL. Before its first frame, a video is read twice: for its
+# SHA-256, and for the times of its frames. At 200 MB/s, that is a video of 60 GB.
+HANG_S = 600.0
 _STARTS, _KILLED = 3, 20  # times that the process may end before it is ready: by itself, and by a signal
 _PAUSE_S = 1.0  # before it is started again
 
 
-class _Died(Exception):
-    """The process ended before it had answered; `by_signal`, if it was killed."""
-
-    def __init__(self, *, by_signal: bool = False):
-        super().__init__()
-        self.by_signal = by_signal
-
-
 class IsolatedJudge:
-    """Judges files in a child process with `cpus` threads, which is started again when it dies; relative paths are in
-    `folder`. A context manager.
+    """Judges files in a child process with `cpus` threads, which is started again when it dies, and killed after `hang_s`
+    seconds without progress; relative paths are in `folder`. A context manager.
     """
 
-    def __init__(self, request: Request, cpus: int = 1, folder: str | None = None):
-        self._request, self._cpus, self._folder = request, cpus, folder
-        self._child: subprocess.Popen[str] | None = None
+    def __init__(self, request: Request, cpus: int = 1, folder: str | None = None, *, hang_s: float = HANG_S):
+        self._request, self._cpus, self._folder, self._hang_s = request, cpus, folder, hang_s
+        self._child: Answering | None = None
 
     def __enter__(self) -> IsolatedJudge:
         return self
@@ -46,15 +41,15 @@ class IsolatedJudge:
     def rows(self, paths: Sequence[str]) -> list[dict]:
         """Return the rows of `paths`, files or archives, in order, as `score_files` yields them.
 
-        When the process dies, the files without a row are judged again, one at a time. The one at which it dies again gets the
-        status "unreadable". Raises UserError if the process does not start.
+        When the process dies or hangs, the files without a row are judged again, one at a time. The one at which it does so
+        again gets the status "unreadable". Raises UserError if the process does not start.
         """
         rows: list[dict] = []
         try:
             for message in self._answers({"paths": list(paths)}):
                 rows.append(message["row"])
             return rows
-        except _Died:
+        except DiedError:
             finished = _finished(paths, rows)
         rows = rows[: finished[1]]
         for path in paths[finished[0] :]:
@@ -64,8 +59,7 @@ class IsolatedJudge:
     def close(self) -> None:
         """End the process."""
         if self._child:
-            self._child.kill()
-            self._child.communicate()
+            self._child.close()
             self._child = None
 
     def _carefully(self, path: str) -> list[dict]:
@@ -80,36 +74,34 @@ class IsolatedJudge:
                     if at is None:
                         rows.append(message["row"])
                 return rows
-            except _Died:
+            except DiedError as death:
                 if at is not None:
-                    rows.append(self._failed(at["at"], at["archive"]))
+                    rows.append(self._failed(death, at["at"], at["archive"]))
                 elif between:  # an archive that ends whoever lists it
-                    return [*rows, self._failed(shown(path), shown(path))]
+                    return [*rows, self._failed(death, shown(path), shown(path))]
                 else:
                     between += 1
 
-    def _failed(self, path: str, archive: str | None) -> dict:
+    def _failed(self, death: DiedError, path: str, archive: str | None) -> dict:
         video = path.lower().endswith(tuple(SUFFIXES))
         kind = "archive" if path == archive else "video" if video else "image"
         detector, name = next(iter(self._request.ids.items()))
         why = "judging it ended the process twice: it needs too much memory, or the file is malicious"
+        if death.hung:
+            why = f"judging it was stopped twice, after {self._hang_s:g} s without progress: the file is damaged or malicious"
         row = {"path": path, "status": "unreadable", "kind": kind, "error": why, "detector": detector}
         return dict.fromkeys(COLUMNS) | row | {"judged_by": name} | ({"archive": archive} if archive else {})
 
     def _answers(self, asked: dict) -> Iterator[dict]:
-        """Yield the answers of the process to one request. Raises _Died."""
+        """Yield the answers of the process to one request. Raises DiedError."""
         child = self._started()
-        assert child.stdin, "opened as a pipe"
         try:
-            child.stdin.write(json.dumps(asked) + "\n")
-            child.stdin.flush()
-        except BrokenPipeError:
-            self.close()
-            raise _Died from None
-        while "done" not in (message := self._read(child)):
-            yield message
+            yield from child.answers(asked, self._hang_s)
+        except DiedError:
+            self._child = None
+            raise
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self) -> Answering:
         """Return the process, ready to judge."""
         ended = killed = 0
         while ended < _STARTS and killed < _KILLED:
@@ -117,8 +109,9 @@ class IsolatedJudge:
                 return self._child
             self._child = self._start()
             try:
-                message = self._read(self._child)
-            except _Died as death:
+                message = self._child.read(HANG_S)
+            except DiedError as death:
+                self._child = None
                 killed += death.by_signal
                 ended += not death.by_signal
                 time.sleep(_PAUSE_S)
@@ -129,24 +122,12 @@ class IsolatedJudge:
         got = f"it ended {ended + killed} times"
         raise UserError("a process that judges does not start", got=got, remedy="Its errors are in Ray's logs.")
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> Answering:
         words = [sys.executable, "-m", "fakedetect.engine.child", json.dumps(self._request.to_json())]
         threads, paths = str(self._cpus), os.pathsep.join(filter(None, sys.path))
         environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: threads, "OMP_NUM_THREADS": threads}
         folder = self._folder if self._folder and os.path.isdir(self._folder) else None  # noqa: PTH112
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            words, text=True, env=environment, cwd=folder, stdin=pipe, stdout=pipe, encoding="utf-8"
-        )
-
-    def _read(self, child: subprocess.Popen[str]) -> dict:
-        assert child.stdout, "opened as a pipe"
-        line = child.stdout.readline()
-        if not line.endswith("\n"):
-            by_signal = child.wait() < 0  # its output is closed: it ends
-            self.close()
-            raise _Died(by_signal=by_signal)
-        return json.loads(line)
+        return Answering(words, environment, folder)
 
 
 def _finished(paths: Sequence[str], rows: list[dict]) -> tuple[int, int]:

@@ -19,11 +19,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import accumulate, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fakecore import storage
 from fakecore.errors import UserError
-from fakecore.urls import join, shown
+from fakecore.urls import base_name, is_url, is_web, join, shown
 from fakedetect.engine.request import Request
 from fakedetect.engine.rows import need_pyarrow, write_part
 
@@ -35,6 +36,20 @@ PART_FILES = 256
 _FACTS, _LISTINGS, _PARTS = "job.json", "listings", "parts"
 _MOST_LISTING = 4 << 30  # bytes: a hundred million paths
 _PART_NAME = re.compile(r"part-(\d{8})\.parquet")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many parts of a job have rows, of how many, and how many of its files are in parts without."""
+
+    parts: int
+    parts_finished: int
+    files: int
+    files_left: int
+
+    @property
+    def is_complete(self) -> bool:
+        return self.parts_finished == self.parts
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,13 @@ class Job:
             raise
         return {int(found[1]) for name in names if (found := _PART_NAME.fullmatch(name))}
 
+    def progress(self) -> Progress:
+        """Return how far the job is."""
+        finished = self.finished()
+        counts = [count for listing in self.listings for count in listing]
+        left = [count for part, count in enumerate(counts) if part not in finished]
+        return Progress(len(counts), len(counts) - len(left), sum(counts), sum(left))
+
     def rows_of(self, part: int, columns: list[str]) -> Iterator[dict[str, Any]]:
         """Yield some columns of the rows of a finished part."""
         import pyarrow.parquet as pq
@@ -162,6 +184,14 @@ class Job:
             "listings": self.listings,
         }
         storage.write_bytes(join(self.place, _FACTS), (json.dumps(facts) + "\n").encode())
+
+
+def progress_of(place: str) -> Progress | None:
+    """Return how far the job at a path or URL is, None for other results. Raises UserError if its facts cannot be read."""
+    is_file = is_web(place) or Path(base_name(place)).suffix.lower() in (".parquet", ".csv", ".jsonl")
+    if is_file or not (is_url(place) or Path(place).is_dir()) or not Job.exists(place):
+        return None
+    return Job.open(place).progress()
 
 
 def _write_listing(place: str, number: int, files: Iterable[str], part_files: int) -> tuple[int, ...]:

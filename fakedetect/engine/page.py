@@ -6,12 +6,17 @@ from pathlib import Path
 
 from fakecore.messages import counted
 from fakecore.report.pages import write_page
+from fakedetect.engine.job import Progress
 from fakedetect.engine.summary import VERDICTS, Summary
 from fakedetect.scoring.columns import format_short, says_generated, visible_name
 
 
-def write_report_page(path: Path, summary: Summary, name: str, where: str | None) -> None:
-    """Write the page of a summary of the rows in `name`, a path or a URL without secrets, that meet the condition `where`."""
+def write_report_page(
+    path: Path, summary: Summary, name: str, where: str | None, progress: Progress | None = None
+) -> None:
+    """Write the page of a summary of the rows in `name`, a path or a URL without secrets, that meet the condition `where`;
+    `progress` is that of a job.
+    """
     bins = [sum(one.values()) for one in summary.histogram]
     write_page(
         path,
@@ -20,6 +25,7 @@ def write_report_page(path: Path, summary: Summary, name: str, where: str | None
         title=f"Scores of {counted(summary.rows, 'file')}" if not summary.repeated_rows else f"{summary.rows:,} scores",
         name=name,
         where=where,
+        progress=progress,
         summary=summary,
         verdicts=VERDICTS,
         lost=[(status, count) for status, count in summary.status.most_common() if status != "ok"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY = "512MB"  # of DuckDB; what needs more is put into a temporary folder
+_TRANSFERS = 16  # files at URLs that are checked at a time
 BATCH = 20_000  # rows that are Python objects at a time
 CONDITION_COLUMNS = (*PARQUET_COLUMNS, "points_to")  # that --where may name
 # What tells paths apart: two paths that are not UTF-8 can look the same when their bytes are written out.
@@ -172,15 +174,19 @@ def _remote(url: str, filesystem: Any, folder: Path) -> list[str]:
             inside = filesystem.glob(pattern.format("parts/")) or filesystem.glob(pattern.format(""))
             found = sorted(inside)
         found = [filesystem.unstrip_protocol(one) for one in found]  # as DuckDB asks for them
-        for one in found:
-            with filesystem.open(one) as file:
-                _check(file, shown(one))
+        with ThreadPoolExecutor(_TRANSFERS) as pool:
+            list(pool.map(lambda one: _check_at(filesystem, one), found))
     except UserError:
         raise
     except Exception as error:  # each library has its own; their texts may contain the signature of a URL
         got = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise UserError(f"{name} cannot be read", got=got, expected=_EXPECTED) from None
     return found or _nothing(name)
+
+
+def _check_at(filesystem: Any, url: str) -> None:
+    with filesystem.open(url) as file:
+        _check(file, shown(url))
 
 
 def _check(file: BinaryIO, name: str) -> None:

@@ -21,10 +21,13 @@ PART = 8 * ROW_GROUP  # rows of a part; about 50 MB
 _SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
-def refuse_output(out: Path, *, folder: bool) -> None:
-    """Raise UserError unless rows can be written to `out`: a new .parquet, .csv or .jsonl file; with `folder`, a new folder."""
-    if out.suffix.lower() not in _SUFFIXES and not (folder and not out.suffix):
-        expected = ", ".join(_SUFFIXES) + (", or a folder" if folder else ", or .html for a report")
+def refuse_output(out: Path, *, folder: bool, page: bool = False) -> None:
+    """Raise UserError unless rows can be written to `out`: a new .parquet, .csv or .jsonl file; with `folder`, a new folder;
+    with `page`, a new .html file.
+    """
+    suffixes = (*_SUFFIXES, ".html") if page else _SUFFIXES
+    if out.suffix.lower() not in suffixes and not (folder and not out.suffix):
+        expected = ", ".join(suffixes) + (", or a folder" if folder else "")
         raise UserError("--out has an unknown suffix", got=repr(out.name), expected=expected)
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} already exists; existing files are never overwritten", remedy="Choose another --out.")

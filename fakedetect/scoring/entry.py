@@ -17,6 +17,9 @@ class Input:
     # Of the file, or of its archive. It may contain a password: rows and messages take `path`.
     url: str | None = field(default=None, repr=False)
     size: int | None = None  # in bytes, of a file at a URL, where a list says it
+    stamp: str | None = field(
+        default=None, repr=False
+    )  # where a list says it: size, ETag, time, which change with the content
     is_passing: bool = False  # the problem may pass: a server did not answer
 
     @property

@@ -180,7 +180,7 @@ def _judge_video(one: Input, row: dict, videos: VideoJudge) -> dict:
 def _judge_large(url: str, one: Input, row: dict, videos: VideoJudge) -> dict:
     """Judge a video at a URL that is too large for the memory: a copy of it in a temporary file."""
     try:
-        with local_copy(url) as content:
+        with local_copy(url, on_bytes=videos.on_bytes) as content:
             row["sha256"] = file_digest(content)
             row["provenance"] = row["provenance"] or provenance_of(str(content))
             facts, judgement = videos.judge(one.path, content)

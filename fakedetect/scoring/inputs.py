@@ -6,7 +6,7 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -49,16 +49,17 @@ def walk_inputs(paths: Iterable[str]) -> Iterator[Input]:
     return _walk(list(_expanded(paths)))
 
 
-def expand(inputs: Iterable[Input]) -> Iterator[Input]:
+def expand(inputs: Iterable[Input], on_bytes: Callable[[int], object] | None = None) -> Iterator[Input]:
     """Yield each input, those at URLs with their contents, fetched some files ahead; and, in place of an archive, the files in
     it, with their content. Their paths are the archive's path and the name in it, as Python's zipfile.Path shows them:
     "in.zip/photos/a.jpg". An archive that cannot be read, or not to its end, is an input with a problem.
+    `on_bytes` is called with the size of each piece of an archive at a URL that is copied.
     """
     for one in fetched(inputs):
         if one.problem is not None or one.archive is not None:
             yield one
         elif is_packed(one):
-            yield from _fetched_members(one)
+            yield from _fetched_members(one, on_bytes)
         elif one.url is None and is_archive(one.path):
             yield from _members(one, Path(one.path))
         else:
@@ -76,11 +77,11 @@ def _members(one: Input, file: Path) -> Iterator[Input]:
         yield replace(packed, problem=str(error), status=error.status)
 
 
-def _fetched_members(one: Input) -> Iterator[Input]:
+def _fetched_members(one: Input, on_bytes: Callable[[int], object] | None) -> Iterator[Input]:
     """Yield the files in an archive at a URL, which is copied to a temporary file while they are judged."""
     assert one.url
     try:
-        with storage.local_copy(one.url) as file:
+        with storage.local_copy(one.url, on_bytes=on_bytes) as file:
             if is_archive(str(file)):
                 yield from _members(one, file)
             else:  # a photo of that name, as in a folder

@@ -80,16 +80,16 @@ def walk_url(url: str) -> Iterator[Input]:
             found = False
             for one in storage.list_files(url):
                 found = True
-                yield at_url(one.url, one.size)
+                yield at_url(one.url, one.size, one.stamp and f"{one.size}; {one.stamp}")
             if not found:
                 yield _refused(url, "there are no files below it")
     except StorageError as error:
         yield _refused(url, error.reason, is_passing=error.passing)
 
 
-def at_url(url: str, size: int | None = None) -> Input:
+def at_url(url: str, size: int | None = None, stamp: str | None = None) -> Input:
     """Return the input for one file at a URL."""
-    return Input(storage.shown(url), url=url, size=size)
+    return Input(storage.shown(url), url=url, size=size, stamp=stamp)
 
 
 def _may_be_folder(url: str) -> bool:

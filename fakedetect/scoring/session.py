@@ -17,6 +17,7 @@ from fakedetect.models.detector import Detector
 from fakedetect.scoring.files import batches, score_files
 from fakedetect.scoring.inputs import Input, expand
 from fakedetect.scoring.results import Known, ResultsFile, digest_of, file_digest
+from fakedetect.scoring.stamps import Stamps
 from fakedetect.scoring.video import VideoJudge
 
 _COMPARED = 256  # files of an earlier call whose content is compared at a time,
@@ -28,7 +29,8 @@ class Session:
 
     `on_progress` is called with (path, frames analysed, frames expected) of each video, `on_known` with each input that has a
     valid row in `results`, and that row; either may raise, to stop. With `keep`, `videos.shown` has what reports and annotated
-    copies need. `stability` is that of `score_files`.
+    copies need. Files at URLs that did not change are not fetched for `on_known`, unless it `needs_contents`. `stability` is
+    that of `score_files`.
     """
 
     def __init__(
@@ -40,15 +42,19 @@ class Session:
         results: ResultsFile | None = None,
         stability: bool = False,
         keep: bool = False,
+        needs_contents: bool = False,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_known: Callable[[Input, Known], None] | None = None,
     ):
         self.detector, self.of_photos = detector, of_photos
         self.videos = VideoJudge(detector, options, on_progress=on_progress, keep=keep)
         self._results, self._stability, self._on_known = results, stability, on_known
+        self._needs_contents = needs_contents
         self.contents: dict[str, bytes] = {}  # path -> content of the files in archives and at URLs among the last rows
         self.urls: dict[str, str] | None = {} if keep else None  # path of a file or archive at a URL -> the URL
         self._pending: dict[str, bytes] = {}  # the same, of files without a row yet
+        self._stamps = Stamps()
+        self._stamped: dict[str, tuple[str, str]] = {}  # path -> (URL, stamp) of files at URLs without a row yet
         self.other_options = 0  # videos that are scored again, since they were scored with other options
         self.changed = 0  # files that are scored again, since they changed
         self.unread = 0  # files whose earlier rows are kept, since their server does not answer
@@ -57,6 +63,8 @@ class Session:
         """Yield the rows of `score_files`, each appended to the results before, for the inputs that these do not have. Inputs
         are taken when they are needed.
         """
+        if self._results and not self._needs_contents:
+            inputs = self._changed(inputs)
         items = expand(inputs)
         todo = self._held(self._unknown(items) if self._results else items)
         try:
@@ -65,6 +73,7 @@ class Session:
             ):
                 if self._results:
                     self._results.append(rows)
+                    self._remember(rows)
                 self.contents = {
                     row["path"]: self._pending.pop(row["path"]) for row in rows if row["path"] in self._pending
                 }
@@ -72,11 +81,36 @@ class Session:
         finally:
             if self._results:
                 self._results.close()
+            self._stamps.close()
+
+    def _changed(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """Yield the inputs but for files at URLs with a valid row, whose stamp is the one that they had then."""
+        assert self._results, "there are results to compare with"
+        for one in inputs:
+            row = self._results.existing.get(one.path)
+            stamped = _stamped(one)
+            digest = self._stamps.digest_of(*stamped) if row and stamped else None
+            if row is None or digest is None or digest != row.sha256 or self._has_other_options(row):
+                yield one
+            elif self._on_known:
+                self._on_known(one, row)
+
+    def _remember(self, rows: list[dict]) -> None:
+        """Keep the SHA-256 of files at URLs with their stamps."""
+        for row in rows:
+            one = self._stamped.pop(row["path"], None)
+            if one and row["sha256"]:
+                self._stamps.add(*one, bytes.fromhex(row["sha256"]))
+
+    def _has_other_options(self, row: Known) -> bool:
+        return row.kind == "video" and not self.videos.options.matches(row.note)
 
     def _held(self, inputs: Iterable[Input]) -> Iterator[Input]:
         for one in inputs:
             if one.data is not None:
                 self._pending[one.path] = one.data
+            if stamped := _stamped(one):
+                self._stamped[one.path] = stamped
             if one.url is not None and self.urls is not None:
                 self.urls[one.archive or one.path] = one.url
             yield one
@@ -98,8 +132,10 @@ class Session:
                         if self._on_known:
                             self._on_known(one, row)
                         continue
-                    other_options = row.kind == "video" and not self.videos.options.matches(row.note)
+                    other_options = self._has_other_options(row)
                     if same and not other_options:
+                        if (stamped := _stamped(one)) and row.sha256:
+                            self._stamps.add(*stamped, row.sha256)
                         if self._on_known:
                             self._on_known(one, row)
                         continue
@@ -107,6 +143,11 @@ class Session:
                     self.changed += not same
                     self._results.replace(one.path)
                     yield one
+
+
+def _stamped(one: Input) -> tuple[str, str] | None:
+    """Return (URL, stamp) of a file of which a list says what changes with its content; None for others, and in archives."""
+    return None if one.url is None or one.stamp is None or one.archive is not None else (one.url, one.stamp)
 
 
 def _same_file(one: Input, row: Known | None) -> bool:

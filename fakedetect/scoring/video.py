@@ -30,7 +30,8 @@ NO_VIDEO: dict[str, Any] = {"frames": 0, "duration_s": None, "tracks": [], "time
 class VideoJudge:
     """Scores videos one at a time, with a few frames in memory.
 
-    `on_progress` is called with (path, frames analysed, frames expected). With `keep`, `shown` maps each path to a VideoShown.
+    `on_progress` is called with (path, frames analysed, frames expected), `on_bytes` with the size of each piece of a large
+    video at a URL that is copied first. With `keep`, `shown` maps each path to a VideoShown.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class VideoJudge:
         options: VideoOptions | None = None,
         *,
         on_progress: Callable[[str, int, int], None] | None = None,
+        on_bytes: Callable[[int], object] | None = None,
         keep: bool = False,
     ):
         self._detector, self.options = detector, options or VideoOptions()
-        self._on_progress, self._keep = on_progress, keep
+        self._on_progress, self.on_bytes, self._keep = on_progress, on_bytes, keep
         self.shown: dict[str, VideoShown] = {}
 
     @cached_property

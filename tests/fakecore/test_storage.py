@@ -85,9 +85,19 @@ def test_stores_are_read_written_and_listed_alike(kind, s3, tmp_path, monkeypatc
     assert storage.facts(f"{root}/c.png") != before
     with pytest.raises(StorageError, match="no such file"):
         storage.read_bytes(f"{root}/gone.png")
+    (tmp_path / "mine").write_bytes(b"x" * 300_000)
+    storage.upload(tmp_path / "mine", f"{root}/up/x.bin")
+    assert storage.read_bytes(f"{root}/up/x.bin") == b"x" * 300_000
+    if kind != "path":
+        with pytest.raises(storage.Stopped), storage.local_copy(f"{root}/up/x.bin", on_bytes=_stop):
+            pass
     with pytest.raises(StorageError, match="limit") as refused:
         storage.read_bytes(f"{root}/c.png", most=3)
     assert refused.value.status == "too_large" and not refused.value.passing
+
+
+def _stop(_):
+    raise storage.Stopped
 
 
 def test_lists_of_many_pages_are_read_page_by_page(s3, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files for jobs, one of which ends each process that judges it."""
+"""Files for jobs, one of which ends each process that judges it, and another stops it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from fakedetect.engine.request import Request
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import Input, expand
 
-POISON = b"ends the process that reads it"
-# Found by each child, since its PYTHONPATH is our sys.path: it dies of the poison as of a bug in a decoder, without a word.
+POISONS = {"kills.png": ("SIGKILL", b"ends its reader"), "stops.png": ("SIGSTOP", b"stops its reader")}
+# Found by each child, since its PYTHONPATH is our sys.path: it dies of a file, or hangs, as of a bug in a decoder.
 _DEADLY = f"""
 import hashlib, os, signal
 sha256 = hashlib.sha256
 def deadly(data=b"", **more):
-    if {POISON!r} in bytes(data):
-        os.kill(os.getpid(), signal.SIGKILL)
+    for name, content in {tuple(POISONS.values())!r}:
+        if content in bytes(data):
+            os.kill(os.getpid(), getattr(signal, name))
     return sha256(data, **more)
 hashlib.sha256 = deadly
 """
@@ -51,10 +52,10 @@ def expected(files, detector):
 
 @pytest.fixture
 def poison(tmp_path, monkeypatch):
-    """A photo that ends the process that judges it."""
+    """A folder with files that end, or stop, the process that judges them: those of POISONS."""
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "sitecustomize.py").write_text(_DEADLY)
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
-    path = tmp_path / "poison.png"
-    path.write_bytes(POISON)
-    return str(path)
+    for name, (_, content) in POISONS.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path

@@ -9,7 +9,7 @@ import pytest
 from fakecore import storage
 from fakecore.errors import UserError
 from fakecore.urls import join
-from fakedetect.engine.job import Job
+from fakedetect.engine.job import Job, Progress, progress_of
 from fakedetect.scoring.columns import COLUMNS
 
 
@@ -32,6 +32,7 @@ def test_a_job_lists_its_files_in_parts_and_knows_the_finished_ones(place, reque
     job.commit(1, [row(name) for name in names[3:6]])
     storage.write_bytes(join(place, "parts", "notes.txt"), b"not a part")
     assert job.finished() == {1}
+    assert progress_of(place) == Progress(parts=3, parts_finished=1, files=7, files_left=4)
     assert list(job.rows_of(1, ["path"])) == [{"path": name} for name in names[3:6]]
 
 

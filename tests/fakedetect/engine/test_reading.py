@@ -7,16 +7,20 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from fakecore import storage
 from fakecore.errors import UserError
 from fakedetect.engine import reading
+from fakedetect.engine.job import Job, Progress
 from fakedetect.engine.merging import merge
 from fakedetect.engine.page import write_report_page
 from fakedetect.engine.reading import Rows
+from fakedetect.engine.request import Request
 from fakedetect.engine.rows import write_part
 from fakedetect.engine.summary import summarise
 from fakedetect.engine.writing import write_rows
 from fakedetect.scoring.columns import COLUMNS
 from fakedetect.scoring.records import csv_bytes, json_bytes
+from tests.stores import BUCKET, s3_store
 
 BASE = dict.fromkeys(COLUMNS) | {"status": "ok", "kind": "image", "detector": "ab12", "judged_by": "faces"}
 VERDICTS = {"fake": 0.9, "unsure": 0.4, "real": 0.1}
@@ -56,6 +60,8 @@ def results(tmp_path_factory) -> dict[str, str]:
     for number, part in enumerate((ROWS[:3], [], ROWS[3:])):
         write_part(folder / "job" / "parts" / f"part-{number:08d}.parquet", part, detectors={})
     (folder / "job" / "parts" / ".tmp-part.parquet").write_bytes(b"half written")
+    listed = ["in/a.jpg", "in/b.jpg", "out/c.jpg", "later.jpg"]
+    Job.create(str(folder / "job"), Request(None, {"ab12": "faces"}), ["in", "out"], listed, part_files=1)
     (folder / "rows.csv").write_bytes(csv_bytes(ROWS, header=True))
     (folder / "rows.jsonl").write_bytes(json_bytes(ROWS))
     write_part(folder / "rows.parquet", ROWS, detectors={})
@@ -238,26 +244,33 @@ def test_the_page_escapes_names_and_says_what_is_repeated(tmp_path):
         json_bytes([row("<script>x</script>.jpg", "fake")] * 2 + [row("b.jpg", None)])
     )
     with Rows([str(tmp_path / "rows.jsonl")]) as rows:
-        write_report_page(tmp_path / "page.html", summarise(rows), "rows.jsonl", "p_fake < 2")
+        write_report_page(
+            tmp_path / "page.html", summarise(rows), "rows.jsonl", "p_fake < 2", Progress(4, 3, 1000, 256)
+        )
     page = (tmp_path / "page.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page and "p_fake &lt; 2" in page
     assert "1 path has more than one row, 1 beyond the first" in page and "unreadable" in page
+    assert "not complete: 3 of 4 parts, 256 of 1,000 files are not judged yet" in page
 
 
 def test_commands(results, fakelab, tmp_path):
     done = fakelab("report", results["job"], "--where", "verdict = 'fake'", "--out", tmp_path / "fakes.csv")
     assert done.returncode == 0 and "4 rows: 4 fake" in done.stdout and "4 rows: " in done.stderr
+    assert "the job is not complete: 3 of 4 parts, 1 of 4 files not judged yet" in done.stdout
     assert len((tmp_path / "fakes.csv").read_bytes().splitlines()) == 5
     found = json.loads(fakelab("report", tmp_path / "fakes.csv", "--json").stdout)
-    assert found["verdicts"] == {"fake": 4} and found["repeated_paths"] == 1
+    assert found["verdicts"] == {"fake": 4} and found["repeated_paths"] == 1 and found["job"] is None
     again = fakelab("report", results["job"], "--out", tmp_path / "fakes.csv")
     assert again.returncode == 2 and "never overwritten" in again.stderr
+    Job.create(str(tmp_path / "new"), Request(None, {"ab12": "faces"}), ["in"], ["a", "b"], part_files=1)
+    assert "has no rows yet (got the job is not complete: 0 of 2 parts" in fakelab("report", tmp_path / "new").stderr
     page = fakelab("report", results["url"], "--out", tmp_path / "page.html")
     assert page.returncode == 0 and Path(tmp_path / "page.html").is_file()
     words = ("merge", results["jsonl"], results["job"], "--out", tmp_path / "all.parquet")
     merged = fakelab(*words)
     assert merged.returncode == 0 and "7 rows, judged by faces (ab12), photos (cd34)" in merged.stdout
     assert "9 identical rows left out" in merged.stderr
+    assert f"note: {results['job']}: the job is not complete" in merged.stderr
     for wrong, expected in (
         (words, "never overwritten"),
         ((*words[:-1], tmp_path / "x.xlsx"), "unknown suffix"),
@@ -265,6 +278,35 @@ def test_commands(results, fakelab, tmp_path):
     ):
         done = fakelab(*wrong)
         assert done.returncode == 2 and expected in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_outputs_at_urls_appear_in_one_piece_and_are_never_overwritten(results, fakelab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = f"s3://{BUCKET}/out"
+    merge, report = ("merge", results["jsonl"], results["csv"]), ("report", results["job"], "--json")
+    with s3_store() as store:
+        done = [fakelab(*merge, "--keep", "last", "--out", f"{place}/all{suffix}") for suffix in (".parquet", ".csv")]
+        assert [one.returncode for one in done] == [0, 0] and f"{place}/all.parquet: 7 rows" in done[0].stdout
+        assert (
+            fakelab("merge", f"{place}/all.parquet", f"{place}/all.csv", "--keep", "all", "--out", "x").returncode == 0
+        )
+        page = fakelab(*report, "--out", f"{place}/page.html")
+        assert page.returncode == 0 and f"report: {place}/page.html" in page.stderr
+        assert json.loads(page.stdout)["job"] == vars(Progress(4, 3, 4, 1))
+        assert b"The job is not complete" in storage.read_bytes(f"{place}/page.html")
+        assert sorted(store.ls(f"{BUCKET}/out")) == [
+            f"{BUCKET}/out/{one}" for one in ("all.csv", "all.parquet", "page.html")
+        ]
+        for words, expected in (
+            ((*report, "--out", f"{place}/page.html"), "already exists"),
+            ((*merge, "--keep", "last", "--out", f"{place}/all"), "unknown suffix"),
+            ((*merge, "--keep", "last", "--out", "http://127.0.0.1:9/a.csv"), "cannot be written to"),
+            ((*report, "--out", "s3://no-such-bucket/rows.csv"), "kept at rows.csv"),
+        ):
+            refused = fakelab(*words)
+            assert refused.returncode == 2 and expected in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["rows.csv", "x"]
+    assert len((tmp_path / "rows.csv").read_bytes().splitlines()) == 9
 
 
 def test_an_empty_result_is_no_error(tmp_path, fakelab):

@@ -133,7 +133,12 @@ def test_a_url_that_names_nothing_is_a_row(s3, detector, name, says):
     assert row["status"] == "unreadable" and says in row["error"] and row["path"] == f"{S3}/{name}"
 
 
-def test_rows_are_resumed_and_a_server_that_is_gone_changes_none(photos, s3, web, trained, fakelab, tmp_path):
+def test_rows_are_resumed_and_a_server_that_is_gone_changes_none(
+    photos, s3, web, trained, fakelab, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FAKELAB_CACHE", str(tmp_path / "cache"))
+    fetched: list[str] = []
+    whole = storage.read_bytes
     out = tmp_path / "rows.csv"
     upload(s3, photos, "again")
     web.files["/a.png"] = web.files["/good.png"] = (photos / "a.png").read_bytes()
@@ -144,7 +149,10 @@ def test_rows_are_resumed_and_a_server_that_is_gone_changes_none(photos, s3, web
     assert len(rows) == 9 and rows[-1]["status"] == "unreadable" and "9 files" in first.stderr
     storage.write_bytes(f"{S3}/again/deep/b [1].png", (photos / "a.png").read_bytes())
     web.requests["/busy-twice.png"] = 0
+    monkeypatch.setattr(storage, "read_bytes", lambda url, **how: fetched.append(url) or whole(url, **how))
     second = fakelab(*words, "--out", out)
+    # Of those that a list names with their ETags, only the file that changed; an archive is copied by another function.
+    assert [url for url in fetched if url.startswith(S3)] == [f"{S3}/again/deep/b [1].png"]
     assert "7 of 9 were already" in second.stderr and "2 of them changed" in second.stderr
     after = {row["path"]: row for row in csv.DictReader(out.open())}
     assert after[f"{web.url}/busy-twice.png"]["status"] == "ok" and len(after) == 9
