@@ -15,8 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fakedetect.engine.cluster import Resources, judge_parts
+from fakecore.cluster import Cluster
 from fakedetect.engine.job import Job
+from fakedetect.engine.judging import judge_parts
 from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
@@ -60,7 +61,7 @@ def of_engine(files: list[Path], out: Path, workers: int) -> Rate:
     request = Request(DETECTOR, {detector.id: detector.name}, device="cpu")
     begin, seen, count = time.perf_counter(), [], 0
     job = Job.create(str(out), request, ["photos"], map(str, files))
-    for part in judge_parts(job, list(range(job.parts)), None, Resources(workers)):
+    for part in judge_parts(job, list(range(job.parts)), Cluster(workers=workers)):
         count += part.files
         seen.append((time.perf_counter() - begin, count))
     return _rate(seen, time.perf_counter() - begin)

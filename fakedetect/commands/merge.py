@@ -37,11 +37,11 @@ def merge(
       fakelab merge job-1/ job-2/ --out all/
       fakelab merge old.parquet new.parquet --keep last --out now.parquet
     """
+    from fakecore.urls import refuse_url
     from fakedetect.engine.merging import KEEP
     from fakedetect.engine.merging import merge as merged
     from fakedetect.engine.reading import Rows
     from fakedetect.engine.writing import refuse_output, write_rows
-    from fakedetect.scoring.places import refuse_url
 
     if keep is not None and keep not in KEEP:
         raise unknown_name("--keep", keep, KEEP)

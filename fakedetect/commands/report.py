@@ -48,12 +48,11 @@ def report(
       fakelab report results.csv --where "verdict = 'fake'" --out fakes.csv
       fakelab report s3://bucket/job/ --where "path like '%/inbox/%'"
     """
-    from fakecore.urls import shown
+    from fakecore.urls import refuse_url, shown
     from fakedetect.engine.page import write_report_page
     from fakedetect.engine.reading import Rows
     from fakedetect.engine.summary import summarise
     from fakedetect.engine.writing import refuse_output, write_rows
-    from fakedetect.scoring.places import refuse_url
 
     refuse_url(out, "--out")
     page = out is not None and out.suffix.lower() == ".html"

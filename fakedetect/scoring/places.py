@@ -17,12 +17,6 @@ def is_page(out: str | Path) -> bool:
     return str(out).lower().endswith(".html")
 
 
-def refuse_url(path: Path | None, option: str) -> None:
-    """Raise UserError if an option that takes a path of this machine has a URL."""
-    if path is not None and path.parts and path.parts[0].endswith(":") and scheme_of(str(path).replace(":/", "://", 1)):
-        raise UserError(f"{option} takes a path of this machine", got=f"a {path.parts[0]}// URL")
-
-
 def place_of(out: str) -> tuple[Path, str | None]:
     """Return (path, None) of results on this machine, or (a temporary path, URL) of a report at a URL, for `publish`.
 
