@@ -1,8 +1,11 @@
 """How `score --engine ray` scales, and what kills cost: `python -m benchmarks.scale [--photos 3000] [--kills 30]`.
 
 Rates: photos of 256x256 pixels, judged by `photos`; seconds until the first are judged, and photos a second then. Beside
-`score`, a plain script for Ray Data and a pool of processes judge the same files. Kills: SIGKILL for workers, for the command,
-and for nodes of a cluster that Ray simulates; then the rows are compared with those of a job that nothing disturbed.
+`score`, a plain script for Ray Data and a pool of processes judge the same files.
+
+Kills: SIGKILL for workers, for the command, and for nodes of a cluster that Ray simulates, while `score`, `sample` and
+`sweep generate` run; then what they leave is compared with that of the same work undisturbed: rows, the SHA-256 of each file of
+a set, checkpoints. Those of sets and sweeps are compared with work of one machine, without Ray.
 """
 
 from __future__ import annotations
@@ -10,18 +13,16 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
 from benchmarks.material import write_faces
-from benchmarks.scale import kills, rates
+from benchmarks.scale import rates
+from benchmarks.scale.kills import KINDS
+from benchmarks.scale.works import WORKS
 from fakecore.report.tables import table
-from fakedetect.engine.cluster import RayNotes
-from fakedetect.engine.request import Request
-from fakedetect.models.detector import Detector
 
-_SIDE, _SMALL = 256, 64
+_SIDE = 256  # pixels
 
 
 def main() -> None:
@@ -29,6 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=3000, help="0: no rates")
     parser.add_argument("--kills", type=int, default=30, help="of each kind; 0: none")
+    parser.add_argument("--works", default=",".join(WORKS), help=f"what is killed, of {', '.join(WORKS)}")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"what of it is killed, of {', '.join(KINDS)}")
     options = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     print(f"{date.today()}, {os.cpu_count()} cores\n", flush=True)
@@ -36,7 +39,7 @@ def main() -> None:
         if options.photos:
             _print_rates(Path(scratch), options.photos)
         if options.kills:
-            _print_kills(Path(scratch), options.kills)
+            _print_kills(Path(scratch), options.kills, options.works.split(","), options.kinds.split(","))
 
 
 def _print_rates(work: Path, count: int) -> None:
@@ -59,18 +62,18 @@ def _print_rates(work: Path, count: int) -> None:
     )
 
 
-def _print_kills(work: Path, count: int) -> None:
-    files = sorted(write_faces(work / "small", 200 * count, _SMALL).rglob("*.jpg"))
-    detector = Detector.load(rates.DETECTOR, "cpu")
-    request = Request(rates.DETECTOR, {detector.id: detector.name}, device="cpu")
+def _print_kills(scratch: Path, count: int, works: list[str], kinds: list[str]) -> None:
     rows = []
-    for name, kill in (("workers", kills.workers), ("nodes", kills.nodes), ("commands", kills.drivers)):
-        with redirect_stdout(RayNotes()):
-            one = kill(request, files, work, count)
-        rows.append((name, *(f"{value:,.0f}" for value in vars(one).values())))
-        print(f"{name}: {one}", flush=True)
-    print(table(("killed", "kills", "rows", "missing", "doubled", "different", "seconds"), rows))
-    print(f"\nprocesses left over: {kills.left_over()}")
+    for name in works:
+        folder = scratch / name
+        folder.mkdir()
+        work = WORKS[name](folder, count)
+        for kind in kinds:
+            one = KINDS[kind](work, folder, count)
+            rows.append((name, kind, *(f"{value:,.0f}" for value in vars(one).values())))
+            print(f"{name}, {kind}: {one}", flush=True)
+    heads = ("", "killed", "kills", "results", "missing", "doubled", "different", "left over", "seconds")
+    print(table(heads, rows))
 
 
 if __name__ == "__main__":
