@@ -14,6 +14,7 @@ from typing import Any
 from fakecore.cpus import usable_cpus
 from fakecore.errors import UserError
 
+_STARTS = 3  # of Ray, which gives its processes 30 s: a busy machine may need more
 _STORE_BYTES = 128 << 20  # of the object store of a cluster that is started here; Ray's least is 75 MiB
 
 
@@ -67,26 +68,32 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         with redirect_stdout(_Nowhere()):
             yield ray
         return
-    own: dict[str, Any] = {"num_cpus": max(usable_cpus(), cluster.cpus), "object_store_memory": _STORE_BYTES}
-    if cluster.address is None and cluster.gpus:
-        own["num_gpus"] = _gpus(cluster.gpus)
-    try:
-        with _without_stderr():
-            ray.init(
-                cluster.address or "local",
-                include_dashboard=False if cluster.address is None else None,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                **(own if cluster.address is None else {}),
-            )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        where = f"the Ray cluster {cluster.address} cannot be reached" if cluster.address else "Ray does not start"
-        raise UserError(where, got=str(error).splitlines()[0]) from None
+    _start(ray, cluster)
     try:
         with redirect_stdout(_Nowhere()):
             yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, cluster: Cluster) -> None:
+    """Connect to a cluster, or start one. Raises UserError."""
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if cluster.address is None:
+        options |= {"num_cpus": max(usable_cpus(), cluster.cpus), "object_store_memory": _STORE_BYTES}
+        options |= {"include_dashboard": False} | ({"num_gpus": _gpus(cluster.gpus)} if cluster.gpus else {})
+    for left in reversed(range(_STARTS)):
+        try:
+            with _without_stderr():
+                ray.init(cluster.address or "local", **options)
+            return
+        except Exception as error:  # of many kinds, a plain Exception too
+            ray.shutdown()  # ends what it started
+            if cluster.address or not left:
+                what = (
+                    f"the Ray cluster {cluster.address} cannot be reached" if cluster.address else "Ray does not start"
+                )
+                raise UserError(what, got=(str(error) or repr(error)).splitlines()[0]) from None
 
 
 def _gpus(least: float) -> int:

@@ -66,13 +66,15 @@ def commands(work: Work, folder: Path, kills: int) -> Killed:
         while process.poll() is None and work.done(out) <= before:
             time.sleep(0.05)
         if process.poll() is not None:
+            _check(process, "commands")
             break  # the work is done
         time.sleep(random.uniform(0, 1))
         left |= descendants(process.pid)
         process.kill()
         process.wait()
         done += 1
-    subprocess.run(work.command(out), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = _start(work.command(out))
+    _check(process, "commands")
     return _compared(work, folder, out, done, left, time.perf_counter() - begin)
 
 
@@ -136,23 +138,30 @@ def kill_a_worker(command: int) -> bool:
 def _of_one_command(
     work: Work, folder: Path, name: str, kills: int, more: tuple[object, ...], kill: Callable[[int], bool]
 ) -> Killed:
-    """Run a command, and kill until `kills` are done or it ends."""
+    """Run a command, and kill when something was finished since the last time, until `kills` are done or it ends."""
     begin, out, done, left = time.perf_counter(), folder / name, 0, set[Process]()
-    process = _start(work.command(out, *more))
-    while process.poll() is None and not work.done(out):
-        time.sleep(0.05)
+    process, before = _start(work.command(out, *more)), 0
     while done < kills and process.poll() is None:
-        left |= descendants(process.pid)
+        if work.done(out) <= before:
+            time.sleep(0.05)
+            continue
         time.sleep(random.uniform(*work.pause_s))
+        left |= descendants(process.pid)
+        before = work.done(out)
         done += process.poll() is None and kill(process.pid)
-    errors = process.communicate()[1].decode(errors="replace")
-    if process.returncode:
-        raise SystemExit(f"{name}: the command ended with {process.returncode}: {errors[-2000:]}")
+    _check(process, name)
     return _compared(work, folder, out, done, left, time.perf_counter() - begin)
 
 
 def _start(words: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _check(process: subprocess.Popen[bytes], name: str) -> None:
+    """Wait for a command; end with its errors if it failed."""
+    errors = process.communicate()[1].decode(errors="replace")
+    if process.returncode:
+        raise SystemExit(f"{name}: the command ended with {process.returncode}: {errors[-2000:]}")
 
 
 def _compared(work: Work, folder: Path, out: Path, kills: int, left: set[Process], seconds: float) -> Killed:

@@ -31,7 +31,7 @@ class Work:
     quiet: Callable[[Path], list[object]]
     done: Callable[[Path], int]
     results: Callable[[Path], list[Result]]
-    pause_s: tuple[float, float]  # between two kills
+    pause_s: tuple[float, float]  # before each kill
 
     def command(self, out: Path, *more: object) -> list[str]:
         """Return the command line with the engine."""
@@ -42,7 +42,8 @@ class Work:
         """Do the work once, undisturbed, on one processor of each process."""
         if not out.exists():
             words = [*_PROGRAM, *map(str, self.quiet(out))]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread)
 
 
 def score(work: Path, kills: int) -> Work:
@@ -99,8 +100,8 @@ def sweep(work: Path, kills: int) -> Work:
 
     def words(out: Path) -> list[object]:
         changed = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
-        grid = ["--over", "lr=1e-3,1e-4", "--over", "batch=16,32", "--epochs", 10 * kills, *changed]
-        return ["sweep", "generate", "digits-32", "--real", "digits", *grid, "--device", "cpu", "--out", out]
+        grid = ["--over", "lr=1e-3,1e-4", "--over", "batch=16,32", "--epochs", 20 * kills, *changed]
+        return ["sweep", "generate", "digits-32", "--real", "digits:3", *grid, "--device", "cpu", "--out", out]
 
     def done(out: Path) -> int:
         return len(list(out.glob("runs/*/checkpoints/*.safetensors")))
@@ -109,7 +110,7 @@ def sweep(work: Path, kills: int) -> Work:
         folders = [path for path in sorted(out.glob("runs/*/*")) if path.name in ("checkpoints", "set")]
         return [one for folder in folders for one in _files(out, folder)]
 
-    return Work(words, (), words, done, results, (15.0, 25.0))
+    return Work(words, (), words, done, results, (0.0, 5.0))
 
 
 WORKS = {"score": score, "sample": sample, "sweep": sweep}

@@ -56,6 +56,27 @@ def kill_a_worker() -> None:
     raise AssertionError("no worker runs")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("sample", "run", "--workers", 2), "--workers applies only to --engine. Add --engine ray."),
+        (("sample", "run", "--engine", "spark"), "there is no engine 'spark' (expected one of ray)"),
+        (("sample", "run", "--engine", "ray", "--out", "s3://bucket/set"), "--out takes a path, not a URL"),
+        (("sweep", "generate", "digits-32", "--worker-gpus", 1), "--worker-gpus applies only to --engine"),
+        (
+            ("sweep", "detect-train", "--real", "a", "--fake", "b", "--engine", "ray", "--jobs", 2),
+            "combined with --jobs",
+        ),
+        (("score", "a.jpg", "--engine", "ray", "--worker-cpus", 0), "--worker-cpus is too small"),
+    ],
+)
+def test_options_of_the_engine_are_checked_first(words, what, fakelab, tmp_path):
+    count = ("--count", 3) if words[0] == "sample" else ()
+    done = fakelab(*words, *count, *(() if "--out" in words else ("--out", tmp_path / "out")))
+    assert done.returncode == 2 and what in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_set_whose_workers_and_command_are_killed_equals_that_of_one_machine(
     address, tmp_path, start_fakelab, fakelab, drawing
 ):
