@@ -21,8 +21,16 @@ from fakecore.progress import say
 _SAME_SIGNAL_S = 1.0
 
 
+_ALL_ASKED = threading.Event()
+
+
+def ask_all() -> None:
+    """Ask every StopRequest of this process, in any thread, as a signal would; for a process that another one started."""
+    _ALL_ASKED.set()
+
+
 class StopRequest:
-    """A context manager whose `asked` becomes true after SIGINT or SIGTERM; only in the main thread."""
+    """A context manager whose `asked` becomes true after SIGINT or SIGTERM (in the main thread), and after `ask_all`."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
@@ -40,7 +48,7 @@ class StopRequest:
 
     @property
     def asked(self) -> bool:
-        return self._asked_at is not None or (launched() and os.getppid() != self._parent)
+        return self._asked_at is not None or _ALL_ASKED.is_set() or (launched() and os.getppid() != self._parent)
 
     def _ask(self, number: int, frame: object) -> None:
         now = time.monotonic()

@@ -108,6 +108,12 @@ def file_path(url: str) -> Path:
     return Path(url2pathname(parts.path))
 
 
+def refuse_url(path: Path | None, option: str) -> None:
+    """Raise UserError if an option that takes a path of this machine has a URL."""
+    if path is not None and path.parts and path.parts[0].endswith(":") and scheme_of(str(path).replace(":/", "://", 1)):
+        raise UserError(f"{option} takes a path, not a URL", got=f"a {path.parts[0]}// URL")
+
+
 def _split(scheme: str, rest: str) -> tuple[str, str]:
     """Return what follows the scheme as (host and path, query). A name in a bucket may contain ? and #: what follows is a query
     only if it consists of parameters.

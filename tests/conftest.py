@@ -23,7 +23,8 @@ LONG = (
     "test_interruption.py",
     "test_interrupt.py",
     "test_app.py",
-    "test_cluster.py",
+    "test_clusters.py",
+    "test_judging.py",
 )  # 30 s and more
 
 

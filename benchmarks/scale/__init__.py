@@ -1,1 +1,1 @@
-"""`score --engine ray`: how fast it is beside other ways, and what kills cost."""
+"""`--engine ray`: how fast `score` is with it beside other ways, and what kills cost."""

@@ -3,8 +3,9 @@
 rates   photos of 256x256 pixels (--side), judged by `photos`: seconds until the first are judged, and photos a second then;
         beside `score`, a script for Ray Data and a pool of processes, which judge the same files
 nodes   the same photos on a cluster of four nodes with one processor each, which Ray simulates on this machine
-kills   SIGKILL for workers, for nodes of a simulated cluster and for the command; then the rows are compared with those of a
-        job that nothing disturbed
+kills   SIGKILL for workers, for nodes of a simulated cluster and for the command, while `score`, `sample` and `sweep generate`
+        run; then what they leave is compared with that of the same work undisturbed: rows, the SHA-256 of each file of a set,
+        checkpoints; those of sets and sweeps with work of one machine, without Ray
 small   many files of 32x32 pixels, hard links to 5,000, judged by a small detector: rows a second, bytes, memory, report, merge
 large   files of 200 MB: memory
 copies  a set at a URL whose store answers late, copied one file at a time, and several
@@ -17,20 +18,15 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks.material import write_faces
-from benchmarks.scale import copies, kills, others, processes, rates, volume
+from benchmarks.scale import copies, others, processes, rates, volume
+from benchmarks.scale.kills import KINDS
+from benchmarks.scale.works import WORKS
 from fakecore.report.tables import table
-from fakedetect.engine.cluster import RayNotes
-from fakedetect.engine.request import Request
-from fakedetect.models.detector import Detector
-
-_SMALL = 64  # pixels of the photos that kills has
-_PHOTOS_PER_KILL = 400  # enough that the job does not end before the last kill
 
 
 def main() -> None:
@@ -41,7 +37,8 @@ def main() -> None:
     parser.add_argument("--ways", help="of rates, by their places in the table: 1,3,5; default: all")
     parser.add_argument("--side", type=int, default=256, help="of the photos of rates and nodes, pixels")
     parser.add_argument("--kills", type=int, default=30, help="of each kind")
-    parser.add_argument("--kinds", default="workers,nodes,commands", help="what is killed")
+    parser.add_argument("--works", default=",".join(WORKS), help="whose parts are killed")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="what of them is killed")
     parser.add_argument("--files", type=int, default=100_000, help="of small")
     parser.add_argument("--large", type=int, default=3, help="photos, and as many videos, of large")
     parser.add_argument("--copies", type=int, default=400, help="files of copies")
@@ -99,19 +96,18 @@ def _print_rates(measured: dict[str, tuple[rates.Rate, float]], count: int) -> N
     print(table(("", "first rows, s", "photos/s", f"{count:,} photos, s", "CPU, s"), rows), flush=True)
 
 
-def _kills(work: Path, options: Namespace) -> None:
-    files = sorted(write_faces(work / "small", _PHOTOS_PER_KILL * options.kills, _SMALL).rglob("*.jpg"))
-    detector = Detector.load(rates.DETECTOR, "cpu")
-    request = Request(rates.DETECTOR, {detector.id: detector.name}, device="cpu")
-    kinds = {"workers": kills.workers, "nodes": kills.nodes, "commands": kills.drivers}
+def _kills(scratch: Path, options: Namespace) -> None:
     rows = []
-    for name in options.kinds.split(","):
-        with redirect_stdout(RayNotes()):
-            one = kinds[name](request, files, work, options.kills)
-        rows.append((name, *(f"{value:,.0f}" for value in vars(one).values())))
-        print(f"{name}: {one}", flush=True)
-    print(table(("killed", "kills", "rows", "missing", "doubled", "different", "seconds"), rows))
-    print(f"\nprocesses left over: {kills.left_over()}")
+    for name in options.works.split(","):
+        folder = scratch / name
+        folder.mkdir()
+        work = WORKS[name](folder, options.kills)
+        for kind in options.kinds.split(","):
+            one = KINDS[kind](work, folder, options.kills)
+            rows.append((name, kind, *(f"{value:,.0f}" for value in vars(one).values())))
+            print(f"{name}, {kind}: {one}", flush=True)
+    heads = ("", "killed", "kills", "results", "missing", "doubled", "different", "left over", "seconds")
+    print(table(heads, rows))
 
 
 def _small(work: Path, options: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 import uuid
@@ -23,19 +22,8 @@ _EVERY_S = 0.5
 
 
 def mark() -> None:
-    """Mark this process, so that `ours` finds what it starts; others on the machine may run Ray too."""
+    """Mark this process, so that `watched` finds what it starts; others on the machine may run Ray too."""
     os.environ[_VARIABLE] = uuid.uuid4().hex
-
-
-def ours(pattern: bytes) -> list[int]:
-    """Return the ids of the processes whose command line contains `pattern`, and which this one or its children started."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal() and int(process.name) != os.getpid():
-            with suppress(OSError):
-                if pattern in (process / "cmdline").read_bytes() and _is_ours(int(process.name)):
-                    found.append(int(process.name))
-    return found
 
 
 def _is_ours(process: int) -> bool:
@@ -47,15 +35,6 @@ def _is_ours(process: int) -> bool:
                 return True
         process = int(_status(process).get("PPid", 0))
     return False
-
-
-def kill(process: int) -> bool:
-    """Kill a process; return whether it was there."""
-    try:
-        os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class Usage:
@@ -107,14 +86,6 @@ def watched() -> Iterator[Usage]:
     finally:
         is_over.set()
         thread.join()
-
-
-def wait_for_end(pattern: bytes, most_s: float = 20) -> int:
-    """Return how many of our processes still run after `most_s` seconds, or 0 as soon as none does."""
-    end = time.monotonic() + most_s
-    while (left := len(ours(pattern))) and time.monotonic() < end:
-        time.sleep(0.5)
-    return left
 
 
 def _status(process: int) -> dict[str, str]:

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fakedetect.engine.cluster import Resources, judge_parts
+from fakecore.cluster import Cluster
 from fakedetect.engine.job import Job
+from fakedetect.engine.judging import judge_parts
 from fakedetect.engine.request import Request
 from fakedetect.models.detector import Detector
 
@@ -54,7 +55,7 @@ def of_engine(files: list[Path], out: Path, workers: int) -> Rate:
     request = Request(DETECTOR, {detector.id: detector.name}, device="cpu")
     begin, seen, count = time.perf_counter(), [], 0
     job = Job.create(str(out), request, ["photos"], map(str, files))
-    for part in judge_parts(job, list(range(job.parts)), None, Resources(workers)):
+    for part in judge_parts(job, list(range(job.parts)), Cluster(workers=workers)):
         count += part.files
         seen.append((time.perf_counter() - begin, count))
     return rate_of(seen, time.perf_counter() - begin)

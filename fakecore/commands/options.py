@@ -30,13 +30,9 @@ Device = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda or cu
 
 def local_place(name: str) -> Path:
     """Return the path of a set or run; of a copy in the cache, if `name` is a URL. Raises UserError if it cannot be copied."""
-    from fakecore.urls import is_url
+    from fakecore.runs.mirror import local_folder
 
-    if not is_url(name):
-        return Path(name)
-    from fakecore.runs.mirror import mirror_folder
-
-    return mirror_folder(name)
+    return local_folder(name)
 
 
 class ExamplesLast(TyperCommand):

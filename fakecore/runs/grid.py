@@ -6,27 +6,32 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fakecore.cluster import Cluster
 from fakecore.cpus import usable_cpus
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import read_json, write_bytes, write_json
-from fakecore.interrupt import end_with_parent
+from fakecore.interrupt import StopRequest, end_with_parent
 from fakecore.progress import say
 from fakecore.report.pages import data_uri, write_page
 from fakecore.report.tables import as_csv
-from fakecore.runs.runfolder import locked
+from fakecore.runs.runfolder import InUse, locked
+from fakecore.workers import SHARED_S, done_by_workers, wait_for_shared
 
 ASKED = "sweep.json"  # the request of a sweep, in its folder
+_GRACE_S = 30.0  # in which the cells of a cluster save what they have, after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,17 @@ def _refuse_foreign(out: Path, asked: dict[str, Any]) -> None:
         raise UserError(f"{out} is not empty", expected="a new folder, or the folder of a sweep")
 
 
-def run_cells(cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int) -> dict[str, str]:
-    """Call `train` with every cell, `jobs` at a time; return {name: reason} of those that failed with a UserError or ran out of
-    device memory.
+def run_cells(
+    out: Path, cells: Sequence[Cell], train: Callable[[Cell], None], jobs: int, cluster: Cluster | None = None
+) -> dict[str, str]:
+    """Call `train` with every cell of the sweep in `out`, `jobs` at a time; return {name: reason} of those that failed with a
+    UserError or ran out of device memory.
 
-    Several jobs run in separate processes that share the threads: `train` must be importable there. Raises Interrupted when
-    stopped.
+    Several jobs run in separate processes that share the threads; workers of a `cluster` have threads of their own. `train`
+    must be importable there. Raises Interrupted when stopped.
     """
+    if cluster:
+        return _on_cluster(out, cells, train, cluster)
     if jobs == 1:
         failed = {}
         for number, cell in enumerate(cells, 1):
@@ -147,6 +156,49 @@ def _side_by_side(pool: ProcessPoolExecutor, cells: Sequence[Cell], train: Calla
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     return failed
+
+
+def _on_cluster(out: Path, cells: Sequence[Cell], train: Callable[[Cell], None], cluster: Cluster) -> dict[str, str]:
+    failed: dict[str, str] = {}
+
+    def killed(cell: Cell) -> str:
+        return "its process was killed again and again, probably because memory ran out"
+
+    work = partial(_CellWork, out, train, cluster.cpus)
+    with StopRequest() as stop:
+        done = done_by_workers(work, cells, cluster, stopping=lambda: stop.asked, grace_s=_GRACE_S, lost=killed)
+        number = 0
+        with closing(done):
+            for number, (cell, why) in enumerate(done, 1):
+                say(f"{cell.name}: {why or 'done'} ({number} of {len(cells)})")
+                if why:
+                    failed[cell.name] = why
+        if number < len(cells):
+            raise Interrupted("stopped; all progress is saved. Repeat the command to resume")
+    return failed
+
+
+class _CellWork:
+    """The work of a worker of a cluster: it trains cells of the sweep in `out`."""
+
+    def __init__(self, out: Path, train: Callable[[Cell], None], threads: int):
+        wait_for_shared(out / ASKED, out)
+        self._train, self._threads = train, threads
+
+    def __call__(self, cell: Cell) -> str | None:
+        torch.set_num_threads(self._threads)  # of this thread
+        return _attempt(self._when_free, cell)
+
+    def _when_free(self, cell: Cell) -> None:
+        """Train a cell. The lock of a worker that was killed may outlive it on another machine: wait for it."""
+        end = time.monotonic() + SHARED_S
+        while True:
+            try:
+                return self._train(cell)
+            except InUse:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1)
 
 
 def _prepare_worker(threads: int) -> None:

@@ -15,6 +15,7 @@ from fakecore.errors import UserError
 from fakecore.files import read_json, write_json
 from fakecore.progress import progress_bar, say
 from fakecore.runs.cache import cache_home
+from fakecore.urls import is_url
 
 FOLDER = "urls"  # in the cache
 _LISTING = "copied.json"
@@ -42,6 +43,11 @@ def mirror_files(url: str, names: tuple[str, ...]) -> Path:
         if one.stamp is None or not target.is_file() or target.stat().st_size != one.size:
             storage.download(storage.join(url, name), target)
     return folder
+
+
+def local_folder(name: str) -> Path:
+    """Return the path of a folder; of a copy, if `name` is a URL. Raises StorageError; UserError for an empty folder."""
+    return mirror_folder(name) if is_url(name) else Path(name)
 
 
 def mirror_folder(url: str) -> Path:

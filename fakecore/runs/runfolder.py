@@ -51,17 +51,21 @@ def newest(root: Path, marker: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 
+class InUse(UserError):
+    """Another process has locked a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Create the folder if needed, and lock it against other processes. The lock ends with its process, even if that is
-    killed.
+    killed. Raises InUse.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(
+            raise InUse(
                 f"another process is using {folder}", remedy="Wait for it, stop it, or choose another --out."
             ) from None
         yield

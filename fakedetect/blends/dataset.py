@@ -16,9 +16,10 @@ from fakecore.media.duplicates import same_picture_groups
 from fakecore.progress import progress_bar, say
 from fakecore.runs.runfolder import refuse_used
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.setwriter import ImageSetWriter
 from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
+from fakecore.sets.units import Wanted
 from fakedetect.blends.maker import BlendMaker, FacesOf
 from fakedetect.blends.photofaces import MIN_FACE, find_faces, join_sources
 from fakedetect.blends.rendering import train_renderers

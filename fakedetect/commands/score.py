@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fakecore.commands.engine import Address, Engine, WorkerCpus, WorkerGpus, Workers
 from fakecore.commands.options import RUNS, Device, Json
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
-from fakedetect.commands.scoreengine import (
-    Address,
-    Engine,
-    EngineOptions,
-    Follow,
-    JobAsked,
-    PartFiles,
-    WorkerCpus,
-    WorkerGpus,
-    Workers,
-    score_as_job,
-)
+from fakedetect.commands.scoreengine import Follow, JobAsked, JobOptions, PartFiles, score_as_job
 from fakedetect.commands.scorerows import VERDICTS, RowPrinter, Shown
 from fakedetect.commands.scoreserver import refuse_local, score_on
 
@@ -63,7 +53,7 @@ def score(
         typer.Option(
             metavar="PATH",
             help="Write results to this .csv or .jsonl file; an existing file is resumed. With .html: write a report, also to "
-            "a URL.",
+            "a URL. With --engine: the folder of a job, or its URL.",
         ),
     ] = None,
     annotate: Annotated[
@@ -148,10 +138,11 @@ def score(
       fakelab score s3://bucket/photos/ --out results.csv
       find . -name '*.heic' -print0 | fakelab score --files-from - --null
     """
+    from fakecore.urls import refuse_url
     from fakedetect.faces.options import VideoOptions
     from fakedetect.models.remote import local_detector
     from fakedetect.scoring.inputs import read_list
-    from fakedetect.scoring.places import is_page, place_of, refuse_url
+    from fakedetect.scoring.places import is_page, place_of
     from fakedetect.scoring.sorting import Sorter
 
     face_options: dict[str, Any] = {
@@ -172,12 +163,13 @@ def score(
     for name, path in (("--copy-to", copy_to), ("--annotate", annotate)):
         refuse_url(path, name)
     sorter = Sorter(copy_to, link=link, inputs=listed) if copy_to else None
-    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus, part_files, follow)
-    if engine:
+    of_engine = JobOptions(engine, address, workers, worker_cpus, worker_gpus, part_files, follow)
+    if cluster := of_engine.cluster():
         elsewhere = {"--annotate": annotate, "--copy-to": copy_to, "--only": only or None, "--min-p": min_p or None}
-        of_engine.refuse_others({**elsewhere, "--sort": sort, "--server": server})
-        asked = JobAsked(listed, detector, _newest_detector, options, bool(stability), device)
-        return score_as_job(asked, out, of_engine, as_json=as_json)
+        later = "report DIR shows, selects and sorts the rows when they are written."
+        of_engine.refuse_others({**elsewhere, "--sort": sort, "--server": server}, later)
+        asked = JobAsked(listed, detector, _newest_detector, options, bool(stability), cluster.device(device))
+        return score_as_job(asked, out, of_engine, cluster, as_json=as_json)
     if server:
         local = {"--out": out, "--annotate": annotate, "--fps": fps, "--frames": count, "--start": start or None}
         local |= {"--min-face": min_face != _MIN_FACE, "--device": device != "auto"}

@@ -7,47 +7,31 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, redirect_stdout
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from fakecore.errors import Interrupted, UserError, unknown_name
+from fakecore.commands.engine import EngineOptions
+from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.messages import counted
 from fakecore.progress import progress_bar, say
 from fakedetect.commands.scorerows import VERDICTS, counts_text
 
 if TYPE_CHECKING:
-    from fakedetect.engine.cluster import PartJudged, Resources
+    from fakecore.cluster import Cluster
     from fakedetect.engine.job import Job
+    from fakedetect.engine.judging import PartJudged
     from fakedetect.engine.request import Request
     from fakedetect.faces.options import VideoOptions
     from fakedetect.models.detector import Detector
 
-ENGINES = ("ray",)
 _PAUSE_S = 0.2  # between looks whether to stop
 
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        help="ray: judge in many processes, or on many machines; --out is a folder of Parquet files, or its URL."
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Engine: the Ray cluster, as HOST:PORT, or auto for that of this machine. Default: start one here."
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(help="Engine: number of workers. Default: as many as there are processors.")
-]
-WorkerCpus = Annotated[int, typer.Option(help="Engine: processors of each worker.")]
-WorkerGpus = Annotated[float, typer.Option(help="Engine: GPUs of each worker; 0.5 lets two share one.")]
 PartFiles = Annotated[int, typer.Option(help="Engine: number of files whose rows are written together.")]
 Follow = Annotated[
     float | None,
@@ -58,44 +42,13 @@ Follow = Annotated[
 
 
 @dataclass(frozen=True)
-class EngineOptions:
-    """The options of a job. Raises UserError for values that are out of range, and for any of them without an engine."""
+class JobOptions(EngineOptions):
+    """The options of a job."""
 
-    engine: str | None = None
-    address: str | None = None
-    workers: int | None = None
-    worker_cpus: int = 1
-    worker_gpus: float = 0.0
     part_files: int = 256
     follow: float | None = None  # seconds
 
-    def __post_init__(self) -> None:
-        if self.engine is None:
-            given = next((name for name, value in vars(self).items() if value != getattr(EngineOptions, name)), None)
-            if given is not None:
-                raise UserError(f"{_option(given)} applies only to --engine", remedy="Add --engine ray.")
-            return
-        if self.engine not in ENGINES:
-            raise unknown_name("engine", self.engine, ENGINES)
-        for name, least in (("workers", 1), ("worker_cpus", 1), ("worker_gpus", 0), ("part_files", 1), ("follow", 0.1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{_option(name)} is too small", got=value, expected=f"{least} or more")
-
-    def refuse_others(self, given: dict[str, object]) -> None:
-        """Raise UserError if options are given that need the rows in this process: option -> value, None or False if not."""
-        if unknown := [name for name, value in given.items() if value not in (None, False)]:
-            remedy = "report DIR shows, selects and sorts the rows when they are written."
-            raise UserError(f"--engine cannot be combined with {', '.join(unknown)}", remedy=remedy)
-
-    def resources(self) -> Resources:
-        from fakedetect.engine.cluster import Resources
-
-        return Resources(self.workers, self.worker_cpus, self.worker_gpus)
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    LEAST: ClassVar[dict[str, float]] = {**EngineOptions.LEAST, "part_files": 1, "follow": 0.1}
 
 
 @dataclass
@@ -145,18 +98,19 @@ class JobAsked:
             raise UserError("there is nothing to score", got=f"no files in {', '.join(self.paths)}")
 
 
-def score_as_job(asked: JobAsked, out: str | None, options: EngineOptions, *, as_json: bool) -> int:
+def score_as_job(asked: JobAsked, out: str | None, options: JobOptions, cluster: Cluster, *, as_json: bool) -> int:
     """Judge files as a job in the folder or at the URL `out`, resuming one that is there; return 1 if some input could not be
     scored, else 0.
     """
+    from fakecore.cluster import connected
     from fakecore.urls import shown
-    from fakedetect.engine.cluster import RayNotes, connected, judge_parts
+    from fakedetect.engine.judging import judge_parts
     from fakedetect.models.facts import expectation
 
     if not out:
         raise UserError("--engine needs --out", expected="a folder, or the URL of one, for the rows of the job")
     begin = time.monotonic()
-    with StopRequest() as stop, redirect_stdout(RayNotes()), ExitStack() as stack:
+    with StopRequest() as stop, ExitStack() as stack:
         job = _job(asked, out, options.part_files)
         counts = _counts_of(job, job.finished())
         if counts:
@@ -164,8 +118,8 @@ def score_as_job(asked: JobAsked, out: str | None, options: EngineOptions, *, as
         while True:
             finished = job.finished()
             if todo := [part for part in range(job.parts) if part not in finished]:
-                stack.enter_context(connected(options.address, options.resources()))  # kept while it follows
-                with closing(judge_parts(job, todo, options.address, options.resources())) as judged:
+                stack.enter_context(connected(cluster))  # kept while it follows
+                with closing(judge_parts(job, todo, cluster, lambda: stop.asked)) as judged:
                     counts += _with_progress(judged, job.files, sum(map(job.count_of, finished)), stop)
             if options.follow is None:
                 break
@@ -216,12 +170,12 @@ def _with_progress(judged: Iterable[PartJudged], total: int, done: int, stop: St
             counts += part.counts
             bar.note(counts_text(counts))
             bar.advance(part.files)
-            if stop.asked:
-                raise Interrupted("the parts in --out are complete; the same command resumes")
+    if stop.asked:
+        raise Interrupted("the parts in --out are complete; the same command resumes")
     return counts
 
 
-def _longer(job: Job, asked: JobAsked, options: EngineOptions, stop: StopRequest) -> Job:
+def _longer(job: Job, asked: JobAsked, options: JobOptions, stop: StopRequest) -> Job:
     """Wait until there are new files; return the job with them."""
     while True:
         assert options.follow, "called to follow"

@@ -26,8 +26,9 @@ from fakecore.messages import counted
 from fakecore.progress import Bar, progress_bar, say
 from fakecore.runs.runfolder import refuse_used
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.setwriter import ImageSetWriter
 from fakecore.sets.splits import parse_split, split_groups
+from fakecore.sets.units import Wanted
 from fakedetect.faces.finder import BATCH, MARGIN, Face, FaceFinder, check_margin, crop, sharpness
 from fakedetect.faces.tracks import Tracker
 

@@ -19,12 +19,6 @@ def is_page(out: str | Path) -> bool:
     return str(out).lower().endswith(".html")
 
 
-def refuse_url(path: Path | None, option: str) -> None:
-    """Raise UserError if an option that takes a path of this machine has a URL."""
-    if path is not None and path.parts and path.parts[0].endswith(":") and scheme_of(str(path).replace(":/", "://", 1)):
-        raise UserError(f"{option} takes a path of this machine", got=f"a {path.parts[0]}// URL")
-
-
 @contextmanager
 def written(out: str) -> Iterator[Path]:
     """Yield the path of a new file to write, and move it to `out` when the block ends without an error, if that is a URL.

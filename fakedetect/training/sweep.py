@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fakecore.cluster import Cluster
 from fakecore.device import check_seed
 from fakecore.errors import UserError
 from fakecore.labels import SPLITS
@@ -47,11 +48,13 @@ def sweep(
     jobs: int = 1,
     device: str = "auto",
     data_root: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> Swept:
     """Train a detector on a set or run (`place`), or on `real` and `fake`, under every combination of `over`'s values, and
     write sweep.csv, curves.png and sweep.html.
 
-    Repeated with the same settings, it resumes. Raises UserError, before anything is trained, for unknown settings, missing
+    Repeated with the same settings, it resumes. `jobs` detectors are trained at a time, or as many as a `cluster` has workers.
+    Raises UserError, before anything is trained, for unknown settings, missing
     images, or a folder with another sweep. A detector that fails later keeps its row, with the reason.
     """
     out, over, changes = Path(out), over or {}, changes or {}
@@ -68,7 +71,8 @@ def sweep(
     runs = [asdict(cell) for cell in cells]
     asked = {"version": SWEEP_VERSION, "kind": "detect-train", "runs": runs, "request": asdict(request)}
     with claimed(out, asked):
-        failed = run_cells(cells, partial(_train_cell, out, request), jobs)
+        here = replace(request, device=cluster.device(device)) if cluster else request
+        failed = run_cells(out, cells, partial(_train_cell, out, here), jobs, cluster)
         return write_sweep_report(out, cells, failed)
 
 

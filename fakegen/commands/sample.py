@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from fakecore.commands.engine import Address, Engine, EngineOptions, WorkerCpus, WorkerGpus, Workers
 from fakecore.commands.options import Device, Json, print_json
 from fakecore.messages import counted
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by `generate`.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, made by `generate`, or the URL of one.")],
     count: Annotated[int, typer.Option(help="Number of fakes to write.")],
     out: Annotated[Path, typer.Option(help="Folder for the new set.")],
     epoch: Annotated[int | None, typer.Option(help="Epoch of the checkpoint to use. Default: the last.")] = None,
@@ -28,6 +29,11 @@ def sample(
     image_format: Annotated[str, typer.Option("--format", help="Output format: png, jpeg or webdataset.")] = "png",
     seed: Annotated[int | None, typer.Option(help="Seed of the latents. Default: the run's seed plus 1.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a set that was stopped.")] = False,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
+    worker_cpus: WorkerCpus = 1,
+    worker_gpus: WorkerGpus = 0.0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
@@ -40,9 +46,13 @@ def sample(
       fakelab sample runs/digits --count 1000 --out more-digits
       fakelab sample runs/dogs --count 500 --out early-dogs --epoch 20 --format jpeg
       fakelab sample runs/conditional-32 --count 100 --out cats --class cat
+      fakelab sample runs/dogs --count 1000000 --out many --format webdataset --engine ray
     """
     import fakegen
+    from fakecore.urls import refuse_url
 
+    refuse_url(out, "--out")
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
     facts = fakegen.sample(
         run,
         out,
@@ -54,6 +64,7 @@ def sample(
         seed=seed,
         resume=resume,
         device=device,
+        cluster=of_engine.cluster(),
     )
     if as_json:
         print_json({"set": str(out), **facts})

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fakecore.device import check_seed, choose_device, derive_seed, device_name, join_world
-from fakecore.distributed import ALONE, World
+from fakecore.cluster import Cluster
+from fakecore.device import check_seed, choose_device, derive_seed, join_world
+from fakecore.distributed import ALONE, World, launched
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest, with_resume_command
 from fakecore.labels import SPLITS, Label, Split
 from fakecore.messages import command
 from fakecore.progress import progress_bar
+from fakecore.runs.mirror import local_folder
 from fakecore.runs.runfolder import locked, refuse_used
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
-from fakecore.sets.splits import DEFAULT_SPLIT, split_of_fake
+from fakecore.sets.setwriter import ImageSetWriter
+from fakecore.sets.splits import DEFAULT_SPLIT
+from fakecore.sets.units import Wanted
+from fakecore.urls import shown
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run, open_run
-from fakegen.sampling.requests import check_resumable, choose_epoch, load_epoch, note_unfinished
-from fakegen.sampling.sampling import BLOCK, Generator
+from fakegen.sampling.clusters import OnCluster
+from fakegen.sampling.fakes import Fakes
+from fakegen.sampling.requests import check_resumable, choose_epoch, note_unfinished
+from fakegen.sampling.sampling import BLOCK
 
 
 def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World = ALONE) -> dict:
@@ -34,15 +39,16 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
     """
     count, shares, seed = run.facts["count"], tuple(run.facts["split"]), run.facts["seed"]
     remedy = f"Delete {run.path}/state and resume: the run then trains again from the first step."
-    generator = load_epoch(run, run.set_epoch, device, remedy)
+    fakes = Fakes(run.set_epoch, seed, count, shares)
+    generator = fakes.load(run, device, remedy)
     started = time.perf_counter()
     wanted: dict[Label, Wanted] = {
         "real": _reals(reals, choose_reals(reals, count, seed)),
-        "fake": _fakes(generator, run, seed, count, shares),
+        "fake": fakes.wanted(generator, run),
     }
     origin = {
         "made_by": "generate",
-        **_origin(generator, run, seed),
+        **fakes.origin(generator, run),
         "source": run.facts["source"],
         "split": list(shares),
     }
@@ -66,53 +72,48 @@ def sample(
     seed: int | None = None,
     resume: bool = False,
     device: str = "auto",
+    cluster: Cluster | None = None,
 ) -> dict:
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
-    `epoch` defaults to the last checkpoint; `seed` to the run's seed plus 1, so that the fakes differ from those of the
-    run's set. `only` is the class to make, for a conditional generator; None makes all. `truncation` scales the latents.
+    `run_path` may be a URL; the run is then copied to the cache. `epoch` defaults to the last checkpoint; `seed` to the run's
+    seed plus 1, so that the fakes differ from those of the run's set. `only` is the class to make, for a conditional generator;
+    None makes all. `truncation` scales the latents. Workers of a `cluster` make the fakes, if it is given.
     Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
-    run_path, out = Path(run_path), Path(out)
-    world = join_world(choose_device(device))
+    place, out = str(run_path), Path(out)
+    if cluster and launched():
+        raise UserError("--engine cannot be combined with torchrun", remedy="It starts its own processes: start one.")
+    # Of a cluster, the workers have the device.
+    own_device, device = ("cpu", cluster.device(device)) if cluster else (device, device)
+    world = join_world(choose_device(own_device))
     with world.together():
-        run = open_run(run_path)
+        run = open_run(world.after_first(lambda: local_folder(place)))
         epoch = choose_epoch(run, epoch)
         if count < 1:
             raise UserError("--count is out of range", got=count, expected="1 or more")
         seed = run.facts["seed"] + 1 if seed is None else seed
         check_seed(seed)
-        generator = load_epoch(run, epoch, device).truncated(truncation)
-        generator.check_class(only)
+        fakes = Fakes(epoch, seed, count, DEFAULT_SPLIT, only, truncation)
+        generator = fakes.load(run, own_device)
         note_unfinished(run, [epoch])
-    origin = {"made_by": "sample", **_origin(generator, run, seed), "class": only, "split": list(DEFAULT_SPLIT)}
-    wanted: dict[Label, Wanted] = {"fake": _fakes(generator, run, seed, count, DEFAULT_SPLIT, only)}
-    words: tuple[object, ...] = (
-        "--count",
-        count,
-        "--out",
-        out,
-        "--epoch",
-        epoch,
-        "--seed",
-        seed,
-        "--format",
-        image_format,
-        "--resume",
-    )
-    words += ("--class", only) if only else ()
-    words += ("--truncation", truncation) if truncation != 1 else ()
+    origin = {"made_by": "sample", **fakes.origin(generator, run), "class": only, "split": list(DEFAULT_SPLIT)}
+    words: list[object] = ["--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format]
+    words += ["--resume"] + (["--class", only] if only else [])
+    words += ["--truncation", truncation] if truncation != 1 else []
+    words += cluster.words() if cluster else []
     claimed = _claimed(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
-    with world.first(claimed), with_resume_command(command("sample", run_path, *words)):
+    with world.first(claimed), with_resume_command(command("sample", shown(place), *words)):
         writer = ImageSetWriter(
             out,
-            wanted,
+            {"fake": fakes.wanted(generator, run)},
             resolution=generator.resolution,
             channels=generator.channels,
             image_format=image_format,
             world=world,
         )
-        return _write(writer, "sampling", origin)
+        on_cluster = OnCluster(writer, cluster, place, fakes, generator.facts["sha256"], device) if cluster else None
+        return _write(writer, "sampling", origin, on_cluster)
 
 
 @contextmanager
@@ -139,14 +140,20 @@ def choose_reals(reals: Reals, count: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def _write(writer: ImageSetWriter, title: str, origin: dict) -> dict:
+def _write(writer: ImageSetWriter, title: str, origin: dict, on_cluster: OnCluster | None = None) -> dict:
     try:
         with progress_bar(title, writer.total, "images", writer.done) as bar, StopRequest() as stop:
-            for listed in writer.write():
-                bar.advance(listed)
-                if stop.asked:
-                    writer.flush()
-                    raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+            made = on_cluster.write(lambda: stop.asked) if on_cluster else writer.write()
+            with closing(made):
+                for listed in made:
+                    bar.advance(listed)
+                    if stop.asked:
+                        break
+            if stop.asked:
+                writer.flush()
+                raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+        if on_cluster and on_cluster.devices:
+            origin = {**origin, "device": " and ".join(sorted(on_cluster.devices))}
         return writer.finish(origin=origin)
     finally:
         writer.close()
@@ -175,38 +182,3 @@ def _reals(reals: Reals, chosen: np.ndarray) -> Wanted:
         return found
 
     return Wanted(len(chosen), records, lambda indices: reals.images[chosen[indices.start : indices.stop]])
-
-
-def _fakes(
-    generator: Generator, run: Run, seed: int, count: int, shares: tuple[int, int, int], only: str | None = None
-) -> Wanted:
-    """Return the fakes of a set: fake i is image i of the generator with `seed`, and of the class `only` if given."""
-    made_by: dict[str, Any] = {
-        "run": run.path.name,
-        "epoch": generator.facts["epoch"],
-        "checkpoint_sha256": generator.facts["sha256"],
-        "latent_seed": seed,
-        "truncation": None if generator.truncation == 1 else generator.truncation,
-    }
-
-    def records(indices: range, file_name) -> list[ImageRecord]:
-        found = []
-        for index, class_ in zip(indices, generator.batch_classes(seed, indices, only), strict=True):
-            split = split_of_fake(index, shares)
-            name = file_name(split, "fake", index)
-            found.append(ImageRecord(name, "fake", split, index, class_, **made_by))
-        return found
-
-    return Wanted(count, records, lambda indices: generator.batch(seed, indices, only))
-
-
-def _origin(generator: Generator, run: Run, seed: int) -> dict:
-    return {
-        "run": run.path.name,
-        "preset": run.preset.name,
-        "epoch": generator.facts["epoch"],
-        "checkpoint_sha256": generator.facts["sha256"],
-        "latent_seed": seed,
-        "truncation": generator.truncation,
-        "device": device_name(generator.device),
-    }

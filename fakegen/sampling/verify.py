@@ -22,8 +22,8 @@ from fakecore.runs.checkpoint import load_checkpoint
 from fakecore.runs.runfolder import versions
 from fakecore.sets.folders import walk_files
 from fakecore.sets.imageset import ImageRecord, ImageSet, in_shard, is_imageset, read_imageset
-from fakecore.sets.setwriter import FORMATS
 from fakecore.sets.shards import member_places
+from fakecore.sets.units import FORMATS
 from fakegen.runs.run import Run, open_run
 from fakegen.sampling.sampling import BLOCK, Generator, load_generator
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fakecore.cluster import Cluster
 from fakecore.files import read_json
 from fakecore.runs.grid import Cell, Swept, cell_name, check_grid, claimed, combinations, run_cells
 from fakegen.architectures.registry import check_architecture
@@ -49,12 +50,13 @@ def sweep(
     jobs: int = 1,
     device: str = "auto",
     data_root: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> Swept:
     """Train every preset under every combination of `over`'s values, and write sweep.csv, curves.png and sweep.html.
 
     Repeat the call with the same settings to resume a sweep that was stopped. Each run's set has `count` fakes and as many
-    reals; `sample` makes more. Raises UserError before training for settings that do not exist, or a folder with another
-    sweep.
+    reals; `sample` makes more. `jobs` runs are trained at a time, or as many as a `cluster` has workers. Raises UserError
+    before training for settings that do not exist, or a folder with another sweep.
     """
     out, over, changes = Path(out), over or {}, changes or {}
     cells = plan(presets, over, changes)
@@ -63,7 +65,8 @@ def sweep(
     request = Request(real, as_text, count, seed, device, str(data_root) if data_root else None)
     asked = {"version": SWEEP_VERSION, "runs": [asdict(cell) for cell in cells], "request": asdict(request)}
     with claimed(out, asked):
-        failed = run_cells(cells, partial(_train_cell, out, request), jobs)
+        here = replace(request, device=cluster.device(device)) if cluster else request
+        failed = run_cells(out, cells, partial(_train_cell, out, here), jobs, cluster)
         return write_sweep_report(out, cells, failed)
 
 

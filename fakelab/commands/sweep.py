@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fakecore.commands.engine import Address, Engine, EngineOptions, WorkerCpus, WorkerGpus, Workers
 from fakecore.commands.options import DataRoot, Device, ExamplesLast, Fake, Json, Real, Sets, newest_run, print_json
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def sweep_generate(
     jobs: Jobs = 1,
     seed: Seed = 0,
     sets: Sets = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
+    worker_cpus: WorkerCpus = 1,
+    worker_gpus: WorkerGpus = 0.0,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -50,6 +56,7 @@ def sweep_generate(
     Examples:
       fakelab sweep generate dcgan-64 --real photos/ --over lr=1e-4,2e-4 --out runs/rates
       fakelab sweep generate dcgan-64,modern-64 --real photos/ --epochs 5 --out runs/presets
+      fakelab sweep generate dcgan-64 --real photos/ --over z_dim=32,64,128 --out runs/latents --engine ray --worker-cpus 4
     """
     from fakecore.messages import counted
     from fakecore.runs.grid import parse_over
@@ -59,7 +66,9 @@ def sweep_generate(
     names = [name.strip() for name in presets.split(",") if name.strip()]
     changes = parse_assignments(sets or []) | ({} if epochs is None else {"epochs": str(epochs)})
     shared: dict[str, Any] = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
-    shared |= {"device": device, "data_root": data_root}
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
+    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
+    shared |= {"device": device, "data_root": data_root, "cluster": of_engine.cluster()}
     made = sweep(names, over=parse_over(over or []), changes=changes, **shared)
     columns = ("run", "frechet_best", "best_epoch", "frechet_last", "d_accuracy", "train_s")
     lines = [[row[name] for name in columns] for row in made.rows]
@@ -79,6 +88,11 @@ def sweep_detect_train(
     jobs: Jobs = 1,
     seed: Seed = 0,
     sets: Sets = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
+    worker_cpus: WorkerCpus = 1,
+    worker_gpus: WorkerGpus = 0.0,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -98,7 +112,9 @@ def sweep_detect_train(
     if place is None and real is None and fake is None:
         place = newest_run()
     shared: dict[str, Any] = {"out": out, "real": real, "fake": fake, "jobs": jobs, "seed": seed}
-    shared |= {"device": device, "data_root": data_root}
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
+    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
+    shared |= {"device": device, "data_root": data_root, "cluster": of_engine.cluster()}
     made = sweep(place, over=parse_over(over or []), changes=parse_assignments(sets or []), **shared)
     columns = table_columns(made.rows, narrow=True)
     return _print_result(made, columns, [format_row(row, columns) for row in made.rows], LEGEND, as_json)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.setwriter import ImageSetWriter
+from fakecore.sets.units import Wanted
 
 SPLIT_OF = ["train", "train", "train", "val", "test"]
 

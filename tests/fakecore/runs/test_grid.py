@@ -55,7 +55,7 @@ def test_a_folder_with_other_files_is_not_changed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_failed_cell_records_its_reason_and_the_others_continue():
+def test_a_failed_cell_records_its_reason_and_the_others_continue(tmp_path):
     done = []
 
     def train(cell: Cell) -> None:
@@ -65,7 +65,7 @@ def test_a_failed_cell_records_its_reason_and_the_others_continue():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")
         done.append(cell.name)
 
-    failed = run_cells(CELLS, train, jobs=1)
+    failed = run_cells(tmp_path, CELLS, train, jobs=1)
     assert failed == {
         "a=1": "no (got 1)",
         "a=2": "the device is out of memory: CUDA out of memory. Tried to allocate",
@@ -74,19 +74,19 @@ def test_a_failed_cell_records_its_reason_and_the_others_continue():
 
 
 @pytest.mark.parametrize("stop", [Interrupted("stopped"), KeyboardInterrupt()])
-def test_a_stop_ends_the_grid_and_reports_the_cell(stop):
+def test_a_stop_ends_the_grid_and_reports_the_cell(stop, tmp_path):
     def train(cell: Cell) -> None:
         if cell.name == "a=2":
             raise stop
         assert cell.name == "a=1"
 
     with pytest.raises(Interrupted, match=r"stopped in a=2;.* Repeat the command to resume"):
-        run_cells(CELLS, train, jobs=1)
+        run_cells(tmp_path, CELLS, train, jobs=1)
 
 
 def test_parallel_processes_do_the_work(tmp_path):
     cells = [Cell(str(tmp_path / name), {}) for name in ("one", "two")]
-    assert run_cells(cells, touch, jobs=2) == {}
+    assert run_cells(tmp_path, cells, touch, jobs=2) == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from fakecore.errors import UserError
 from fakecore.media.pixels import decode_image, encode_png
 from fakecore.sets.imageset import in_shard, is_imageset, read_imageset
-from fakecore.sets.setwriter import SHARD, ImageSetWriter
+from fakecore.sets.setwriter import ImageSetWriter
+from fakecore.sets.units import FORMATS, SHARD, Wanted
 
 
 def lines(root):
@@ -215,7 +216,6 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path):
     import tracemalloc
 
     from fakecore.sets.imageset import ImageRecord
-    from fakecore.sets.setwriter import Wanted
 
     count = 20_000
     more = {"run": "r", "epoch": 1, "checkpoint_sha256": "f" * 64, "latent_seed": 0}
@@ -227,7 +227,7 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path):
     manifest = tmp_path / "metadata.jsonl"
     writer = ImageSetWriter(tmp_path, {"fake": wanted}, resolution=8, channels=1)
     with manifest.open("w") as file:
-        for record in records(range(count - 64), writer.file_name):
+        for record in records(range(count - 64), FORMATS["png"].file_name):
             file.write(json.dumps(record.to_json()) + "\n")
     writer.close()
     tracemalloc.start()

@@ -12,7 +12,8 @@ import fakedetect
 from fakecore.errors import UserError
 from fakecore.media.pixels import encode_jpeg, encode_png
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.setwriter import ImageSetWriter
+from fakecore.sets.units import Wanted
 from fakedetect.audits.audit import QUICK_FILES, as_rgb, audit_first, list_files, quick_audit
 from fakedetect.audits.findings import Audit
 from fakedetect.data.loading import load_labelled

@@ -7,7 +7,8 @@ from fakecore.errors import UserError
 from fakecore.labels import FAKE, REAL
 from fakecore.media.pixels import encode_jpeg, encode_png
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.setwriter import ImageSetWriter, Wanted
+from fakecore.sets.setwriter import ImageSetWriter
+from fakecore.sets.units import Wanted
 from fakedetect.data.loading import load_labelled, require_both_classes
 
 

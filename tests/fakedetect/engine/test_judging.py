@@ -6,13 +6,13 @@ import json
 import os
 import signal
 from collections import Counter
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from fakedetect.engine.cluster import RayNotes, Resources, judge_parts
+from fakecore.cluster import Cluster
 from fakedetect.engine.job import Job
+from fakedetect.engine.judging import judge_parts
 from fakelab.app import main
 
 
@@ -34,7 +34,7 @@ def kill_an_actor() -> None:
                 title = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            if title.startswith(b"ray::MapWorker"):
+            if title.startswith(b"ray::FakelabWorker"):
                 os.kill(int(process.name), signal.SIGKILL)
                 return
     raise AssertionError("no actor runs")
@@ -58,11 +58,10 @@ def test_a_job_whose_actor_is_killed_has_each_row_once_and_the_command_resumes(
 ):
     place = str(tmp_path / "job")
     job = Job.create(place, request_of_job, files, files, part_files=3)
-    with redirect_stdout(RayNotes()):
-        judged = judge_parts(job, list(range(job.parts - 2)), None, Resources(workers=1))
-        first = next(judged)
-        kill_an_actor()
-        rest = list(judged)
+    judged = judge_parts(job, list(range(job.parts - 2)), Cluster(workers=1))
+    first = next(judged)
+    kill_an_actor()
+    rest = list(judged)
     assert {one.part for one in (first, *rest)} == set(range(job.parts - 2)) == job.finished()
 
     summary = score(capsys, *files, "--detector", request_of_job.detector, "--out", place)
