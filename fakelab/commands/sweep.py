@@ -58,6 +58,8 @@ def sweep_generate(
       fakelab sweep generate dcgan-64,modern-64 --real photos/ --epochs 5 --out runs/presets
       fakelab sweep generate dcgan-64 --real photos/ --over z_dim=32,64,128 --out runs/latents --engine ray --worker-cpus 4
     """
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
+    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
     from fakecore.messages import counted
     from fakecore.runs.grid import parse_over
     from fakecore.settings import parse_assignments
@@ -66,8 +68,6 @@ def sweep_generate(
     names = [name.strip() for name in presets.split(",") if name.strip()]
     changes = parse_assignments(sets or []) | ({} if epochs is None else {"epochs": str(epochs)})
     shared: dict[str, Any] = {"out": out, "real": real, "count": count, "jobs": jobs, "seed": seed}
-    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
-    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
     shared |= {"device": device, "data_root": data_root, "cluster": of_engine.cluster()}
     made = sweep(names, over=parse_over(over or []), changes=changes, **shared)
     columns = ("run", "frechet_best", "best_epoch", "frechet_last", "d_accuracy", "train_s")
@@ -104,6 +104,8 @@ def sweep_detect_train(
       fakelab sweep detect-train runs/digits --over model=cnn,dct,spectrum --out runs/models
       fakelab sweep detect-train runs/digits --over blocks=1,2,3,4 --out runs/blocks
     """
+    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
+    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
     from fakecore.runs.grid import parse_over
     from fakecore.settings import parse_assignments
     from fakedetect.training.sweep import sweep
@@ -112,8 +114,6 @@ def sweep_detect_train(
     if place is None and real is None and fake is None:
         place = newest_run()
     shared: dict[str, Any] = {"out": out, "real": real, "fake": fake, "jobs": jobs, "seed": seed}
-    of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
-    of_engine.refuse_others({"--jobs": jobs != 1}, "Use --workers.")
     shared |= {"device": device, "data_root": data_root, "cluster": of_engine.cluster()}
     made = sweep(place, over=parse_over(over or []), changes=parse_assignments(sets or []), **shared)
     columns = table_columns(made.rows, narrow=True)

@@ -14,7 +14,7 @@ import pytest
 
 import fakegen
 from benchmarks.scale.kills import descendants
-from fakecore.cluster import Cluster
+from fakecore.cluster import Cluster, connected
 from fakecore.errors import Interrupted
 from fakecore.runs.grid import ASKED, Cell, run_cells
 from tests.cells import train
@@ -24,14 +24,10 @@ SMALL = {"resolution": 16, "g_width": 8, "d_width": 8, "z_dim": 8, "measure_ever
 
 @pytest.fixture(scope="module")
 def address():
-    """A cluster of a node with one processor; each worker takes it."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster as Simulated
-
-    cluster = Simulated(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield cluster.address
-    ray.shutdown()
-    cluster.shutdown()
+    """The address of a cluster that this process has started, and that its commands join."""
+    pytest.importorskip("ray")
+    with connected(Cluster(cpus=2)) as ray:
+        yield ray.get_runtime_context().gcs_address
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -84,8 +80,8 @@ def test_a_set_whose_workers_and_command_are_killed_equals_that_of_one_machine(
     fakegen.sample(run, tmp_path / "one", count=3_000)
     out = tmp_path / "set"
     manifest = out / "metadata.jsonl"
-    words = ("sample", run, "--count", 3_000, "--out", out, "--engine", "ray", "--address", address)
-    command = start_fakelab(*words)
+    words = ("sample", run, "--count", 3_000, "--out", out, "--engine", "ray", "--workers", 1)
+    command = start_fakelab(*words, "--address", address)
     wait_until(lambda: manifest.exists() and manifest.stat().st_size, command)
     kill_a_worker()
     listed = manifest.stat().st_size
@@ -109,7 +105,7 @@ def test_a_cell_that_fails_or_dies_does_not_end_the_others_and_ctrl_c_lets_them_
     threading.Thread(target=interrupt, daemon=True).start()
     cells = [Cell(name, {}) for name in ("fails", "dies", "long", "waits")]
     with pytest.raises(Interrupted, match="all progress is saved"):
-        run_cells(tmp_path, cells, partial(train, tmp_path), 1, Cluster(address))
+        run_cells(tmp_path, cells, partial(train, tmp_path), 1, Cluster(address, workers=1))
     lines = capfd.readouterr().err.splitlines()
     assert [line for line in lines if "of 4" in line or "died" in line] == [
         "fails: no (got 1) (1 of 4)",

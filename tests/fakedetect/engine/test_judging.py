@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fakecore.cluster import Cluster
+from fakecore.cluster import Cluster, connected
 from fakedetect.engine.job import Job
 from fakedetect.engine.judging import judge_parts
 from fakelab.app import main
@@ -19,11 +19,9 @@ from fakelab.app import main
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One cluster for all tests: `judge_parts` uses a connection that exists."""
-    ray = pytest.importorskip("ray")
-    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
-    yield
-    ray.shutdown()
+    pytest.importorskip("ray")
+    with connected(Cluster(cpus=2)):
+        yield
 
 
 def kill_an_actor() -> None:
