@@ -143,7 +143,7 @@ def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out
             title=f"training {settings.model}",
             steps=[steps],
             images=steps * size,
-            windows=lambda epoch, first: iter([batches(epoch)]),
+            windows=lambda epoch, first: (one for one in [batches(epoch)]),
             seed_of=lambda epoch, window: derive_seed(seed, "epoch", epoch),
             loss=softmax_loss if settings.head == "softmax" else sigmoid_loss,
             validate=lambda: _validation_line(logits(), images, settings.head),

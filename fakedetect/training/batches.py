@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,7 +63,7 @@ class TrainingBatches:
         most = [max(math.ceil(len(own) / size) for own in both) for both in spans]  # of a class, in a process
         self.steps = [math.ceil(images / self._per_class) for images in most]
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Iterator[Batch]]:
+    def epoch(self, epoch: int, first: int = 0) -> Generator[Iterator[Batch]]:
         """Yield the batches of each window, from window `first` on: uint8 (B, C, R, R), float labels (B,)."""
         orders = [self._in_order(own, epoch) for own in self._rows]
         stopped = threading.Event()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ class Task:
     title: str
     steps: Sequence[int]  # of each window
     images: int  # of an epoch
-    windows: Callable[[int, int], Iterator[Iterable[Batch]]]  # epoch, first window, from 0 -> batches, on the CPU
+    windows: Callable[[int, int], Generator[Iterable[Batch]]]  # epoch, first window, from 0 -> batches, on the CPU
     seed_of: Callable[[int, int], int]  # epoch, window -> the seed of what the network draws
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits, targets -> a scalar
     validate: Callable[[], dict]  # metrics on the validation split, including val_loss and val_auroc
@@ -128,28 +129,29 @@ def fit_epochs(
     with StopRequest() as stop, progress_bar(task.title, total * images, "images", step * images) as bar:
         for epoch in range(at.epoch, settings.epochs):
             losses, began = list(at.losses.to(device)), time.perf_counter() - at.seconds
-            for window, batches in enumerate(task.windows(epoch, at.window), at.window):
-                network.train()
-                torch.manual_seed(task.seed_of(epoch, window))
-                for inputs, targets in batches:
-                    for group in optimiser.param_groups:
-                        group["lr"] = settings.rate_in_use() * _half_cosine(step / total)
-                    loss = task.loss(run(_onto(device, inputs)), targets.to(device))
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
-                    losses.append(loss.detach())
-                    step += 1
-                    bar.advance(images)
-                    if world.any(stop.asked)[0]:
-                        saved = f"; {state.said}" if resumable else ""
-                        raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}{saved}")
-                ended = time.monotonic()
-                if window + 1 < len(task.steps) and saving_s <= _SAVING * (ended - saved_at):
-                    seconds = time.perf_counter() - began
-                    state.save(Progress(epoch, window + 1, torch.stack(losses).cpu(), seconds))
-                    saved_at = time.monotonic()
-                    saving_s = saved_at - ended
+            with closing(task.windows(epoch, at.window)) as windows:
+                for window, batches in enumerate(windows, at.window):
+                    network.train()
+                    torch.manual_seed(task.seed_of(epoch, window))
+                    for inputs, targets in batches:
+                        for group in optimiser.param_groups:
+                            group["lr"] = settings.rate_in_use() * _half_cosine(step / total)
+                        loss = task.loss(run(_onto(device, inputs)), targets.to(device))
+                        optimiser.zero_grad()
+                        loss.backward()
+                        optimiser.step()
+                        losses.append(loss.detach())
+                        step += 1
+                        bar.advance(images)
+                        if world.any(stop.asked)[0]:
+                            saved = f"; {state.said}" if resumable else ""
+                            raise Interrupted(f"stopped in epoch {epoch + 1} of {settings.epochs}{saved}")
+                    ended = time.monotonic()
+                    if window + 1 < len(task.steps) and saving_s <= _SAVING * (ended - saved_at):
+                        seconds = time.perf_counter() - began
+                        state.save(Progress(epoch, window + 1, torch.stack(losses).cpu(), seconds))
+                        saved_at = time.monotonic()
+                        saving_s = saved_at - ended
             line = {"epoch": epoch + 1, "train_loss": float(world.mean(torch.stack(losses).mean().cpu()))}
             if not math.isfinite(line["train_loss"]):
                 raise UserError(

@@ -40,6 +40,7 @@ from fakedetect.training.loop import Fit
 from fakedetect.training.resume import plan, reopen, require_same_images, write_training_record
 from fakedetect.training.testing import Trained
 
+_PART = 8192  # images whose features are in memory at a time
 _SURVEYED = 4000  # images of either kind from whose features the domain is learned
 
 
@@ -56,8 +57,9 @@ def train(
     data_root: Path | None = None,
     strict: bool = False,
 ) -> Trained:
-    """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report. `place` or
-    `fake` may be several: then each source of fakes can be left out in turn, see `DetectorSettings.leave_one_out`.
+    """Train a detector on a set or run (`place`, a path or URL), or on `real` and `fake` folders, and write its folder and
+    report. `place` or `fake` may be several: then each source of fakes can be left out in turn, see
+    `DetectorSettings.leave_one_out`. All processes that torchrun started train one detector.
 
     `changes` overrides fields of DetectorSettings; without a model, one is chosen by the images. The default seed is 0.
     With `resume`, a stopped training continues with its own settings: other arguments are optional, and must agree. The
@@ -70,25 +72,26 @@ def train(
     places = {name: _as_text(value) for name, value in given.items()}
     if not resume and changes.get("model", AUTO) == AUTO:
         changes = {**changes, "model": choose_model(places, changes)}
-    record = (reopen if resume else plan)(out, changes, seed, places)
-    settings, seed = record.settings, record.seed
     target = choose_device(device)
     world = join_world(target)
-    parts = split_places(record.images)
-    opened = open_trained(settings, parts[0]["place"], partial(Detector.load, device="cpu"))
-    equalise_jpeg = common_quality(parts[0], settings.stream) if settings.equalise else None
+    with world.together():
+        record = (reopen if resume else plan)(out, changes, seed, places)
+        settings, seed = record.settings, record.seed
+        parts = split_places(record.images)
+        opened = open_trained(settings, parts[0]["place"], partial(Detector.load, device="cpu"))
+        equalise_jpeg = common_quality(parts[0], settings.stream) if settings.equalise else None
     shape = {"equalise_jpeg": equalise_jpeg, "stream": settings.stream, **_shape(settings, opened)}
     loaded = world.after_first(lambda: load_sources(parts, seed=seed, **shape))
-    data = join(loaded, parts)
-    require_both_classes(data, SPLITS)
-    leaves_out = settings.leaves_out(sources_of(data), trains_on_features(settings))
-    _require_loop(settings, world, leaves_out or opened is not None)
     with world.together():
+        data = join(loaded, parts)
+        require_both_classes(data, SPLITS)
+        leaves_out = settings.leaves_out(sources_of(data), trains_on_features(settings))
+        _require_loop(settings, world, leaves_out or opened is not None)
         audits = [
             audit_first(part, own, SPLITS, strict=strict, equalised=settings.equalise)
             for part, own in (zip(parts, loaded, strict=True) if world.is_main else ())
         ]
-    opened = opened or open_new(settings, data, seed)
+        opened = opened or open_new(settings, data, seed)
     precision = choose_precision(settings.precision, target)
     with world.first(locked(out)):
         with world.together():
@@ -275,7 +278,7 @@ def _describe(
 
 def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bool) -> tuple[np.ndarray, Domain | None]:
     """Return the logits of all images, (N,), without augmentation, and the domain of the training images, from the features of
-    some of them. Images are read a thousand at a time, so that a set can be larger than memory.
+    some of them. Features are kept of a part at a time, so that a set can be larger than memory.
     """
     has_features = hasattr(network, "outputs")
     random = np.random.default_rng(derive_seed(seed, "survey"))
@@ -285,8 +288,8 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
     kept[training] = kept[reals] = True
     logits, features, rows = [], [], []
     with progress_bar("scoring all splits", len(data.labels), "images") as bar:
-        for start in range(0, len(data.labels), 1024):
-            part = np.arange(start, min(start + 1024, len(data.labels)))
+        for start in range(0, len(data.labels), _PART):
+            part = np.arange(start, min(start + _PART, len(data.labels)))
             if has_features:
                 found, own = network_outputs(network, data.images, device, part)
                 features.append(own[kept[part]])
