@@ -60,7 +60,7 @@ def streamed_pixels(
     entries = np.load(array_path, allow_pickle=False)
     said = json.loads(facts_path.read_text())
     places = [join(found.place, shard) for shard in shards]
-    pixels = StreamedPixels(places, entries[["shard", "offset", "size"]], entries["pixels"], shape, finish)
+    pixels = StreamedPixels(places, entries, shape, finish)
     return IndexedPixels(pixels, entries["row"], HexDigests(entries["sha256"]), said["unused"])
 
 

@@ -28,7 +28,7 @@ from fakecore.urls import is_url
 
 Finish = Callable[[np.ndarray], np.ndarray]
 _MODULE = "fakecore.sets.streaming"
-_PART, _PART_BYTES = 256, 32 << 20  # images, and bytes, that are read and decoded together
+_PART, _PART_BYTES = 256, 8 << 20  # images, and bytes, that are read and decoded together
 _GAP = 256 << 10  # bytes between two images that are read rather than asked for again
 _AHEAD_BYTES = 32 << 20  # of pixels that are read ahead
 REQUESTS = 16  # at a time, to a server
@@ -61,20 +61,20 @@ class HexDigests(Sequence[str]):
 class StreamedPixels:
     """The images of shards as an array uint8 (N, C, R, R) that is indexed by rows, and read at each access.
 
-    `shards` are URLs or paths; `places` (N,) has the fields shard, offset and size of each image's file, in bytes. `digests`
-    (N, 32) are SHA-256s of the pixels. `finish` is applied to each image, uint8 (C, R, R), last. Safe for threads.
+    `shards` are URLs or paths; `places` (N,) has the fields shard, offset and size of each image's file, in bytes, and the
+    SHA-256s of its bytes and its pixels, sha256 and pixels. `finish` is applied to each image, uint8 (C, R, R), last. Safe for
+    threads.
     """
 
     def __init__(
         self,
         shards: Sequence[str],
         places: np.ndarray,
-        digests: np.ndarray,
         shape: tuple[int, int, int],
         finish: Finish | None,
     ):
         self._shards, self._places, self._finish = shards, places, finish
-        self.digests = HexDigests(digests)
+        self.digests = HexDigests(places["pixels"])
         self.shape: tuple[int, int, int, int] = (len(places), *shape)
         self._kept_at = np.full(len(places), -1)  # rows of `_kept`; -1: not kept
         self._kept = np.empty((0, *shape), np.uint8)
@@ -98,7 +98,7 @@ class StreamedPixels:
 
     def file(self, row: int) -> bytes:
         """Return the bytes of an image's file. Raises StorageError."""
-        shard, offset, size = self._places[row].tolist()
+        shard, offset, size = (int(self._places[name][row]) for name in ("shard", "offset", "size"))
         return storage.read_range(self._shards[shard], offset, offset + size)
 
     def read(self, rows: np.ndarray, stopped: Callable[[], bool] = lambda: False) -> np.ndarray:
@@ -121,20 +121,20 @@ class StreamedPixels:
         return images
 
     def _parts(self, rows: np.ndarray) -> Iterator[dict]:
-        """Yield the work of `_decode` for `rows`, in the order of the shards: the place of each image in the result, and in its
-        shard.
+        """Yield the work of `_decode` for `rows`, in the order of the shards: of each image the place in the result, offset and
+        size in the shard, and SHA-256.
         """
-        places = self._places[rows]
-        order = np.lexsort((places["offset"], places["shard"]))
-        part: list[list[int]] = []
+        shards, offsets, sizes = (self._places[name][rows] for name in ("shard", "offset", "size"))
+        digests = HexDigests(self._places["sha256"])
+        part: list[tuple[int, int, int, str]] = []
         current = -1
-        for target in order.tolist():
-            shard, offset, size = places[target].tolist()
+        for target in np.lexsort((offsets, shards)).tolist():
+            shard, offset, size = int(shards[target]), int(offsets[target]), int(sizes[target])
             if part and (shard != current or len(part) == _PART or offset + size - part[0][1] > _PART_BYTES):
                 yield {"shard": self._shards[current], "images": part}
                 part = []
             current = shard
-            part.append([target, offset, size])
+            part.append((target, offset, size, digests[rows[target]]))
         if part:
             yield {"shard": self._shards[current], "images": part}
 
@@ -161,15 +161,18 @@ def _decode(images: np.ndarray, part: dict, finish: Finish | None = None) -> Non
     for run in _runs(wanted):
         start = run[0][1]
         data = memoryview(storage.read_range(shard, start, run[-1][1] + run[-1][2]))
-        for target, offset, size in run:
+        for target, offset, size, digest in run:
             item = bytes(data[offset - start : offset - start + size])
-            if isinstance(attempt(lambda item: item, item, images[target], "use", finish), Refused):
+            one = attempt(lambda item: item, item, images[target], "use", finish)
+            if isinstance(one, Refused) or one.sha256 != digest:
                 what = f"{storage.shown(shard)} has changed since it was indexed"
                 raise UserError(what, remedy="Start again: it is indexed again.")
 
 
-def _runs(images: list[list[int]]) -> Iterator[list[list[int]]]:
-    """Split images of one shard, [target, offset, size] in the order of their offsets, where many bytes lie between them."""
+def _runs(images: list) -> Iterator[list]:
+    """Split images of one shard, (target, offset, size, SHA-256), in the order of their offsets, where many bytes lie between
+    two.
+    """
     start = 0
     for place in range(1, len(images)):
         before, offset = images[place - 1], images[place][1]

@@ -102,9 +102,11 @@ def test_the_index_is_made_once_and_again_when_a_shard_changes(shard_set, web):
     before = web.requests[name]
     opened(f"{web.url}/set")
     assert web.requests[name] == before + 1  # its size and ETag
-    web.files[name] = web.files[name].replace(b"IHDR", b"XXXX")
-    with pytest.raises(UserError, match=r"train/real-000000.tar has changed since it was indexed"):
-        _ = found.images[:2]
+    whole = web.files[name]
+    for changed in (web.files["/set/train/fake-000000.tar"], whole.replace(b"IHDR", b"XXXX")):  # other images; none
+        web.files[name] = changed
+        with pytest.raises(UserError, match=r"train/real-000000.tar has changed since it was indexed"):
+            _ = found.images[:2]
     assert len(opened(f"{web.url}/set").unused) == 5
 
 
