@@ -146,11 +146,15 @@ class World:
             yield
 
     def after_first(self, work: Callable[[], T]) -> T:
-        """Return `work()`, run by the first process, then by the others, which find the files that the first one wrote."""
-        with self.together():
-            done = [work()] if self.is_main else []
-        with self.together():
-            return done[0] if self.is_main else work()
+        """Return `work()`, run by the first process, then by the first of each machine, then by the others: each finds the
+        files that one before it wrote, also where machines do not share them.
+        """
+        done: list[T] = []
+        for own_turn in (self.is_main, local_rank() == 0, True):
+            with self.together():
+                if own_turn and not done:
+                    done.append(work())
+        return done[0]
 
     def _gather(self, flags: tuple[bool, ...]) -> list[list[bool]]:
         import torch.distributed

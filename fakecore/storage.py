@@ -127,6 +127,21 @@ def read_bytes(
     return _tried(url, read, backoff)
 
 
+def read_range(url: str, start: int, stop: int, *, backoff: Backoff | None = None) -> bytes:
+    """Return the bytes `start` to `stop`, exclusive, of a file that has them, or a path's. Raises StorageError."""
+    store, path = filesystem(url)
+
+    def read() -> bytes:
+        data = store.cat_file(path, start=start, end=stop)
+        if is_web(url) and len(data) >= stop and start:
+            raise StorageError(url, "the server sends whole files only, and parts of them are needed")
+        if len(data) < stop - start:
+            raise Short(len(data), stop - start)
+        return data[: stop - start]
+
+    return _tried(url, read, backoff)
+
+
 def write_bytes(url: str, data: bytes, *, backoff: Backoff | None = None) -> None:
     """Write a whole file, which appears complete or not at all: on this machine by a temporary file and a rename; in a store by
     one put, which S3, Google, Azure and Hugging Face (a commit) show when it is complete. Raises StorageError; UserError for
@@ -400,6 +415,7 @@ __all__ = [
     "local_copy",
     "matches",
     "read_bytes",
+    "read_range",
     "refuse_unwritable",
     "shown",
     "upload",

@@ -13,7 +13,9 @@ from torch import nn
 
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, load_into
+from fakecore.runs.mirror import mirror_folder
 from fakecore.schema import OBJECT, TEXT, Kind
+from fakecore.urls import is_url
 from fakedetect.data.overlap import pack_hashes
 from fakedetect.models.registry import Model, Opened, Request
 from fakegen.architectures.registry import build_discriminator
@@ -59,7 +61,7 @@ def open_discriminator(request: Request) -> Opened:
     if run is None:
         what = "the run of the discriminator is missing"
         raise UserError(what, expected="detect-train RUN --model discriminator, or --model discriminator:RUN")
-    opened = open_run(Path(run), writes=False)
+    opened = open_run(mirror_folder(run) if is_url(run) else Path(run), writes=False)
     network, about = load_discriminator(opened, request.settings.checkpoint)
     return Opened(
         "discriminator",

@@ -24,15 +24,15 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", 
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder for downloaded data sets. Environment variable: FAKELAB_DATA.")
 ]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream",
+        help="Read a set of WebDataset shards where it is, without a copy. Default: if it exceeds the cache.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="Compute device: auto, cpu, cuda or cuda:N.")]
-
-
-def local_place(name: str) -> Path:
-    """Return the path of a set or run; of a copy in the cache, if `name` is a URL. Raises UserError if it cannot be copied."""
-    from fakecore.runs.mirror import local_folder
-
-    return local_folder(name)
 
 
 class ExamplesLast(TyperCommand):

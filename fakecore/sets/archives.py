@@ -177,7 +177,7 @@ def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: _Allow
 def _tar_members(path: Path) -> Iterator[Member]:
     with path.open("rb") as file:
         stream = _inflated(path.name.lower(), file)
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=CheckedHeader, errors="surrogateescape") as archive:
             while info := archive.next():
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 name = info.name.removeprefix("./")
@@ -192,7 +192,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 yield Member(name, content.read())
 
 
-class _Header(tarfile.TarInfo):
+class CheckedHeader(tarfile.TarInfo):
     """A tar header whose long names and extra fields are limited: tarfile reads them into memory, whatever their size. A file
     that ends without the block of zeros that ends an archive is truncated: tarfile itself takes a missing header for the end.
     """

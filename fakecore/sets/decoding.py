@@ -1,21 +1,12 @@
-"""Decode images into a shared array: in threads, or in processes where there are many files.
-
-Threads wait for one another: of a small image's time, the interpreter's lock is held for most. A process takes a tenth of a
-second to start.
-"""
+"""Decode images into a shared array: in threads, or in processes where there are many files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import signal
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from fakecore.cpus import usable_cpus
-from fakecore.errors import UserError
 from fakecore.media.pixels import ImageError, decode_image, fit_square, is_grey, pages, read_bytes, refuse_tiny
+from fakecore.sets.processes import answers, serve_parts
 
-MANY = 4000  # files from which on processes are faster
 _CHUNK = 32  # images that a thread decodes at a time
 _PART = 512  # files that a process decodes at a time
 
@@ -81,7 +71,7 @@ def decode_in_threads(
 
     def chunk(start: int) -> list[Outcome]:
         rows = range(start, min(start + _CHUNK, len(images)))
-        return [_attempt(read, index, images[index], "use", finish) for index in rows]
+        return [attempt(read, index, images[index], "use", finish) for index in rows]
 
     workers = usable_cpus()
     starts = iter(range(0, len(images), _CHUNK))
@@ -98,68 +88,30 @@ def decode_in_processes(
     """Decode file i into row i of the .npy file `array`, uint8 (N, C, R, R); yield the outcomes of one part after another.
     `purpose` completes "too small to".
 
-    Each process is this module, or another one that calls `serve`: it takes a part as a line of JSON on its input, and answers
-    with a line. It ends with its input, so none remains when this process is killed. Raises UserError if one ends early.
+    Each process is this module, or another one that calls `serve`. Raises UserError if one ends early.
     """
-    starts = range(0, len(files), _PART)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(array, purpose, module)) for _ in range(min(usable_cpus(), len(starts)))]
-        waiting = deque(zip(workers, starts, strict=False))
-        later = iter(starts[len(workers) :])
-        for worker, start in waiting:
-            _give(worker, start, files)
-        while waiting:
-            worker, start = waiting.popleft()
-            assert worker.stdout, "opened as a pipe"
-            answer = worker.stdout.readline()
-            if not answer.endswith("\n"):
-                raise UserError("a process that decodes images ended early", got=f"exit status {worker.wait()}")
-            for following in islice(later, 1):
-                _give(worker, following, files)
-                waiting.append((worker, following))
-            yield [Decoded(*facts) if kind == "decoded" else Refused(*facts) for kind, *facts in json.loads(answer)]
-
-
-@contextmanager
-def _worker(array: Path, purpose: str, module: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a process that decodes into `array`; end it on leaving."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    words = [sys.executable, "-m", module, str(array), purpose]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)
-    try:
-        yield process
-    finally:
-        process.kill()  # it has nothing to save
-        process.communicate()
-
-
-def _give(worker: subprocess.Popen[str], start: int, files: Sequence[str]) -> None:
-    assert worker.stdin, "opened as a pipe"
-    with suppress(BrokenPipeError):  # its missing answer is noticed
-        worker.stdin.write(json.dumps({"start": start, "files": files[start : start + _PART]}) + "\n")
-        worker.stdin.flush()
+    parts = [{"start": start, "files": files[start : start + _PART]} for start in range(0, len(files), _PART)]
+    for found in answers(module, [str(array), purpose], parts):
+        yield [Decoded(*facts) if kind == "decoded" else Refused(*facts) for kind, *facts in found]
 
 
 def serve(examine: Callable[[str, bytes], Any] | None = None) -> None:
     """Decode the parts that the input names; of each file, also answer what `examine` returns of its path and content, a value
     that JSON can hold.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the parts
-    images = np.lib.format.open_memmap(sys.argv[1], mode="r+")
-    for line in sys.stdin:
-        part = json.loads(line)
+    images, purpose = np.lib.format.open_memmap(sys.argv[1], mode="r+"), sys.argv[2]
+
+    def decode(part: dict) -> list[tuple]:
         outcomes = [
-            _attempt(
-                lambda path: read_bytes(Path(path)), file, images[part["start"] + place], sys.argv[2], examine=examine
-            )
-            for place, file in enumerate(part["files"])
+            attempt(lambda path: read_bytes(Path(path)), file, images[row], purpose, examine=examine)
+            for row, file in enumerate(part["files"], part["start"])
         ]
-        answers = [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
-        print(json.dumps(answers), flush=True)
+        return [("decoded" if isinstance(one, Decoded) else "refused", *astuple(one)) for one in outcomes]
+
+    serve_parts(decode)
 
 
-def _attempt(
+def attempt(
     read: Callable[[Any], bytes | np.ndarray],
     name: Any,
     into: np.ndarray,

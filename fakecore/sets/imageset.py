@@ -66,11 +66,20 @@ _REPEATED = {"label", "split", "class", "group", "run", "checkpoint_sha256"}
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A set that was read: `records` in the order written; `info` is the content of imageset.json."""
+    """A set that was read: `records` in the order written; `info` is the content of imageset.json. Of a set at the URL `at`,
+    `root` has a copy of the two lists only. `streamed`: its shards are read where they are, and no pixels are kept.
+    """
 
     root: Path
     records: list[ImageRecord]
     info: dict
+    at: str | None = None
+    streamed: bool = False
+
+    @property
+    def place(self) -> str:
+        """The path or URL of the set; a URL with its secrets."""
+        return self.at or str(self.root)
 
     def labels(self) -> np.ndarray:
         """Return the labels, (N,) int: real = 0, fake = 1."""
@@ -112,8 +121,10 @@ def in_shard(file_name: str) -> tuple[str, str | None]:
     return (before + ".tar", member) if tar else (file_name, None)
 
 
-def read_imageset(root: Path) -> ImageSet:
-    """Read a set that fakelab wrote. Raises UserError if it is not a set, is unfinished, or is damaged."""
+def read_imageset(root: Path, at: str | None = None) -> ImageSet:
+    """Read a set that fakelab wrote; `root` has its lists, and its images unless they are at the URL `at`. Raises UserError if
+    it is not a set, is unfinished, or is damaged.
+    """
     if not root.is_dir():
         what = f"{root} is a file" if root.exists() else f"there is no folder {root}"
         raise UserError(what, expected="a set, or a run of `generate`")
@@ -141,7 +152,7 @@ def read_imageset(root: Path) -> ImageSet:
             expected=format_counts(info["counts"]),
             remedy=_REMEDY,
         )
-    return ImageSet(root, records, info)
+    return ImageSet(root, records, info, at)
 
 
 def iter_records(root: Path) -> Iterator[ImageRecord]:

@@ -20,7 +20,8 @@ from fakecore.files import atomic_path, write_json
 from fakecore.media.pixels import ImageError, is_grey
 from fakecore.progress import progress_bar
 from fakecore.runs.cache import cache_home, limit_bytes, prune
-from fakecore.sets.decoding import MANY, Refused, decode_in_processes, decode_in_threads, pixels_of
+from fakecore.sets.decoding import Refused, decode_in_processes, decode_in_threads, pixels_of
+from fakecore.sets.processes import MANY
 
 _VERSION = 3  # increase it if decoding, cropping, resizing or the refusals change
 

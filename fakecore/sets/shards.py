@@ -5,11 +5,18 @@ owners and modes of the file system are not stored.
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from fakecore import storage
+from fakecore.sets.archives import MAX_MEMBER_BYTES, ArchiveError, CheckedHeader
 
 _BLOCK = tarfile.BLOCKSIZE
 _HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # no name, no data; time, owner and group 0, mode 0644
+_READ = 8 << 20  # bytes of a shard that are read at a time; two of them are in memory
 _NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 155)
 
 
@@ -52,3 +59,48 @@ def member_places(shard: Path) -> dict[str, tuple[int, int]]:
 def _places(shard: Path, changed: int) -> dict[str, tuple[int, int]]:
     with tarfile.open(shard, "r:") as tar:
         return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
+
+
+class ShardError(Exception):
+    """A shard is damaged; the text says how."""
+
+
+def read_shard(url: str, size: int) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (name, offset of its data, data) of every regular file in a shard of `size` bytes, a URL or a path, in order. It is
+    read from its start to its end, in blocks, each of which is repeated if the connection fails.
+
+    Raises StorageError; ShardError, at the first bad member, for a damaged shard.
+    """
+    try:
+        with ThreadPoolExecutor(1) as ahead:
+            blocks: Any = _Blocks(url, size, ahead)
+            with tarfile.open(fileobj=blocks, mode="r|", bufsize=1 << 20, tarinfo=CheckedHeader) as tar:
+                while member := tar.next():
+                    tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                    if member.size > MAX_MEMBER_BYTES:
+                        raise ShardError(f"the shard has a file of over {MAX_MEMBER_BYTES >> 20} MiB")
+                    if (content := tar.extractfile(member) if member.isreg() else None) is not None:
+                        yield member.name, member.offset_data, content.read()
+    except (tarfile.TarError, EOFError, ValueError, ArchiveError):
+        raise ShardError("the shard is truncated or damaged") from None
+
+
+class _Blocks:
+    """A shard as a file that is read from its start; the next block is read while this one is used."""
+
+    def __init__(self, url: str, size: int, ahead: ThreadPoolExecutor):
+        self._url, self._size, self._ahead = url, size, ahead
+        self._block, self._place, self._end = memoryview(b""), 0, 0
+        self._next = self._request()
+
+    def _request(self) -> Any:
+        start, self._end = self._end, min(self._end + _READ, self._size)
+        return self._ahead.submit(storage.read_range, self._url, start, self._end) if start < self._end else None
+
+    def read(self, size: int) -> bytes:
+        if self._place == len(self._block) and self._next is not None:
+            self._block, self._place = memoryview(self._next.result()), 0
+            self._next = self._request()
+        data = bytes(self._block[self._place : self._place + size])
+        self._place += len(data)
+        return data

@@ -97,7 +97,7 @@ def adopt(
 
     expected = None if expect is None else read_expected(expect, data.paths)
     compare = expected.difference if expected else None
-    trials = Trials(body, foreign, lambda side: data_at(side).images, data.labels, stated, target, compare)
+    trials = Trials(body, foreign, lambda side: np.asarray(data_at(side).images), data.labels, stated, target, compare)
     candidates = trials.run(_in_turn(data, expected, seed))
     best = candidates[0]
     _require_direction(candidates, known=stated is not None or bool(foreign.labels))
@@ -108,7 +108,7 @@ def adopt(
 
 def _halved(data: LabelledImages, seed: int) -> LabelledImages:
     """Return the images with two splits: val, to choose on, and test. Copies and images of one group stay together."""
-    together = cached_groups(data.images, data.sha256, data.groups)
+    together = cached_groups(np.asarray(data.images), data.sha256, data.groups)
     splits = split_groups(together, _HALVES, derive_seed(seed, "split"), data.labels)
     halved = replace(data, splits=np.where(splits == "train", "val", "test"))
     require_both_classes(halved, ("val", "test"))

@@ -28,7 +28,8 @@ from fakedetect.attributes.report import write_report
 from fakedetect.attributes.settings import AttributeSettings, require_model
 from fakedetect.data.augment import plan_augmentation
 from fakedetect.models.calibration import fit_temperature
-from fakedetect.training.loop import Fit, Task, augmented_batches, cycled, fit_epochs
+from fakedetect.training.batches import augmented_batches, cycled
+from fakedetect.training.loop import Fit, Task, fit_epochs
 from fakedetect.training.probe import FeatureCache
 
 
@@ -140,13 +141,14 @@ def _fit(network: Any, images: AttributeImages, settings: AttributeSettings, out
     def shared(learner: nn.Module, batches, logits) -> Fit:
         task = Task(
             title=f"training {settings.model}",
-            steps=steps,
+            steps=[steps],
             images=steps * size,
-            batches=batches,
+            windows=lambda epoch, first: (one for one in [batches(epoch)]),
+            seed_of=lambda epoch, window: derive_seed(seed, "epoch", epoch),
             loss=softmax_loss if settings.head == "softmax" else sigmoid_loss,
             validate=lambda: _validation_line(logits(), images, settings.head),
         )
-        how = {"folder": out, "seed": seed, "device": device, "precision": precision, "resumable": False}
+        how = {"folder": out, "device": device, "precision": precision, "resumable": False}
         return fit_epochs(learner, task, settings, **how)
 
     if not settings.on_features:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from fakecore.media.duplicates import thumbnails
 from fakecore.media.pixels import ImageError, decode_image, fit_square
 from fakecore.progress import progress_bar, warn
 from fakecore.sets.imageset import ImageSet
+from fakecore.sets.shardindex import ShardFiles
+from fakecore.sets.streaming import REQUESTS, StreamedPixels
+from fakecore.urls import join, shown
 from fakedetect.audits.containers import Container, read_container
-from fakedetect.audits.duplicates import DuplicateFinder
+from fakedetect.audits.duplicates import DuplicateFinder, SmallThumbnails
 from fakedetect.audits.findings import Audit, leak_error
 from fakedetect.audits.leaks import Cue, Folds, Strength, weigh_all, weigh_cue
 from fakedetect.audits.page import write_audit_page
@@ -50,6 +54,8 @@ class Files:
     problems: list[dict]  # {"path", "status", "error", "label"} of files that could not be listed
     origin: dict[str, str]
     shape: tuple[int, int]  # resolution and channels at which images are compared
+    # Of a streamed set: (row, its bytes) of every file, shard after shard. `read` is for files that were read so.
+    in_order: Callable[[], Iterator[tuple[int, bytes | ImageError]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,6 @@ class FileFacts:
     container: Container | None
     digest: str | None = None  # of the decoded pixels
     traces: dict[str, float] | None = None
-    thumbnail: np.ndarray | None = None
 
 
 def audit(
@@ -69,23 +74,30 @@ def audit(
     fake: str | None = None,
     out: Path | str | None = None,
     data_root: Path | str | None = None,
+    stream: bool | None = None,
 ) -> Audit:
-    """Audit every file of a set or run (`place`), or of two sources; `out` is an HTML report to write.
+    """Audit every file of a set or run (`place`, a path or URL), or of two sources; `out` is an HTML report to write. `stream`
+    is that of `open_set`.
 
     Raises UserError when a class is missing or nothing can be read.
     """
     if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
         raise UserError("--out is not an HTML file", got=repr(str(out)), expected="a name that ends with .html")
-    files = list_files(place, real=real, fake=fake, data_root=data_root)
+    files = list_files(place, real=real, fake=fake, data_root=data_root, stream=stream)
     examined: dict[int, FileFacts] = {}
+    small = SmallThumbnails(len(files.names), files.shape[1])
     unused = list(files.problems)
-    for row, facts in _examine(range(len(files.names)), lambda row: _examine_file(files, row)):
+    work = files.in_order() if files.in_order else ((row, row) for row in range(len(files.names)))
+    for row, facts in _examine(
+        work, lambda row, item: _examine_file(files, row, item, small), len(files.names), usable_cpus()
+    ):
         if isinstance(facts, ImageError):
-            path = files.names[row] if files.splits is None else str(Path(files.origin["set"]) / files.names[row])
+            path = files.names[row] if files.splits is None else join(files.origin["set"], files.names[row])
             line = {"path": path, "status": facts.status, "error": str(facts)}
             unused.append(line | ({"label": LABEL_NAMES[int(files.labels[row])]} if files.splits is None else {}))
         else:
             examined[row] = facts
+    examined = dict(sorted(examined.items()))  # streamed files come in another order
     rows = np.array(list(examined), dtype=np.int64)
     labels = files.labels[rows]
     _require_both(labels, unused)
@@ -93,8 +105,7 @@ def audit(
     digests = [str(facts.digest) for facts in examined.values()]
     finder = DuplicateFinder(names, labels, None if files.splits is None else files.splits[rows])
     duplicates = finder.identical(digests) + finder.straddling(groups)
-    thumbnails: list[Any] = [facts.thumbnail for facts in examined.values()]
-    duplicates += finder.near(np.stack(thumbnails), digests)
+    duplicates += finder.near(small.of(rows), digests)
     together = [digest if group is None else group for digest, group in zip(digests, groups, strict=True)]
     found = Audit(
         origin=files.origin,
@@ -117,19 +128,21 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
     Reads the headers of up to QUICK_FILES files per class; uses the pixels that the detector gets. Duplicates are images
     with identical pixels; near-identical ones are not searched, because splits are made so that they stay together.
     """
-    files = list_files(**images)
+    files = list_files(**images, stream=data.streamed)
     chosen = np.flatnonzero(np.isin(data.splits, splits))
     row_of = {name: row for row, name in enumerate(files.names)}
 
     own = [chosen[data.labels[chosen] == label] for label in LABEL_NAMES]
     picked = {row_of[data.paths[row]]: int(row) for rows in own for row in _spread(rows, QUICK_FILES)}
 
-    def facts_of(row: int) -> FileFacts:
-        item = files.read(row)
+    def facts_of(row: int, _: int) -> FileFacts:
+        item = data.images.file(picked[row]) if isinstance(data.images, StreamedPixels) else files.read(row)
         container = read_container(item, files.names[row]) if isinstance(item, bytes) else None
         return FileFacts(container, traces=traces(as_rgb(data.images[picked[row]])))
 
-    results = _examine(list(picked), facts_of)
+    results = _examine(
+        ((row, row) for row in picked), facts_of, len(picked), REQUESTS if data.streamed else usable_cpus()
+    )
     examined = {
         row: found for row, found in results if isinstance(found, FileFacts)
     }  # unreadable files are listed by `data`
@@ -137,7 +150,7 @@ def quick_audit(images: dict[str, str | None], data: LabelledImages, splits: tup
     finder = DuplicateFinder(
         [data.paths[row] for row in chosen], data.labels[chosen], None if files.splits is None else data.splits[chosen]
     )
-    duplicates = finder.identical([hashlib.sha256(data.images[row].tobytes()).hexdigest() for row in chosen])
+    duplicates = finder.identical(data.pixel_digests(chosen))
     duplicates += finder.straddling([data.groups[row] for row in chosen])
     weighed = _weigh(
         examined, files.labels[rows], [files.names[row] for row in rows], [files.groups[row] for row in rows]
@@ -190,16 +203,25 @@ def join_audits(audits: Sequence[dict], names: Sequence[str]) -> dict:
     return {**max(audits, key=lambda one: one["metadata_auroc"] or 0), **texts}
 
 
-def common_quality(images: dict[str, str | None]) -> int:
-    """Return the JPEG quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/data/equalise.py."""
-    files = list_files(**images)
+def common_quality(images: dict[str, str | None], stream: bool | None = False) -> int:
+    """Return the JPEG quality at which to equalise `images` (place, real, fake, data_root): see fakedetect/data/equalise.py.
+    Raises UserError if they are streamed.
+    """
+    files = list_files(**images, stream=stream)
+    if files.in_order:
+        what = "a streamed set cannot be equalised: the quality is that of its files, which are not read before"
+        raise UserError(what, remedy="Leave out --equalise, or copy the set to the disk.")
     sample = [int(row) for own in LABEL_NAMES for row in _spread(np.flatnonzero(files.labels == own), QUICK_FILES)]
 
-    def facts_of(row: int) -> FileFacts:
+    def facts_of(row: int, _: int) -> FileFacts:
         item = files.read(row)
         return FileFacts(read_container(item, files.names[row]) if isinstance(item, bytes) else None)
 
-    found = [facts.container for _, facts in _examine(sample, facts_of) if isinstance(facts, FileFacts)]
+    found = [
+        facts.container
+        for _, facts in _examine(((row, row) for row in sample), facts_of, len(sample), usable_cpus())
+        if isinstance(facts, FileFacts)
+    ]
     qualities = Counter(one.jpeg_quality for one in found if one is not None and one.jpeg_quality)
     return min(qualities, key=lambda quality: (-qualities[quality], quality), default=JPEG_QUALITY)
 
@@ -210,18 +232,21 @@ def list_files(
     real: str | None = None,
     fake: str | None = None,
     data_root: Path | str | None = None,
+    stream: bool | None = False,
 ) -> Files:
-    """Return the files of a set or run (`place`), or of two sources. Raises UserError."""
-    found = open_labelled(place, real=real, fake=fake, data_root=data_root)
+    """Return the files of a set or run (`place`), or of two sources; `stream` is that of `open_set`. Raises UserError."""
+    found = open_labelled(place, real=real, fake=fake, data_root=data_root, stream=stream)
     if isinstance(found, ImageSet):
+        shards = ShardFiles(found)
         return Files(
             names=[record.file_name for record in found.records],
             labels=found.labels(),
             splits=found.splits(),
             groups=[record.group for record in found.records],
-            read=lambda row: found.read(found.records[row]),
+            read=shards.read if found.streamed else lambda row: found.read(found.records[row]),
             problems=[],
-            origin={"set": str(found.root)},
+            origin={"set": shown(found.place)},
+            in_order=shards.in_order if found.streamed else None,
             shape=(found.info["resolution"], found.info["channels"]),
         )
     sources = dict(zip(LABEL_NUMBERS, found, strict=True))
@@ -252,14 +277,16 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(layout, (*layout.shape[:2], 3)))
 
 
-def _examine_file(files: Files, row: int) -> FileFacts:
-    """Return all facts of one file. Raises ImageError."""
-    item = files.read(row)
+def _examine_file(files: Files, row: int, given: int | bytes | ImageError, small: SmallThumbnails) -> FileFacts:
+    """Return all facts of one file, `given` or still to be read, and put its thumbnail into `small`. Raises ImageError."""
+    if isinstance(given, ImageError):
+        raise given
+    item = given if isinstance(given, bytes) else files.read(row)
     container = read_container(item, files.names[row]) if isinstance(item, bytes) else None
     pixels = decoded(item)
     digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-    small = thumbnails(fit_square(pixels, *files.shape)[None])[0]
-    return FileFacts(container, digest, traces(pixels), small)
+    small.put(row, thumbnails(fit_square(pixels, *files.shape)[None])[0])
+    return FileFacts(container, digest, traces(pixels))
 
 
 def decoded(item: bytes | np.ndarray) -> np.ndarray:
@@ -269,20 +296,24 @@ def decoded(item: bytes | np.ndarray) -> np.ndarray:
     return as_rgb(item) if item.ndim == 2 else item
 
 
-def _examine(rows: Sequence[int], facts_of: Callable[[int], FileFacts]) -> Iterator[tuple[int, FileFacts | ImageError]]:
-    """Yield (row, the facts or the error) in order; threads examine a limited number of files at once."""
+def _examine(
+    work: Iterable[tuple[int, Any]], facts_of: Callable[[int, Any], FileFacts], count: int, threads: int
+) -> Iterator[tuple[int, FileFacts | ImageError]]:
+    """Yield (row, the facts or the error) of `count` files, (row, what `facts_of` takes), in order; threads examine a limited
+    number of files at once.
+    """
+    left = iter(work)
 
-    def attempt(row: int) -> FileFacts | ImageError:
+    def attempt(one: tuple[int, Any]) -> tuple[int, FileFacts | ImageError]:
         try:
-            return facts_of(row)
+            return one[0], facts_of(*one)
         except ImageError as error:
-            return error
+            return one[0], error
 
-    with ThreadPoolExecutor(usable_cpus()) as pool, progress_bar("auditing", len(rows), "files") as bar:
-        for start in range(0, len(rows), _WINDOW):
-            window = rows[start : start + _WINDOW]
-            for row, found in zip(window, pool.map(attempt, window), strict=True):
-                yield row, found
+    with ThreadPoolExecutor(threads) as pool, progress_bar("auditing", count, "files") as bar:
+        while window := list(islice(left, _WINDOW)):
+            for found in pool.map(attempt, window):
+                yield found
                 bar.advance()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import DataRoot, Fake, Json, Real, local_place, report_unused
+from fakecore.commands.options import DataRoot, Fake, Json, Real, Stream, report_unused
 from fakecore.progress import say
 from fakecore.report.tables import paragraph, table
 
@@ -23,13 +23,14 @@ DUPLICATES_SHOWN = 10
 
 def audit(
     place: Annotated[
-        Path | None,
-        typer.Argument(parser=local_place, metavar="SET|RUN", help="Set folder or run folder, or the URL of one."),
+        str | None,
+        typer.Argument(metavar="SET|RUN", help="Set folder or run folder, or the URL of one."),
     ] = None,
     real: Real = None,
     fake: Fake = None,
     out: Annotated[Path | None, typer.Option(help="Write a report with the images found: FILE.html.")] = None,
     strict: Strict = False,
+    stream: Stream = None,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> int:
@@ -46,11 +47,12 @@ def audit(
     """
 
     shared: dict[str, Any] = {"real": real, "fake": fake, "out": out, "strict": strict, "data_root": data_root}
+    shared["stream"] = stream
     return run_audit(place, as_json, report_unused, **shared)
 
 
 def run_audit(
-    place: Path | None,
+    place: Path | str | None,
     as_json: bool,
     report_unused: Callable[[list[dict]], int],
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, local_place, report_unused
+from fakecore.commands.options import DataRoot, Device, Fake, Json, Real, Stream, report_unused
 from fakecore.errors import UserError
 from fakecore.messages import command
 from fakecore.report.tables import paragraph, table, terminal_width
@@ -31,10 +31,8 @@ def evaluate(
         typer.Argument(metavar="DET,DET", help="Detector folder or .onnx file; several for a matrix."),
     ],
     places: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            parser=local_place, metavar="SET|RUN", help="Sets or runs, or URLs of these; their test splits are used."
-        ),
+        list[str] | None,
+        typer.Argument(metavar="SET|RUN", help="Sets or runs, or URLs of these; their test splits are used."),
     ] = None,
     real: Real = None,
     fake: Fake = None,
@@ -55,6 +53,7 @@ def evaluate(
     ] = None,
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the published benchmark.")] = None,
     strict: Strict = False,
+    stream: Stream = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -73,7 +72,7 @@ def evaluate(
     if on is not None:
         return report_unused(run_published(detectors, on, root, out, device, as_json).unused)
     where: dict[str, Any] = {"real": real, "fake": fake, "out": out, "device": device, "data_root": data_root}
-    where |= {"robustness": robustness, "degrade": degrade, "strict": strict}
+    where |= {"robustness": robustness, "degrade": degrade, "strict": strict, "stream": stream}
     made = run_evaluate(detectors, places or [], as_json, **where)
     return report_unused(made.unused_by_option)
 
@@ -108,12 +107,13 @@ def run_published(
 
 def run_evaluate(
     detectors: str,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     as_json: bool,
     *,
     robustness: bool,
     degrade: str | None,
     strict: bool,
+    stream: bool | None,
     out: Path | None,
     real: str | None,
     fake: str | None,
@@ -129,7 +129,9 @@ def run_evaluate(
     where: dict[str, Any] = {"real": real, "fake": fake, "device": device, "data_root": data_root}
     if len(chosen) == 1 and len(places) <= 1 and degrade is None:
         place = places[0] if places else None
-        made = fakedetect.evaluate(chosen[0], place, out=out, robustness=robustness, strict=strict, **where)
+        made = fakedetect.evaluate(
+            chosen[0], place, out=out, robustness=robustness, strict=strict, stream=stream, **where
+        )
         if as_json:
             print(json.dumps(_one_json(made), allow_nan=False))
         else:
@@ -141,7 +143,7 @@ def run_evaluate(
     if strict:
         remedy = f"Audit each set first: {command('audit', 'SET')}."
         raise UserError("--strict needs exactly one detector and one set", remedy=remedy)
-    matrix = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, **where)
+    matrix = compare(chosen, places, out=out or free_name(_MATRIX), degrade=degrade or NONE, stream=stream, **where)
     print_matrix(matrix, as_json)
     return matrix
 

@@ -14,8 +14,8 @@ from fakecore.commands.options import (
     Json,
     Real,
     Sets,
+    Stream,
     fresh,
-    local_place,
     newest,
     newest_run,
     print_json,
@@ -28,9 +28,8 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop with an error if th
 
 def detect_train(
     places: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            parser=local_place,
             metavar="SET|RUN",
             help="Sets or runs to train on, or URLs of these. Default: the newest run.",
         ),
@@ -66,6 +65,7 @@ def detect_train(
         typer.Option("--leave-one-out", help="Train without each source of fakes in turn, and report the results."),
     ] = False,
     strict: Strict = False,
+    stream: Stream = None,
     sets: Sets = None,
     device: Device = "auto",
     data_root: DataRoot = None,
@@ -91,13 +91,15 @@ def detect_train(
         changes["equalise"] = "true"
     if leave_one_out:
         changes["leave_one_out"] = "true"
+    if stream is not None:
+        changes["stream"] = str(stream).lower()
     where: dict[str, Any] = {"device": device, "data_root": data_root}
     if recipe is not None and not resume:
         folder = out or RUNS / recipe
         places, wanted = _follow(recipe, folder, places, real, fake, seed=seed or 0, **where)
         real, changes = None, {**wanted, **changes}
     elif not resume and not places and real is None and not fake:
-        places = [newest_run()]
+        places = [str(newest_run())]
     images: dict[str, Any] = {"place": places or None, "real": real, "fake": fake or None}
     if resume:
         folder = out or newest(RUNS, "training.json", "training to resume", "--out DET")
@@ -107,14 +109,15 @@ def detect_train(
 
 
 def _follow(
-    recipe: str, folder: Path, places: list[Path] | None, real: str | None, fake: list[str] | None, **options: Any
-) -> tuple[list[Path], dict[str, Any]]:
+    recipe: str, folder: Path, places: list[str] | None, real: str | None, fake: list[str] | None, **options: Any
+) -> tuple[list[str], dict[str, Any]]:
     """Make the fakes of a recipe beside the detector's `folder`; return their sets or runs, and the recipe's settings."""
     from fakedetect.training.recipes import get_recipe, require_reals_only
 
     found = get_recipe(recipe)
     real = require_reals_only(places, real, fake)
-    return found.make_sources(real, folder.with_name(f"{folder.name}-sources"), **options), dict(found.settings)
+    made = found.make_sources(real, folder.with_name(f"{folder.name}-sources"), **options)
+    return [str(one) for one in made], dict(found.settings)
 
 
 def _new_folder(
@@ -125,10 +128,9 @@ def _new_folder(
 
     places = images["place"] or []
     if changes.get("model", AUTO) == AUTO:
-        texts = [str(place) for place in places] or None
         root = None if data_root is None else str(data_root)
-        changes["model"] = choose_model({**images, "place": texts, "data_root": root}, changes)
-    name = recipe or "-".join(place.absolute().name for place in places) or "detector"
+        changes["model"] = choose_model({**images, "place": places or None, "data_root": root}, changes)
+    name = recipe or "-".join(map(_last_part, places)) or "detector"
     return fresh(out, RUNS / f"{name}-{_folder_part(changes['model'])}")
 
 
@@ -154,6 +156,13 @@ def _train_and_print(
         print_left_out(made)
         print(f"  next      {command('score', 'FOLDER', '--detector', made.detector)}")
     return report_unused(made.unused_by_option)
+
+
+def _last_part(place: str) -> str:
+    """Return the last part of a path or URL."""
+    from fakecore.urls import base_name, is_url
+
+    return base_name(place) if is_url(place) else Path(place).absolute().name
 
 
 def _folder_part(model: str) -> str:

@@ -28,6 +28,11 @@ def split_places(images: dict[str, Place]) -> list[dict[str, str | None]]:
 
 def load_sources(parts: Sequence[dict[str, str | None]], **shape: Any) -> list[LabelledImages]:
     """Load each of `parts`; `shape` is passed to `load_labelled`. All have the resolution and channels of the first one."""
+    if len(parts) > 1:
+        if shape.get("stream"):
+            what = "only one set can be streamed, and several sources of fakes are given"
+            raise UserError(what, got=", ".join(map(source_name, parts)), remedy="Leave out --stream, or give one set.")
+        shape["stream"] = False
     loaded: list[LabelledImages] = []
     for part in parts:
         if loaded:

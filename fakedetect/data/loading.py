@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,19 @@ import numpy as np
 
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
-from fakecore.files import read_json
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
 from fakecore.media.pixels import ImageError, decode_image
-from fakecore.messages import command
 from fakecore.progress import say
 from fakecore.sets.copies import cached_groups
 from fakecore.sets.folders import Source
-from fakecore.sets.imageset import ImageSet, format_counts, is_imageset, read_imageset
+from fakecore.sets.imageset import ImageSet, format_counts
 from fakecore.sets.pixelcache import CachedPixels, cached_pixels, source_channels
+from fakecore.sets.places import open_set
+from fakecore.sets.shardindex import IndexedPixels, streamed_pixels
 from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
+from fakecore.sets.streaming import Pixels, StreamedPixels
+from fakecore.urls import base_name, is_url, join, shown
 from fakedetect.data.equalise import equalised
 
 _LARGEST_DEFAULT = 128  # pixels: default resolution limit for two plain folders
@@ -29,22 +32,34 @@ _LARGEST_DEFAULT = 128  # pixels: default resolution limit for two plain folders
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """`images` uint8 (N, C, R, R), `labels` (N,) real 0 / fake 1, `splits` (N,); the lists are parallel."""
+    """`images` uint8 (N, C, R, R), `labels` (N,) real 0 / fake 1, `splits` (N,); the lists are parallel. Images of a streamed
+    set are read at each access: read many at a time, in the order of their rows.
+    """
 
-    images: np.ndarray
+    images: Pixels
     labels: np.ndarray
     splits: np.ndarray
     paths: list[str]
     groups: list[str | None]
     unused: list[dict]
     origin: dict  # description of the images for detector.json and reports
-    sha256: list[str]  # of the files' bytes
+    sha256: Sequence[str]  # of the files' bytes
     generators: np.ndarray | None = None  # (N,) names of the sources of fakes, "" for reals; None: a single source
 
     @property
     def fingerprint(self) -> str:
         """Return a digest that changes when any image, label or split changes."""
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
+
+    @property
+    def streamed(self) -> bool:
+        return isinstance(self.images, StreamedPixels)
+
+    def pixel_digests(self, rows: np.ndarray) -> list[str]:
+        """Return SHA-256s of the pixels of some rows."""
+        if isinstance(self.images, StreamedPixels):
+            return [self.images.digests[row] for row in rows]
+        return [hashlib.sha256(self.images[row].tobytes()).hexdigest() for row in rows]
 
     @property
     def channels(self) -> int:
@@ -82,14 +97,15 @@ def load_labelled(
     data_root: Path | str | None = None,
     all_test: bool = False,
     equalise_jpeg: int | None = None,
+    stream: bool | None = False,
 ) -> LabelledImages:
     """Load and decode a set or a run (`place`), or a source of reals and one of fakes (`real`, `fake`).
 
     `resolution` and `channels` default to those of the set. A set has its own splits; two sources are split by the seed, or
     are the test split as a whole (`all_test`). `equalise_jpeg` is a JPEG quality for compressing every image once more.
-    Raises UserError if there are no usable images.
+    `stream` is that of `open_set`. Raises UserError if there are no usable images.
     """
-    found = open_labelled(place, real=real, fake=fake, data_root=data_root)
+    found = open_labelled(place, real=real, fake=fake, data_root=data_root, stream=stream)
     if isinstance(found, ImageSet):
         return _from_set(found, resolution, channels, equalise_jpeg)
     return _from_sources(*found, resolution, channels, None if all_test else seed, equalise_jpeg)
@@ -101,14 +117,20 @@ def open_labelled(
     real: str | None = None,
     fake: str | None = None,
     data_root: Path | str | None = None,
+    stream: bool | None = False,
 ) -> ImageSet | tuple[Source, Source]:
-    """Return the set of `place`, or the sources of reals and of fakes, without decoding images. Raises UserError."""
+    """Return the set of `place`, a path or URL, or the sources of reals and of fakes, without decoding images. `stream` is that
+    of `open_set`. Raises UserError.
+    """
     given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
     if place is not None:
         if given:
             raise UserError("a set cannot be combined with --real and --fake", got=f"{place} and {' and '.join(given)}")
-        return read_imageset(_find_set(Path(place)))
+        return open_set(place, stream)
     require_both_folders(real, fake)
+    if stream:
+        what = "--stream reads sets of WebDataset shards, and --real and --fake are folders or data sets"
+        raise UserError(what, remedy="Give a set or its URL, or leave out --stream.")
     assert real and fake, "checked above"
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
@@ -128,6 +150,8 @@ def place_name(place: Path | str | None, real: str | None = None, fake: str | No
     """Return the name of the images in reports: that of the run or set, or those of the two folders."""
     if place is None:
         return f"{Path(str(real)).name}-{Path(str(fake)).name}"
+    if is_url(str(place)):
+        place = base_name(str(place).rstrip("/").removesuffix("/set"))
     path = Path(place).absolute()
     return (path.parent if path.name == "set" else path).name
 
@@ -159,36 +183,30 @@ def remedy_for_lack_of(name: str, unused: list[dict]) -> str:
     return f"Combine a set of {there}s with {name}s: --real {both['real']} --fake {both['fake']}."
 
 
-def _find_set(place: Path) -> Path:
-    if (place / "run.json").is_file():
-        if not (place / "set" / "imageset.json").is_file():
-            remedy = f"Finish it: {command('generate', '--resume', '--out', place)}"
-            raise UserError(f"the run {place} has no finished set yet", remedy=remedy)
-        try:
-            read_json(place / "run.json")
-        except UserError as error:
-            say(f"note: {error.what}; only the set of this run is used")
-    return place / "set" if is_imageset(place / "set") else place
-
-
 def _from_set(found: ImageSet, resolution: int | None, channels: int | None, jpeg: int | None) -> LabelledImages:
-    root = found.root
     names = [record.file_name for record in found.records]
     resolution, channels = resolution or found.info["resolution"], channels or found.info["channels"]
 
     def read(index: int) -> bytes:
         return found.read(found.records[index])
 
-    pixels = _pixels(names, read, found.stamp(), resolution, channels, jpeg)
-    rows = pixels.rows
+    pixels: IndexedPixels | CachedPixels
+    if found.streamed:
+        finish = None if jpeg is None else partial(equalised, quality=jpeg)
+        pixels = streamed_pixels(
+            found, resolution=resolution, channels=channels, finish=finish, finish_name=f"equalised {jpeg}"
+        )
+    else:
+        pixels = _pixels(names, read, found.stamp(), resolution, channels, jpeg)
+    rows, place = pixels.rows, shown(found.place)
     return LabelledImages(
         images=pixels.images,
         labels=found.labels()[rows],
         splits=found.splits()[rows],
         paths=[names[row] for row in rows],
         groups=[found.records[row].group for row in rows],
-        unused=[{**line, "path": str(root / line["path"])} for line in pixels.unused],
-        origin={"set": str(root), **found.info["origin"], "own_resolution": found.info["resolution"]},
+        unused=[{**line, "path": join(place, line["path"])} for line in pixels.unused],
+        origin={"set": place, **found.info["origin"], "own_resolution": found.info["resolution"]},
         sha256=pixels.sha256,
     )
 
@@ -269,7 +287,7 @@ def _pixels(names, read, stamp: str, resolution: int, channels: int, jpeg: int |
 
 def _split(data: LabelledImages, seed: int) -> LabelledImages:
     """Return the same images in three splits; copies, and images of one group, stay in one split."""
-    together = cached_groups(data.images, data.sha256, data.groups)
+    together = cached_groups(np.asarray(data.images), data.sha256, data.groups)
     for number, name in LABEL_NAMES.items():
         own = together[data.labels == number]
         if len(np.unique(own)) < len(SPLITS):
@@ -285,7 +303,7 @@ def _split(data: LabelledImages, seed: int) -> LabelledImages:
 
 def _note_pictures_in_both(data: LabelledImages) -> None:
     """Print a note if equal images are labelled real and fake."""
-    pictures = np.array([hash(image.tobytes()) for image in data.images])
+    pictures = np.array([hash(image.tobytes()) for image in np.asarray(data.images)])
     reals, fakes = pictures[data.labels == REAL], pictures[data.labels == FAKE]
     both = int(np.isin(reals, fakes).sum())
     if both:

@@ -67,6 +67,7 @@ def compare(
     degrade: str = NONE,
     device: str = "auto",
     data_root: Path | None = None,
+    stream: bool | None = None,
 ) -> Matrix:
     """Test every detector on the test split of every set of `places`, and on all of `real` and `fake` if given.
 
@@ -78,7 +79,7 @@ def compare(
     out = Path(out)
     detectors, places = (list(dict.fromkeys(map(str, paths))) for paths in (detectors, places))
     refuse_used(out, made_by="a matrix", marker="matrix.csv")
-    sets = _Sets(places, real, fake, data_root)
+    sets = _Sets(places, real, fake, data_root, stream)
     rows, loaded = [], []
     names = unique_names(detectors, [Path(path).absolute().name for path in detectors])
     for path, name in zip(detectors, names, strict=True):
@@ -107,7 +108,9 @@ def unique_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
 class _Sets:
     """The columns. Each is opened once per input shape of the detectors, and decoded once by the pixel cache."""
 
-    def __init__(self, places: Sequence[str], real: str | None, fake: str | None, data_root: Path | None):
+    def __init__(
+        self, places: Sequence[str], real: str | None, fake: str | None, data_root: Path | None, stream: bool | None
+    ):
         asked: list[dict[str, Any]] = [{"place": place, "real": None, "fake": None} for place in places]
         if real is not None or fake is not None or not asked:
             require_both_folders(real, fake)
@@ -119,7 +122,7 @@ class _Sets:
             {"name": name, "place": place, "origin": {}, "error": None} for name, place in facts
         ]
         self.unused: dict[str, dict] = {}  # by path
-        self._asked, self._data_root = asked, data_root
+        self._asked, self._data_root, self._stream = asked, data_root, stream
         self._opened: dict[tuple[int | None, ...], LabelledImages] = {}
 
     def open(self, number: int, detector: Detector) -> LabelledImages | None:
@@ -135,7 +138,9 @@ class _Sets:
         return self._opened.get(key)
 
     def _load(self, number: int, shape: dict) -> LabelledImages:
-        data = load_labelled(**self._asked[number], **shape, data_root=self._data_root, all_test=True)
+        data = load_labelled(
+            **self._asked[number], **shape, data_root=self._data_root, all_test=True, stream=self._stream
+        )
         require_both_classes(data, ("test",))
         return data
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fakecore.cpus import usable_cpus
 from fakecore.progress import Bar, progress_bar
+from fakecore.sets.streaming import in_batches
 from fakedetect.data.degrade import GRID, NONE, Degradation, parse_degradation
 from fakedetect.data.equalise import equalised
 from fakedetect.data.loading import LabelledImages
@@ -73,14 +74,15 @@ def degraded_outputs(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return Detector.outputs for `rows` of `data`, each degraded at the detector's own resolution."""
 
-    def degrade(row: int) -> np.ndarray:
-        made = degradation.apply(data.images[row], data.sha256[row])
+    def degrade(image: np.ndarray, row: int) -> np.ndarray:
+        made = degradation.apply(image, data.sha256[row])
         return made if detector.equalise_jpeg is None else equalised(made, detector.equalise_jpeg)
 
     found = []
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        for start in range(0, len(rows), _CHUNK):
-            found.append(detector.outputs(np.stack(list(pool.map(degrade, rows[start : start + _CHUNK])))))
+        batches = in_batches(data.images, rows, _CHUNK)
+        for start, batch in zip(range(0, len(rows), _CHUNK), batches, strict=True):
+            found.append(detector.outputs(np.stack(list(pool.map(degrade, batch, rows[start : start + _CHUNK])))))
             if bar:
                 bar.advance(len(found[-1][0]))
     if not found:

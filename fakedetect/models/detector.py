@@ -17,6 +17,7 @@ from fakecore.labels import decide
 from fakecore.lazytorch import torch
 from fakecore.media.pixels import fit_square, is_grey, read_image, refuse_tiny
 from fakecore.messages import command
+from fakecore.sets.streaming import Pixels, in_batches
 from fakedetect.data.equalise import equalised
 from fakedetect.detectors import packaged
 from fakedetect.models.calibration import Scaling, Thresholds, stated
@@ -32,6 +33,7 @@ SCORE_BATCH = 64
 # cache.
 _BATCH_PIXELS = 16 * 224 * 224
 _BATCH_PIXELS_GPU = SCORE_BATCH * 256 * 256
+_FEATURES = 8192  # images whose features are in memory at a time
 MIN_SHARE = 0.5  # of an image: if the centre crop keeps less, a note says so
 
 
@@ -175,16 +177,21 @@ class Detector:
             notes.append("grey, but the detector was trained on colour images")
         return "; ".join(notes) or None
 
-    def logits(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    def logits(self, images: Pixels, rows: np.ndarray | None = None) -> np.ndarray:
         """Return float64 logits (N,), high for fake, of preprocessed uint8 (N, C, R, R), or of some `rows` of it."""
         return network_logits(self._scoring, images, self.device, rows)
 
-    def outputs(self, images: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def outputs(self, images: Pixels, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return `logits`, and bool (N,) for images that are out of domain; None if unknown."""
         if self.domain is None:
             return self.logits(images, rows), None
-        logits, features = network_outputs(self._scoring, images, self.device, rows)
-        return logits, self.domain.outside(features)
+        rows = np.arange(len(images)) if rows is None else rows
+        logits, outside = [], []
+        for start in range(0, max(1, len(rows)), _FEATURES):  # the features of all images can be larger than memory
+            found, features = network_outputs(self._scoring, images, self.device, rows[start : start + _FEATURES])
+            logits.append(found)
+            outside.append(self.domain.outside(features))
+        return np.concatenate(logits), np.concatenate(outside)
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Return the calibrated p_fake of logits, float64 (N,) in [0, 1], not rounded."""
@@ -238,7 +245,7 @@ def scoring_network(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def network_logits(
-    network: nn.Module | OnnxNetwork, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+    network: nn.Module | OnnxNetwork, images: Pixels, device: torch.device, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the float64 logits (N,) of uint8 (N, C, R, R), in batches, see `network_outputs`."""
     parts = _in_batches(network, images, device, rows, features=False)
@@ -246,7 +253,7 @@ def network_logits(
 
 
 def network_outputs(
-    network: nn.Module | OnnxNetwork, images: np.ndarray, device: torch.device, rows: np.ndarray | None = None
+    network: nn.Module | OnnxNetwork, images: Pixels, device: torch.device, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the float64 logits (N,) of uint8 (N, C, R, R), and the features before the last layer, float32 (N, dims).
 
@@ -263,12 +270,12 @@ def batch_size(network: nn.Module | OnnxNetwork, resolution: int, device: torch.
 
 
 def _in_batches(
-    network: Any, images: np.ndarray, device: torch.device, rows: np.ndarray | None, *, features: bool
+    network: Any, images: Pixels, device: torch.device, rows: np.ndarray | None, *, features: bool
 ) -> list[tuple]:
     """Return (float64 logits (B,), float32 features (B, dims) or None) of each batch."""
     rows = np.arange(len(images)) if rows is None else rows
     size = batch_size(network, images.shape[2], device)
-    batches = (images[rows[start : start + size]] for start in range(0, len(rows), size))
+    batches = in_batches(images, rows, size)
     if isinstance(network, OnnxNetwork):
         return [network.outputs(batch) for batch in batches]
     # Small networks in fp32, so that a score does not depend on the batch; large ones in the fastest precision.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fakecore.errors import UserError
@@ -113,6 +114,18 @@ class DetectorSettings(BackboneSettings):
         False,
         why="compress every image again as JPEG, in training and scoring; see fakedetect/data/equalise.py",
     )
+    stream: bool | None = setting(
+        None,
+        choices=(None, False, True),
+        why="whether a set of shards is read where it is, rather than copied and decoded into the cache; none: if its pixels "
+        "exceed the limit of the cache",
+    )
+    buffer: int = setting(
+        512,
+        low=1,
+        high=1_000_000,
+        why="streamed: MB of pixels in memory, for two windows of training images and for validation images",
+    )
     flip: float = setting(0.5, low=0, high=1, why="probability of a left-right flip; 0 for text and digits")
     jpeg: float = setting(
         0.3, low=0, high=1, why="probability of JPEG at quality 30 to 100; Wang et al. 2020, section 4.1"
@@ -152,6 +165,10 @@ class DetectorSettings(BackboneSettings):
     precision: str = setting(
         "auto", choices=("auto", "bf16", "fp32"), why="of training; auto: bf16 where the processor computes in it"
     )
+
+    def buffer_images(self, shape: tuple[int, ...]) -> int:
+        """Return how many images, of an array of this shape, a third of the buffer holds."""
+        return max(1, self.buffer * 1_000_000 // 3 // math.prod(shape[1:]))
 
     def probe_in_use(self) -> str:
         return self.probe or ("mlp" if self.is_backbone else "linear")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fakecore.cpus import usable_cpus
 from fakecore.media.memoryfile import memory_file
-from fakecore.sets.decoding import MANY
+from fakecore.sets.processes import MANY
 from fakecore.storage import StorageError, local_copy
 from fakedetect.models.detector import Detector, batch_size
 from fakedetect.scoring.inputs import Input

@@ -7,8 +7,10 @@ from typing import Any
 from fakecore.progress import say
 from fakecore.sets.imageset import ImageSet
 from fakecore.sets.pixelcache import source_channels
+from fakecore.settings import override
 from fakedetect.data.joining import Place, split_places
 from fakedetect.data.loading import open_labelled
+from fakedetect.models.settings import DetectorSettings
 
 AUTO = "auto"
 _PHOTO_SIDE = 64  # pixels: grey images of this side are photographs rather than digits or drawings
@@ -21,7 +23,8 @@ def choose_model(images: dict[str, Place], changes: dict[str, Any]) -> str:
     """
     if "blocks" in changes:
         return "cnn"
-    found = open_labelled(**split_places(images)[0])
+    stream = override(DetectorSettings(), {"stream": changes.get("stream")}).stream
+    found = open_labelled(**split_places(images)[0], stream=stream)
     if isinstance(found, ImageSet):
         channels, side = found.info["channels"], found.info["resolution"]
     else:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fakecore.device import Precision
+from fakecore.distributed import ALONE, World
 from fakecore.errors import UserError
 from fakecore.files import append_jsonl, cut_jsonl
 from fakecore.runs.checkpoint import load_into
@@ -19,8 +20,9 @@ from fakedetect.data.loading import LabelledImages
 from fakedetect.models.detector import Detector, network_logits
 from fakedetect.models.registry import Opened, trains_on_features
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import Fit, fit, has_state
+from fakedetect.training.loop import Fit, fit
 from fakedetect.training.probe import fit_probe
+from fakedetect.training.state import has_state
 
 _FIRST_HEAD = 8000  # images: enough for the head from which finetuning starts
 
@@ -33,6 +35,7 @@ def fit_opened(
     seed: int,
     device: torch.device,
     precision: Precision,
+    world: World = ALONE,
 ) -> Fit:
     """Train a network as its model demands: not at all, its head on features, or as a whole. Write history.jsonl and the
     state for resuming into `out`. Raises UserError or Interrupted.
@@ -59,7 +62,7 @@ def fit_opened(
         few = min(settings.limit or _FIRST_HEAD, _FIRST_HEAD)
         first = replace(settings, limit=few, copies=1, degrade=0.0)
         fit_probe(opened.network, data, first, seed=seed, device=device)
-    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision)
+    return fit(opened.network, data, settings, folder=out, seed=seed, device=device, precision=precision, world=world)
 
 
 def _load_start(opened: Opened, start: str) -> None:
@@ -94,7 +97,9 @@ def with_degraded(
         parts = []
         for start in range(0, len(rows), 1024):
             part = rows[start : start + 1024]
-            degraded = np.stack([degradation.apply(data.images[row], data.sha256[row]) for row in part])
+            degraded = np.stack(
+                [degradation.apply(image, data.sha256[row]) for image, row in zip(data.images[part], part, strict=True)]
+            )
             parts.append(network_logits(network, degraded, device))
         found.append(np.concatenate(parts))
     return np.stack(found)

@@ -20,15 +20,17 @@ from fakecore.device import autocast, choose_precision, derive_seed, one_thread,
 from fakecore.errors import Interrupted, UserError
 from fakecore.interrupt import StopRequest
 from fakecore.labels import FAKE, REAL
-from fakecore.progress import progress_bar
+from fakecore.progress import progress_bar, say
 from fakecore.runs.checkpoint import tensor_bytes
 from fakecore.runs.tensorcache import load_tensors, save_tensors
+from fakecore.sets.streaming import Pixels
 from fakedetect.data.augment import WITHSTOOD, Plan, augment, plan_augmentation, plan_degradation
 from fakedetect.data.loading import LabelledImages
 from fakedetect.models.backbones import for_scoring
 from fakedetect.models.networks import Probed
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import Fit, best_epoch, training_rows, validation_line
+from fakedetect.training.batches import training_rows
+from fakedetect.training.loop import Fit, best_epoch, validation_line
 
 _CHUNK = 256  # images per cache file
 _BATCH = 32
@@ -45,17 +47,14 @@ class FeatureCache:
         shape = (getattr(extractor, "input_size", None), getattr(extractor, "pool", None))
         self._key = f"{type(extractor).__name__}|{own}|{shape}|{self._precision}"
 
-    def __call__(self, images: np.ndarray, rows: np.ndarray, plan=None, title: str = "features") -> np.ndarray:
+    def __call__(self, images: Pixels, rows: np.ndarray, plan=None, title: str = "features") -> np.ndarray:
         """Return the features of some `rows` of uint8 (N, C, R, R), augmented by `plan`: float32 (len(rows), dims)."""
         found = np.empty((len(rows), self._extractor.dims), dtype=np.float32)
 
         def chunk(start: int) -> np.ndarray:
-            batch = np.stack(
-                [
-                    images[row] if plan is None else augment(images[row], plan, start + place)
-                    for place, row in enumerate(rows[start : start + _CHUNK])
-                ]
-            )
+            batch = images[rows[start : start + _CHUNK]]
+            if plan is not None:
+                batch = np.stack([augment(image, plan, place) for place, image in enumerate(batch, start)])
             return self._chunk(batch)
 
         starts = range(0, len(rows), _CHUNK)
@@ -120,6 +119,11 @@ def probe_features(
     to_device(network, device).eval()
     features = FeatureCache(network.features, device)
     rows = np.concatenate(training_rows(data, settings.limit, seed))
+    if data.streamed:
+        gigabytes = max(settings.copies_in_use(), 1) * len(rows) * network.features.dims * 4 / 1e9
+        say(
+            f"features of {len(rows):,} training images: {gigabytes:.1f} GB of memory, three times that to fit a linear head"
+        )
     copies, versions = settings.copies_in_use(), []
     for copy in range(max(copies, 1)):
         plan = plan_augmentation(len(rows), settings, derive_seed(seed, "copy", copy)) if copies else None

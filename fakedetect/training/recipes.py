@@ -41,7 +41,7 @@ def get_recipe(name: str) -> Recipe:
     return points[name].load()
 
 
-def require_reals_only(places: list[Path] | None, real: str | None, fake: list[str] | None) -> str:
+def require_reals_only(places: list[str] | None, real: str | None, fake: list[str] | None) -> str:
     """Return `real`. Raises UserError unless it is given, and nothing else: a recipe makes the fakes."""
     if real is None or places or fake:
         raise UserError(

@@ -14,6 +14,7 @@ from fakecore.runs.runfolder import refuse_used
 from fakecore.schema import OBJECT, TEXT, Kind, check_fields, whole
 from fakecore.sets.sources import is_named
 from fakecore.settings import override
+from fakecore.urls import shown
 from fakedetect.data.joining import Place
 from fakedetect.data.loading import LabelledImages
 from fakedetect.models.registry import get_model
@@ -130,7 +131,7 @@ def _to_out(path: Place, out: Path) -> Place:
     if isinstance(path, list):
         return [str(_to_out(one, out)) for one in path]
     if path is None or is_named(path) or Path(path).is_absolute():
-        return path
+        return path and shown(path)  # of a URL, without its secrets
     return _relative(path, out.resolve())
 
 

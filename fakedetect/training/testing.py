@@ -11,6 +11,7 @@ import numpy as np
 from fakecore.media.pixels import is_grey
 from fakecore.progress import say
 from fakecore.runs.runfolder import refuse_used
+from fakecore.sets.streaming import Pixels, StreamedPixels, in_batches
 from fakedetect.audits.audit import audit_first
 from fakedetect.data.loading import load_labelled, place_name, require_both_classes
 from fakedetect.data.overlap import count_seen
@@ -18,6 +19,8 @@ from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
 from fakedetect.evaluation.robustness import measure_robustness
 from fakedetect.models.detector import Detector
+
+_SAMPLE, _BATCH = 1000, 64  # images
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ def evaluate(
     data_root: Path | None = None,
     robustness: bool = False,
     strict: bool = False,
+    stream: bool | None = None,
 ) -> Trained:
-    """Test a detector on another set (its test split) or on all images of two folders, and write a report.
+    """Test a detector on another set (its test split) or on all images of two folders, and write a report. `place` is a path or
+    URL; `stream`: whether its images are read where they are, see `open_set`.
 
     Nothing is fitted: temperature and thresholds are those of the detector. `out` defaults to a folder inside the detector's.
     `robustness` also tests on the images after every degradation of degrade.GRID, and adds metrics["robustness"].
@@ -64,6 +69,7 @@ def evaluate(
         data_root=data_root,
         all_test=True,
         equalise_jpeg=detector.equalise_jpeg,
+        stream=stream,
     )
     require_both_classes(data, ("test",))
     images: dict[str, Any] = {"place": place, "real": real, "fake": fake, "data_root": data_root}
@@ -92,8 +98,11 @@ def evaluate(
     return Trained(Path(detector_path), report, metrics, data.unused)
 
 
-def _note_grey(images: np.ndarray, rows: np.ndarray) -> None:
-    """Print a note if most images, (N, 3, R, R), for a detector of colour images are grey."""
-    grey = 0 if images.shape[1] == 1 else sum(is_grey(images[row].transpose(1, 2, 0)) for row in rows)
+def _note_grey(images: Pixels, rows: np.ndarray) -> None:
+    """Print a note if most images, (N, 3, R, R), for a detector of colour images are grey; if streamed, of a sample."""
+    if isinstance(images, StreamedPixels):
+        rows = rows[:: max(1, len(rows) // _SAMPLE)]
+    found = (image for batch in in_batches(images, rows, _BATCH) for image in batch)
+    grey = 0 if images.shape[1] == 1 else sum(is_grey(image.transpose(1, 2, 0)) for image in found)
     if grey > len(rows) / 2:  # photos usually include some grey ones, in training too
         say(f"note: {grey:,} of {len(rows):,} images are grey, but the detector was trained on colour images")

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fakecore.device import Precision, choose_device, choose_precision, derive_seed
+from fakecore.device import Precision, choose_device, choose_precision, derive_seed, join_world
+from fakecore.distributed import World
 from fakecore.errors import Interrupted, UserError
 from fakecore.files import write_bytes
 from fakecore.labels import LABEL_NUMBERS, REAL, SPLITS
@@ -23,6 +24,7 @@ from fakedetect.audits.audit import audit_first, common_quality, join_audits
 from fakedetect.data.joining import Place, join, load_sources, source_name, split_places
 from fakedetect.data.loading import LabelledImages, require_both_classes
 from fakedetect.data.overlap import count_seen, remember
+from fakedetect.data.streamed import with_validation_in_memory
 from fakedetect.evaluation.metrics import all_metrics
 from fakedetect.evaluation.report import Judged, write_report
 from fakedetect.models.calibration import choose_for_tracks, choose_on
@@ -38,6 +40,7 @@ from fakedetect.training.loop import Fit
 from fakedetect.training.resume import plan, reopen, require_same_images, write_training_record
 from fakedetect.training.testing import Trained
 
+_PART = 8192  # images whose features are in memory at a time
 _SURVEYED = 4000  # images of either kind from whose features the domain is learned
 
 
@@ -54,8 +57,9 @@ def train(
     data_root: Path | None = None,
     strict: bool = False,
 ) -> Trained:
-    """Train a detector on a set or run (`place`), or on `real` and `fake` folders, and write its folder and report. `place` or
-    `fake` may be several: then each source of fakes can be left out in turn, see `DetectorSettings.leave_one_out`.
+    """Train a detector on a set or run (`place`, a path or URL), or on `real` and `fake` folders, and write its folder and
+    report. `place` or `fake` may be several: then each source of fakes can be left out in turn, see
+    `DetectorSettings.leave_one_out`. All processes that torchrun started train one detector.
 
     `changes` overrides fields of DetectorSettings; without a model, one is chosen by the images. The default seed is 0.
     With `resume`, a stopped training continues with its own settings: other arguments are optional, and must agree. The
@@ -68,31 +72,38 @@ def train(
     places = {name: _as_text(value) for name, value in given.items()}
     if not resume and changes.get("model", AUTO) == AUTO:
         changes = {**changes, "model": choose_model(places, changes)}
-    record = (reopen if resume else plan)(out, changes, seed, places)
-    settings, seed = record.settings, record.seed
     target = choose_device(device)
-    parts = split_places(record.images)
-    opened = open_trained(settings, parts[0]["place"], partial(Detector.load, device="cpu"))
-    equalise_jpeg = common_quality(parts[0]) if settings.equalise else None
-    loaded = load_sources(parts, seed=seed, equalise_jpeg=equalise_jpeg, **_shape(settings, opened))
-    data = join(loaded, parts)
-    require_both_classes(data, SPLITS)
-    leaves_out = settings.leaves_out(sources_of(data), trains_on_features(settings))
-    audits = [
-        audit_first(part, own, SPLITS, strict=strict, equalised=settings.equalise)
-        for part, own in zip(parts, loaded, strict=True)
-    ]
-    audited = join_audits(audits, [source_name(part) for part in parts])
-    opened = opened or open_new(settings, data, seed)
+    world = join_world(target)
+    with world.together():
+        record = (reopen if resume else plan)(out, changes, seed, places)
+        settings, seed = record.settings, record.seed
+        parts = split_places(record.images)
+        opened = open_trained(settings, parts[0]["place"], partial(Detector.load, device="cpu"))
+        equalise_jpeg = common_quality(parts[0], settings.stream) if settings.equalise else None
+    shape = {"equalise_jpeg": equalise_jpeg, "stream": settings.stream, **_shape(settings, opened)}
+    loaded = world.after_first(lambda: load_sources(parts, seed=seed, **shape))
+    with world.together():
+        data = join(loaded, parts)
+        require_both_classes(data, SPLITS)
+        leaves_out = settings.leaves_out(sources_of(data), trains_on_features(settings))
+        _require_loop(settings, world, leaves_out or opened is not None)
+        audits = [
+            audit_first(part, own, SPLITS, strict=strict, equalised=settings.equalise)
+            for part, own in (zip(parts, loaded, strict=True) if world.is_main else ())
+        ]
+        opened = opened or open_new(settings, data, seed)
     precision = choose_precision(settings.precision, target)
-    with locked(out):
-        if resume:
-            require_same_images(out, record, data)
-        else:
-            plan(out, changes, seed, places)  # again: another process may have used it meanwhile
-            write_training_record(out, record, data)
+    with world.first(locked(out)):
+        with world.together():
+            if resume:
+                require_same_images(out, record, data)
+            elif world.is_main:
+                plan(out, changes, seed, places)  # again: another process may have used it meanwhile
+                write_training_record(out, record, data)
+            if world.is_main:  # it alone validates
+                data = with_validation_in_memory(data, settings.buffer_images(data.images.shape))
         try:
-            fitted = fit_opened(opened, data, settings, out, seed, target, precision)
+            fitted = fit_opened(opened, data, settings, out, seed, target, precision, world)
             left_out = None
             if leaves_out:
                 fold_of = folds(opened, data, settings, out, seed, target, precision)
@@ -100,10 +111,26 @@ def train(
         except Interrupted as stopped:
             again = command("detect-train", "--resume", "--out", out)
             raise Interrupted(f"{stopped}. Resume with: {again}") from None
-        report, metrics = _finish(
-            out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg, left_out
-        )
+        made = None
+        with world.together():
+            if world.is_main:
+                audited = join_audits(audits, [source_name(part) for part in parts])
+                made = _finish(
+                    out, opened, fitted, data, settings, seed, target, precision, audited, equalise_jpeg, left_out
+                )
+        report, metrics = world.share(made)
     return Trained(out, report, metrics, data.unused, left_out.expected if left_out else None)
+
+
+def _require_loop(settings: DetectorSettings, world: World, has_more: bool) -> None:
+    """Raise UserError for several processes where the training is not one of a whole network."""
+    if not world.alone and (has_more or trains_on_features(settings)):
+        raise UserError(
+            "only a network that is trained as a whole is trained by several processes",
+            got=f"{settings.model} in {world.size} processes",
+            expected="cnn, or lite and backbones with --set train=finetune; one source of fakes, or leave_one_out=false",
+            remedy="Start it without torchrun.",
+        )
 
 
 def _finish(
@@ -137,7 +164,8 @@ def _finish(
     recorded = remember(out, data.hashes(used), opened.seen)
     described = _describe(settings, opened, data, recorded, equalise_jpeg)
     seen = count_seen(out, described, data.hashes(test))
-    outside = domain.outside(network_outputs(scorer, data.images, device, test)[1]) if domain else None
+    detector = Detector(fitted.network, described, device, domain)
+    outside = detector.outputs(data.images, test)[1]
     metrics = all_metrics(
         data.labels[test],
         p_fake[test],
@@ -148,7 +176,7 @@ def _finish(
         outside=outside,
     )
     metrics["audit"] = audited
-    facts = {
+    detector.facts = {
         **described,
         **fitted.chosen,
         **scaling.to_json(),
@@ -164,7 +192,6 @@ def _finish(
         "test_metrics": metrics,
         "audit": audited,
     }
-    detector = Detector(fitted.network, facts, device, domain)
     write_bytes(out / "predictions.csv", _predictions(data, logits, p_fake))
     judged = Judged(data, test, p_fake[test], metrics)
     report = write_report(out / "report", detector, judged, title=_title(settings.model, data), history=fitted.history)
@@ -251,7 +278,7 @@ def _describe(
 
 def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bool) -> tuple[np.ndarray, Domain | None]:
     """Return the logits of all images, (N,), without augmentation, and the domain of the training images, from the features of
-    some of them. Images are read a thousand at a time, so that a set can be larger than memory.
+    some of them. Features are kept of a part at a time, so that a set can be larger than memory.
     """
     has_features = hasattr(network, "outputs")
     random = np.random.default_rng(derive_seed(seed, "survey"))
@@ -261,8 +288,8 @@ def _survey(network, data: LabelledImages, device, seed: int, *, of_backbone: bo
     kept[training] = kept[reals] = True
     logits, features, rows = [], [], []
     with progress_bar("scoring all splits", len(data.labels), "images") as bar:
-        for start in range(0, len(data.labels), 1024):
-            part = np.arange(start, min(start + 1024, len(data.labels)))
+        for start in range(0, len(data.labels), _PART):
+            part = np.arange(start, min(start + _PART, len(data.labels)))
             if has_features:
                 found, own = network_outputs(network, data.images, device, part)
                 features.append(own[kept[part]])

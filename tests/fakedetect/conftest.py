@@ -18,6 +18,7 @@ from fakedetect.data.loading import load_labelled
 from fakedetect.evaluation import metrics
 from fakedetect.models.registry import build_network
 from tests.forks import Fork
+from tests.shards import write_shards
 
 QUICK = {"model": "cnn", "blocks": 1, "epochs": 4, "batch": 16, "rate": 0.003, "jpeg": 0, "blur": 0, "resize": 0}
 
@@ -131,6 +132,13 @@ def write_folder(pictures):
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory, write_set) -> Path:
     return write_set(tmp_path_factory.mktemp("small") / "set")
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory, small_set) -> Path:
+    """The images of `small_set` in shards of 16."""
+    root = tmp_path_factory.mktemp("shards") / "set"
+    return write_shards(small_set, root, 16)
 
 
 @pytest.fixture(scope="session")

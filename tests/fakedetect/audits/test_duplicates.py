@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fakecore.media.duplicates import thumbnails
-from fakedetect.audits.duplicates import DuplicateFinder
+from fakedetect.audits.duplicates import DuplicateFinder, SmallThumbnails
 
 NAMES = ["train/real/0", "test/real/1", "train/real/2", "train/fake/3", "test/fake/4"]
 LABELS = np.array([0, 0, 0, 1, 1])
@@ -54,7 +54,10 @@ def many(pictures):
     splits[2], splits[42] = "train", "train"
     labels = np.repeat([0, 1], 40)
     names = [f"{number}" for number in range(80)]
-    return DuplicateFinder(names, labels, splits), thumbnails(images), [f"{number}" for number in range(80)]
+    small = SmallThumbnails(80, 3)
+    for row, thumbnail in enumerate(thumbnails(images)):
+        small.put(row, thumbnail)
+    return DuplicateFinder(names, labels, splits), small, [f"{number}" for number in range(80)]
 
 
 def test_near_copies_are_found_by_kind(many):

@@ -6,7 +6,7 @@ import pytest
 from fakedetect.data.augment import augment, plan_augmentation
 from fakedetect.data.degrade import KINDS
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import _batches, training_rows
+from fakedetect.training.batches import TrainingBatches, training_rows
 
 OPERATIONS = ("flip", "blur", "resize", "jpeg")
 FIELDS = ("flip", "sigma", "factor", "quality")
@@ -91,7 +91,8 @@ def test_what_befalls_reals_and_fakes_is_drawn_alike(small_data):
     settings = DetectorSettings(batch=60, flip=0.5, blur=0.3, resize=0.3, jpeg=0.3)
     rows = training_rows(data, None, 0)
     change: dict[int, list[float]] = {0: [], 1: []}
-    for images, labels in _batches(data, rows, 60, settings, 4):
+    (batches,) = TrainingBatches(data, rows, settings, 4).epoch(0)
+    for images, labels in batches:
         difference = np.abs(images.numpy().astype(int) - picture.astype(int)).mean(axis=(1, 2, 3))
         for label in change:
             change[label] += difference[labels.numpy() == label].tolist()

@@ -15,7 +15,8 @@ from fakecore.errors import UserError
 from fakedetect.data.loading import load_labelled
 from fakedetect.models.registry import build_network
 from fakedetect.models.settings import DetectorSettings
-from fakedetect.training.loop import _batches, best_epoch, fit, training_rows
+from fakedetect.training.batches import TrainingBatches, training_rows
+from fakedetect.training.loop import best_epoch, fit
 from fakelab import app as cli
 
 SLOWER = (
@@ -51,7 +52,8 @@ def test_every_batch_is_half_reals_half_fakes_and_every_image_is_seen(uneven):
     assert (len(rows[0]), len(rows[1])) == (120, 12)
     settings = DetectorSettings(batch=16, flip=0, jpeg=0, blur=0, resize=0)
     seen = {0: [], 1: []}
-    for images, labels in _batches(uneven, rows, 15, settings, 3):
+    (batches,) = TrainingBatches(uneven, rows, settings, 3).epoch(0)
+    for images, labels in batches:
         assert len(images) == len(labels) == 16 and labels.sum() == 8
         for image, label in zip(images.numpy(), labels, strict=True):
             seen[int(label)].append(image.tobytes())
@@ -63,7 +65,8 @@ def test_every_batch_is_half_reals_half_fakes_and_every_image_is_seen(uneven):
 def test_images_keep_their_own_labels_on_the_way_into_a_batch(uneven):
     label_of = {image.tobytes(): label for image, label in zip(uneven.images, uneven.labels, strict=True)}
     settings = DetectorSettings(batch=8, flip=0, jpeg=0, blur=0, resize=0)
-    for images, labels in _batches(uneven, training_rows(uneven, None, 0), 5, settings, 1):
+    (batches,) = TrainingBatches(uneven, training_rows(uneven, None, 0), settings, 1).epoch(0)
+    for images, labels in batches:
         assert [label_of[image.tobytes()] for image in images.numpy()] == labels.tolist()
 
 
