@@ -111,7 +111,7 @@ def file_path(url: str) -> Path:
 def refuse_url(path: Path | None, option: str) -> None:
     """Raise UserError if an option that takes a path of this machine has a URL."""
     if path is not None and path.parts and path.parts[0].endswith(":") and scheme_of(str(path).replace(":/", "://", 1)):
-        raise UserError(f"{option} takes a path, not a URL", got=f"a {path.parts[0]}// URL")
+        raise UserError(f"{option} takes a path of this machine", got=f"a {path.parts[0]}// URL")
 
 
 def _split(scheme: str, rest: str) -> tuple[str, str]:

@@ -57,7 +57,10 @@ def kill_a_worker() -> None:
     [
         (("sample", "run", "--workers", 2), "--workers applies only to --engine. Add --engine ray."),
         (("sample", "run", "--engine", "spark"), "there is no engine 'spark' (expected one of ray)"),
-        (("sample", "run", "--engine", "ray", "--out", "s3://bucket/set"), "--out takes a path, not a URL"),
+        (
+            ("sample", "run", "--engine", "ray", "--out", "s3://bucket/set"),
+            "--out takes a path of this machine (got a s3:// URL)",
+        ),
         (("sweep", "generate", "digits-32", "--worker-gpus", 1), "--worker-gpus applies only to --engine"),
         (
             ("sweep", "detect-train", "--real", "a", "--fake", "b", "--engine", "ray", "--jobs", 2),
