@@ -91,8 +91,8 @@ def test_what_befalls_reals_and_fakes_is_drawn_alike(small_data):
     settings = DetectorSettings(batch=60, flip=0.5, blur=0.3, resize=0.3, jpeg=0.3)
     rows = training_rows(data, None, 0)
     change: dict[int, list[float]] = {0: [], 1: []}
-    (batches,) = TrainingBatches(data, rows, settings, 4).epoch(0)
-    for images, labels in batches:
+    drawn = TrainingBatches(data, rows, settings, 4)
+    for images, labels in (batch for epoch in range(30) for window in drawn.epoch(epoch) for batch in window):
         difference = np.abs(images.numpy().astype(int) - picture.astype(int)).mean(axis=(1, 2, 3))
         for label in change:
             change[label] += difference[labels.numpy() == label].tolist()
