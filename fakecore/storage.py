@@ -6,7 +6,6 @@ own library finds; no URL is printed with its secrets: messages show `urls.shown
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 import time
@@ -18,14 +17,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from fakecore import files
 from fakecore.errors import UserError, why_unreadable
+from fakecore.filesystems import open_filesystem
 from fakecore.retrying import Backoff, Failed, Fault, Short, TooSlow, attempt, fault_of
-from fakecore.urls import SCHEMES, base_name, file_path, has_user, is_url, is_web, join, scheme_of, shown
+from fakecore.urls import base_name, is_url, is_web, join, scheme_of, shown
 
 Result = TypeVar("Result")
 BACKOFF = Backoff()
 MAX_BYTES = 256 << 20  # of a file that is read into memory, as of one in an archive
 _CHUNK = 1 << 20
-_CONNECT_S, _SILENT_S = 15, 30  # seconds without an answer, and without a further byte
 _SLOW_S, _SLOW_RATE = 60, 1024  # a body slower than this rate, bytes a second, after this time is given up
 
 
@@ -60,35 +59,15 @@ class Facts:
 def filesystem(url: str) -> tuple[Any, str]:
     """Return (fsspec file system, path in it) of a URL, or of a path of this machine.
 
-    Raises UserError for an unknown scheme, for a package that is missing, and for a password in the URL of a bucket.
+    Raises UserError for an unknown scheme, for a package that is missing, and for a password in the URL of a bucket;
+    StorageError if the store cannot be opened.
     """
-    scheme = scheme_of(url) or "file"
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(
-            f"URLs of {scheme}:// are not read", expected=known, remedy="Download the file, and give its path."
-        )
-    package = SCHEMES[scheme]
-    if package and importlib.util.find_spec(package) is None:
-        what = f"{scheme}:// needs the package {package}, which is not installed"
-        raise UserError(what, remedy="Install it: pip install 'fakelab[cloud]'.")
-    if has_user(url) and not is_web(url):
-        what = "a URL of a store takes no password"
-        raise UserError(
-            what, got=shown(url), remedy="Its library finds credentials by itself, see docs/how-to/urls.md."
-        )
-    import fsspec
-
-    if scheme == "file":
-        return fsspec.filesystem("file"), str(file_path(url) if is_url(url) else Path(url))
-    url = f"{scheme}://{url.partition('://')[2]}"
     try:
-        store = fsspec.filesystem(scheme, use_listings_cache=False, **_options(scheme))
+        return open_filesystem(url)
+    except UserError:
+        raise
     except Exception as error:  # of a missing project, an unreadable file of credentials
         raise _error(url, error) from None
-    if scheme == "s3":
-        store.retries = 1  # repeated here, with waits that can be chosen
-    return store, url if is_web(url) else store._strip_protocol(url)
 
 
 def read_bytes(
@@ -350,22 +329,6 @@ def _stamp(info: dict) -> str | None:
     """Return what changes with the content of a file, in what a store says of it."""
     names = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "Last-Modified", "LastModified", "last_modified")
     return "; ".join(f"{name}={info[name]}" for name in (*names, "mtime", "created") if info.get(name)) or None
-
-
-def _options(scheme: str) -> dict[str, Any]:
-    """Return the options of a file system, beside those of the user's configuration of fsspec."""
-    if scheme in ("http", "https"):
-        import aiohttp
-
-        # No limit for the whole: a long video may take its time, a server that falls silent may not.
-        times = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
-        return {"client_kwargs": {"timeout": times}}
-    if scheme == "s3":
-        from fsspec.config import conf
-
-        own = {"retries": {"total_max_attempts": 1}, "connect_timeout": _CONNECT_S, "read_timeout": _SILENT_S}
-        return {"config_kwargs": own | conf.get("s3", {}).get("config_kwargs", {})}
-    return {}
 
 
 def _tried(url: str, action: Callable[[], Result], backoff: Backoff | None) -> Result:

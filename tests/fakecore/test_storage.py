@@ -130,7 +130,7 @@ def test_lists_of_many_pages_are_read_page_by_page(s3, monkeypatch):
     ],
 )
 def test_what_may_pass_is_repeated(web, waits, monkeypatch, path, reason, requests, passing):
-    monkeypatch.setattr(storage, "_SILENT_S", 0.1)
+    monkeypatch.setattr(filesystems, "_SILENT_S", 0.1)
     web.requests.clear()
     with pytest.raises(StorageError) as failed:
         storage.read_bytes(web.url.replace("//", "//me:PASS@") + path + "?sig=PASS", most=1 << 20)
