@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from fakecore import retrying, storage
+from fakecore import filesystems, retrying, storage
 from fakecore.errors import UserError
 from fakecore.retrying import Backoff
 from fakecore.storage import StorageError
