@@ -44,19 +44,19 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv_stem = _convolution(3, STEM, 3, stride=2)
-        self.bn1 = _Norm(STEM, nn.ReLU6(inplace=True))
+        self.bn1 = BatchNormAct2d(STEM, nn.ReLU6(inplace=True))
         stages, width = [], STEM
         for stage in STAGES:
             blocks: list[nn.Module] = []
             for number in range(stage.blocks):
                 stride = 1 if number else stage.stride
-                kind = _Inverted if stage.expansion > 1 else _Separable
+                kind = InvertedResidual if stage.expansion > 1 else SeparableConvolution
                 blocks.append(kind(width, stage, stride))
                 width = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _convolution(width, FEATURES, 1)
-        self.bn2 = _Norm(FEATURES, nn.ReLU6(inplace=True))
+        self.bn2 = BatchNormAct2d(FEATURES, nn.ReLU6(inplace=True))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # as in the authors' code: the variance of the outputs is kept
                 fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1] // module.groups
@@ -67,7 +67,7 @@ class EfficientNetLite0(nn.Module):
         return self.bn2(self.conv_head(x)).mean(dim=(2, 3))
 
 
-class _Norm(nn.BatchNorm2d):
+class BatchNormAct2d(nn.BatchNorm2d):
     """Batch normalisation and an activation."""
 
     def __init__(self, channels: int, act: nn.Module):
@@ -78,7 +78,7 @@ class _Norm(nn.BatchNorm2d):
         return self.act(super().forward(x))
 
 
-class _StridedConvolution(nn.Conv2d):
+class SamePaddedConv2d(nn.Conv2d):
     """A convolution that pads as TensorFlow's "same": what is left over stands on the right and below."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,36 +89,36 @@ class _StridedConvolution(nn.Conv2d):
 
 def _convolution(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     if stride > 1:
-        return _StridedConvolution(before, after, kernel, stride, groups=groups, bias=False)
+        return SamePaddedConv2d(before, after, kernel, stride, groups=groups, bias=False)
     return nn.Conv2d(before, after, kernel, padding=kernel // 2, groups=groups, bias=False)
 
 
-class _Separable(nn.Module):
+class SeparableConvolution(nn.Module):
     """A depthwise separable convolution."""
 
     def __init__(self, before: int, stage: Stage, stride: int):
         super().__init__()
         self.conv_dw = _convolution(before, before, stage.kernel, stride, groups=before)
-        self.bn1 = _Norm(before, nn.ReLU6(inplace=True))
+        self.bn1 = BatchNormAct2d(before, nn.ReLU6(inplace=True))
         self.conv_pw = _convolution(before, stage.channels, 1)
-        self.bn2 = _Norm(stage.channels, nn.Identity())
+        self.bn2 = BatchNormAct2d(stage.channels, nn.Identity())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.bn2(self.conv_pw(self.bn1(self.conv_dw(x))))
 
 
-class _Inverted(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual block: wider inside than outside."""
 
     def __init__(self, before: int, stage: Stage, stride: int):
         super().__init__()
         inside = before * stage.expansion
         self.conv_pw = _convolution(before, inside, 1)
-        self.bn1 = _Norm(inside, nn.ReLU6(inplace=True))
+        self.bn1 = BatchNormAct2d(inside, nn.ReLU6(inplace=True))
         self.conv_dw = _convolution(inside, inside, stage.kernel, stride, groups=inside)
-        self.bn2 = _Norm(inside, nn.ReLU6(inplace=True))
+        self.bn2 = BatchNormAct2d(inside, nn.ReLU6(inplace=True))
         self.conv_pwl = _convolution(inside, stage.channels, 1)
-        self.bn3 = _Norm(stage.channels, nn.Identity())
+        self.bn3 = BatchNormAct2d(stage.channels, nn.Identity())
         self.has_skip = stride == 1 and before == stage.channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -31,8 +31,11 @@ class Figures:
     @contextmanager
     def left_empty(self) -> Iterator[None]:
         """Save every figure as an empty picture."""
-        with self._empty:
+        self._empty.start()
+        try:
             yield
+        finally:
+            self._empty.stop()
 
     @contextmanager
     def drawn(self) -> Iterator[None]:

@@ -46,19 +46,19 @@ def print_presets(as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    columns = ("name", "pixels", "reals", "G", "D", "batch", "length", "1,000 steps")
+    columns = ("name", "pixels", "reals", "G", "D", "batch", "length")
     keys = ("name", "resolution", "real", "params_g", "params_d", "batch")
     shown = [
         [_short(row[key]) if key.startswith("params") else row[key] for key in keys]
-        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs", _time(row["s_per_1000_steps"])]
+        + [f"{row['steps']:,} steps" if row["steps"] else f"{row['epochs']} epochs"]
         for row in rows
     ]
     header, *lines = table(columns, shown).splitlines()
     print(header)
     for line, row in zip(lines, rows, strict=True):
         print(line)
-        print(paragraph(row["summary"], indent=4))
-    print(paragraph(f"G and D: number of parameters. 1,000 steps: time on {measured_on()}."))
+        print(paragraph(f"{row['summary']}{_time(row['s_per_1000_steps'])}", indent=4))
+    print(paragraph(f"G and D: number of parameters. Times: on {measured_on()}."))
     print(paragraph(f"Show every field of a preset: {command('presets', 'NAME')}"))
 
 
@@ -101,7 +101,7 @@ def _settable(preset: Preset) -> list[tuple[str, str, str]]:
 
 
 def _time(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+    return "" if seconds is None else f"; 1,000 steps: {duration(seconds)}"
 
 
 def _short(number: int) -> str:

@@ -82,10 +82,10 @@ def test_presets_list_names_sizes_and_sources(fakelab):
 def test_the_tables_of_presets_are_readable_in_80_columns(fakelab, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = fakelab("presets").stdout.splitlines()
-    assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length", "1,000", "steps"]
+    assert lines[0].split() == ["name", "pixels", "reals", "G", "D", "batch", "length"]
     place = next(number for number, line in enumerate(lines) if line.startswith("dcgan-64"))
-    assert lines[place].split()[:10] == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
-    assert lines[place].split()[-1] in ("s", "min", "h") and "two cores" in lines[-2], "the time of 1,000 steps"
+    assert lines[place].split() == ["dcgan-64", "64", "celeba", "3.58", "M", "2.77", "M", "128", "5", "epochs"]
+    assert "1,000 steps: " in " ".join(lines[place + 1 : place + 4])
     assert lines[place + 1].startswith("    DCGAN for faces as published")
     for line in [*lines[:-2], *fakelab("presets", "digits").stdout.splitlines()]:  # the last two are the hint
         assert len(line) <= 80

@@ -166,6 +166,7 @@ def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path
                     "README.md",
                     "LICENSE",
                     "detector.json",
+                    "times.json",
                     ".safetensors",
                     ".tflite",
                 )

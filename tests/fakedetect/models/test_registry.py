@@ -185,8 +185,8 @@ def test_weights_of_another_architecture_are_named(small_set, weights, tmp_path)
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("evil.pth", {"layer": print}, "a pickle of more than tensors, which could run code"),
-        ("evil.safetensors", {"layer": print}, "a pickle, which is refused because it could run code"),
+        ("evil.pth", {"layer": eval}, "a pickle of more than tensors, which could run code"),
+        ("evil.safetensors", {"layer": eval}, "a pickle, which is refused because it could run code"),
         ("cut.safetensors", b"\x10\0\0\0\0\0\0\0{}", "truncated or damaged"),
         ("cut.pth", b"PK\x03\x04 and no more", "a damaged file"),
         ("text.pth", b"hello\n", "not a file written by torch, 6 bytes"),

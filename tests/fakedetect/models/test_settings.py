@@ -19,7 +19,14 @@ def test_every_field_can_be_set_from_text():
     text |= {"max_fpr": "0.01", "max_fnr": "0.1", "precision": "fp32", "train": "finetune", "probe": "svm"}
     text |= {"frozen_layers": "10", "pretrained": "no", "weights": "w.safetensors", "input_size": "64"}
     text |= {"copies": "2", "checkpoint": "5", "pool": "flatten", "equalise": "true", "shift": "0.1"}
-    text |= {"degrade": "0.3", "video": "0.2", "leave_one_out": "no", "start": "runs/before"}
+    text |= {
+        "degrade": "0.3",
+        "video": "0.2",
+        "leave_one_out": "no",
+        "start": "runs/before",
+        "stream": "yes",
+        "buffer": "48",
+    }
     assert set(text) == {field.name for field in dataclasses.fields(DetectorSettings)}
     changed = override(DetectorSettings(), text)
     assert (changed.blocks, changed.rate, changed.limit, changed.jpeg) == (
