@@ -70,6 +70,16 @@ def browser():
         running.close()
 
 
+@pytest.fixture
+def web():
+    """A web server with files of a test's own, which misbehaves at other paths."""
+    from tests.stores import Web
+
+    server = Web()
+    yield server
+    server.close()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     os.environ["FAKELAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -15,7 +15,7 @@ from fakecore.sets import shards, streaming
 from fakecore.sets.places import open_set
 from fakecore.sets.shardindex import streamed_pixels
 from tests.shards import put, write_shards
-from tests.stores import BUCKET, Web, s3_store
+from tests.stores import BUCKET, s3_store
 
 COUNT = 24  # images; of row 5, the file is no image
 
@@ -41,13 +41,6 @@ def shard_set(tmp_path, pixels):
     info = {"version": 1, "resolution": 16, "channels": 3, "counts": counts, "origin": {}}
     (source / "imageset.json").write_text(json.dumps(info))
     return write_shards(source, tmp_path / "set", 4)
-
-
-@pytest.fixture
-def web():
-    server = Web()
-    yield server
-    server.close()
 
 
 @pytest.fixture(autouse=True)

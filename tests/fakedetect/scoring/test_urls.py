@@ -18,7 +18,7 @@ from fakedetect.scoring import remote
 from fakedetect.scoring.files import score_files
 from fakedetect.scoring.inputs import Input, expand, list_inputs, walk_inputs
 from fakedetect.scoring.page import write_score_page
-from tests.stores import BUCKET, Web, s3_store
+from tests.stores import BUCKET, s3_store
 
 S3 = f"s3://{BUCKET}"
 
@@ -27,13 +27,6 @@ S3 = f"s3://{BUCKET}"
 def s3():
     with s3_store() as store:
         yield store
-
-
-@pytest.fixture
-def web():
-    server = Web()
-    yield server
-    server.close()
 
 
 @pytest.fixture(autouse=True)
