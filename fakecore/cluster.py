@@ -69,11 +69,11 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             yield ray
         return
     _start(ray, cluster)
-    try:
-        with redirect_stdout(_Nowhere()):
+    with redirect_stdout(_Nowhere()):
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()  # prints what it has held back
 
 
 def _start(ray: Any, cluster: Cluster) -> None:

@@ -28,6 +28,9 @@ def generate(
         int | None, typer.Option(help="Random seed: same seed, machine and threads, same result. Default: 0.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Percentages of train, val and test. Default: 80,10,10.")] = None,
+    image_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the set: png, jpeg or webdataset. Default: png.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     stop_on_collapse: Annotated[
         bool,
@@ -68,12 +71,13 @@ def generate(
     }
     if resume:
         folder = out or newest(RUNS, "run.json", "run to resume", "--out RUN")
-        made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, **shared)
+        made = fakegen.resume(folder, preset=preset, seed=seed, split=shares, image_format=image_format, **shared)
     else:
         name = preset or default_preset(real)
         fakegen.get_preset(name, changes)  # check the name before a folder is named after it
         folder = fresh(out, RUNS / name)
-        made = fakegen.train(name, out=folder, seed=seed or 0, split=shares or DEFAULT_SPLIT, **shared)
+        chosen: dict[str, Any] = {"split": shares or DEFAULT_SPLIT, "image_format": image_format or "png"}
+        made = fakegen.train(name, out=folder, seed=seed or 0, **chosen, **shared)
     if as_json:
         facts = {"run": str(made.run), "set": str(made.set), "epochs": made.epochs, "counts": made.counts}
         print_json({**facts, "train_s": made.train_s, "unused": made.unused})

@@ -53,7 +53,12 @@ def write_matched_set(run: Run, reals: Reals, device: str = "auto", world: World
         "split": list(shares),
     }
     writer = ImageSetWriter(
-        run.path / "set", wanted, resolution=generator.resolution, channels=generator.channels, world=world
+        run.path / "set",
+        wanted,
+        resolution=generator.resolution,
+        channels=generator.channels,
+        image_format=run.facts.get("format", "png"),  # runs of earlier versions do not say it
+        world=world,
     )
     facts = _write(writer, "writing the set", origin)
     run.facts["timings"]["set_s"] = round(time.perf_counter() - started, 2)

@@ -20,6 +20,7 @@ from fakecore.messages import command, counted
 from fakecore.progress import say
 from fakecore.runs.runfolder import locked, refuse_used
 from fakecore.sets.splits import DEFAULT_SPLIT
+from fakecore.sets.units import choose_format
 from fakegen.architectures.registry import check_architecture, get_architecture
 from fakegen.presets.preset import Preset
 from fakegen.presets.table import change_preset, default_preset, get_preset, source_channels_of
@@ -53,14 +54,15 @@ def train(
     count: int | None = None,
     seed: int = 0,
     split: tuple[int, int, int] = DEFAULT_SPLIT,
+    image_format: str = "png",
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Generated:
     """Train a GAN from a preset, and write its run folder with the matched set.
 
     `real` is a source (see fakecore.sets.sources), `changes` overrides fields of the preset, `count` is the number of fakes
-    (default: that of the reals), `split` the percentages of train, val and test. Raises UserError for a wrong request,
-    Interrupted when stopped.
+    (default: that of the reals), `split` the percentages of train, val and test, `image_format` that of the set: png, jpeg or
+    webdataset. Raises UserError for a wrong request, Interrupted when stopped.
     """
     out, place = Path(out), choose_device(device)
     world = join_world(place)
@@ -72,6 +74,7 @@ def train(
             expected = "3 or more: at least one for each of train, val and test"
             raise UserError("--count is out of range", got=count, expected=expected)
         check_seed(seed)
+        choose_format(image_format)
         _refuse_used(out)
     spec = chosen.real if real is None else real
     source: dict[str, Any] = {"resolution": chosen.resolution, "shares": split, "seed": seed, "data_root": data_root}
@@ -84,6 +87,7 @@ def train(
         "seed": seed,
         "split": list(split),
         "count": count if count is not None else len(reals.images),
+        "format": image_format,
         "precision": choose_precision(chosen.precision, place),
         "device": place.type,
         "threads": default_threads(),
@@ -111,6 +115,7 @@ def resume(
     count: int | None = None,
     seed: int | None = None,
     split: tuple[int, int, int] | None = None,
+    image_format: str | None = None,
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Generated:
@@ -131,6 +136,8 @@ def resume(
             "seed": run.facts["seed"] if seed is None else seed,
             "split": list(split or run.facts["split"]),
         }
+        if image_format not in (None, run.facts.get("format", "png")):  # earlier versions do not say it
+            request["format"] = image_format
         source: dict[str, Any] = {
             "resolution": wanted.resolution,
             "shares": tuple(request["split"]),

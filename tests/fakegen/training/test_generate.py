@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ from PIL import Image
 
 import fakegen
 from fakecore.errors import UserError
-from fakecore.files import read_json, read_jsonl
+from fakecore.files import read_json, read_jsonl, write_json
 from fakecore.media.pixels import read_image
 from fakecore.sets.imageset import read_imageset
 
@@ -55,6 +56,19 @@ def test_the_set_is_matched_and_balanced(run):
     for record in found.records:
         with Image.open(found.path(record)) as image:
             assert (image.size, image.mode, image.format) == ((16, 16), "L", "PNG")
+
+
+def test_the_set_can_be_shards_of_the_same_images(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("set"))
+    facts = read_json(folder / "run.json")
+    write_json(folder / "run.json", facts | {"format": "webdataset"})
+    with pytest.raises(UserError, match="format: webdataset -> jpeg"):
+        fakegen.resume(folder, image_format="jpeg", device="cpu")
+    fakegen.resume(folder, device="cpu")
+    shards, images = (read_imageset(root / "set") for root in (folder, run))
+    assert (folder / "set" / "train" / "real-000000.tar").is_file()
+    assert sorted(map(shards.read, shards.records)) == sorted(map(images.read, images.records))
 
 
 def test_png_chunks_do_not_separate_reals_from_fakes(run):
