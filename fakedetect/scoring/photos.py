@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fakecore.device import one_thread
-from fakecore.media.pixels import ImageError, decode_image, image_bytes, pages, read_bytes
+from fakecore.media.pixels import ImageError, decode_image, image_bytes, pages, read_bytes, refuse_tiny
 from fakecore.media.videofiles import named_video
 from fakecore.messages import counted
 from fakecore.sets.decoding import Decoded, Outcome, Refused
@@ -131,7 +131,7 @@ class PhotoJudge:
             row["sha256"] = hashlib.sha256(data).hexdigest()
             row["provenance"] = provenance_of(one.path, data)
             image = decode_image(data)
-            detector.prepare(image)  # raises for an image that is too small
+            refuse_tiny(image, "judge")
             note = _page_note(pages(data))
             return _Photo(row, [_View(image, detector)] if self._faces is None else self._views(image), note)
         except ImageError as error:
