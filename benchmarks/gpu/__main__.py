@@ -14,11 +14,14 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 from benchmarks.gpu.context import FULL, TINY, Context
 from benchmarks.gpu.detectors import measure_detectors
@@ -55,14 +58,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fakelab-gpu-") as scratch:
         os.environ["FAKELAB_CACHE"] = str(Path(scratch) / "cache")
         context = Context(Path(scratch), "cpu" if options.dry_run else "cuda", TINY if options.dry_run else FULL)
-        for name in options.only or PARTS:
-            began = time.perf_counter()
-            try:
-                for found in PARTS[name](context):
-                    (figures if isinstance(found, Figure) else checks).append(found)
-            except Exception as error:  # a part that fails costs no other
-                failures[name] = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
-            print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        for name, answer in run_parts(options.only or list(PARTS), context, at_once=2 if options.dry_run else 1):
+            if isinstance(answer, str):
+                failures[name] = answer
+            else:
+                figures += [one for one in answer if isinstance(one, Figure)]
+                checks += [one for one in answer if isinstance(one, Check)]
             if out:
                 results = {"figures": [one.to_json() for one in figures], "checks": [asdict(one) for one in checks]}
                 write_json(out, {"machine": facts, **results, "failures": failures})
@@ -75,6 +76,30 @@ def main() -> None:
     for name, why in failures.items():
         print(f"FAILED: {name}: {why}")
     sys.exit(1 if failures or not all(check.holds for check in checks) else 0)
+
+
+def run_parts(names: Sequence[str], context: Context, at_once: int) -> Iterator[tuple[str, list[Any] | str]]:
+    """Run parts in order, and yield each with what it found, or why it failed: a part that fails costs no other. `at_once` are
+    run at a time, for a trial in which their speed does not matter; `sampling` comes after `training`, whose run it needs.
+    """
+    if at_once > 1:
+        _ = context.faces, context.some  # made before two threads ask for them
+    done = {name: Event() for name in names}
+
+    def run_one(name: str) -> list[Any] | str:
+        if name == "sampling" and "training" in done:
+            done["training"].wait()
+        began = time.perf_counter()
+        try:
+            return list(PARTS[name](context))
+        except Exception as error:
+            return str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
+        finally:
+            print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            done[name].set()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        yield from zip(names, pool.map(run_one, names), strict=True)
 
 
 def describe_machine(*, on_gpu: bool) -> dict[str, str]:
@@ -115,8 +140,8 @@ def run_tests(context: Context) -> list[Check]:
 
 PARTS: dict[str, Callable[[Context], list[Figure] | list[Check]]] = {
     "training": measure_training,
-    "sampling": measure_sampling,
     "checks": check_all,
+    "sampling": measure_sampling,
     "detectors": measure_detectors,
     "tests": run_tests,
 }

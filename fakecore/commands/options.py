@@ -28,7 +28,7 @@ Stream = Annotated[
     bool | None,
     typer.Option(
         "--stream/--no-stream",
-        help="Read a set of WebDataset shards where it is, without a copy. Default: if it exceeds the cache.",
+        help="Read WebDataset shards where they are, without a copy. Default: if a set exceeds the cache.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

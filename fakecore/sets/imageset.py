@@ -22,6 +22,7 @@ from fakecore.media.pixels import ImageError, read_bytes
 from fakecore.schema import OBJECT, TEXT_OR_NONE, Kind, check_fields, one_of, whole
 from fakecore.sets.folders import listing_stamp
 from fakecore.sets.shards import read_member
+from fakecore.urls import join, shown
 
 SET_VERSION = 1
 _REMEDY = "Copy the set again, or create it again."
@@ -68,6 +69,7 @@ _REPEATED = {"label", "split", "class", "group", "run", "checkpoint_sha256"}
 class ImageSet:
     """A set that was read: `records` in the order written; `info` is the content of imageset.json. Of a set at the URL `at`,
     `root` has a copy of the two lists only. `streamed`: its shards are read where they are, and no pixels are kept.
+    `elsewhere`: of shards that others wrote, {name in the records: path or URL, with its secrets}.
     """
 
     root: Path
@@ -75,11 +77,25 @@ class ImageSet:
     info: dict
     at: str | None = None
     streamed: bool = False
+    elsewhere: dict[str, str] | None = None
 
     @property
     def place(self) -> str:
         """The path or URL of the set; a URL with its secrets."""
         return self.at or str(self.root)
+
+    def shard(self, name: str) -> str:
+        """Return the path or URL of a shard, with its secrets."""
+        return self.elsewhere[name] if self.elsewhere else join(self.place, name)
+
+    def shown_at(self, name: str) -> str:
+        """Return where an image or a shard is, for the user."""
+        return name if self.elsewhere else join(shown(self.place), name)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Where the images are, for the user: {"set": its place}, or the two sources of shards that others wrote."""
+        return dict(self.info["origin"]) if self.elsewhere else {"set": shown(self.place)}
 
     def labels(self) -> np.ndarray:
         """Return the labels, (N,) int: real = 0, fake = 1."""

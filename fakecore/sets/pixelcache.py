@@ -24,6 +24,7 @@ from fakecore.sets.decoding import Refused, decode_in_processes, decode_in_threa
 from fakecore.sets.processes import MANY
 
 _VERSION = 3  # increase it if decoding, cropping, resizing or the refusals change
+_LARGEST_DEFAULT = 128  # pixels
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarr
         except ImageError:
             continue
     return 1
+
+
+def default_side(names: Sequence[str], read: Callable[[int], bytes | np.ndarray]) -> int:
+    """Return the resolution of images for which none is asked for: the median of the shorter sides of up to 64, spread over
+    all, between 8 and 128. Raises UserError if none of them can be decoded.
+    """
+    sides = []
+    for index in np.linspace(0, len(names) - 1, min(64, len(names))).astype(int):
+        try:
+            sides.append(min(pixels_of(read(int(index))).shape[:2]))
+        except ImageError:
+            continue
+    if not sides:
+        raise UserError("none of the sampled images could be decoded", expected="image files")
+    return min(_LARGEST_DEFAULT, max(8, int(np.median(sides))))
 
 
 def _open(array_path: Path, facts_path: Path, names: Sequence[str]) -> CachedPixels | None:

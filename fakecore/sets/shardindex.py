@@ -19,9 +19,9 @@ from fakecore.progress import progress_bar
 from fakecore.runs.cache import limit_bytes, prune
 from fakecore.sets.imageset import ImageSet, in_shard
 from fakecore.sets.pixelcache import cache_root
-from fakecore.sets.shards import ShardError, read_shard
+from fakecore.sets.shards import ShardError, read_shard, shard_facts
 from fakecore.sets.streaming import REQUESTS, Finish, HexDigests, StreamedPixels, index_shards
-from fakecore.urls import is_url, is_web, join, shown
+from fakecore.urls import is_url, is_web, shown
 
 _VERSION = 1  # increase it if decoding, cropping, resizing or the refusals change
 _ENTRY = np.dtype(
@@ -59,7 +59,7 @@ def streamed_pixels(
     os.utime(facts_path)  # time of last use, for pruning
     entries = np.load(array_path, allow_pickle=False)
     said = json.loads(facts_path.read_text())
-    places = [join(found.place, shard) for shard in shards]
+    places = list(map(found.shard, shards))
     pixels = StreamedPixels(places, entries, shape, finish)
     return IndexedPixels(pixels, entries["row"], HexDigests(entries["sha256"]), said["unused"])
 
@@ -79,7 +79,7 @@ class ShardFiles:
             why, left = f"there is no {shard}", dict(rows)
             try:
                 size = facts[shard][0] if shard in facts else 0
-                for name, offset, data in read_shard(join(self._found.place, shard), size) if size else ():
+                for name, offset, data in read_shard(self._found.shard(shard), size) if size else ():
                     if (row := left.pop(name, None)) is not None:
                         self._places[row] = offset, len(data)
                         yield row, data
@@ -92,7 +92,7 @@ class ShardFiles:
         """Return the bytes of a file that `in_order` has read. Raises StorageError."""
         offset, size = self._places[row].tolist()
         shard = in_shard(self._found.records[row].file_name)[0]
-        return storage.read_range(join(self._found.place, shard), offset, offset + size)
+        return storage.read_range(self._found.shard(shard), offset, offset + size)
 
 
 def _members(found: ImageSet) -> dict[str, dict[str, int]]:
@@ -107,26 +107,13 @@ def _members(found: ImageSet) -> dict[str, dict[str, int]]:
 def _facts(found: ImageSet, shards: Sequence[str]) -> dict[str, tuple[int, str | None]]:
     """Return {shard: (size in bytes, a stamp that changes with its content)} of the shards that exist. Raises StorageError."""
     place = found.place
-    if not is_url(place):
-        own = {shard: Path(place, shard) for shard in shards}
-        status = {shard: path.stat() for shard, path in own.items() if path.is_file()}
-        return {shard: (one.st_size, str(one.st_mtime_ns)) for shard, one in status.items()}
-    if not is_web(place):
+    if not found.elsewhere and is_url(place) and not is_web(place):
         start, wanted = len(place.rstrip("/")) + 1, set(shards)
         listed = {one.url[start:]: one for one in storage.list_files(place, every=True)}
         return {name: (one.size or 0, one.stamp) for name, one in listed.items() if name in wanted}
-
-    def ask(shard: str) -> list[tuple[str, tuple[int, str | None]]]:
-        try:
-            said = storage.facts(join(place, shard))
-        except storage.StorageError as error:
-            if error.is_missing:
-                return []
-            raise
-        return [(shard, (said.size or 0, said.stamp))]
-
     with ThreadPoolExecutor(REQUESTS) as pool:
-        return dict(one for answer in pool.map(ask, shards) for one in answer)
+        asked = zip(shards, pool.map(shard_facts, map(found.shard, shards)), strict=True)
+        return {shard: facts for shard, facts in asked if facts is not None}
 
 
 def _build(found: ImageSet, members, facts, shape, finish, array_path: Path, facts_path: Path) -> None:
@@ -138,7 +125,7 @@ def _build(found: ImageSet, members, facts, shape, finish, array_path: Path, fac
         for row in rows.values()
     }
     known = [shard for shard in members if shard in facts]
-    parts = [{"url": join(found.place, shard), "size": facts[shard][0], "members": members[shard]} for shard in known]
+    parts = [{"url": found.shard(shard), "size": facts[shard][0], "members": members[shard]} for shard in known]
     number = {shard: place for place, shard in enumerate(members)}
     with progress_bar("indexing", len(entries), "images") as bar:
         for shard, lines in zip(known, index_shards(parts, shape, finish), strict=True):

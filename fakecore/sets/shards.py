@@ -13,6 +13,7 @@ from typing import Any
 
 from fakecore import storage
 from fakecore.sets.archives import MAX_MEMBER_BYTES, ArchiveError, CheckedHeader
+from fakecore.urls import is_url
 
 _BLOCK = tarfile.BLOCKSIZE
 _HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # no name, no data; time, owner and group 0, mode 0644
@@ -59,6 +60,22 @@ def member_places(shard: Path) -> dict[str, tuple[int, int]]:
 def _places(shard: Path, changed: int) -> dict[str, tuple[int, int]]:
     with tarfile.open(shard, "r:") as tar:
         return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
+
+
+def shard_facts(shard: str) -> tuple[int, str | None] | None:
+    """Return the size of a shard, a URL or a path, in bytes, and a stamp that changes with its content; None if there is none.
+    Raises StorageError.
+    """
+    if not is_url(shard):
+        path = Path(shard)
+        return (path.stat().st_size, str(path.stat().st_mtime_ns)) if path.is_file() else None
+    try:
+        said = storage.facts(shard)
+    except storage.StorageError as error:
+        if error.is_missing:
+            return None
+        raise
+    return said.size or 0, said.stamp
 
 
 class ShardError(Exception):

@@ -80,8 +80,8 @@ def split_groups(
     return np.array(SPLITS)[chosen[place]]
 
 
-def split_of_fake(index: int, shares: tuple[int, int, int]) -> Split:
-    """Return the split of fake number `index`. It depends on the index alone, so that a set can grow without moving images.
+def split_of_index(index: int, shares: tuple[int, int, int]) -> Split:
+    """Return the split of image number `index`. It depends on the index alone, so that a set can grow without moving images.
 
     The shares are exact in every hundred; the stride 37, coprime with 100, spreads small counts over all three splits.
     """

@@ -25,7 +25,7 @@ from fakecore.progress import progress_bar, warn
 from fakecore.sets.imageset import ImageSet
 from fakecore.sets.shardindex import ShardFiles
 from fakecore.sets.streaming import REQUESTS, StreamedPixels
-from fakecore.urls import join, shown
+from fakecore.urls import join
 from fakedetect.audits.containers import Container, read_container
 from fakedetect.audits.duplicates import DuplicateFinder, SmallThumbnails
 from fakedetect.audits.findings import Audit, leak_error
@@ -92,9 +92,9 @@ def audit(
         work, lambda row, item: _examine_file(files, row, item, small), len(files.names), usable_cpus()
     ):
         if isinstance(facts, ImageError):
-            path = files.names[row] if files.splits is None else join(files.origin["set"], files.names[row])
+            path = join(files.origin["set"], files.names[row]) if "set" in files.origin else files.names[row]
             line = {"path": path, "status": facts.status, "error": str(facts)}
-            unused.append(line | ({"label": LABEL_NAMES[int(files.labels[row])]} if files.splits is None else {}))
+            unused.append(line | ({} if "set" in files.origin else {"label": LABEL_NAMES[int(files.labels[row])]}))
         else:
             examined[row] = facts
     examined = dict(sorted(examined.items()))  # streamed files come in another order
@@ -245,7 +245,7 @@ def list_files(
             groups=[record.group for record in found.records],
             read=shards.read if found.streamed else lambda row: found.read(found.records[row]),
             problems=[],
-            origin={"set": shown(found.place)},
+            origin=found.named,
             in_order=shards.in_order if found.streamed else None,
             shape=(found.info["resolution"], found.info["channels"]),
         )

@@ -13,21 +13,19 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.errors import UserError
 from fakecore.labels import FAKE, LABEL_NAMES, LABEL_NUMBERS, REAL, SPLITS
-from fakecore.media.pixels import ImageError, decode_image
 from fakecore.progress import say
 from fakecore.sets.copies import cached_groups
 from fakecore.sets.folders import Source
 from fakecore.sets.imageset import ImageSet, format_counts
-from fakecore.sets.pixelcache import CachedPixels, cached_pixels, source_channels
+from fakecore.sets.othershards import names_shards, open_shards
+from fakecore.sets.pixelcache import CachedPixels, cached_pixels, default_side, source_channels
 from fakecore.sets.places import open_set
 from fakecore.sets.shardindex import IndexedPixels, streamed_pixels
 from fakecore.sets.sources import open_source
 from fakecore.sets.splits import DEFAULT_SPLIT, split_groups
 from fakecore.sets.streaming import Pixels, StreamedPixels
-from fakecore.urls import base_name, is_url, join, shown
+from fakecore.urls import base_name, is_url
 from fakedetect.data.equalise import equalised
-
-_LARGEST_DEFAULT = 128  # pixels: default resolution limit for two plain folders
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,9 @@ def load_labelled(
     """
     found = open_labelled(place, real=real, fake=fake, data_root=data_root, stream=stream)
     if isinstance(found, ImageSet):
-        return _from_set(found, resolution, channels, equalise_jpeg)
+        data = _from_set(found, resolution, channels, equalise_jpeg)
+        is_whole = all_test and found.elsewhere
+        return replace(data, splits=np.full(len(data.splits), "test")) if is_whole else data
     return _from_sources(*found, resolution, channels, None if all_test else seed, equalise_jpeg)
 
 
@@ -120,7 +120,7 @@ def open_labelled(
     stream: bool | None = False,
 ) -> ImageSet | tuple[Source, Source]:
     """Return the set of `place`, a path or URL, or the sources of reals and of fakes, without decoding images. `stream` is that
-    of `open_set`. Raises UserError.
+    of `open_set`; two sources of WebDataset shards are streamed as one set. Raises UserError.
     """
     given = [f"--{name}" for name, value in (("real", real), ("fake", fake)) if value is not None]
     if place is not None:
@@ -128,10 +128,9 @@ def open_labelled(
             raise UserError("a set cannot be combined with --real and --fake", got=f"{place} and {' and '.join(given)}")
         return open_set(place, stream)
     require_both_folders(real, fake)
-    if stream:
-        what = "--stream reads sets of WebDataset shards, and --real and --fake are folders or data sets"
-        raise UserError(what, remedy="Give a set or its URL, or leave out --stream.")
     assert real and fake, "checked above"
+    if stream or (stream is None and names_shards(real) and names_shards(fake)):
+        return open_shards(real, fake)
     root = None if data_root is None else Path(data_root)
     sources = open_source(real, root), open_source(fake, root, label="fake")
     _refuse_overlap(*sources)
@@ -198,15 +197,15 @@ def _from_set(found: ImageSet, resolution: int | None, channels: int | None, jpe
         )
     else:
         pixels = _pixels(names, read, found.stamp(), resolution, channels, jpeg)
-    rows, place = pixels.rows, shown(found.place)
+    rows = pixels.rows
     return LabelledImages(
         images=pixels.images,
         labels=found.labels()[rows],
         splits=found.splits()[rows],
         paths=[names[row] for row in rows],
         groups=[found.records[row].group for row in rows],
-        unused=[{**line, "path": join(place, line["path"])} for line in pixels.unused],
-        origin={"set": place, **found.info["origin"], "own_resolution": found.info["resolution"]},
+        unused=[{**line, "path": found.shown_at(line["path"])} for line in pixels.unused],
+        origin={**found.named, **found.info["origin"], "own_resolution": found.info["resolution"]},
         sha256=pixels.sha256,
     )
 
@@ -237,7 +236,7 @@ def _from_sources(
         return reals.read(index) if index < len(reals) else fakes.read(index - len(reals))
 
     channels = channels or source_channels(paths, read)
-    resolution = resolution or min(_LARGEST_DEFAULT, _median_side(paths, read))
+    resolution = resolution or default_side(paths, read)
     pixels = _pixels(paths, read, f"{reals.stamp}|{fakes.stamp}", resolution, channels, jpeg)
     absent = np.setdiff1d(np.arange(len(paths)), pixels.rows)
     unused = [(labels[row], line) for row, line in zip(absent, pixels.unused, strict=True)]
@@ -311,17 +310,3 @@ def _note_pictures_in_both(data: LabelledImages) -> None:
             f"note: {both:,} of {len(reals):,} reals ({both / len(reals):.1%}) are also among the fakes, with equal "
             "pixels: no detector can classify both correctly"
         )
-
-
-def _median_side(names, read) -> int:
-    """Return the median of the shorter sides of up to 64 images, spread over all."""
-    sides = []
-    for index in np.linspace(0, len(names) - 1, min(64, len(names))).astype(int):
-        try:
-            item = read(int(index))
-            sides.append(min((decode_image(item) if isinstance(item, bytes) else item).shape[:2]))
-        except ImageError:
-            continue
-    if not sides:
-        raise UserError("none of the sampled images could be decoded", expected="image files")
-    return max(8, int(np.median(sides)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fakecore.device import device_name
 from fakecore.sets.imageset import ImageRecord
-from fakecore.sets.splits import split_of_fake
+from fakecore.sets.splits import split_of_index
 from fakecore.sets.units import Wanted
 from fakegen.runs.run import Run
 from fakegen.sampling.requests import load_epoch
@@ -48,7 +48,7 @@ class Fakes:
         def records(indices: range, file_name) -> list[ImageRecord]:
             found = []
             for index, class_ in zip(indices, generator.batch_classes(self.seed, indices, self.only), strict=True):
-                split = split_of_fake(index, self.shares)
+                split = split_of_index(index, self.shares)
                 name = file_name(split, "fake", index)
                 found.append(ImageRecord(name, "fake", split, index, class_, **made_by))
             return found

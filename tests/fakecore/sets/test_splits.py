@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fakecore.errors import UserError
-from fakecore.sets.splits import DEFAULT_SPLIT, parse_split, split_groups, split_of_fake
+from fakecore.sets.splits import DEFAULT_SPLIT, parse_split, split_groups, split_of_index
 
 SHARES = [(80, 10, 10), (60, 20, 20), (98, 1, 1), (1, 1, 98), (34, 33, 33)]
 
@@ -84,16 +84,16 @@ def test_a_bad_split_is_refused(text):
 @pytest.mark.parametrize("shares", SHARES)
 def test_fakes_are_split_exactly_in_every_hundred(shares):
     for start in (0, 100, 12_300):
-        assert counts(np.array([split_of_fake(start + i, shares) for i in range(100)])) == list(shares)
+        assert counts(np.array([split_of_index(start + i, shares) for i in range(100)])) == list(shares)
 
 
 def test_ten_fakes_already_reach_every_split():
-    assert min(counts(np.array([split_of_fake(i, DEFAULT_SPLIT) for i in range(20)]))) > 0
+    assert min(counts(np.array([split_of_index(i, DEFAULT_SPLIT) for i in range(20)]))) > 0
 
 
 def test_the_split_of_a_fake_is_pinned():
     """Changing these moves images between the splits of sets that exist already."""
-    assert [split_of_fake(i, DEFAULT_SPLIT) for i in range(9)] == [
+    assert [split_of_index(i, DEFAULT_SPLIT) for i in range(9)] == [
         *["train"] * 5,
         "val",
         "train",

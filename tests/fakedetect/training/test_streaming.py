@@ -68,6 +68,26 @@ def test_a_streamed_set_at_a_url_has_the_findings_of_its_folder(
     assert answers[0] == answers[1] and not +web.cuts
 
 
+def test_shards_of_others_train_and_test_a_detector(fakelab, small_shards, tmp_path):
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        for number, path in enumerate(sorted(small_shards.rglob(f"{label}-*.tar"))):
+            (tmp_path / label / f"{number:05d}.tar").write_bytes(path.read_bytes())
+    sources = ("--real", str(tmp_path / "real"), "--fake", f"{tmp_path}/fake/{{00000..00007}}.tar", "--stream")
+    done = fakelab("detect-train", *sources, "--model", "dct", "--out", tmp_path / "det", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "of 10 fakes" in done.stdout  # a tenth of 100
+    facts = json.loads((tmp_path / "det" / "detector.json").read_text())
+    assert facts["training"]["origin"]["fake"] == sources[3] and "set" not in facts["training"]["origin"]
+    done = fakelab("evaluate", tmp_path / "det", *sources, "--json", "--out", tmp_path / "test")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)["metrics"]
+    assert (metrics["n_real"], metrics["n_fake"]) == (100, 100)
+    done = fakelab("audit", *sources, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["looked_at"] == {"real": 100, "fake": 100}
+
+
 @pytest.fixture(scope="module")
 def data(small_shards):
     return load_labelled(small_shards, resolution=64, stream=True)
@@ -177,7 +197,7 @@ def both(*typed: object) -> list[str]:
     ("typed", "says"),
     [
         (["SET"], "its images are single files"),
-        (["--real", "SET", "--fake", "SET"], "--stream reads sets of WebDataset shards"),
+        (["--real", "SET", "--fake", "SET"], "--real: there are no shards in "),
         (["SHARDS", "SET"], "only one set can be streamed"),
         (["SHARDS", "--equalise"], "a streamed set cannot be equalised"),
         (["SHARDS", "--set", "buffer=0"], "buffer is out of range"),
