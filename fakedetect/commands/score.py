@@ -118,7 +118,7 @@ def score(
     workers: Workers = None,
     worker_cpus: WorkerCpus = 1,
     worker_gpus: WorkerGpus = 0.0,
-    part_files: PartFiles = 256,
+    part_files: PartFiles = None,
     follow: Follow = None,
     device: Device = "auto",
     as_json: Json = False,

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 _PAUSE_S = 0.2  # between looks whether to stop
 
-PartFiles = Annotated[int, typer.Option(help="Engine: number of files whose rows are written together.")]
+PartFiles = Annotated[
+    int | None,
+    typer.Option(
+        help="Engine: number of files whose rows are written together. Default: 64 to 4,096, fewer of videos."
+    ),
+]
 Follow = Annotated[
     float | None,
     typer.Option(
@@ -45,7 +50,7 @@ Follow = Annotated[
 class JobOptions(EngineOptions):
     """The options of a job."""
 
-    part_files: int = 256
+    part_files: int | None = None
     follow: float | None = None  # seconds
 
     LEAST: ClassVar[dict[str, float]] = {**EngineOptions.LEAST, "part_files": 1, "follow": 0.1}
@@ -130,7 +135,7 @@ def score_as_job(asked: JobAsked, out: str | None, options: JobOptions, cluster:
     return code
 
 
-def _job(asked: JobAsked, out: str, part_files: int) -> Job:
+def _job(asked: JobAsked, out: str, part_files: int | None) -> Job:
     """Return the job in `out`, or a new one. Raises UserError for a job of another request."""
     from fakecore.urls import shown
     from fakedetect.engine.job import Job

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from fakecore import storage
 from fakecore.errors import UserError
+from fakecore.media.videofiles import SUFFIXES
+from fakecore.sets.archives import named_archive
 from fakecore.urls import base_name, is_url, is_web, join, shown
 from fakedetect.engine.request import Request
 from fakedetect.engine.rows import need_pyarrow, write_part
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 VERSION = 1
-PART_FILES = 256
+_SIZES = ((16, 64), (500, 256), (1000, 1024))  # (parts, files in each) up to that part; in later ones, _LARGEST
+_LARGEST = 4096
+_LONG = 64  # a video or an archive counts as so many files
 _FACTS, _LISTINGS, _PARTS = "job.json", "listings", "parts"
 _MOST_LISTING = 4 << 30  # bytes: a hundred million paths
 _PART_NAME = re.compile(r"part-(\d{8})\.parquet")
@@ -72,9 +76,11 @@ class Job:
 
     @staticmethod
     def create(
-        place: str, request: Request, asked: Sequence[str], files: Iterable[str], part_files: int = PART_FILES
+        place: str, request: Request, asked: Sequence[str], files: Iterable[str], part_files: int | None = None
     ) -> Job:
-        """Write the listing of `files`, `part_files` in each part, and then the facts of the job; return it.
+        """Write the listing of `files`, `part_files` in each part, and then the facts of the job; return it. By default, the
+        first parts are small, so that a small job has work for all workers, and the later ones large: each is a file, and
+        `report` opens all of them.
 
         Raises UserError if it cannot be written, and without pyarrow.
         """
@@ -99,7 +105,7 @@ class Job:
             remedy = "Delete the folder, and create the job again."
             raise UserError(f"{shown(where)} is damaged, or is not a job of score", remedy=remedy) from None
 
-    def extended(self, files: Iterable[str], part_files: int = PART_FILES) -> Job:
+    def extended(self, files: Iterable[str], part_files: int | None = None) -> Job:
         """Add those of `files` that are in no listing yet, as further parts; return the job with them, or itself."""
         known = {path for number in range(self.parts) for path in self.files_of(number)}
         counts = _write_listing(self.place, len(self.listings), (one for one in files if one not in known), part_files)
@@ -194,7 +200,7 @@ def progress_of(place: str) -> Progress | None:
     return Job.open(place).progress()
 
 
-def _write_listing(place: str, number: int, files: Iterable[str], part_files: int) -> tuple[int, ...]:
+def _write_listing(place: str, number: int, files: Iterable[str], part_files: int | None) -> tuple[int, ...]:
     """Write a listing, and return the number of files in each of its parts; write nothing if there are none."""
     need_pyarrow()
     import pyarrow as pa
@@ -202,11 +208,30 @@ def _write_listing(place: str, number: int, files: Iterable[str], part_files: in
 
     # Bytes: the name of a file need not be valid Unicode.
     schema = pa.schema([pa.field("path", pa.binary(), nullable=False)])
-    content, counts, rest = io.BytesIO(), list[int](), iter(files)
+    content, counts = io.BytesIO(), list[int]()
     with pq.ParquetWriter(content, schema, compression="zstd", use_dictionary=False) as writer:
-        while part := [os.fsencode(path) for path in islice(rest, part_files)]:
-            writer.write_table(pa.table({"path": pa.array(part, pa.binary())}, schema))
+        for part in _parts_of(files, part_files):
+            writer.write_table(pa.table({"path": pa.array(map(os.fsencode, part), pa.binary())}, schema))
             counts.append(len(part))
     if counts:
         storage.write_bytes(join(place, _LISTINGS, f"{number:04}.parquet"), content.getvalue())
     return tuple(counts)
+
+
+def _parts_of(files: Iterable[str], part_files: int | None) -> Iterator[list[str]]:
+    """Yield the files in parts of `part_files`, or of the sizes that `Job.create` describes."""
+    rest = iter(files)
+    if part_files is not None:
+        while part := list(islice(rest, part_files)):
+            yield part
+        return
+    part, weight, number = [], 0, 0
+    for path in rest:
+        part.append(path)
+        name = base_name(path)
+        weight += _LONG if named_archive(name) or Path(name).suffix.lower() in SUFFIXES else 1
+        if weight >= next((size for most, size in _SIZES if number < most), _LARGEST):
+            yield part
+            part, weight, number = [], 0, number + 1
+    if part:
+        yield part

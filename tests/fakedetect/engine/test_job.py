@@ -36,6 +36,15 @@ def test_a_job_lists_its_files_in_parts_and_knows_the_finished_ones(place, reque
     assert list(job.rows_of(1, ["path"])) == [{"path": name} for name in names[3:6]]
 
 
+def test_first_parts_are_small_later_ones_grow_and_few_videos_make_one(place, request_of_job):
+    names = ["a.mp4", "b.MOV", *(f"{number}.jpg" for number in range(1_500)), "c.zip"]
+    job = Job.create(place, request_of_job, ["photos"], names)
+    assert job.listings == ((1, 1, *[64] * 14, 256, 256, 93),)
+    assert [path for part in range(job.parts) for path in job.files_of(part)] == names
+    many = Job.create(place, request_of_job, ["photos"], map(str, range(700_000)))
+    assert [many.count_of(part) for part in (15, 16, 499, 500, 999, 1000)] == [64, 256, 256, 1024, 1024, 4096]
+
+
 def test_new_files_become_further_parts(place, request_of_job):
     job = Job.create(place, request_of_job, ["photos"], ["a", "b", "c"], part_files=2)
     longer = job.extended(["a", "new", "b", "c", "newer"], part_files=2)
