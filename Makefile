@@ -8,6 +8,9 @@ SOURCES := fakelab fakecore fakegen fakedetect benchmarks tests cli.py
 FACES ?=
 PHOTOS ?=
 
+# uv compiles nothing: where Python may not write what it compiled either, each process compiles PyTorch again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: docs demo detectors test lint format speed clean
 
 demo: $(VENV)/.installed
