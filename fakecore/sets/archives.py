@@ -37,6 +37,7 @@ _UNPACK = "unpack it, and score the folder"
 
 _ZIP = (".zip",)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+SUFFIXES = _ZIP + _TAR
 _OTHERS = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")  # as members only: archives that are not read
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _ERRORS = (
@@ -67,7 +68,7 @@ class Member:
 
 def named_archive(name: str) -> bool:
     """Return whether the name is that of an archive, for files that are not here."""
-    return name.lower().endswith(_ZIP + _TAR)
+    return name.lower().endswith(SUFFIXES)
 
 
 def is_archive(path: str) -> bool:
@@ -220,7 +221,7 @@ def _refused_tar(info: tarfile.TarInfo) -> tuple[str, str] | None:
 
 def _refused(name: str, size: int) -> tuple[str, str] | None:
     """Return the problem and the status of a member that is not read, for zip and tar."""
-    if name.lower().endswith(_ZIP + _TAR + _OTHERS):
+    if name.lower().endswith(SUFFIXES + _OTHERS):
         return f"an archive in an archive, which is not read: {_UNPACK}", "unsupported"
     if size > MAX_MEMBER_BYTES:
         limit = MAX_MEMBER_BYTES >> 20

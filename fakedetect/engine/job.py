@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from fakecore import storage
 from fakecore.errors import UserError
-from fakecore.media.videofiles import SUFFIXES
-from fakecore.sets.archives import named_archive
+from fakecore.media.videofiles import SUFFIXES as VIDEOS
+from fakecore.sets.archives import SUFFIXES as ARCHIVES
 from fakecore.urls import base_name, is_url, is_web, join, shown
 from fakedetect.engine.request import Request
 from fakedetect.engine.rows import need_pyarrow, write_part
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 VERSION = 1
 _SIZES = ((16, 64), (500, 256), (1000, 1024))  # (parts, files in each) up to that part; in later ones, _LARGEST
 _LARGEST = 4096
-_LONG = 64  # a video or an archive counts as so many files
+_LONG, _SUFFIXES = 64, (*VIDEOS, *ARCHIVES)  # a video or an archive counts as so many files
 _FACTS, _LISTINGS, _PARTS = "job.json", "listings", "parts"
 _MOST_LISTING = 4 << 30  # bytes: a hundred million paths
 _PART_NAME = re.compile(r"part-(\d{8})\.parquet")
@@ -225,13 +225,18 @@ def _parts_of(files: Iterable[str], part_files: int | None) -> Iterator[list[str
         while part := list(islice(rest, part_files)):
             yield part
         return
-    part, weight, number = [], 0, 0
+    part: list[str] = []
+    weight, number, most = 0, 0, _size_of(0)
     for path in rest:
         part.append(path)
-        name = base_name(path)
-        weight += _LONG if named_archive(name) or Path(name).suffix.lower() in SUFFIXES else 1
-        if weight >= next((size for most, size in _SIZES if number < most), _LARGEST):
+        name = base_name(path) if is_url(path) else path
+        weight += _LONG if name.lower().endswith(_SUFFIXES) else 1
+        if weight >= most:
             yield part
-            part, weight, number = [], 0, number + 1
+            part, weight, number, most = [], 0, number + 1, _size_of(number + 1)
     if part:
         yield part
+
+
+def _size_of(number: int) -> int:
+    return next((size for end, size in _SIZES if number < end), _LARGEST)
