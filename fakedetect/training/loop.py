@@ -128,7 +128,13 @@ def fit_epochs(
     images, saved_at, saving_s = task.images // per_epoch, time.monotonic(), 0.0
     with StopRequest() as stop, progress_bar(task.title, total * images, "images", step * images) as bar:
         for epoch in range(at.epoch, settings.epochs):
-            losses, began = list(at.losses.to(device)), time.perf_counter() - at.seconds
+            # One tensor: small ones that stay, between the large buffers of each step, would divide the heap ever further.
+            losses, done, began = (
+                torch.zeros(per_epoch, device=device),
+                len(at.losses),
+                time.perf_counter() - at.seconds,
+            )
+            losses[:done] = at.losses.to(device)
             with closing(task.windows(epoch, at.window)) as windows:
                 for window, batches in enumerate(windows, at.window):
                     network.train()
@@ -140,8 +146,8 @@ def fit_epochs(
                         optimiser.zero_grad()
                         loss.backward()
                         optimiser.step()
-                        losses.append(loss.detach())
-                        step += 1
+                        losses[done] = loss.detach()
+                        step, done = step + 1, done + 1
                         bar.advance(images)
                         if world.any(stop.asked)[0]:
                             saved = f"; {state.said}" if resumable else ""
@@ -149,10 +155,10 @@ def fit_epochs(
                     ended = time.monotonic()
                     if window + 1 < len(task.steps) and saving_s <= _SAVING * (ended - saved_at):
                         seconds = time.perf_counter() - began
-                        state.save(Progress(epoch, window + 1, torch.stack(losses).cpu(), seconds))
+                        state.save(Progress(epoch, window + 1, losses[:done].cpu(), seconds))
                         saved_at = time.monotonic()
                         saving_s = saved_at - ended
-            line = {"epoch": epoch + 1, "train_loss": float(world.mean(torch.stack(losses).mean().cpu()))}
+            line = {"epoch": epoch + 1, "train_loss": float(world.mean(losses[:done].mean().cpu()))}
             if not math.isfinite(line["train_loss"]):
                 raise UserError(
                     f"training stopped: the loss is not finite in epoch {epoch + 1}",
