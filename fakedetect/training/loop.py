@@ -129,12 +129,9 @@ def fit_epochs(
     with StopRequest() as stop, progress_bar(task.title, total * images, "images", step * images) as bar:
         for epoch in range(at.epoch, settings.epochs):
             # One tensor: small ones that stay, between the large buffers of each step, would divide the heap ever further.
-            losses, done, began = (
-                torch.zeros(per_epoch, device=device),
-                len(at.losses),
-                time.perf_counter() - at.seconds,
-            )
+            losses, done = torch.zeros(per_epoch, device=device), len(at.losses)
             losses[:done] = at.losses.to(device)
+            began = time.perf_counter() - at.seconds
             with closing(task.windows(epoch, at.window)) as windows:
                 for window, batches in enumerate(windows, at.window):
                     network.train()
