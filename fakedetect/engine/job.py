@@ -222,8 +222,7 @@ def _parts_of(files: Iterable[str], part_files: int | None) -> Iterator[list[str
     """Yield the files in parts of `part_files`, or of the sizes that `Job.create` describes."""
     rest = iter(files)
     if part_files is not None:
-        while part := list(islice(rest, part_files)):
-            yield part
+        yield from iter(lambda: list(islice(rest, part_files)), [])
         return
     part: list[str] = []
     weight, number, most = 0, 0, _size_of(0)
