@@ -58,7 +58,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fakelab-gpu-") as scratch:
         os.environ["FAKELAB_CACHE"] = str(Path(scratch) / "cache")
         context = Context(Path(scratch), "cpu" if options.dry_run else "cuda", TINY if options.dry_run else FULL)
-        for name, answer in run_parts(options.only or list(PARTS), context, at_once=2 if options.dry_run else 1):
+        names = [name for name in PARTS if name in (options.only or PARTS)]
+        for name, answer in run_parts(names, context, at_once=2 if options.dry_run else 1):
             if isinstance(answer, str):
                 failures[name] = answer
             else:
@@ -79,8 +80,9 @@ def main() -> None:
 
 
 def run_parts(names: Sequence[str], context: Context, at_once: int) -> Iterator[tuple[str, list[Any] | str]]:
-    """Run parts in order, and yield each with what it found, or why it failed: a part that fails costs no other. `at_once` are
-    run at a time, for a trial in which their speed does not matter; `sampling` comes after `training`, whose run it needs.
+    """Run parts, in the order of PARTS, and yield each with what it found, or why it failed: a part that fails costs no other.
+    `at_once` are run at a time, for a trial in which their speed does not matter; `sampling` comes after `training`, whose run
+    it needs.
     """
     if at_once > 1:
         _ = context.faces, context.some  # made before two threads ask for them

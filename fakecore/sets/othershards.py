@@ -31,7 +31,7 @@ from fakecore.sets.pixelcache import cache_root, default_side, source_channels
 from fakecore.sets.shards import ShardError, member_places, read_shard, shard_facts
 from fakecore.sets.splits import DEFAULT_SPLIT, split_of_index
 from fakecore.sets.streaming import REQUESTS
-from fakecore.urls import is_url, is_web, shown
+from fakecore.urls import is_url, is_web, join, shown
 
 _VERSION = 1  # increase it if other members count as images
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".ppm")
@@ -67,7 +67,7 @@ def open_shards(real: str, fake: str) -> ImageSet:
             raise UserError(what, got=got, expected=f"files that end with {', '.join(_IMAGES)}")
         records += [ImageRecord(name, label, split_of_index(i, DEFAULT_SPLIT), i) for i, name in enumerate(names)]
     info = {
-        **_shape([own[0] for own in shards.values()], members),
+        **_shape([next(filter(members.get, own)) for own in shards.values()], members),
         "counts": count_images(records),
         "origin": {"real": shown(real), "fake": shown(fake)},
     }
@@ -89,7 +89,7 @@ def shards_of(spec: str, label: Label) -> list[str]:
             what = f"--{label}: a folder on a web server cannot be listed"
             raise UserError(what, got=shown(spec), expected="a pattern such as https://host/folder/{00000..00099}.tar")
         found = sorted(one.url for one in storage.list_files(spec) if one.url.endswith(".tar"))
-        is_set = storage.exists(f"{spec.rstrip('/')}/imageset.json")
+        is_set = storage.exists(join(spec, "imageset.json"))
     if is_set:
         found = [one for one in found if PurePosixPath(one).name.startswith(f"{label}-")]
     if not found:

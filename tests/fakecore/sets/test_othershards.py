@@ -45,6 +45,7 @@ def folders(tmp_path):
     for start, name in ((0, "reals/00.tar"), (4, "reals/more/01.tar"), (8, "fakes/07.tar"), (12, "fakes/08.tar")):
         write_shard(tmp_path / name, range(start, start + 4))
     (tmp_path / "reals" / "00_stats.json").write_text("{}")
+    (tmp_path / "fakes" / "06.tar").write_bytes(tar_member("a.txt", b"a") + tar_end(1024))  # no image
     return tmp_path
 
 
@@ -86,7 +87,7 @@ def test_shards_are_listed_again_only_after_a_change(folders, monkeypatch):
     monkeypatch.setattr(othershards, "member_places", lambda path: listed.append(path.name) or real(path))
     for _ in range(2):
         found = open_shards(str(folders / "reals"), str(folders / "fakes"))
-    assert sorted(listed) == ["00.tar", "01.tar", "07.tar", "08.tar"] and len(found.records) == 16
+    assert sorted(listed) == ["00.tar", "01.tar", "06.tar", "07.tar", "08.tar"] and len(found.records) == 16
     write_shard(folders / "fakes" / "08.tar", range(12, 15))
     assert len(open_shards(str(folders / "reals"), str(folders / "fakes")).records) == 15
 
