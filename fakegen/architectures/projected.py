@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from fakecore.efficientnet import EfficientNetLite0
 from fakecore.imagenet import load_imagenet
-from fakegen.architectures.layers import FIRST_SIDE, Frozen, double_smoothly
+from fakegen.architectures.layers import FIRST_SIDE, DoublingConv, Frozen, GatedUnits, double_smoothly
 
 MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5}  # FastGAN: channels at a side, in widths
 SKIPS = {64: 4, 128: 8, 256: 16}  # the side whose features weight the channels at another side
@@ -32,7 +32,9 @@ class FastGenerator(nn.Module):
         super().__init__()
         widths = {side: max(1, int(width * multiple)) for side, multiple in MULTIPLES.items()}
         self.first = nn.Sequential(
-            nn.ConvTranspose2d(z_dim, 2 * widths[4], FIRST_SIDE, bias=False), nn.BatchNorm2d(2 * widths[4]), nn.GLU(1)
+            nn.ConvTranspose2d(z_dim, 2 * widths[4], FIRST_SIDE, bias=False),
+            nn.BatchNorm2d(2 * widths[4]),
+            GatedUnits(),
         )
         self.sides = [2**k for k in range(3, int(math.log2(resolution)) + 1)]
         # The sides 8, 32 and 128 have two convolutions each, as published.
@@ -111,9 +113,9 @@ class _Backbone(nn.Module):
 
 
 def _doubling(before: int, after: int, convolutions: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Upsample(scale_factor=2)]
-    for given in (before, after)[:convolutions]:
-        layers += [nn.Conv2d(given, 2 * after, 3, padding=1, bias=False), nn.BatchNorm2d(2 * after), nn.GLU(1)]
+    layers: list[nn.Module] = [DoublingConv(before, 2 * after), nn.BatchNorm2d(2 * after), GatedUnits()]
+    if convolutions == 2:
+        layers += [nn.Conv2d(after, 2 * after, 3, padding=1, bias=False), nn.BatchNorm2d(2 * after), GatedUnits()]
     return nn.Sequential(*layers)
 
 

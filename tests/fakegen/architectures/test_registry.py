@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import conv2d, interpolate
 
 from fakecore.errors import UserError
 from fakecore.runs.checkpoint import load_checkpoint, load_into, save_checkpoint
-from fakegen.architectures.layers import double_smoothly
+from fakegen.architectures.layers import DoublingConv, GatedUnits, double_reproducibly
 from fakegen.architectures.registry import (
     ARCHITECTURES,
     build_discriminator,
@@ -152,7 +154,25 @@ def test_projected_discriminators_see_four_maps_and_never_change_the_pretrained_
 def test_smooth_doubling_is_bilinear_interpolation():
     images = torch.randn(2, 3, 5, 7)
     expected = torch.nn.functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(double_smoothly(images), expected)
+    torch.testing.assert_close(double_reproducibly(images), expected)
+
+
+@pytest.mark.parametrize(
+    "ours, plain",
+    [
+        (DoublingConv(4, 6), lambda x, layer: conv2d(interpolate(x, scale_factor=2), layer.weight, padding=1)),
+        (GatedUnits(), lambda x, layer: nn.GLU(1)(x)),
+    ],
+    ids=["doubling and convolution", "gated units"],
+)
+def test_faster_layers_and_their_gradients_equal_the_plain_ones(ours, plain):
+    ours = ours.double()
+    images = torch.randn(2, 4, 5, 5, dtype=torch.float64, requires_grad=True)
+    results = [ours(images), plain(images, ours)]
+    learned = [images, *ours.parameters()]
+    gradients = [torch.autograd.grad(result.square().sum(), learned) for result in results]
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_same_padding_equals_keras():
