@@ -113,7 +113,8 @@ class _Backbone(nn.Module):
 
 
 def _doubling(before: int, after: int, convolutions: int) -> nn.Sequential:
-    layers: list[nn.Module] = [DoublingConv(before, 2 * after), nn.BatchNorm2d(2 * after), GatedUnits()]
+    # The first layer was the doubling: without it, weights of older runs would have other names.
+    layers: list[nn.Module] = [nn.Identity(), DoublingConv(before, 2 * after), nn.BatchNorm2d(2 * after), GatedUnits()]
     if convolutions == 2:
         layers += [nn.Conv2d(after, 2 * after, 3, padding=1, bias=False), nn.BatchNorm2d(2 * after), GatedUnits()]
     return nn.Sequential(*layers)
