@@ -6,11 +6,13 @@ would import timm and, through it, torchvision and PyTorch's compiler: more modu
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.functional import pad
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 NAME = "tf_efficientnet_lite0"  # timm's name of this architecture
 
@@ -65,6 +67,24 @@ class EfficientNetLite0(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = self.blocks(self.bn1(self.conv_stem(images)))
         return self.bn2(self.conv_head(x)).mean(dim=(2, 3))
+
+
+def with_folded_norms(layer: nn.Module) -> nn.Module:
+    """Return a copy of a layer for inference, in which each convolution does the work of the batch normalisation after it: the
+    same outputs, to rounding.
+    """
+    layer = copy.deepcopy(layer)
+    for module in layer.modules():
+        before = None
+        for name, child in list(module.named_children()):
+            if before and isinstance(child, nn.BatchNorm2d):
+                conv_name, conv = before
+                folded = fuse_conv_bn_eval(conv, child)
+                folded.weight.data = folded.weight.data.contiguous(memory_format=torch.channels_last)
+                setattr(module, conv_name, folded)
+                setattr(module, name, getattr(child, "act", nn.Identity()))  # the normalisation also activates
+            before = (name, child) if isinstance(child, nn.Conv2d) else None
+    return layer
 
 
 class BatchNormAct2d(nn.BatchNorm2d):

@@ -25,6 +25,7 @@ from fakecore.sets.processes import MANY
 
 _VERSION = 3  # increase it if decoding, cropping, resizing or the refusals change
 _LARGEST_DEFAULT = 128  # pixels
+_PHOTO_SIDE = 64  # pixels: of grey images that are taken for photographs
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def source_channels(names: Sequence[str], read: Callable[[int], bytes | np.ndarr
         except ImageError:
             continue
     return 1
+
+
+def are_photographs(channels: int, side: int) -> bool:
+    """Return whether images of `side` pixels are taken for photographs: all colour images, and grey ones of 64 pixels and more.
+    Smaller grey images are rather digits or drawings.
+    """
+    return channels == 3 or side >= _PHOTO_SIDE
 
 
 def default_side(names: Sequence[str], read: Callable[[int], bytes | np.ndarray]) -> int:

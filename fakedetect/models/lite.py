@@ -6,15 +6,13 @@ transfer to unseen generators (Ojha et al. 2023, arXiv 2302.10174; Cozzolino et 
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fakecore.efficientnet import STAGES, STEM, EfficientNetLite0
+from fakecore.efficientnet import STAGES, STEM, EfficientNetLite0, with_folded_norms
 
 _STAGES = 6  # of seven: the last one and its 1280 channels add 2.3 M weights, and see content only
 _SMALLEST, _LARGEST_ENLARGED = 96, 3  # pixels; times
@@ -70,29 +68,13 @@ class LiteFeatures(nn.Module):
         weights = [(tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers())]
         if self._folded[0] != weights:
             with torch.inference_mode(False), torch.no_grad():
-                self._folded = weights, tuple(_with_folded_norms(layer) for layer in own)
+                self._folded = weights, tuple(with_folded_norms(layer) for layer in own)
         return self._folded[1]
 
     def train(self, mode: bool = True) -> LiteFeatures:
         return super().train(
             False
         )  # batch normalisation keeps ImageNet's statistics, also when the weights are trained
-
-
-def _with_folded_norms(layer: nn.Module) -> nn.Module:
-    """Return a copy of a layer in which each convolution does the work of the batch normalisation after it."""
-    layer = copy.deepcopy(layer)
-    for module in layer.modules():
-        before = None
-        for name, child in list(module.named_children()):
-            if before and isinstance(child, nn.BatchNorm2d):
-                conv_name, conv = before
-                folded = fuse_conv_bn_eval(conv, child)
-                folded.weight.data = folded.weight.data.contiguous(memory_format=torch.channels_last)
-                setattr(module, conv_name, folded)
-                setattr(module, name, getattr(child, "act", nn.Identity()))  # the normalisation also activates
-            before = (name, child) if isinstance(child, nn.Conv2d) else None
-    return layer
 
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,14 +6,14 @@ from typing import Any
 
 from fakecore.progress import say
 from fakecore.sets.imageset import ImageSet
-from fakecore.sets.pixelcache import source_channels
+from fakecore.sets.pixelcache import are_photographs, source_channels
 from fakecore.settings import override
 from fakedetect.data.joining import Place, split_places
 from fakedetect.data.loading import open_labelled
 from fakedetect.models.settings import DetectorSettings
 
 AUTO = "auto"
-_PHOTO_SIDE = 64  # pixels: grey images of this side are photographs rather than digits or drawings
+_FOLDER_SIDE = 64  # pixels: plain folders hold photographs
 
 
 def choose_model(images: dict[str, Place], changes: dict[str, Any]) -> str:
@@ -30,11 +30,10 @@ def choose_model(images: dict[str, Place], changes: dict[str, Any]) -> str:
     else:
         reals, fakes = found
         channels = source_channels([*reals.paths, *fakes.paths], lambda i: _read(reals, fakes, i))
-        side = _PHOTO_SIDE  # plain folders hold photographs
-    colour = channels == 3
-    photographs = colour or side >= _PHOTO_SIDE
+        side = _FOLDER_SIDE
+    photographs = are_photographs(channels, side)
     model = "lite" if photographs else "cnn"
-    why = "colour images" if colour else "grey photographs" if photographs else "small grey images"
+    why = "colour images" if channels == 3 else "grey photographs" if photographs else "small grey images"
     say(f"model: {model} ({why}; --model chooses another)")
     return model
 

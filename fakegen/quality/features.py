@@ -16,14 +16,15 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad, relu
 
 from fakecore.device import choose_device
-from fakecore.efficientnet import EfficientNetLite0
+from fakecore.efficientnet import EfficientNetLite0, with_folded_norms
 from fakecore.errors import UserError, unknown_name
 from fakecore.imagenet import WEIGHTS_SHA256, load_imagenet
+from fakecore.sets.pixelcache import are_photographs
 from fakegen.quality.classifier import class_network, usable_classes
 from fakegen.quality.inceptionweights import find_weights
 from fakegen.runs.reals import Reals
 
-_BATCH = 64
+_BATCH = 16  # a CPU's caches hold what the layers of the large networks pass on; 64 took a tenth longer
 _RANDOM_SEED = 2097  # arbitrary; another seed is another space
 _RANDOM_FILTERS = 96  # two features each: few enough to fit a Gaussian to some hundreds of images
 _IMAGENET_SIDE = 224  # pixels: input size of the ImageNet network
@@ -62,13 +63,11 @@ def open_features(
     weights: Path | str | None = None,
     classes_from: Reals | None = None,
 ) -> FeatureSpace:
-    """Return the feature space `name`: inception, clip, imagenet, classes, random, or auto for the first of inception,
-    classes and random that is available.
+    """Return the feature space `name`: inception, clip, imagenet, classes, random, or auto (see `choose_features`).
 
-    For auto, inception is available if `weights` is given or torch's cache has its weights; for inception, missing weights
-    are downloaded; for clip, `weights` is the folder of a model. `classes` is trained on the train split of `classes_from`,
-    by default of `reals`; the reals of a GAN of one class need a `classes_from`. Raises UserError for an unknown name, weights
-    that are unavailable or unreadable, or fewer than two classes.
+    For inception, missing weights are downloaded; for clip, `weights` is the folder of a model. `classes` is trained on the
+    train split of `classes_from`, by default of `reals`; the reals of a GAN of one class need a `classes_from`. Raises
+    UserError for an unknown name, weights that are unavailable or unreadable, or fewer than two classes.
     """
     if name not in CHOICES:
         raise unknown_name("feature space", name, CHOICES)
@@ -90,7 +89,7 @@ def open_features(
             )
         name, reals = "classes", classes_from
     if name == "auto":
-        name = _first_available(reals, weights)
+        name = "inception" if weights is not None else choose_features(reals)
     return _BUILDERS[name](reals, choose_device(device), weights)
 
 
@@ -143,9 +142,10 @@ class ImageNetFeatures(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = EfficientNetLite0()
-        load_imagenet(self.network)
-        self.eval().requires_grad_(False)
+        network = EfficientNetLite0()
+        load_imagenet(network)
+        self.network = with_folded_norms(network.eval())
+        self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -157,9 +157,14 @@ class ImageNetFeatures(nn.Module):
         return self.network(x.contiguous(memory_format=torch.channels_last))
 
 
-def _first_available(reals: Reals, weights: Path | str | None) -> str:
-    if weights is not None or find_weights() is not None:
+def choose_features(reals: Reals) -> str:
+    """Return the feature space that `auto` stands for: inception if torch's cache has its weights, else imagenet for
+    photographs; for others, as of digits, classes if there are two or more, else random.
+    """
+    if find_weights() is not None:
         return "inception"
+    if are_photographs(reals.channels, reals.images.shape[-1]):
+        return "imagenet"
     return "classes" if len(usable_classes(reals)) >= 2 else "random"
 
 
@@ -186,7 +191,7 @@ def _imagenet(reals: Reals, device: torch.device, weights: Path | str | None) ->
     comparable = (
         f"Not comparable with published FID: features of EfficientNet-Lite0, trained on ImageNet. {_SAME_MEASURE}"
     )
-    return FeatureSpace("imagenet", network.dims, comparable, f"imagenet-1-{WEIGHTS_SHA256[:12]}", network, device)
+    return FeatureSpace("imagenet", network.dims, comparable, f"imagenet-2-{WEIGHTS_SHA256[:12]}", network, device)
 
 
 def _inception(reals: Reals, device: torch.device, weights: Path | str | None) -> FeatureSpace:

@@ -9,7 +9,7 @@ import numpy as np
 from fakecore.device import derive_seed
 from fakecore.progress import progress_bar
 from fakegen.quality.distances import frechet_distance, kernel_distance, precision_recall
-from fakegen.quality.features import open_features
+from fakegen.quality.features import choose_features, open_features
 from fakegen.quality.records import DEFAULT_COUNT
 from fakelab.race.cells import key_of, load_cell, save_cell
 from fakelab.race.sets import RaceRun
@@ -22,7 +22,8 @@ def epoch_distances(race_run: RaceRun, cells: Path, device: str) -> tuple[dict[i
     """
     facts, found, missing, reals = race_run.run.facts, {}, {}, race_run.source
     assert reals, "the source is set until the distances are measured"
-    source = {"reals": reals.fingerprint, "seed": facts["seed"], "split": facts["split"]}
+    features = choose_features(reals)
+    source = {"reals": reals.fingerprint, "seed": facts["seed"], "split": facts["split"], "features": features}
     for epoch, pool in race_run.fakes.items():
         key = key_of("distance", pool=pool.key, resolution=race_run.run.preset.resolution, **source)
         if (cell := load_cell(cells, key)) is None:
@@ -32,7 +33,7 @@ def epoch_distances(race_run: RaceRun, cells: Path, device: str) -> tuple[dict[i
     if not missing:
         return found, 0
     count = min(DEFAULT_COUNT, race_run.n_train + race_run.n_test)
-    space = open_features("auto", reals, device=device)
+    space = open_features(features, reals, device=device)
     random = np.random.default_rng(derive_seed(facts["seed"], "race", "distances"))
     held_out = space(reals.images[random.permutation(np.flatnonzero(reals.splits != "train"))[:DEFAULT_COUNT]])
     floor, _ = frechet_distance(held_out, space(reals.images[random.permutation(reals.train_rows())[:count]]))

@@ -11,7 +11,7 @@ from fakecore.errors import UserError
 from fakecore.imagenet import load_imagenet
 from fakecore.runs.cache import cache_home
 from fakegen.quality.distances import frechet_distance
-from fakegen.quality.features import RandomFeatures, open_features
+from fakegen.quality.features import RandomFeatures, choose_features, open_features
 from fakegen.runs.reals import load_reals
 
 
@@ -150,10 +150,12 @@ def test_training_the_class_network_leaves_the_random_state_unchanged(reals, mon
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_auto_uses_classes_if_there_are_some_else_random(reals, spaces):
-    assert open_features("auto", reals, device="cpu").name == "classes"
+def test_auto_uses_imagenet_for_photographs_else_classes_if_there_are_some_else_random(reals):
     one_class = load_reals("digits:3", resolution=16, shares=(80, 10, 10), seed=0)
-    assert open_features("auto", one_class, device="cpu").name == "random"
+    assert (choose_features(reals), choose_features(one_class)) == ("classes", "random")
+    in_colour, large = np.repeat(reals.images[:20], 3, axis=1), np.zeros((20, 1, 64, 64), np.uint8)
+    for images in (in_colour, large):
+        assert choose_features(dataclasses.replace(reals, images=images)) == "imagenet"
 
 
 @pytest.mark.parametrize(
