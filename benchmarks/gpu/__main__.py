@@ -50,6 +50,7 @@ def main() -> None:
     os.chdir(ROOT)
     if options.dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["OMP_NUM_THREADS"] = "1"  # two parts run at a time, and threads of each would wait for one another
     facts = describe_machine(on_gpu=not options.dry_run)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     figures: list[Figure] = []
@@ -143,8 +144,8 @@ def run_tests(context: Context) -> list[Check]:
 PARTS: dict[str, Callable[[Context], list[Figure] | list[Check]]] = {
     "training": measure_training,
     "checks": check_all,
-    "sampling": measure_sampling,
     "detectors": measure_detectors,
+    "sampling": measure_sampling,
     "tests": run_tests,
 }
 

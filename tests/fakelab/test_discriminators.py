@@ -22,7 +22,8 @@ from fakedetect.models.registry import Request
 def run(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("gan") / "run"
     small = {"epochs": 2, "resolution": 16, "g_width": 8, "d_width": 8, "measure_every": 0, "checkpoint_every": 1}
-    fakegen.train("digits-32", real="digits", out=out, changes={**small, **request.param}, device="cpu")
+    changes = {**small, **request.param}
+    fakegen.train("digits-32", real="digits", out=out, changes=changes, count=300, device="cpu")
     return out
 
 

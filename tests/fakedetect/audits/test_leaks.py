@@ -58,7 +58,7 @@ def test_a_constant_is_no_cue(folds):
 
 def test_noise_is_not_alarming(random):
     alarms = 0
-    for seed in range(20):
+    for seed in range(10):
         folds = Folds(LABELS, [None] * 2 * N, seed)
         values = random.normal(size=2 * N).tolist()
         alarms += weigh_cue("noise", values, FILES, folds).strength.alarming

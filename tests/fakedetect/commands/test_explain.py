@@ -86,12 +86,11 @@ def test_the_default_is_the_newest_detector(trained, write_folder, fakelab, tmp_
     assert (tmp_path / "runs" / "mine" / "explanations" / "explanations.html").is_file()
 
 
-def test_invalid_requests_stop_before_writing(trained, exported, write_folder, fakelab, tmp_path):
+def test_invalid_requests_stop_before_writing(trained, write_folder, fakelab, tmp_path):
     folder = write_folder(tmp_path / "in", 1, "real")
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
     for words, why in (
-        ((folder, "--detector", exported.onnx), "an .onnx file cannot be explained"),
         ((folder, "--detector", tmp_path / "none"), "is not a detector"),
         ((tmp_path / "empty", "--detector", trained.detector), "nothing to explain"),
     ):

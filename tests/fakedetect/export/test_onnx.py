@@ -91,6 +91,13 @@ def test_one_answer_that_is_no_number_is_no_agreement(exported, detector, monkey
     assert not onnxexport.largest_difference(detector, network, onnxexport._synthetic(16)) < TOLERANCE
 
 
+def test_it_cannot_be_explained(exported, write_folder, fakelab, tmp_path):
+    folder = write_folder(tmp_path / "in", 1, "real")
+    done = fakelab("explain", folder, "--detector", exported.onnx, "--out", tmp_path / "out")
+    assert done.returncode == 2 and "an .onnx file cannot be explained" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_operator_that_onnx_has_not_is_named(detector, tmp_path):
     class Singular(nn.Module):
         def __init__(self):

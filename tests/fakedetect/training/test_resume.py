@@ -149,9 +149,10 @@ def test_a_damaged_state_names_a_remedy_that_works(home, trained, capsys, damage
     assert detect_train("--resume", "--out", "runs/det") == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "Remove runs/det/state/latest.safetensors and resume again" in line
-    state.unlink()
-    assert detect_train("--resume", "--out", "runs/det") == 0
-    assert (det / "history.jsonl").read_text().count("\n") == 12
+    if damage in ("cut", "history garbled"):  # the others leave the same files as one of these
+        state.unlink()
+        assert detect_train("--resume", "--out", "runs/det") == 0
+        assert (det / "history.jsonl").read_text().count("\n") == 12
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_the_program_makes_the_images_of_the_run_for_any_number(published):
     assert load_file(folder / "generator.safetensors").keys() == generator.network.state_dict().keys()
 
 
+@pytest.mark.parametrize("published", ["conditional"], indirect=True)
 def test_its_loader_draws_with_torch_alone(published):
     _, folder, facts = published
     subprocess.run([sys.executable, "-c", ALONE], cwd=folder, env={"PYTHONPATH": str(folder)}, check=True, timeout=120)

@@ -109,7 +109,7 @@ def test_a_folder_of_another_sweep_is_refused(swept):
 
 def test_a_failed_run_has_a_row_and_the_others_are_trained(tmp_path):
     options = {"real": "digits:3", "changes": TINY, "count": 6, "device": "cpu"}
-    made = sweep(["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, jobs=2, **options)
+    made = sweep(["digits-32"], out=tmp_path / "s", over={"batch": ["16", "5000"]}, **options)
     assert made.failed == ["batch=5000"]
     rows = {row["batch"]: row for row in made.rows}
     assert rows["16"]["status"] == "done" and "fewer training images" in rows["5000"]["error"]
