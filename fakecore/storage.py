@@ -24,6 +24,7 @@ from fakecore.urls import base_name, is_url, is_web, join, scheme_of, shown
 Result = TypeVar("Result")
 BACKOFF = Backoff()
 MAX_BYTES = 256 << 20  # of a file that is read into memory, as of one in an archive
+TRANSFERS = 16  # files copied at a time: they wait for the network, not for a core
 _CHUNK = 1 << 20
 _SLOW_S, _SLOW_RATE = 60, 1024  # a body slower than this rate, bytes a second, after this time is given up
 

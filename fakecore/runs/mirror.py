@@ -19,7 +19,6 @@ from fakecore.urls import is_url
 
 FOLDER = "urls"  # in the cache
 _LISTING = "copied.json"
-_TRANSFERS = 16  # files at a time: they wait for the network, not for a core
 
 
 def mirror_file(url: str) -> Path:
@@ -100,10 +99,10 @@ def _copied(todo: list[tuple[str, Path]]) -> Iterator[None]:
     backoff = replace(storage.BACKOFF, sleep=pause)
     running: set[Future[int]] = set()
     rest = iter(todo)
-    with ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="copy") as pool:
+    with ThreadPoolExecutor(storage.TRANSFERS, thread_name_prefix="copy") as pool:
         try:
             while True:
-                for source, target in islice(rest, 2 * _TRANSFERS - len(running)):
+                for source, target in islice(rest, 2 * storage.TRANSFERS - len(running)):
                     running.add(pool.submit(storage.download, source, target, backoff=backoff, on_bytes=check))
                 if not running:
                     return

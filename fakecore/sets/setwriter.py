@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,10 @@ from fakecore.labels import LABEL_NUMBERS, SPLITS, Label
 from fakecore.messages import counted
 from fakecore.runs.runfolder import versions
 from fakecore.sets.imageset import SET_VERSION
+from fakecore.sets.targets import target_at
 from fakecore.sets.units import Made, UnitWriter, Wanted, choose_format, unit_lines, units_of
+from fakecore.storage import TRANSFERS, join, upload
+from fakecore.urls import shown
 
 _FOLDERS = re.compile(
     rb'{"file_name": "(%b)/(%b)' % tuple("|".join(names).encode() for names in (SPLITS, LABEL_NUMBERS))
@@ -44,6 +47,8 @@ class ImageSetWriter:
 
     `done` is the number of images that are already listed, of `total`. Raises UserError if the folder contains other images
     than the wanted ones. All processes of a `world` write one set together.
+
+    With `url`, the files of the set are written there, and `root` holds only its manifest until `finish`, which copies it.
     """
 
     def __init__(
@@ -55,8 +60,11 @@ class ImageSetWriter:
         channels: int,
         image_format: str = "png",
         world: World = ALONE,
+        url: str | None = None,
     ):
-        self.root, self._wanted, self._world = root, wanted, world
+        self.root, self.url, self._wanted, self._world = root, url, wanted, world
+        self.name = shown(url) if url else str(root)  # for messages
+        self._ahead: dict[int, Made] = {}  # made by others, but not the next to be listed
         self._facts = {"resolution": resolution, "channels": channels}
         self._manifest = root / "metadata.jsonl"
         with self._world.together():
@@ -66,9 +74,9 @@ class ImageSetWriter:
             found = self._take_up() if self._world.is_main else None
         self._listed, self.done, self.attempt = self._world.share(found)
         self.total = sum(images.count for images in wanted.values())
-        threads = max(1, usable_cpus() // local_size())
-        folder = attempt_folder(root, self.attempt)
-        self._maker = UnitWriter(root, folder, wanted, image_format, threads, alone=world.alone)
+        threads = max(TRANSFERS if url else 1, usable_cpus() // local_size())
+        self._target = target_at(url or root, alone=world.alone)
+        self._maker = UnitWriter(self._target, attempt_folder(root, self.attempt), wanted, image_format, threads)
 
     def write(self) -> Generator[int]:
         """Write the images that are not listed yet. Yields, often, the number of newly listed images; the caller may stop after
@@ -84,6 +92,14 @@ class ImageSetWriter:
     def missing(self) -> range:
         """Return the numbers of the units that are not listed yet."""
         return range(self._listed, len(self._units))
+
+    def list_units(self, made: Iterable[Made]) -> int:
+        """List units that others made, each when those before it are listed; return the number of newly listed images."""
+        self._ahead.update({unit.number: unit for unit in made})
+        listed = 0
+        while self._listed in self._ahead:
+            listed += self._list(self._ahead.pop(self._listed).lines)
+        return listed
 
     def list_made(self) -> int:
         """List the next units that other processes made and saved, in order; return the number of images listed."""
@@ -104,9 +120,17 @@ class ImageSetWriter:
             writer = {"format": self.image_format, **self._format.facts, **library}
             facts = {"version": SET_VERSION, **self._facts, "counts": self._by_split()}
             write_json(self.root / "imageset.json", {**facts, "writer": writer, "origin": origin, "versions": used})
+            if self.url:
+                self._copy_manifests(self.url)
             shutil.rmtree(self.root / _PARTS, ignore_errors=True)
         self._world.wait()
         return read_json(self.root / "imageset.json")
+
+    def _copy_manifests(self, url: str) -> None:
+        """Copy what `root` holds to the URL; last the file that marks the set as complete."""
+        for name in (*(f"{split}/metadata.jsonl" for split in SPLITS), "metadata.jsonl", "imageset.json"):
+            if (self.root / name).exists():
+                upload(self.root / name, join(url, name))
 
     def close(self) -> None:
         """Stop without finishing: listed images stay, and a later writer resumes from there."""
@@ -131,7 +155,7 @@ class ImageSetWriter:
         else:
             if surplus := sum(1 for _ in lines):
                 raise UserError(
-                    f"{self.root} holds {counted(images + surplus, 'image')} already, and existing images are never deleted",
+                    f"{self.name} holds {counted(images + surplus, 'image')} already, and existing images are never deleted",
                     got=f"--count {images}",
                     expected=f"{images + surplus} or more",
                     remedy="For fewer, choose another --out.",
@@ -147,11 +171,11 @@ class ImageSetWriter:
         for line, index in zip(lines, indices, strict=False):
             if (line.get("label"), line.get("index")) != (label, index):
                 other = f"{line.get('label')} {line.get('index')} in the place of {label} {index}"
-                raise UserError(f"{self.root} holds other images", got=other, remedy="Choose another --out.")
+                raise UserError(f"{self.name} holds other images", got=other, remedy="Choose another --out.")
             got, split = str(line.get("file_name")), line.get("split", "train")
             if got != (name := self._format.file_name(split, label, index)):
                 remedy = "Use the --format of the existing images, or choose another --out."
-                raise UserError(f"{self.root} holds images in another format", got=got, expected=name, remedy=remedy)
+                raise UserError(f"{self.name} holds images in another format", got=got, expected=name, remedy=remedy)
 
     def _take(self, made: Made | None) -> int:
         """List a unit that this process made, or save it for the process that lists; return the number of images listed."""

@@ -24,6 +24,7 @@ from fakecore.labels import LABEL_NAMES, Label, Split
 from fakecore.media.pixels import JPEG_QUALITY, PNG_LEVEL, encode_jpeg, encode_png
 from fakecore.sets.imageset import ImageRecord, in_shard
 from fakecore.sets.shards import tar_end, tar_member
+from fakecore.sets.targets import Target
 
 BATCH = 64  # images that a thread makes, encodes and writes in one call
 SHARD = 1024  # consecutive images of one label, whose splits make one shard each
@@ -105,14 +106,12 @@ def unit_lines(folder: Path, number: int) -> Path:
 
 
 class UnitWriter:
-    """Makes units of a set. `folder`, below the set's, exists and is that of all processes that write to the set now; with
-    `alone`, no other process does.
+    """Makes units of a set at `target`. Files grow in `folder`, which exists and may be that of other processes too; for a
+    target that is a folder, it is on the same file system.
     """
 
-    def __init__(
-        self, root: Path, folder: Path, wanted: Mapping[Label, Wanted], image_format: str, threads: int, *, alone: bool
-    ):
-        self._root, self._wanted, self._alone = root, wanted, alone
+    def __init__(self, target: Target, folder: Path, wanted: Mapping[Label, Wanted], image_format: str, threads: int):
+        self._target, self._wanted = target, wanted
         self._format = choose_format(image_format)
         self._units = units_of(wanted, self._format.unit)
         self._own = folder / uuid.uuid4().hex
@@ -155,20 +154,12 @@ class UnitWriter:
             data, line = self._format.encode(image, label), json.dumps(record.to_json(), allow_nan=False).encode()
             shard, member = in_shard(record.file_name)
             if member is None:
-                self._write_file(shard, data)
+                self._target.write(shard, data, self._part(shard))
             else:
                 pair = tar_member(member, data) + tar_member(f"{member.rpartition('.')[0]}.json", line)
                 packed.setdefault(shard, bytearray()).extend(pair)
             lines.append(line + b"\n")
         return lines, packed
-
-    def _write_file(self, name: str, data: bytes) -> None:
-        if self._alone:  # an incomplete file is not listed, and is written again
-            (self._root / name).write_bytes(data)
-            return
-        part = self._part(name)
-        part.write_bytes(data)
-        part.replace(self._root / name)
 
     def _complete_oldest(self) -> Made | None:
         future, ends = self._waiting.popleft()
@@ -188,7 +179,7 @@ class UnitWriter:
                 file.write(tar_end(file.tell()))
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(self._root / shard)
+            self._target.put(part, shard)
         made = Made(number, self._lines)
         self._lines, self._open = [], set()
         return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from fakecore.messages import counted
 def sample(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, made by `generate`, or the URL of one.")],
     count: Annotated[int, typer.Option(help="Number of fakes to write.")],
-    out: Annotated[Path, typer.Option(help="Folder for the new set.")],
+    out: Annotated[str, typer.Option(help="Folder for the new set, or the URL of one, such as s3://bucket/set.")],
     epoch: Annotated[int | None, typer.Option(help="Epoch of the checkpoint to use. Default: the last.")] = None,
     only: Annotated[
         str | None,
@@ -46,12 +45,11 @@ def sample(
       fakelab sample runs/digits --count 1000 --out more-digits
       fakelab sample runs/dogs --count 500 --out early-dogs --epoch 20 --format jpeg
       fakelab sample runs/conditional-32 --count 100 --out cats --class cat
-      fakelab sample runs/dogs --count 1000000 --out many --format webdataset --engine ray
+      fakelab sample runs/dogs --count 1000000 --out s3://bucket/many --format webdataset --engine ray
     """
     import fakegen
-    from fakecore.urls import refuse_url
+    from fakecore.urls import shown
 
-    refuse_url(out, "--out")
     of_engine = EngineOptions(engine, address, workers, worker_cpus, worker_gpus)
     facts = fakegen.sample(
         run,
@@ -67,8 +65,8 @@ def sample(
         cluster=of_engine.cluster(),
     )
     if as_json:
-        print_json({"set": str(out), **facts})
+        print_json({"set": shown(out), **facts})
     else:
         fakes, origin = sum(part["fake"] for part in facts["counts"].values()), facts["origin"]
-        print(f"{out}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
+        print(f"{shown(out)}: {counted(fakes, 'fake')} of epoch {origin['epoch']}, latent seed {origin['latent_seed']}")
     return 0

@@ -1,10 +1,10 @@
-"""Make the fakes of a set in workers of a cluster: each makes whole units, and saves their lines of the manifest in the folder
-of the attempt; the process of the command lists them in order.
+"""Make the fakes of a set in workers of a cluster: each makes whole units, and answers with their lines of the manifest, which
+the process of the command lists in order.
 """
 
 from __future__ import annotations
 
-import time
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,9 +20,11 @@ from fakecore.progress import say
 from fakecore.runs.mirror import local_folder
 from fakecore.runs.runfolder import versions
 from fakecore.sets.setwriter import ImageSetWriter, attempt_folder
-from fakecore.sets.units import BATCH, FORMATS, SHARD, UnitWriter, Wanted
-from fakecore.urls import shown
-from fakecore.workers import SHARED_S, done_by_workers, wait_for_shared
+from fakecore.sets.targets import target_at
+from fakecore.sets.units import BATCH, FORMATS, SHARD, Made, UnitWriter, Wanted
+from fakecore.storage import TRANSFERS
+from fakecore.urls import is_url, shown
+from fakecore.workers import done_by_workers, wait_for_shared
 from fakegen.runs.run import open_run
 from fakegen.sampling.fakes import Fakes
 
@@ -31,7 +33,9 @@ _LEAST_PARTS = 64
 
 @dataclass(frozen=True)
 class Task:
-    """What workers are asked to make: `fakes` of the run at the path or URL `run`, for the set `out`, an absolute path."""
+    """What workers are asked to make: `fakes` of the run at the path or URL `run`, for the set `out`, a URL or an
+    absolute path.
+    """
 
     run: str
     out: str
@@ -51,31 +55,22 @@ class OnCluster:
     ):
         self._writer, self._cluster = writer, cluster
         used = {name: version for name, version in versions().items() if name != "python"}  # Ray compares Python's
-        out = str(writer.root.absolute())
+        out = writer.url or str(writer.root.absolute())
         self._task = Task(run, out, writer.attempt, fakes, checkpoint_sha256, writer.image_format, device, used)
         self.devices: set[str] = set()
 
     def write(self, stopping: Callable[[], bool]) -> Generator[int]:
         """Yield the number of newly listed images when a part is made; end when `stopping()`. Raises UserError as
-        `done_by_workers` does, and for files that do not become visible.
+        `done_by_workers` does.
         """
         parts = _parts(self._writer.missing(), self._task)
         build = partial(_Maker, self._task, self._cluster.cpus)
         with closing(done_by_workers(build, parts, self._cluster, stopping=stopping)) as done:
-            for _, device in done:
+            for _, (device, made) in done:
                 if self.devices and device not in self.devices:
                     say(f"note: workers have different processors, so the last bits of fakes may differ: {device}")
                 self.devices.add(device)
-                yield self._writer.list_made()
-        end = time.monotonic() + SHARED_S
-        while self._writer.missing() and not stopping():
-            if time.monotonic() > end:
-                raise UserError(
-                    f"files that workers wrote to {self._task.out} are not visible here",
-                    expected="a file system that all machines of the cluster share",
-                )
-            time.sleep(0.5)
-            yield self._writer.list_made()
+                yield self._writer.list_units(made)
 
 
 def _parts(units: range, task: Task) -> list[range]:
@@ -91,8 +86,12 @@ class _Maker:
     """The work of a worker: it holds the generator."""
 
     def __init__(self, task: Task, cpus: int):
-        self._folder = attempt_folder(Path(task.out), task.attempt)
-        wait_for_shared(self._folder, Path(task.out))
+        folder, threads = attempt_folder(Path(task.out), task.attempt), cpus
+        if is_url(task.out):
+            self._own = tempfile.TemporaryDirectory(prefix="fakelab-sample-")
+            folder, threads = Path(self._own.name), max(cpus, TRANSFERS)
+        else:
+            wait_for_shared(folder, Path(task.out))
         _refuse_other_versions(task.versions)
         run = open_run(local_folder(task.run))
         generator = task.fakes.load(run, task.device)
@@ -100,14 +99,11 @@ class _Maker:
             what = f"a machine of the cluster has another checkpoint of {shown(task.run)}"
             raise UserError(what, got=generator.facts["sha256"][:12], expected=task.checkpoint_sha256[:12])
         wanted: dict[Label, Wanted] = {"fake": task.fakes.wanted(generator, run)}
-        self._writer = UnitWriter(Path(task.out), self._folder, wanted, task.image_format, cpus, alone=False)
+        self._writer = UnitWriter(target_at(task.out, alone=False), folder, wanted, task.image_format, threads)
         self._device = device_name(generator.device)
 
-    def __call__(self, units: range) -> str:
-        for made in self._writer.write(units):
-            if made:
-                made.save(self._folder)
-        return self._device
+    def __call__(self, units: range) -> tuple[str, list[Made]]:
+        return self._device, [made for made in self._writer.write(units) if made]
 
 
 def _refuse_other_versions(expected: dict[str, str]) -> None:

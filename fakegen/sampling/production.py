@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,8 +23,10 @@ from fakecore.runs.runfolder import locked, refuse_used
 from fakecore.sets.imageset import ImageRecord
 from fakecore.sets.setwriter import ImageSetWriter
 from fakecore.sets.splits import DEFAULT_SPLIT
+from fakecore.sets.targets import ledger_folder
 from fakecore.sets.units import Wanted
-from fakecore.urls import shown
+from fakecore.storage import exists, list_files, refuse_unwritable
+from fakecore.urls import scheme_of, shown
 from fakegen.runs.reals import Reals
 from fakegen.runs.run import Run, open_run
 from fakegen.sampling.clusters import OnCluster
@@ -81,14 +84,19 @@ def sample(
 ) -> dict:
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
-    `run_path` may be a URL; the run is then copied to the cache. `epoch` defaults to the last checkpoint; `seed` to the run's
+    `run_path` may be a URL; the run is then copied to the cache. `out` may be one: files are then written there, and the
+    manifest when all of them are. `epoch` defaults to the last checkpoint; `seed` to the run's
     seed plus 1, so that the fakes differ from those of the run's set. `only` is the class to make, for a conditional generator;
     None makes all. `truncation` scales the latents. Workers of a `cluster` make the fakes, if it is given.
     Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
-    place, out = str(run_path), Path(out)
-    if cluster and launched():
-        raise UserError("--engine cannot be combined with torchrun", remedy="It starts its own processes: start one.")
+    place, url = str(run_path), str(out) if scheme_of(str(out)) else None
+    if launched() and (cluster or url):
+        what = "--engine" if cluster else "--out at a URL"
+        raise UserError(f"{what} cannot be combined with torchrun", remedy="Start one process; --engine starts others.")
+    if url:
+        refuse_unwritable(url)
+    root = ledger_folder(url) if url else Path(out)
     # Of a cluster, the workers have the device.
     own_device, device = ("cpu", cluster.device(device)) if cluster else (device, device)
     world = join_world(choose_device(own_device))
@@ -103,32 +111,44 @@ def sample(
         generator = fakes.load(run, own_device)
         note_unfinished(run, [epoch])
     origin = {"made_by": "sample", **fakes.origin(generator, run), "class": only, "split": list(DEFAULT_SPLIT)}
-    words: list[object] = ["--count", count, "--out", out, "--epoch", epoch, "--seed", seed, "--format", image_format]
-    words += ["--resume"] + (["--class", only] if only else [])
+    words: list[object] = ["--count", count, "--out", shown(str(out)), "--epoch", epoch, "--seed", seed]
+    words += ["--format", image_format, "--resume"] + (["--class", only] if only else [])
     words += ["--truncation", truncation] if truncation != 1 else []
     words += cluster.words() if cluster else []
-    claimed = _claimed(out, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
+    claimed = _claimed(root, url, origin, generator.batch_classes(seed, range(BLOCK), only), resume)
     with world.first(claimed), with_resume_command(command("sample", shown(place), *words)):
         writer = ImageSetWriter(
-            out,
+            root,
             {"fake": fakes.wanted(generator, run)},
             resolution=generator.resolution,
             channels=generator.channels,
             image_format=image_format,
             world=world,
+            url=url,
         )
         on_cluster = OnCluster(writer, cluster, place, fakes, generator.facts["sha256"], device) if cluster else None
         return _write(writer, "sampling", origin, on_cluster)
 
 
 @contextmanager
-def _claimed(out: Path, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
+def _claimed(root: Path, url: str | None, origin: dict, classes: list[str | None], resume: bool) -> Iterator[None]:
+    """Lock the folder `root` of a set; refuse one in use, unless it can be resumed."""
+    if url and resume and not (root / "metadata.jsonl").exists():
+        remedy = "Resume it on the machine that started it, with the same FAKELAB_CACHE, or choose another --out."
+        raise UserError(f"this machine did not start the set at {shown(url)}", remedy=remedy)
     if resume:
-        check_resumable(out, origin, classes)
-    else:
+        check_resumable(root, origin, classes, shown(url) if url else str(root))
+    elif not url:
         hint = "Add --resume to resume it"
-        refuse_used(out, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
-    with locked(out):
+        refuse_used(root, made_by="a set of images", marker="metadata.jsonl", resume_hint=hint)
+    elif exists(url) and any(True for _ in list_files(url, every=True)):
+        remedy = "Add --resume to resume a set that this machine started, or choose another --out."
+        raise UserError(f"{shown(url)} already holds files, which are never overwritten", remedy=remedy)
+    with locked(root):
+        if url and not resume:  # of a set that was deleted, or of which no file was written
+            for split in SPLITS:
+                shutil.rmtree(root / split, ignore_errors=True)
+            (root / "metadata.jsonl").unlink(missing_ok=True)
         yield
 
 
@@ -156,7 +176,7 @@ def _write(writer: ImageSetWriter, title: str, origin: dict, on_cluster: OnClust
                         break
             if stop.asked:
                 writer.flush()
-                raise Interrupted(f"stopped; every image that {writer.root}/metadata.jsonl lists is complete")
+                raise Interrupted(f"stopped; all images that were listed are complete at {writer.name}")
         if on_cluster and on_cluster.devices:
             origin = {**origin, "device": " and ".join(sorted(on_cluster.devices))}
         return writer.finish(origin=origin)

@@ -62,19 +62,19 @@ def note_unfinished(run: Run, epochs: Iterable[int]) -> None:
             say(f"note: epoch {epoch} is unfinished: its checkpoint was saved at {of}. Resuming the run replaces it")
 
 
-def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
-    """Raise UserError if `out` contains anything but a set that `sample` made with the same settings.
+def check_resumable(out: Path, origin: dict, classes: list[str | None], name: str) -> None:
+    """Raise UserError if `out`, called `name`, contains anything but a set that `sample` made with the same settings.
 
     `classes` are the classes of the first fakes of the new set. The writer checks format and count.
     """
     records = list(islice(iter_records(out), len(classes)))
     if not records:
         if out.is_dir() and any(path.name not in _WRITER_FILES for path in out.iterdir()):
-            raise UserError(f"{out} contains no set that can be resumed", remedy="Choose another --out.")
+            raise UserError(f"{name} contains no set that can be resumed", remedy="Choose another --out.")
         return
     first = records[0]
     if first.label == "real":
-        raise UserError(f"{out} contains real images, so `sample` did not make it", remedy="Choose another --out.")
+        raise UserError(f"{name} contains real images, so `sample` did not make it", remedy="Choose another --out.")
     was = {
         "epoch": first.epoch,
         "seed": first.latent_seed,
@@ -87,12 +87,12 @@ def check_resumable(out: Path, origin: dict, classes: list[str | None]) -> None:
         "checkpoint": origin["checkpoint_sha256"],
         "truncation": origin["truncation"],
     }
-    changed = [f"{name}: {str(was[name])[:12]} -> {str(now[name])[:12]}" for name in was if was[name] != now[name]]
+    changed = [f"{key}: {str(was[key])[:12]} -> {str(now[key])[:12]}" for key in was if was[key] != now[key]]
     if [record.class_ for record in records] != classes[: len(records)]:
         changed.append(f"class: now {origin['class'] or 'all'}")
     if changed:
         raise UserError(
-            f"{out} contains images made with other settings", got="; ".join(changed), remedy="Choose another --out."
+            f"{name} contains images made with other settings", got="; ".join(changed), remedy="Choose another --out."
         )
 
 

@@ -58,8 +58,8 @@ def kill_a_worker() -> None:
         (("sample", "run", "--workers", 2), "--workers applies only to --engine. Add --engine ray."),
         (("sample", "run", "--engine", "spark"), "there is no engine 'spark' (expected one of ray)"),
         (
-            ("sample", "run", "--engine", "ray", "--out", "s3://bucket/set"),
-            "--out takes a path of this machine (got a s3:// URL)",
+            ("sample", "run", "--engine", "ray", "--out", "https://host/set"),
+            "an http(s) URL cannot be written to",
         ),
         (("sweep", "generate", "digits-32", "--worker-gpus", 1), "--worker-gpus applies only to --engine"),
         (
@@ -94,7 +94,9 @@ def test_a_set_whose_workers_and_command_are_killed_equals_that_of_one_machine(
     assert not (out / "imageset.json").exists(), "it was killed too late"
     done = fakelab(*words, "--resume")
     assert done.returncode == 0, done.stderr
-    assert files_of(out) == files_of(tmp_path / "one")
+    at_url = fakelab(*words[:4], "--out", (tmp_path / "at").as_uri(), *words[6:])
+    assert at_url.returncode == 0, at_url.stderr
+    assert files_of(out) == files_of(tmp_path / "at") == files_of(tmp_path / "one")
 
 
 def test_a_cell_that_fails_or_dies_does_not_end_the_others_and_ctrl_c_lets_them_save(address, tmp_path, capfd):
