@@ -11,6 +11,7 @@ import re
 import secrets
 import sys
 import threading
+import time
 import webbrowser
 from contextlib import suppress
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from fakegen.watching.state import Watcher
 HOST = "127.0.0.1"
 _OWN_NAMES = re.compile(r"(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?", re.IGNORECASE)
 _SNAPSHOT = re.compile(r"/snapshots/epoch-([0-9]{1,9})\.png")
+_LOOK_S = 0.3  # between two looks for a run that does not exist yet
 _SCRIPT = Path(__file__).with_name("watch.js")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -42,15 +44,33 @@ _POLICY = (
 
 
 def serve(run: Path | str, port: int = 0, *, open_browser: bool = False) -> None:
-    """Serve the page of a run on 127.0.0.1 until Ctrl-C, and print its address; `port` 0 takes a free one.
+    """Serve the page of a run on 127.0.0.1 until Ctrl-C, and print its address; `port` 0 takes a free one. Waits for a run that
+    does not exist yet.
 
-    Raises UserError if `run` is not a run, or the port cannot be used.
+    Raises UserError if `run` is another folder, or the port cannot be used.
     """
-    with WatchServer(run, port) as server, suppress(KeyboardInterrupt):
-        say(f"watching {run} at {server.address}  (Ctrl-C stops)")
-        if open_browser:  # in a thread: a browser in the terminal returns only when it is closed
-            threading.Thread(target=_open, args=(server.address,), daemon=True).start()
-        server.serve_forever()
+    with suppress(KeyboardInterrupt):
+        wait_for_run(Path(run))
+        with WatchServer(run, port) as server:
+            _serve(server, run, open_browser=open_browser)
+
+
+def wait_for_run(run: Path) -> None:
+    """Return when the folder `run` has a run; at once for a folder with other content. `generate` writes run.json when it has
+    read the images.
+    """
+    if run.is_file() or (run.is_dir() and not all(path.name.startswith(".") for path in run.iterdir())):
+        return
+    say(f"waiting until `generate` has read its images and started {run}  (Ctrl-C stops)")
+    while not (run / "run.json").exists():
+        time.sleep(_LOOK_S)
+
+
+def _serve(server: WatchServer, run: Path | str, *, open_browser: bool) -> None:
+    say(f"watching {run} at {server.address}  (Ctrl-C stops)")
+    if open_browser:  # in a thread: a browser in the terminal returns only when it is closed
+        threading.Thread(target=_open, args=(server.address,), daemon=True).start()
+    server.serve_forever()
 
 
 class WatchServer(ThreadingHTTPServer):

@@ -12,10 +12,12 @@ import signal
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from fakecore.errors import UserError
+from fakegen.watching import server
 from fakegen.watching.server import WatchServer
 
 
@@ -118,11 +120,18 @@ def test_a_port_that_cannot_be_used_gives_a_one_line_error(run):
 def test_the_command_prints_the_state(fakelab, run, tmp_path):
     done = fakelab("watch", run, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["status"] == "finished"
+    (tmp_path / "mine.txt").touch()
     refused = fakelab("watch", tmp_path)
     assert refused.returncode == 2 and refused.stderr.startswith(f"error: {tmp_path} is not a run (expected ")
 
 
-def test_ctrl_c_stops_the_page_quietly(fakelab, run):
+@pytest.mark.parametrize("starts_later", [False, True])
+def test_ctrl_c_stops_the_page_quietly(fakelab, run, tmp_path, monkeypatch, starts_later):
+    waited, watched = "", run
+    if starts_later:
+        ready, watched = shutil.copytree(run, tmp_path / "ready"), tmp_path / "later"
+        monkeypatch.setattr(server, "time", SimpleNamespace(sleep=lambda _: ready.rename(watched)))
+        waited = f"waiting until `generate` has read its images and started {watched}  (Ctrl-C stops)\n"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -137,6 +146,6 @@ def test_ctrl_c_stops_the_page_quietly(fakelab, run):
             time.sleep(0.02)
 
     threading.Thread(target=press, daemon=True).start()
-    done = fakelab("watch", run, "--port", port)
+    done = fakelab("watch", watched, "--port", port)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"watching {run} at http://127.0.0.1:{port}/  (Ctrl-C stops)\n"
+    assert done.stderr == f"{waited}watching {watched} at http://127.0.0.1:{port}/  (Ctrl-C stops)\n"
