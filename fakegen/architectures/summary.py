@@ -1,6 +1,11 @@
-"""The layers of the networks of a preset, and their numbers of parameters."""
+"""The layers of the networks of a preset, and their numbers of parameters.
+
+`python -m fakegen.architectures.summary` writes those of all presets to fakegen/presets/networks.json.
+"""
 
 from __future__ import annotations
+
+import json
 
 import torch
 from torch import nn
@@ -13,12 +18,33 @@ from fakegen.architectures.registry import (
     count_parameters,
     discriminator_arguments,
     generator_arguments,
+    unused_fields,
 )
-from fakegen.presets.catalogue import Parameters
+from fakegen.presets.catalogue import FILE, Networks, Parameters
 from fakegen.presets.preset import Preset
-from fakegen.presets.table import source_channels_of
+from fakegen.presets.table import PRESETS, source_channels_of
 
 CLASSES = 10  # for the parameter count of conditional presets: as in CIFAR-10
+
+
+def main() -> None:
+    """Write networks.json, with a line for each layer."""
+    texts = []
+    for name, preset in PRESETS.items():
+        parameters, found, unused = summarise(preset)
+        sides = [
+            f'  "{side}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]"
+            for side, rows in found.items()
+        ]
+        texts.append(
+            f' "{name}": [{json.dumps(parameters)}, {{\n' + ",\n".join(sides) + f"\n }}, {json.dumps(unused)}]"
+        )
+    FILE.write_text("{\n" + ",\n".join(texts) + "\n}\n")
+
+
+def summarise(preset: Preset) -> Networks:
+    """Return what networks.json has of a preset."""
+    return Networks(parameters(preset), layers(preset), sorted(unused_fields(preset)))
 
 
 def layers(preset: Preset) -> dict[str, list[tuple[str, str, int]]]:
@@ -85,3 +111,7 @@ def _describe_layer(module: nn.Module) -> str:
     if isinstance(module, nn.LeakyReLU):
         return f"{kind} {module.negative_slope:g}"
     return f"{kind} {module.p:g}" if isinstance(module, nn.Dropout) else kind
+
+
+if __name__ == "__main__":
+    main()

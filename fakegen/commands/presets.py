@@ -67,16 +67,15 @@ def print_preset(name: str, as_json: bool) -> None:
 
     Raises UserError for an unknown name.
     """
+    from fakegen.presets.catalogue import networks
     from fakegen.presets.table import get_preset
-
-    preset = get_preset(name)
-    from fakegen.architectures.summary import layers  # it imports torch: an unknown name is refused before
     from fakegen.presets.times import measured_on, seconds_of_1000_steps
 
-    networks = layers(preset)
+    preset = get_preset(name)
+    stored = networks(name)
     if as_json:
         columns = ("layer", "output", "parameters")
-        named = {key: [dict(zip(columns, row, strict=True)) for row in rows] for key, rows in networks.items()}
+        named = {key: [dict(zip(columns, row, strict=True)) for row in rows] for key, rows in stored.layers.items()}
         print(json.dumps({**asdict(preset), "layers": named, "s_per_1000_steps": seconds_of_1000_steps(name)}))
         return
     print(paragraph(f"{preset.name}: {preset.summary}"))
@@ -85,19 +84,18 @@ def print_preset(name: str, as_json: bool) -> None:
     seconds = seconds_of_1000_steps(name)
     if seconds is not None:
         print(paragraph(f"1,000 steps take about {duration(seconds)} on {measured_on()}."))
-    for network, rows in networks.items():
+    for network, rows in stored.layers.items():
         total = sum(parameters for *_, parameters in rows)
         print(f"\n{table((network, 'output', 'parameters'), [*rows, ('all layers', '', total)])}")
     print("\n" + paragraph("Fields; change one with --set field=value:"))
-    print(table(("field", "value", "why"), _settable(preset)))
+    print(table(("field", "value", "why"), _settable(preset, stored.unused)))
 
 
-def _settable(preset: Preset) -> list[tuple[str, str, str]]:
-    from fakegen.architectures.registry import unused_fields
+def _settable(preset: Preset, unused: list[str]) -> list[tuple[str, str, str]]:
     from fakegen.presets.preset import FIXED
 
     rows = describe(preset)
-    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *unused_fields(preset)}]
+    return [(name, str(value), why) for name, value, why in rows if name not in {*FIXED, *unused}]
 
 
 def _time(seconds: float | None) -> str:

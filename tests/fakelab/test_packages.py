@@ -167,6 +167,7 @@ def test_the_wheel_installs_four_packages_that_run_outside_the_checkout(tmp_path
                     "LICENSE",
                     "detector.json",
                     "times.json",
+                    "networks.json",
                     ".safetensors",
                     ".tflite",
                 )
