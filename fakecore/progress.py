@@ -8,9 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from fakecore.distributed import rank
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _MIN_BAR, _MAX_BAR = 5, 40  # characters
 FIRST_LINE_S, NEXT_LINES_S = 20.0, 60.0  # in a log: what ends sooner says nothing
@@ -79,11 +83,10 @@ def progress_bar(title: str, total: int | None, unit: str, done: int = 0) -> Ite
     if not sys.stderr.isatty():
         yield _Logged(title, total, unit, done)
         return
-    from rich.console import Console
     from rich.progress import Progress, ProgressColumn
     from rich.text import Text
 
-    console = Console(stderr=True)
+    console = _console()
 
     class Line(ProgressColumn):
         def render(self, task):
@@ -105,10 +108,17 @@ def warn(text: str) -> None:
     if rank() or not sys.stderr.isatty():
         say(text)
         return
-    from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True).print(Text(text, style="bold red"), soft_wrap=True)
+    _console().print(Text(text, style="bold red"), soft_wrap=True)
+
+
+@cache
+def _console() -> Console:
+    """Return the console of all bars: rich shows a bar within another below it only if both have the same one."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 def _line(task, title: str, unit: str, mark: str, width: int) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ DEFAULT_COUNT = 1000  # fakes: enough for precise distances in some 200 dimensio
 MIN_COUNT = DENSITY_NEIGHBOURS + 1
 _MAX_REALS = 10_000  # held-out reals: a usual number for FID, and few enough to compute all pairs
 _VERSION = 1  # raise it when the cached contents of a reference change
-_BLOCK = 256  # images between two steps of the progress bar
+_BLOCK = 64  # images between two steps of the progress bar
 _COPY_SAMPLE = 1000  # images whose nearest training real is searched
 
 
@@ -163,12 +163,12 @@ def open_reference(
         held_features = cached[0]["features"].numpy()
     else:
         threshold = copy_threshold(images.neighbours(reals.images[held_out[:_COPY_SAMPLE]]))
-        held_features = _features(space, reals, held_out, "held-out")
+        held_features = _features(space, reals.images, held_out, "held-out reals")
         save_tensors(key, {"features": torch.from_numpy(held_features)}, {"copies_below": threshold})
     if (cached := load_tensors(f"{key}-floor-{len(training)}")) is not None:
         training_features = cached[0]["features"].numpy()
     else:
-        training_features = _features(space, reals, training, "training")
+        training_features = _features(space, reals.images, training, "training reals")
         save_tensors(f"{key}-floor-{len(training)}", {"features": torch.from_numpy(training_features)}, {})
     return Reference(space, held_features, training_features, images, threshold, key)
 
@@ -183,7 +183,7 @@ def measure_with_neighbours(
 ) -> tuple[Quality, Neighbours]:
     """Like `measure`, and return also the nearest training reals of the first 1,000 fakes."""
     began = time.perf_counter()
-    fakes = reference.space(images)
+    fakes = _features(reference.space, images, np.arange(len(images)), "fakes")
     reals = reference.held_out
     kernel, kernel_se = kernel_distance(reals, fakes, reference.space.kernel)
     frechet, frechet_se = frechet_distance(reals, fakes)
@@ -281,11 +281,11 @@ def _shuffled(rows: np.ndarray, what: str) -> np.ndarray:
     return np.random.default_rng(derive_seed(0, "reference", what)).permutation(rows)
 
 
-def _features(space: FeatureSpace, reals: Reals, rows: np.ndarray, what: str) -> np.ndarray:
+def _features(space: FeatureSpace, images: np.ndarray, rows: np.ndarray, what: str) -> np.ndarray:
     features = np.empty((len(rows), space.dims), dtype=np.float32)
-    with progress_bar(f"features of {what} reals ({space.name})", len(rows), "images") as bar:
+    with progress_bar(f"features of {what} ({space.name})", len(rows), "images") as bar:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
-            features[start : start + _BLOCK] = space(reals.images[block])
+            features[start : start + _BLOCK] = space(images[block])
             bar.advance(len(block))
     return features

@@ -54,6 +54,16 @@ def test_a_terminal_sees_the_bar_on_stderr_only(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_bar_within_a_bar_stands_below_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("training", 4, "images"), progress_bar("measuring", 2, "images") as bar:
+        bar.advance()
+    up_a_line = "\x1b[1A"
+    assert up_a_line in terminal.getvalue()
+
+
 def test_an_unknown_total_does_not_crash(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with progress_bar("reading", None, "frames") as bar:
