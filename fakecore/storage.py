@@ -227,10 +227,16 @@ def local_copy(
 
 
 def download(
-    url: str, target: Path, *, backoff: Backoff | None = None, on_bytes: Callable[[int], object] | None = None
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    backoff: Backoff | None = None,
+    on_bytes: Callable[[int], object] | None = None,
 ) -> int:
-    """Copy a file to `target`, which is then complete, in pieces; return its size in bytes. `on_bytes` is called with the
-    number of bytes of each piece, from any thread; it may raise Stopped, to end the transfer. Raises StorageError.
+    """Copy a file to `target`, which is then complete, in pieces; return its size in bytes. `size` if a list gave it: it saves
+    a request. `on_bytes` is called with the number of bytes of each piece, from any thread; it may raise Stopped, to end the
+    transfer. Raises StorageError.
     """
     from fsspec.callbacks import Callback
 
@@ -249,11 +255,11 @@ def download(
                         file.write(chunk)
                         copied(len(chunk))
                 return temporary.stat().st_size
-            size = store.info(path)["size"]
+            known = store.info(path)["size"] if size is None else size
             store.get_file(path, str(temporary), callback=_Copied())
             got = temporary.stat().st_size
-            if size is not None and got < size:
-                raise Short(got, size)
+            if known is not None and got < known:
+                raise Short(got, known)
             return got
 
     try:

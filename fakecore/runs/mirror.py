@@ -29,7 +29,7 @@ def mirror_file(url: str) -> Path:
     folder = _folder(url, str(facts))
     target = folder / storage.base_name(url)
     if facts.stamp is None or not target.is_file() or target.stat().st_size != facts.size:
-        storage.download(url, target)
+        storage.download(url, target, size=facts.size)
     return target
 
 
@@ -40,7 +40,7 @@ def mirror_files(url: str, names: tuple[str, ...]) -> Path:
     for name, one in facts.items():
         target = folder / name
         if one.stamp is None or not target.is_file() or target.stat().st_size != one.size:
-            storage.download(storage.join(url, name), target)
+            storage.download(storage.join(url, name), target, size=one.size)
     return folder
 
 
@@ -72,7 +72,7 @@ def mirror_folder(url: str) -> Path:
         same = target.is_file() and target.stat().st_size == one.size and before.get(name, one.stamp) == one.stamp
         copied[name] = one.stamp or ""
         if not same:
-            todo.append((one.url, target))
+            todo.append((one, target))
     if todo:
         megabytes = sum(one.size or 0 for one in found) / 1e6
         count = f"{len(todo):,} of {len(found):,} files ({megabytes:,.0f} MB in all)"
@@ -84,7 +84,7 @@ def mirror_folder(url: str) -> Path:
     return folder
 
 
-def _copied(todo: list[tuple[str, Path]]) -> Iterator[None]:
+def _copied(todo: list[tuple[storage.Listed, Path]]) -> Iterator[None]:
     """Copy files, several at a time; yield after each. What ends it, an error or Ctrl-C, ends the other transfers too."""
     is_ending = threading.Event()
 
@@ -102,13 +102,14 @@ def _copied(todo: list[tuple[str, Path]]) -> Iterator[None]:
     with ThreadPoolExecutor(storage.TRANSFERS, thread_name_prefix="copy") as pool:
         try:
             while True:
-                for source, target in islice(rest, 2 * storage.TRANSFERS - len(running)):
-                    running.add(pool.submit(storage.download, source, target, backoff=backoff, on_bytes=check))
+                for one, target in islice(rest, 2 * storage.TRANSFERS - len(running)):
+                    how = {"size": one.size, "backoff": backoff, "on_bytes": check}
+                    running.add(pool.submit(storage.download, one.url, target, **how))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for one in done:
-                    one.result()
+                for transfer in done:
+                    transfer.result()
                     yield
         finally:
             is_ending.set()

@@ -28,16 +28,22 @@ def test_a_folder_at_a_url_is_a_source(monkeypatch, tmp_path):
         return whole(url, target, **how)
 
     monkeypatch.setattr(mirror.storage, "download", download)
-    with s3_store():
+    with s3_store() as store:
         for name in ("cats/a.png", "cats/b.png", "dogs/c.png"):
             storage.write_bytes(f"{URL}/{name}", photo)
         storage.write_bytes(f"{URL}/metadata.csv", b"file_name,group\ncats/a.png,7\n")
         with pytest.raises(KeyboardInterrupt):
             open_source(f"{URL}/")
+        asked: list[str] = []
+        info = type(store).info
+        monkeypatch.setattr(
+            type(store), "info", lambda self, path, **how: asked.append(path) or info(self, path, **how)
+        )
         before = set(copied)  # others are copied at the same time, and may be complete
         source = open_source(f"{URL}/")
         names = {f"{URL}/{name}" for name in ("cats/a.png", "cats/b.png", "dogs/c.png", "metadata.csv")}
         assert set(copied) == names and f"{URL}/dogs/c.png" not in before
+        assert not [path for path in asked if path.endswith(".png")]  # the list has said their sizes
         copied.clear()
         assert (source.spec, source.names, source.groups[0]) == (
             f"{URL}/",
