@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -103,13 +104,13 @@ def _copied(todo: list[tuple[storage.Listed, Path]]) -> Iterator[None]:
         try:
             while True:
                 for one, target in islice(rest, 2 * storage.TRANSFERS - len(running)):
-                    how = {"size": one.size, "backoff": backoff, "on_bytes": check}
-                    running.add(pool.submit(storage.download, one.url, target, **how))
+                    transfer = partial(storage.download, size=one.size, backoff=backoff, on_bytes=check)
+                    running.add(pool.submit(transfer, one.url, target))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for transfer in done:
-                    transfer.result()
+                for copied in done:
+                    copied.result()
                     yield
         finally:
             is_ending.set()
