@@ -63,6 +63,7 @@ def people(tmp_path, draw_face, write_video):
 def test_faces_blends_photos_and_videos_and_finetunes_a_detector(people, tmp_path, fakelab, monkeypatch):
     for module, name, value in ((faces, "_PAIRS", 60), (faces, "_SIZE", 48), (rendering, "STEPS", 1)):
         monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(rendering, "_BATCH", 2)
     for module, name, value in ((faces, "_GAN_STEPS", 3), (faces, "_GAN_FAKES", 20), (faces, "_GAN_PAIRS", 64)):
         monkeypatch.setattr(module, name, value)
     words = ("detect-train", "--recipe", "faces", "--real", people, "--out", tmp_path / "det", "--set", "epochs=1")

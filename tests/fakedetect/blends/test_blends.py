@@ -11,6 +11,7 @@ import pytest
 from fakecore.media.pixels import is_grey
 from fakecore.sets.imageset import read_imageset
 from fakedetect.audits.audit import audit
+from fakedetect.blends import rendering
 from fakedetect.blends.blending import align_face, apply_blend, blend_mask, draw_blend
 from fakedetect.blends.meshes import carry, pose
 from fakedetect.blends.rendering import KINDS, train_renderers
@@ -82,7 +83,8 @@ def test_poisson_blending_takes_the_gradients_of_the_other_face_and_the_colours_
     assert mixed[73, 64].mean() < face[73, 64].mean() - 40
 
 
-def test_renderers_return_faces_of_any_size_and_each_its_own(face):
+def test_renderers_return_faces_of_any_size_and_each_its_own(face, monkeypatch):
+    monkeypatch.setattr(rendering, "_BATCH", 2)
     renderers = train_renderers([face] * 2, seed=0, steps=1)
     made = [renderer.render(face[:101, :101]) for renderer in renderers]
     assert len(made) == len(KINDS) and all(one.shape == (101, 101, 3) and one.dtype == np.uint8 for one in made)
