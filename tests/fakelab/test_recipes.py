@@ -10,8 +10,8 @@ from fakelab.recipes import faces, photos
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The recipe with two GANs of three steps each."""
-    monkeypatch.setattr(photos, "GANS", {"one": ("dcgan-64", 3), "two": ("modern-32", 3)})
+    """The recipe with two GANs of one step each."""
+    monkeypatch.setattr(photos, "GANS", {"one": ("dcgan-64", 1), "two": ("modern-32", 1)})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_faces_blends_photos_and_videos_and_finetunes_a_detector(people, tmp_pat
     for module, name, value in ((faces, "_PAIRS", 60), (faces, "_SIZE", 48), (rendering, "STEPS", 1)):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(rendering, "_BATCH", 2)
-    for module, name, value in ((faces, "_GAN_STEPS", 3), (faces, "_GAN_FAKES", 20), (faces, "_GAN_PAIRS", 64)):
+    for module, name, value in ((faces, "_GAN_STEPS", 1), (faces, "_GAN_FAKES", 20), (faces, "_GAN_PAIRS", 64)):
         monkeypatch.setattr(module, name, value)
     words = ("detect-train", "--recipe", "faces", "--real", people, "--out", tmp_path / "det", "--set", "epochs=1")
     done = fakelab(*words, "--json")
