@@ -34,9 +34,8 @@ def is_left_out(name: str) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".tmp-{uuid.uuid4().hex}{path.suffix}"
-    )  # named first: Ctrl-C at any moment leaves no file
+    # Named before it is made, so that Ctrl-C at any moment leaves no file.
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:16]}{path.suffix}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
