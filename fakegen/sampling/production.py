@@ -85,9 +85,9 @@ def sample(
     """Write `count` fakes of one checkpoint as a set without reals, and return its imageset.json.
 
     `run_path` may be a URL; the run is then copied to the cache. `out` may be one: files are then written there, and the
-    manifest when all of them are. `epoch` defaults to the last checkpoint; `seed` to the run's
-    seed plus 1, so that the fakes differ from those of the run's set. `only` is the class to make, for a conditional generator;
-    None makes all. `truncation` scales the latents. Workers of a `cluster` make the fakes, if it is given.
+    manifest when all of them are. `epoch` defaults to the last checkpoint; `seed` to the run's seed plus 1, so that the fakes
+    differ from those of the run's set. `only` is the class to make, for a conditional generator; None makes all. `truncation`
+    scales the latents. Workers of a `cluster` make the fakes, if it is given.
     Raises UserError for an epoch without checkpoint, a folder in use, or a resume with other settings.
     """
     place, url = str(run_path), str(out) if scheme_of(str(out)) else None
